@@ -1,0 +1,36 @@
+/* crypto/secret.h - start-up, randomness, wiping and sealing of key files (libsodium).
+ *
+ * crypto_start must be called once by main (and by a test's main) before any other function of
+ * crypto/; it is idempotent.
+ */
+#ifndef AMI_CRYPTO_SECRET_H
+#define AMI_CRYPTO_SECRET_H
+
+#include "base/bytes.h"
+
+/* Checks libgcrypt's and libsodium's versions and self tests. AMI_UNSUPPORTED when one fails. */
+enum ami_status crypto_start(void) AMI_MUST_CHECK;
+
+/* From the operating system. For shells only: cores take random bytes from their environment. */
+void secret_random(void *out, size_t size);
+
+/* Never optimised away. */
+void secret_wipe(void *data, size_t size);
+
+/* Constant-time comparison of two strings of the same length. */
+bool secret_equal(const void *a, const void *b, size_t size);
+
+/* A key file at rest: argon2id (interactive limits of libsodium) over the passphrase, then
+ * secretstream over the content, with `purpose` bound in as associated data.
+ * sealed.size = SECRET_SEAL_OVERHEAD_BYTES + plain.size.
+ * AMI_NO_MEMORY when argon2id cannot get its memory. */
+#define SECRET_SEAL_OVERHEAD_BYTES (8 + 16 + 24 + 17)
+enum ami_status secret_seal(uint8_t *out, const char *passphrase, const char *purpose,
+                            struct span plain) AMI_MUST_CHECK;
+
+/* out receives sealed.size - SECRET_SEAL_OVERHEAD_BYTES bytes. AMI_BAD_ENCODING when it is no such
+ * file or cut short, AMI_WRONG_PASSPHRASE when the tag does not verify; out is wiped then. */
+enum ami_status secret_open(uint8_t *out, const char *passphrase, const char *purpose,
+                            struct span sealed) AMI_MUST_CHECK;
+
+#endif
