@@ -1,0 +1,179 @@
+/* Start-up, randomness, wiping, and key files at rest.
+ *
+ * A sealed key file is
+ *   magic "AMK1" | plain size, 4 bytes | argon2id salt, 16 | secretstream header, 24 | ciphertext
+ * with the ciphertext one final secretstream message of plain size + 17 bytes. Its associated data
+ * is SM3(magic and size || purpose). The size up front tells a truncated file from a wrong
+ * passphrase.
+ */
+#include "crypto/secret.h"
+
+#include "base/check.h"
+#include "crypto/sm3.h"
+#include "crypto/sm4gcm.h"
+
+#include <gcrypt.h>
+#include <pthread.h>
+#include <sodium.h>
+#include <string.h>
+
+#define HEAD_BYTES 8
+#define SALT_BYTES crypto_pwhash_argon2id_SALTBYTES
+#define KEY_BYTES  crypto_secretstream_xchacha20poly1305_KEYBYTES
+_Static_assert(SECRET_SEAL_OVERHEAD_BYTES == HEAD_BYTES + SALT_BYTES +
+                                                 crypto_secretstream_xchacha20poly1305_HEADERBYTES +
+                                                 crypto_secretstream_xchacha20poly1305_ABYTES,
+               "the layout above");
+
+static const uint8_t magic[4] = {'A', 'M', 'K', '1'};
+
+/* GB/T 32905 annex A.1. */
+static bool sm3_answers(void)
+{
+    static const sm3_digest expected = {{0x66, 0xc7, 0xf0, 0xf4, 0x62, 0xee, 0xed, 0xd9,
+                                         0xd1, 0xf2, 0xd4, 0x6b, 0xdc, 0x10, 0xe4, 0xe2,
+                                         0x41, 0x67, 0xc4, 0x87, 0x5c, 0xf2, 0xf7, 0xa2,
+                                         0x29, 0x7d, 0xa0, 0x2b, 0x8f, 0x4b, 0xa8, 0xe0}};
+    sm3_digest got;
+    gcry_buffer_t iov = {.len = 3, .data = (void *)(uintptr_t) "abc"};
+    return gcry_md_hash_buffers(GCRY_MD_SM3, 0, got.b, &iov, 1) == 0 && sm3_equal(&got, &expected);
+}
+
+/* RFC 8998 annex A.1, its first 16 bytes of ciphertext (they do not depend on the rest). */
+static bool sm4_answers(void)
+{
+    static const uint8_t key[16] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
+                                    0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10};
+    static const uint8_t nonce[12] = {0x00, 0x00, 0x12, 0x34, 0x56, 0x78,
+                                      0x00, 0x00, 0x00, 0x00, 0xab, 0xcd};
+    static const uint8_t expected[16] = {0x17, 0xf3, 0x99, 0xf0, 0x8c, 0x67, 0xd5, 0xee,
+                                         0x19, 0xd0, 0xdc, 0x99, 0x69, 0xc4, 0xbb, 0x7d};
+    uint8_t text[16];
+    memset(text, 0xaa, 8);
+    memset(text + 8, 0xbb, 8);
+    gcry_cipher_hd_t handle = NULL;
+    if (gcry_cipher_open(&handle, GCRY_CIPHER_SM4, GCRY_CIPHER_MODE_GCM, 0) != 0)
+        return false;
+    bool good = gcry_cipher_setkey(handle, key, sizeof key) == 0 &&
+                gcry_cipher_setiv(handle, nonce, sizeof nonce) == 0 &&
+                gcry_cipher_encrypt(handle, text, sizeof text, NULL, 0) == 0 &&
+                memcmp(text, expected, sizeof text) == 0;
+    gcry_cipher_close(handle);
+    return good;
+}
+
+static enum ami_status start_status = AMI_UNSUPPORTED;
+
+static void start(void)
+{
+    if (sodium_init() < 0 || sodium_library_version_major() < SODIUM_LIBRARY_VERSION_MAJOR)
+        return;
+    /* 1.9 brought SM4 and its GCM. Somebody else in the process may have set libgcrypt up. */
+    if (!gcry_check_version("1.9.0"))
+        return;
+    if (!gcry_control(GCRYCTL_INITIALIZATION_FINISHED_P)) {
+        /* Nothing is stored in libgcrypt's locked pool: secrets live in callers' structures. */
+        gcry_control(GCRYCTL_DISABLE_SECMEM, 0);
+        gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
+    }
+    if (!sm3_answers() || !sm4_answers())
+        return;
+    start_status = AMI_OK;
+}
+
+enum ami_status crypto_start(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, start);
+    return start_status;
+}
+
+void secret_random(void *out, size_t size)
+{
+    randombytes_buf(out, size);
+}
+
+void secret_wipe(void *data, size_t size)
+{
+    sodium_memzero(data, size);
+}
+
+bool secret_equal(const void *a, const void *b, size_t size)
+{
+    return sodium_memcmp(a, b, size) == 0;
+}
+
+static enum ami_status derive_key(uint8_t key[KEY_BYTES], const char *passphrase,
+                                  const uint8_t salt[SALT_BYTES])
+{
+    int failed = crypto_pwhash_argon2id(key, KEY_BYTES, passphrase, strlen(passphrase), salt,
+                                        crypto_pwhash_argon2id_OPSLIMIT_INTERACTIVE,
+                                        crypto_pwhash_argon2id_MEMLIMIT_INTERACTIVE,
+                                        crypto_pwhash_argon2id_ALG_ARGON2ID13);
+    return failed ? AMI_NO_MEMORY : AMI_OK;
+}
+
+static sm3_digest associated_data(const uint8_t head[HEAD_BYTES], const char *purpose)
+{
+    struct span parts[] = {span_of(head, HEAD_BYTES), span_of(purpose, strlen(purpose))};
+    return sm3_parts(parts, 2);
+}
+
+enum ami_status secret_seal(uint8_t *out, const char *passphrase, const char *purpose,
+                            struct span plain)
+{
+    if (plain.size > UINT32_MAX)
+        return AMI_TOO_LARGE;
+    uint8_t *salt = out + HEAD_BYTES;
+    uint8_t *header = salt + SALT_BYTES;
+    uint8_t *sealed = header + crypto_secretstream_xchacha20poly1305_HEADERBYTES;
+    uint8_t key[KEY_BYTES];
+    memcpy(out, magic, sizeof magic);
+    store_be32(out + sizeof magic, (uint32_t)plain.size);
+    randombytes_buf(salt, SALT_BYTES);
+    AMI_TRY(derive_key(key, passphrase, salt));
+
+    sm3_digest ad = associated_data(out, purpose);
+    crypto_secretstream_xchacha20poly1305_state state;
+    int failed = crypto_secretstream_xchacha20poly1305_init_push(&state, header, key);
+    AMI_CHECK(failed == 0);
+    failed = crypto_secretstream_xchacha20poly1305_push(
+        &state, sealed, NULL, plain.data, plain.size, ad.b, sizeof ad.b,
+        crypto_secretstream_xchacha20poly1305_TAG_FINAL);
+    AMI_CHECK(failed == 0);
+    secret_wipe(key, sizeof key);
+    secret_wipe(&state, sizeof state);
+    return AMI_OK;
+}
+
+enum ami_status secret_open(uint8_t *out, const char *passphrase, const char *purpose,
+                            struct span sealed)
+{
+    if (sealed.size < SECRET_SEAL_OVERHEAD_BYTES || memcmp(sealed.data, magic, sizeof magic) != 0)
+        return AMI_BAD_ENCODING;
+    size_t plain_size = sealed.size - SECRET_SEAL_OVERHEAD_BYTES;
+    if (load_be32(sealed.data + sizeof magic) != plain_size)
+        return AMI_BAD_ENCODING;
+    const uint8_t *salt = sealed.data + HEAD_BYTES;
+    const uint8_t *header = salt + SALT_BYTES;
+    const uint8_t *content = header + crypto_secretstream_xchacha20poly1305_HEADERBYTES;
+    uint8_t key[KEY_BYTES];
+    AMI_TRY(derive_key(key, passphrase, salt));
+
+    sm3_digest ad = associated_data(sealed.data, purpose);
+    crypto_secretstream_xchacha20poly1305_state state;
+    uint8_t tag = 0;
+    bool good =
+        crypto_secretstream_xchacha20poly1305_init_pull(&state, header, key) == 0 &&
+        crypto_secretstream_xchacha20poly1305_pull(
+            &state, out, NULL, &tag, content,
+            plain_size + crypto_secretstream_xchacha20poly1305_ABYTES, ad.b, sizeof ad.b) == 0 &&
+        tag == crypto_secretstream_xchacha20poly1305_TAG_FINAL;
+    secret_wipe(key, sizeof key);
+    secret_wipe(&state, sizeof state);
+    if (!good) {
+        secret_wipe(out, plain_size);
+        return AMI_WRONG_PASSPHRASE;
+    }
+    return AMI_OK;
+}

@@ -1,0 +1,134 @@
+/* SM3, HMAC-SM3 and the KDF over libgcrypt's one-shot hash, which allocates nothing and so cannot
+ * fail at run time once crypto_start has seen the algorithm work. */
+#include "crypto/sm3.h"
+
+#include "base/check.h"
+#include "crypto/secret.h"
+
+#include <gcrypt.h>
+#include <string.h>
+
+#define SM3_BLOCK_BYTES 64
+
+sm3_digest sm3_parts(const struct span *parts, size_t count)
+{
+    AMI_CHECK(count <= SM3_PARTS_MAX);
+    gcry_buffer_t iov[SM3_PARTS_MAX];
+    for (size_t i = 0; i < count; i++)
+        iov[i] = (gcry_buffer_t){.len = parts[i].size, .data = (void *)(uintptr_t)parts[i].data};
+    sm3_digest out;
+    gcry_error_t error = gcry_md_hash_buffers(GCRY_MD_SM3, 0, out.b, iov, (int)count);
+    AMI_CHECK(error == 0);
+    return out;
+}
+
+sm3_digest sm3(struct span message)
+{
+    return sm3_parts(&message, 1);
+}
+
+sm3_digest sm3_labelled(const char *label, const struct span *parts, size_t count)
+{
+    AMI_CHECK(count <= SM3_PARTS_MAX - 2);
+    struct span all[SM3_PARTS_MAX];
+    all[0] = span_of(label, strlen(label) + 1); /* with its terminating zero as the separator */
+    for (size_t i = 0; i < count; i++)
+        all[1 + i] = parts[i];
+    return sm3_parts(all, count + 1);
+}
+
+enum ami_status sm3_stream_begin(struct sm3_stream *s)
+{
+    gcry_md_hd_t handle = NULL;
+    s->handle = NULL;
+    if (gcry_md_open(&handle, GCRY_MD_SM3, 0) != 0)
+        return AMI_NO_MEMORY;
+    s->handle = handle;
+    return AMI_OK;
+}
+
+void sm3_stream_update(struct sm3_stream *s, struct span part)
+{
+    AMI_CHECK(s->handle != NULL);
+    if (part.size > 0)
+        gcry_md_write((gcry_md_hd_t)s->handle, part.data, part.size);
+}
+
+sm3_digest sm3_stream_final(struct sm3_stream *s)
+{
+    AMI_CHECK(s->handle != NULL);
+    const unsigned char *read = gcry_md_read((gcry_md_hd_t)s->handle, GCRY_MD_SM3);
+    AMI_CHECK(read != NULL);
+    sm3_digest out;
+    memcpy(out.b, read, sizeof out.b);
+    sm3_stream_end(s);
+    return out;
+}
+
+void sm3_stream_end(struct sm3_stream *s)
+{
+    gcry_md_close((gcry_md_hd_t)s->handle);
+    s->handle = NULL;
+}
+
+/* RFC 2104 written out over the one-shot hash: libgcrypt's own HMAC allocates a handle per call,
+ * which costs more than the hash of a short message and may fail. */
+sm3_digest hmac_sm3(struct span key, const struct span *parts, size_t count)
+{
+    AMI_CHECK(count <= SM3_PARTS_MAX - 1);
+    uint8_t pad[SM3_BLOCK_BYTES] = {0};
+    if (key.size > sizeof pad) {
+        sm3_digest short_key = sm3(key);
+        memcpy(pad, short_key.b, sizeof short_key.b);
+        secret_wipe(&short_key, sizeof short_key);
+    } else if (key.size > 0) {
+        memcpy(pad, key.data, key.size);
+    }
+
+    struct span all[SM3_PARTS_MAX];
+    for (size_t i = 0; i < sizeof pad; i++)
+        pad[i] ^= 0x36;
+    all[0] = span_of(pad, sizeof pad);
+    for (size_t i = 0; i < count; i++)
+        all[1 + i] = parts[i];
+    sm3_digest inner = sm3_parts(all, count + 1);
+
+    for (size_t i = 0; i < sizeof pad; i++)
+        pad[i] ^= 0x36 ^ 0x5c;
+    all[1] = span_of(inner.b, sizeof inner.b);
+    sm3_digest out = sm3_parts(all, 2);
+    secret_wipe(pad, sizeof pad);
+    secret_wipe(&inner, sizeof inner);
+    return out;
+}
+
+void sm2_kdf(uint8_t *out, size_t size, const struct span *parts, size_t count)
+{
+    AMI_CHECK(count <= SM3_PARTS_MAX - 1);
+    AMI_CHECK(size / SM3_BYTES < UINT32_MAX); /* the standard's bound on the counter */
+    struct span all[SM3_PARTS_MAX];
+    for (size_t i = 0; i < count; i++)
+        all[i] = parts[i];
+    uint8_t counter_be[4];
+    all[count] = span_of(counter_be, sizeof counter_be);
+    sm3_digest block;
+    for (uint32_t counter = 1; size > 0; counter++) {
+        store_be32(counter_be, counter);
+        block = sm3_parts(all, count + 1);
+        size_t take = size < sizeof block.b ? size : sizeof block.b;
+        memcpy(out, block.b, take);
+        out += take;
+        size -= take;
+    }
+    secret_wipe(&block, sizeof block);
+}
+
+bool sm3_equal(const sm3_digest *a, const sm3_digest *b)
+{
+    return memcmp(a->b, b->b, sizeof a->b) == 0;
+}
+
+bool sm3_equal_secret(const sm3_digest *a, const sm3_digest *b)
+{
+    return secret_equal(a->b, b->b, sizeof a->b);
+}
