@@ -42,8 +42,8 @@ enum ami_status hex_decode(uint8_t *out, size_t size, const char *text)
 
 static bool id_character(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '.' || c == '_' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
 }
 
 enum ami_status ami_id_set(struct ami_id *out, const char *text, size_t size)

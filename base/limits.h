@@ -29,12 +29,12 @@
 #define AMI_TX_BYTES_MAX (AMI_SEALED_BYTES_MAX + 512)
 
 /* One block body. */
-#define AMI_BLOCK_TXS_MAX 4096
+#define AMI_BLOCK_TXS_MAX   4096
 #define AMI_BLOCK_BYTES_MAX (2u << 20)
 
 /* One frame on a link, length prefix excluded: by who may send it. A peer's frame carries a block
  * with its certificates; 4 MiB leaves room for 31 grants with their certificates. */
-#define AMI_FRAME_PEER_BYTES_MAX (4u << 20)
+#define AMI_FRAME_PEER_BYTES_MAX  (4u << 20)
 #define AMI_FRAME_METER_BYTES_MAX (16u << 10)
 #define AMI_FRAME_ADMIN_BYTES_MAX (4u << 20)
 

@@ -38,8 +38,8 @@ sm2_signature sm2_sign(const sm2_private *key, const sm3_digest *e,
                        const uint8_t random[SM2_WIDE_BYTES]);
 void sm2_sign_batch(sm2_signature *out, const sm2_private *key, const sm3_digest *e,
                     const uint8_t (*random)[SM2_WIDE_BYTES], size_t count);
-enum ami_status sm2_sign_with_nonce(sm2_signature *out, const sm2_private *key,
-                                    const sm3_digest *e, const scalar *k) AMI_MUST_CHECK;
+enum ami_status sm2_sign_with_nonce(sm2_signature *out, const sm2_private *key, const sm3_digest *e,
+                                    const scalar *k) AMI_MUST_CHECK;
 
 /* AMI_BAD_SIGNATURE, also when p is infinity. */
 enum ami_status sm2_verify(const point *p, const sm3_digest *e,
@@ -83,8 +83,7 @@ enum ami_status sm2_encrypt(uint8_t *out, const point *p, struct span plain,
 enum ami_status sm2_encrypt_with_nonce(uint8_t *out, const point *p, struct span plain,
                                        const scalar *k) AMI_MUST_CHECK;
 /* out receives sealed.size - 96 bytes; wiped on AMI_BAD_CRYPTO. */
-enum ami_status sm2_decrypt(uint8_t *out, const sm2_private *d,
-                            struct span sealed) AMI_MUST_CHECK;
+enum ami_status sm2_decrypt(uint8_t *out, const sm2_private *d, struct span sealed) AMI_MUST_CHECK;
 
 /* --- key exchange, GB/T 32918.3 --------------------------------------------------------------- */
 
