@@ -1,0 +1,40 @@
+/* ledger/merkle.h - Merkle trees with domain-separated leaves and nodes (RFC 9162 section 2.1, on
+ * SM3).
+ *
+ * leaf = SM3(00 || data), node = SM3(01 || left || right), a tree of n > 1 leaves splits at the
+ * largest power of two below n, the tree of no leaves is SM3("").
+ */
+#ifndef AMI_LEDGER_MERKLE_H
+#define AMI_LEDGER_MERKLE_H
+
+#include "base/bytes.h"
+#include "crypto/sm3.h"
+
+#define MERKLE_PATH_MAX 32
+
+sm3_digest merkle_leaf(struct span data);
+sm3_digest merkle_node(const sm3_digest *left, const sm3_digest *right);
+/* Root over leaf hashes; `leaves` is used as working space and overwritten. */
+sm3_digest merkle_root(sm3_digest *leaves, size_t count);
+/* Path of leaf `index`, from its sibling upwards; leaves are left as they are. Returns its length
+ * (at most MERKLE_PATH_MAX). */
+size_t merkle_path(sm3_digest path[MERKLE_PATH_MAX], const sm3_digest *leaves, size_t count,
+                   size_t index);
+/* AMI_BAD_PROOF unless leaf, index, count and path give this root. */
+enum ami_status merkle_check(const sm3_digest *root, const sm3_digest *leaf, uint64_t index,
+                             uint64_t count, const sm3_digest *path,
+                             size_t path_size) AMI_MUST_CHECK;
+
+/* A tree that grows at its end and whose leaves change: the registry's state. Memory: 64 bytes a
+ * leaf, grown in steps. Roots are those of merkle_root over the leaves. */
+struct merkle_tree;
+struct merkle_tree *merkle_tree_new(void);
+void merkle_tree_free(struct merkle_tree *t);
+enum ami_status merkle_tree_set(struct merkle_tree *t, uint64_t index,
+                                const sm3_digest *leaf) AMI_MUST_CHECK; /* index <= size */
+void merkle_tree_truncate(struct merkle_tree *t, uint64_t size);
+uint64_t merkle_tree_size(const struct merkle_tree *t);
+/* Recomputes only what changed since the last call. */
+sm3_digest merkle_tree_root(struct merkle_tree *t);
+
+#endif

@@ -1,0 +1,43 @@
+/* ledger/proof.h - a consumer's proof: one file that shows that a reading was recorded.
+ *
+ * protocol.md section 5, "A consumer's proof". It holds the chain id, header, commit certificate,
+ * inclusion path, the transaction, and (salt, m) when the reading itself is to be shown. Its JSON
+ * is canonical: a file that does not print again to the same bytes is refused, so every byte
+ * counts.
+ */
+#ifndef AMI_LEDGER_PROOF_H
+#define AMI_LEDGER_PROOF_H
+
+#include "ledger/block.h"
+
+struct proof {
+    struct block_header header;
+    struct qc commit;
+    uint32_t index;
+    size_t path_size;
+    sm3_digest path[MERKLE_PATH_MAX];
+    struct span tx; /* encoding of tx */
+    bool has_opening;
+    uint8_t salt[16];
+    struct span m;
+    struct span
+        enrolment; /* encoding of the tx with the meter's U and its own inclusion, see below */
+    struct block_header enrol_header;
+    struct qc enrol_commit;
+    uint32_t enrol_index;
+    size_t enrol_path_size;
+    sm3_digest enrol_path[MERKLE_PATH_MAX];
+};
+
+/* Canonical JSON; malloc'ed, zero-terminated, ends with a newline. NULL: out of memory. */
+char *proof_print(const struct proof *p);
+/* `hold` (malloc'ed, to be freed by the caller) keeps the bytes that p's spans point to. */
+enum ami_status proof_parse(struct proof *p, void **hold, struct span json, char *why,
+                            size_t why_size) AMI_MUST_CHECK;
+/* Everything: certificates, inclusion of the report and of the meter's enrolment (whose W gives the
+ * key that Sig_SM is checked with), both signatures, c = SM3(salt || m). `why` says the first thing
+ * wrong. */
+enum ami_status proof_check(const struct proof *p, const struct genesis *g, char *why,
+                            size_t why_size) AMI_MUST_CHECK;
+
+#endif

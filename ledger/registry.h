@@ -1,0 +1,84 @@
+/* ledger/registry.h - the state that blocks change: devices, keys, revocations, settled sequences.
+ *
+ * One record per device and key epoch, in order of enrolment; the state root is the Merkle root
+ * over the records' encodings (docs/ledger-format.md). All in memory (a compact record per meter);
+ * the store keeps the same records so that a node starts without replaying the chain.
+ *
+ * At most one block is staged on top of the committed state: stage, look at the root, then commit
+ * or drop. Validation, building a block and audit all go through the same staging.
+ */
+#ifndef AMI_LEDGER_REGISTRY_H
+#define AMI_LEDGER_REGISTRY_H
+
+#include "ledger/genesis.h"
+#include "ledger/tx.h"
+
+enum record_kind { RECORD_MDMS = 0, RECORD_METER = 1, RECORD_DC = 2 };
+
+/* One record. The MDMS's record (index 0) holds the number of its last transaction. */
+struct record {
+    uint8_t kind;
+    struct ami_id name;
+    uint32_t epoch;
+    struct ami_id home_dc; /* meters */
+    point_bytes w;         /* report or signing role */
+    uint8_t agree_part[AMI_SCHEME_PART_BYTES_MAX];
+    uint8_t agree_part_size;
+    uint64_t enrolled_at; /* height */
+    uint64_t revoked_at;  /* height; 0 while valid */
+    uint64_t floor;  /* meters: every sequence below is settled (1 at first). MDMS: last number */
+    uint64_t window; /* bit i: floor + i is settled. Bit 0 is never set. */
+    struct verify_key
+        *key; /* recovered when first needed; NULL before (not part of the encoding) */
+};
+
+struct registry;
+/* Height 0: the MDMS's record, then the genesis members as DC records. NULL: out of memory. The
+ * genesis must outlive it. */
+struct registry *registry_new(const struct genesis *g);
+void registry_free(struct registry *r);
+
+uint64_t registry_size(const struct registry *r);
+const struct record *registry_at(const struct registry *r, uint64_t index);
+/* NULL when there is none. epoch 0: the newest epoch. Looks at the committed state. */
+const struct record *registry_find(const struct registry *r, enum record_kind kind,
+                                   const struct ami_id *name, uint32_t epoch);
+uint64_t registry_index_of(const struct registry *r, const struct record *rec);
+/* The verification key of a record, recovered and cached. NULL: W is bad (cannot happen for a
+ * record that was admitted). */
+const struct verify_key *registry_key(struct registry *r, const struct record *rec);
+sm3_digest registry_root(struct registry *r); /* of the committed state */
+
+/* floor-and-window rule: AMI_OK, AMI_SEQUENCE_SETTLED or AMI_SEQUENCE_AHEAD. */
+enum ami_status record_admits(const struct record *rec, uint64_t sequence);
+
+/* Checks of one transaction that need no state but keys: all signatures. Thread-safe with regard
+ * to a registry that nobody changes meanwhile, provided the keys were fetched by registry_key
+ * before. AMI_UNKNOWN_DEVICE, AMI_BAD_SIGNATURE, AMI_REVOKED, ... */
+enum ami_status registry_check_signatures(struct registry *r, const struct tx_view *tx);
+/* Would it be admissible on the committed state (no signatures)? For the pending pool. */
+enum ami_status registry_admits(const struct registry *r, const struct tx_view *tx);
+
+/* Staging. stage_begin at a height; stage_tx applies one transaction's rules to the staged state
+ * (not its signatures): the error says why and leaves the staged state as it was before this
+ * transaction. */
+void registry_stage_begin(struct registry *r, uint64_t height);
+enum ami_status registry_stage_tx(struct registry *r, const struct tx_view *tx) AMI_MUST_CHECK;
+sm3_digest registry_stage_root(struct registry *r);
+/* Calls back for every record changed or added, in order of index: what the store must write. */
+void registry_stage_changes(struct registry *r,
+                            void (*put)(void *ctx, uint64_t index, const struct record *rec),
+                            void *ctx);
+void registry_stage_commit(struct registry *r);
+void registry_stage_drop(struct registry *r);
+bool registry_staged(const struct registry *r);
+
+/* Encoding of a record, hashed into the state root and stored: docs/ledger-format.md. */
+#define RECORD_BYTES_MAX 320
+void record_encode(struct writer *w, const struct record *rec);
+enum ami_status record_parse(struct record *out, struct span s) AMI_MUST_CHECK;
+/* Loads stored records in order of index into a new registry (replaces the genesis state). */
+enum ami_status registry_load(struct registry *r, uint64_t index,
+                              const struct record *rec) AMI_MUST_CHECK;
+
+#endif

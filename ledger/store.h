@@ -1,0 +1,66 @@
+/* ledger/store.h - a node's ledger on disk: one LMDB environment.
+ *
+ * Everything that one step must make durable together is one `store_batch`, written in one synced
+ * LMDB transaction (consensus rule 7, "durable before visible"). The batch is plain data, so that
+ * the simulator can keep it in memory instead. Readers run beside the writer, also from another
+ * process. Caveats: LMDB has no page checksums (a damaged page can crash a reader; `dc-node run`
+ * checks the store in a process of its own first); an environment must not be opened twice in one
+ * process; no transaction is kept open across a return to the event loop.
+ */
+#ifndef AMI_LEDGER_STORE_H
+#define AMI_LEDGER_STORE_H
+
+#include "ledger/block.h"
+
+/* What is written together. Absent parts are empty spans. All bytes are borrowed until the write
+ * is done. */
+struct store_batch {
+    struct span vote_record; /* encoding of vote_record */
+    struct span body_header; /* with body: an uncommitted block to keep, by hash */
+    struct span body;
+    bool commit; /* the block below is committed */
+    struct span block_header;
+    struct span block_commit; /* encoding of its commit qc */
+    struct span block_body;
+    struct span records; /* run of (u64 index, u32 size, record encoding) */
+};
+
+struct store;
+
+enum store_mode { STORE_READ_ONLY, STORE_READ_WRITE };
+/* Opens or (READ_WRITE, and only an empty or missing directory) creates. map_bytes: greatest size
+ * of the ledger; grown automatically when it is 0. AMI_IN_USE: another process holds it for
+ * writing. AMI_WRONG_CHAIN: holds another chain. AMI_NOT_FOUND. AMI_DAMAGED. `why` as in
+ * genesis_parse. */
+enum ami_status store_open(struct store **out, const char *dir, const sm3_digest *chain,
+                           enum store_mode mode, uint64_t map_bytes, char *why,
+                           size_t why_size) AMI_MUST_CHECK;
+void store_close(struct store *s);
+
+/* One synced transaction. AMI_FULL (map or file system), AMI_IO: nothing was written. */
+enum ami_status store_write(struct store *s, const struct store_batch *b) AMI_MUST_CHECK;
+
+uint64_t store_height(struct store *s); /* of the last committed block; 0: none */
+
+/* The bytes are copied into `buffer`, spans of the result point there. AMI_NOT_FOUND,
+ * AMI_TOO_LARGE (buffer too small; AMI_BLOCK_BYTES_MAX + 8 KiB always does). */
+enum ami_status store_block(struct store *s, uint64_t height, struct certified_block *out,
+                            uint8_t *buffer, size_t buffer_size) AMI_MUST_CHECK;
+enum ami_status store_header(struct store *s, uint64_t height, struct block_header *header,
+                             struct qc *commit) AMI_MUST_CHECK;
+enum ami_status store_body(struct store *s, const sm3_digest *block, struct body_reply *out,
+                           uint8_t *buffer, size_t buffer_size) AMI_MUST_CHECK;
+enum ami_status store_height_of(struct store *s, const sm3_digest *block,
+                                uint64_t *height) AMI_MUST_CHECK;
+/* Where a transaction stands: by id, or a report by (meter, epoch, sequence). */
+enum ami_status store_find_tx(struct store *s, const sm3_digest *id, uint64_t *height,
+                              uint32_t *index) AMI_MUST_CHECK;
+enum ami_status store_find_report(struct store *s, const struct ami_id *meter, uint32_t epoch,
+                                  uint64_t sequence, uint64_t *height,
+                                  uint32_t *index) AMI_MUST_CHECK;
+/* AMI_NOT_FOUND: a new store. out borrows buffer. */
+enum ami_status store_vote_record(struct store *s, struct vote_record *out, uint8_t *buffer,
+                                  size_t buffer_size) AMI_MUST_CHECK;
+enum ami_status store_load_registry(struct store *s, struct registry *r) AMI_MUST_CHECK;
+
+#endif
