@@ -36,5 +36,7 @@ void merkle_tree_truncate(struct merkle_tree *t, uint64_t size);
 uint64_t merkle_tree_size(const struct merkle_tree *t);
 /* Recomputes only what changed since the last call. */
 sm3_digest merkle_tree_root(struct merkle_tree *t);
+/* Path of leaf `index` < size, in O(log size) after the root was computed. Returns its length. */
+size_t merkle_tree_path(struct merkle_tree *t, uint64_t index, sm3_digest path[MERKLE_PATH_MAX]);
 
 #endif

@@ -32,7 +32,7 @@ struct tx_view {
 
 /* AMI_BAD_ENCODING, AMI_BAD_ARGUMENT (unknown kind, sequence 0, epoch 0, number 0). No signature is
  * checked here. */
-enum ami_status tx_parse(struct tx_view *out, struct span encoded) AMI_MUST_CHECK;
+enum ami_status tx_view_parse(struct tx_view *out, struct span encoded) AMI_MUST_CHECK;
 sm3_digest tx_id(uint8_t kind, const sm3_digest *first, const sm3_digest *second);
 sm3_digest tx_leaf(const sm3_digest *id);
 

@@ -298,6 +298,7 @@
     F(id, meter, _, _, "ID_SM")                                                                    \
     F(u32, epoch, _, _, "the meter's key epoch")                                                   \
     F(u32, tag, _, _, "chosen by the meter, echoed in the answer")                                 \
+    F(u8, insist, _, _, "1: waited in vain for the leader, asks this DC to be the gateway; else 0") \
     F(bytes, flight, AMI_FLIGHT_BYTES_MAX, _, "the scheme's part")
 
 #define AMI_FIELDS_agree_flight2(F)                                                                \
