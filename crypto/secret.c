@@ -9,6 +9,7 @@
 #include "crypto/secret.h"
 
 #include "base/check.h"
+#include "crypto/sm2_jacobian.h"
 #include "crypto/sm3.h"
 #include "crypto/sm4gcm.h"
 
@@ -78,6 +79,7 @@ static void start(void)
     }
     if (!sm3_answers() || !sm4_answers())
         return;
+    sm2_group_start();
     start_status = AMI_OK;
 }
 

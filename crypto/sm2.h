@@ -36,6 +36,7 @@ sm3_digest sm2_digest(const sm3_digest *z, const struct span *parts, size_t coun
 
 sm2_signature sm2_sign(const sm2_private *key, const sm3_digest *e,
                        const uint8_t random[SM2_WIDE_BYTES]);
+/* One key, `count` digests. */
 void sm2_sign_batch(sm2_signature *out, const sm2_private *key, const sm3_digest *e,
                     const uint8_t (*random)[SM2_WIDE_BYTES], size_t count);
 enum ami_status sm2_sign_with_nonce(sm2_signature *out, const sm2_private *key, const sm3_digest *e,
@@ -44,7 +45,7 @@ enum ami_status sm2_sign_with_nonce(sm2_signature *out, const sm2_private *key, 
 /* AMI_BAD_SIGNATURE, also when p is infinity. */
 enum ami_status sm2_verify(const point *p, const sm3_digest *e,
                            const sm2_signature *sig) AMI_MUST_CHECK;
-/* ok[i] tells each result; AMI_OK only when all verify. */
+/* p[i], e[i] and sig[i] belong together; ok[i] tells each result; AMI_OK only when all verify. */
 enum ami_status sm2_verify_batch(const point *p, const sm3_digest *e, const sm2_signature *sig,
                                  bool *ok, size_t count) AMI_MUST_CHECK;
 
