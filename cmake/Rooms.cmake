@@ -39,15 +39,23 @@ function(ami_test name)
   set_tests_properties(${name} PROPERTIES TIMEOUT 600)
 endfunction()
 
-# ami_fuzz(NAME SOURCES... LINKS targets...): a libFuzzer target in build-fuzz/fuzz, with a short run in ctest.
+# ami_fuzz(NAME SOURCES... LINKS targets...): fuzz/fuzz-NAME, with a short run in ctest. A build with
+# AMI_FUZZ (clang) gives a libFuzzer program, any other one the small driver of tests/fuzz/driver.c,
+# so that every target runs in every test run. SOURCES are relative to tests/fuzz.
 function(ami_fuzz name)
-  if(NOT AMI_FUZZ)
-    return()
-  endif()
   cmake_parse_arguments(F "" "" "SOURCES;LINKS" ${ARGN})
-  add_executable(fuzz-${name} ${F_SOURCES})
-  target_link_libraries(fuzz-${name} PRIVATE ami_flags ${F_LINKS} -fsanitize=fuzzer)
+  if(AMI_FUZZ)
+    add_executable(fuzz-${name} ${F_SOURCES} ${CMAKE_SOURCE_DIR}/tests/fuzz/seeds.c)
+    target_link_libraries(fuzz-${name} PRIVATE ami_flags ${F_LINKS} -fsanitize=fuzzer)
+    set(run -max_total_time=5 -max_len=65536 -rss_limit_mb=4096
+      -artifact_prefix=${CMAKE_BINARY_DIR}/fuzz/)
+  else()
+    add_executable(fuzz-${name} ${F_SOURCES} ${CMAKE_SOURCE_DIR}/tests/fuzz/driver.c)
+    target_link_libraries(fuzz-${name} PRIVATE ami_flags ${F_LINKS})
+    set(run -max_total_time=1)
+  endif()
   set_target_properties(fuzz-${name} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
-  add_test(NAME fuzz-${name} COMMAND fuzz-${name} -max_total_time=5 -rss_limit_mb=4096)
+  add_test(NAME fuzz-${name} COMMAND fuzz-${name} ${run})
+  set_tests_properties(fuzz-${name} PROPERTIES TIMEOUT 300)
 endfunction()
