@@ -6,54 +6,8 @@
 #ifndef AMI_LEDGER_MEMBERS_H
 #define AMI_LEDGER_MEMBERS_H
 
+#include "wire/identity.h"
 #include "wire/types.h"
-
-/* Roles, as they enter the hashed ID of a key (docs/security.md). */
-enum key_role { ROLE_METER_AGREE = 1, ROLE_METER_REPORT = 2, ROLE_DC_AGREE = 3, ROLE_DC_SIGN = 4 };
-
-/* The MDMS's public keys and the id of the network; fixed by `ami-mdms init`. */
-struct network {
-    sm3_digest id; /* SM3 over the fields below, see network_id */
-    struct ami_id name;
-    uint8_t scheme; /* number of the key-agreement scheme */
-    point p_pub;    /* issuance */
-    point sign;     /* the MDMS's transactions */
-    point enrol;    /* encapsulation of enrolment requests */
-    point readings; /* encapsulation of reports */
-};
-/* SM3("amiledger network v1" 00 name scheme p_pub sign enrol readings). */
-sm3_digest network_id(const struct network *net);
-
-/* The ID that a key of this role is hashed with: "amiledger id v1" 00, network id, role u8,
- * epoch u32, name as wire id. The network id stands where protocol.md says chain id: the first DCs
- * enrol before the genesis file, whose hash the chain id is, can exist (docs/security.md). */
-sm3_digest key_h_a(const struct network *net, enum key_role role, const struct ami_id *name,
-                   uint32_t epoch);
-
-/* A public key under an implicit certificate, recovered once. */
-struct verify_key {
-    sm3_digest h_a;
-    point w; /* decoded W */
-    point p; /* W + lambda P_pub */
-};
-/* AMI_BAD_CRYPTO when W is no point or P is infinity. */
-enum ami_status verify_key_init(struct verify_key *out, const struct network *net,
-                                enum key_role role, const struct ami_id *name, uint32_t epoch,
-                                const point_bytes *w) AMI_MUST_CHECK;
-/* e for a signature under this key over label 00 parts (at most 8 parts). */
-sm3_digest verify_key_digest(const struct verify_key *key, const char *label,
-                             const struct span *parts, size_t count);
-enum ami_status verify_key_check(const struct verify_key *key, const char *label,
-                                 const struct span *parts, size_t count,
-                                 const sm2_signature *sig) AMI_MUST_CHECK;
-
-/* The same for signing. Wipe after use. */
-struct sign_key {
-    struct verify_key public_key;
-    sm2_private private_key;
-};
-sm2_signature sign_key_sign(const struct sign_key *key, const char *label, const struct span *parts,
-                            size_t count, const uint8_t random[SM2_WIDE_BYTES]);
 
 struct member {
     struct ami_id name;
