@@ -1,0 +1,221 @@
+#include "node/core.h"
+
+#include "crypto/secret.h"
+#include "node/internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint64_t node_now_us(const struct node *n)
+{
+    return n->env.clock_mono_us(n->env.ctx);
+}
+
+int64_t node_wall_ms(const struct node *n)
+{
+    return n->env.clock_wall_ms(n->env.ctx);
+}
+
+void node_random(struct node *n, void *out, size_t size)
+{
+    n->env.random(n->env.ctx, out, size);
+}
+
+void node_event(struct node *n, enum env_log_level level, const char *name, const char *format, ...)
+{
+    struct node_event *e = &n->events[n->event_count % NODE_EVENTS_MAX];
+    e->number = ++n->event_count;
+    e->wall_ms = node_wall_ms(n);
+    e->name = name;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(e->text, sizeof e->text, format, args);
+    va_end(args);
+    n->env.log(n->env.ctx, level, name, e->text);
+}
+
+struct node_link *node_link_find(const struct node *n, env_link id)
+{
+    struct node_link *l = NULL;
+    HASH_FIND(hh, n->links, &id, sizeof id, l);
+    return l;
+}
+
+enum ami_status node_send(struct node *n, env_link link, struct span frame)
+{
+    return n->env.send(n->env.ctx, link, frame);
+}
+
+void node_close(struct node *n, env_link link)
+{
+    struct node_link *l = node_link_find(n, link);
+    if (l == NULL || l->closing)
+        return;
+    l->closing = true;
+    n->env.close(n->env.ctx, link);
+}
+
+struct writer node_frame(struct node *n, enum message_type type)
+{
+    struct writer w = writer_on(n->frame, AMI_FRAME_PEER_BYTES_MAX);
+    frame_begin(&w, type);
+    return w;
+}
+
+struct node *node_new(const struct node_config *config, const struct env *env)
+{
+    struct node *n = calloc(1, sizeof *n);
+    if (n == NULL)
+        return NULL;
+    n->c = *config;
+    n->env = *env;
+    n->block_size = AMI_BLOCK_BYTES_MAX + 8192;
+    n->frame = malloc(AMI_FRAME_PEER_BYTES_MAX);
+    n->block = malloc(n->block_size);
+    n->events = calloc(NODE_EVENTS_MAX, sizeof *n->events);
+    n->pool = pool_new((struct pool_limits){config->pool_txs_max, config->pool_bytes_max});
+    if (n->frame == NULL || n->block == NULL || n->events == NULL || n->pool == NULL ||
+        !gateway_init(n) || !chain_init(n)) {
+        node_free(n);
+        return NULL;
+    }
+    node_event(n, ENV_LOG_INFO, "started", "dc=%s height=%llu may_sign=%d",
+               config->genesis->members.member[config->self].name.text,
+               (unsigned long long)config->height, config->may_sign);
+    node_on_time(n);
+    return n;
+}
+
+void node_free(struct node *n)
+{
+    if (n == NULL)
+        return;
+    chain_free(n);
+    gateway_free(n);
+    relay_free(n);
+    submit_free(n);
+    pool_free(n->pool);
+    struct node_link *l, *tmp;
+    HASH_ITER(hh, n->links, l, tmp)
+    {
+        HASH_DELETE(hh, n->links, l);
+        free(l);
+    }
+    free(n->events);
+    free(n->block);
+    free(n->frame);
+    secret_wipe(n, sizeof *n);
+    free(n);
+}
+
+void node_on_open(struct node *n, env_link link, enum node_port port, uint8_t member)
+{
+    struct node_link *l = n->link_count < NODE_LINKS_MAX ? calloc(1, sizeof *l) : NULL;
+    if (l == NULL) {
+        n->counters.links_refused++;
+        n->env.close(n->env.ctx, link);
+        return;
+    }
+    l->id = link;
+    l->port = port;
+    l->dialled_member = member;
+    l->opened_us = node_now_us(n);
+    HASH_ADD(hh, n->links, id, sizeof l->id, l);
+    n->link_count++;
+    if (port == NODE_PORT_PEER || port == NODE_PORT_DIALLED)
+        peers_on_open(n, l);
+    node_alarm(n);
+}
+
+void node_on_closed(struct node *n, env_link link)
+{
+    struct node_link *l = node_link_find(n, link);
+    if (l == NULL)
+        return;
+    if (l->port == NODE_PORT_METER)
+        gateway_on_closed(n, l);
+    else if (l->port != NODE_PORT_ADMIN)
+        peers_on_closed(n, l);
+    HASH_DELETE(hh, n->links, l);
+    n->link_count--;
+    free(l);
+}
+
+void node_on_frame(struct node *n, env_link link, struct span frame)
+{
+    struct node_link *l = node_link_find(n, link);
+    if (l == NULL || l->closing)
+        return;
+    enum message_type type;
+    struct span body;
+    enum ami_status status = frame_open(frame, &type, &body);
+    if (status != AMI_OK) {
+        n->counters.frames_bad++;
+        node_event(n, ENV_LOG_WARN, "frame_bad", "link=%llu status=%s", (unsigned long long)link,
+                   ami_status_name(status));
+        node_close(n, link);
+        return;
+    }
+    switch (l->port) {
+    case NODE_PORT_PEER:
+    case NODE_PORT_DIALLED:
+        peers_on_frame(n, l, type, body);
+        break;
+    case NODE_PORT_METER:
+        gateway_on_frame(n, l, type, body);
+        break;
+    case NODE_PORT_ADMIN:
+        admin_on_frame(n, l, type, body);
+        break;
+    }
+    node_alarm(n);
+}
+
+void node_on_writable(struct node *n, env_link link)
+{
+    /* Nothing waits for room on one link: peers' messages may be lost, a meter asks again. */
+    (void)n;
+    (void)link;
+}
+
+bool node_link_known(const struct node *n, env_link link)
+{
+    const struct node_link *l = node_link_find(n, link);
+    return l != NULL && l->state == LINK_READY;
+}
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+void node_alarm(struct node *n)
+{
+    n->env.set_alarm(n->env.ctx, min_u64(n->next_us, chain_deadline_us(n)));
+}
+
+void node_on_time(struct node *n)
+{
+    chain_on_time(n);
+    uint64_t next = submit_on_time(n);
+    next = min_u64(next, peers_on_time(n));
+    next = min_u64(next, relay_on_time(n));
+    next = min_u64(next, gateway_on_time(n));
+    n->next_us = next;
+    node_alarm(n);
+}
+
+void node_on_work(struct node *n, void *job)
+{
+    bool taken = submit_on_work(n, job) || gateway_on_work(n, job) || chain_on_work(n, job);
+    AMI_CHECK(taken);
+    node_on_time(n);
+}
+
+void node_on_stored(struct node *n, struct node_write *write, enum ami_status status)
+{
+    chain_on_stored(n, write, status);
+    node_on_time(n);
+}

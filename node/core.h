@@ -1,0 +1,90 @@
+/* node/core.h - a whole data concentrator as a state machine: replica, gateway, ledger, admin.
+ *
+ * In: frames on links, instants of time, finished work, finished writes. Out: through base/env.h.
+ * The shell (node/main.c) runs it on nng and LMDB; the simulator runs the same objects on virtual
+ * time. It reads the ledger through `struct node_disk`, because a read is answered at once, and
+ * writes it through env->store, because a write takes time: the `write` given there is a
+ * `struct node_write`.
+ *
+ * Order of events is the caller's order; nothing here blocks, sleeps or allocates by what a
+ * stranger says.
+ */
+#ifndef AMI_NODE_CORE_H
+#define AMI_NODE_CORE_H
+
+#include "base/env.h"
+#include "keyagree/scheme.h"
+#include "ledger/store.h"
+
+/* Where a link came in. */
+enum node_port {
+    NODE_PORT_PEER = 1,   /* another DC, the MDMS or a reader dialled us */
+    NODE_PORT_METER = 2,  /* meters, fleets, devices that enrol */
+    NODE_PORT_ADMIN = 3,  /* dc-cli */
+    NODE_PORT_DIALLED = 4 /* we dialled a member */
+};
+
+/* Reads of the committed ledger. The functions follow ledger/store.h, with ctx in place of the
+ * store. */
+struct node_disk {
+    void *ctx;
+    enum ami_status (*block)(void *ctx, uint64_t height, struct certified_block *out,
+                             uint8_t *buffer, size_t buffer_size);
+    enum ami_status (*header)(void *ctx, uint64_t height, struct block_header *header,
+                              struct qc *commit);
+    enum ami_status (*body)(void *ctx, const sm3_digest *block, struct body_reply *out,
+                            uint8_t *buffer, size_t buffer_size);
+    enum ami_status (*height_of)(void *ctx, const sm3_digest *block, uint64_t *height);
+    enum ami_status (*find_tx)(void *ctx, const sm3_digest *id, uint64_t *height,
+                               uint32_t *index);
+    enum ami_status (*find_report)(void *ctx, const struct ami_id *meter, uint32_t epoch,
+                                   uint64_t sequence, uint64_t *height, uint32_t *index);
+};
+
+/* One write handed to env->store: the batch borrows from the rest; node_on_stored takes it back. */
+struct node_write {
+    struct store_batch batch;
+    uint64_t ticket;
+    bool commits;
+    uint8_t *memory;
+};
+
+struct node_config {
+    const struct genesis *genesis; /* outlives the node, as all pointers here */
+    uint8_t self;                  /* own member index */
+    const struct sign_key *sign_key;
+    const struct agree_key *agree_key;
+    const struct scheme *scheme;
+    const struct point_table *p_pub_table;
+    struct registry *registry; /* at the committed height; the node owns its staging from now on */
+    struct node_disk disk;
+    const struct vote_record *record; /* NULL: none */
+    bool may_sign;                    /* consensus rule 11 */
+    uint64_t starts;                  /* for the vote record */
+    uint64_t height;                  /* committed */
+    sm3_digest tip;                   /* its block's hash; the chain id at height 0 */
+    int64_t tip_timestamp_ms;
+    size_t sessions_max;
+    size_t pool_txs_max;
+    size_t pool_bytes_max;
+};
+
+struct node;
+
+/* NULL: out of memory. */
+struct node *node_new(const struct node_config *config, const struct env *env);
+void node_free(struct node *n);
+
+/* Events. `member` is meant with NODE_PORT_DIALLED only. */
+void node_on_open(struct node *n, env_link link, enum node_port port, uint8_t member);
+void node_on_frame(struct node *n, env_link link, struct span frame);
+void node_on_writable(struct node *n, env_link link);
+void node_on_closed(struct node *n, env_link link);
+void node_on_time(struct node *n);
+void node_on_work(struct node *n, void *job);
+void node_on_stored(struct node *n, struct node_write *write, enum ami_status status);
+
+/* Whether the shell may stop counting a link as a stranger's (it has said something sensible). */
+bool node_link_known(const struct node *n, env_link link);
+
+#endif

@@ -1,0 +1,209 @@
+#include "node/describe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+json_t *describe_hex(const void *data, size_t size)
+{
+    char *text = malloc(2 * size + 1);
+    if (text == NULL)
+        return NULL;
+    hex_encode(text, data, size);
+    json_t *value = json_string(text);
+    free(text);
+    return value;
+}
+
+static json_t *digest(const sm3_digest *d)
+{
+    return describe_hex(d->b, sizeof d->b);
+}
+
+static json_t *bytes(struct span s)
+{
+    return describe_hex(s.data, s.size);
+}
+
+/* Numbers above 2^63 do not fit JSON integers as jansson has them; such heights and terms do not
+ * occur, and are shown as the largest number that does. */
+static json_int_t number(uint64_t v)
+{
+    return v > INT64_MAX ? INT64_MAX : (json_int_t)v;
+}
+
+static const char *member_name(const struct genesis *g, unsigned index)
+{
+    return index < g->members.count ? g->members.member[index].name.text : "?";
+}
+
+const char *describe_tx_kind(uint8_t kind)
+{
+    switch (kind) {
+    case TX_REPORT:
+        return "report";
+    case TX_METER_ENROL:
+        return "meter_enrol";
+    case TX_DC_ENROL:
+        return "dc_enrol";
+    case TX_REVOKE:
+        return "revoke";
+    case TX_SKIP:
+        return "skip";
+    default:
+        return "unknown";
+    }
+}
+
+json_t *describe_header(const struct genesis *g, const struct block_header *h)
+{
+    sm3_digest hash = block_hash(h);
+    return json_pack("{s:I, s:o, s:i, s:o, s:I, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:s}", "height",
+                     number(h->height), "hash", digest(&hash), "version", h->version, "chain",
+                     digest(&h->chain), "epoch", number(h->epoch), "members", digest(&h->members),
+                     "term", number(h->term), "previous", digest(&h->previous), "merkle_root",
+                     digest(&h->merkle_root), "state_root", digest(&h->state_root), "timestamp_ms",
+                     (json_int_t)h->timestamp_ms, "transactions", number(h->tx_count), "proposer",
+                     member_name(g, h->proposer));
+}
+
+json_t *describe_block_line(const struct genesis *g, const struct certified_block *b)
+{
+    sm3_digest hash = block_hash(&b->header);
+    return json_pack("{s:I, s:o, s:I, s:s, s:I, s:I, s:I}", "height", number(b->header.height),
+                     "hash", digest(&hash), "term", number(b->header.term), "leader",
+                     member_name(g, b->header.proposer), "transactions",
+                     number(b->header.tx_count), "bytes", number(b->body.size), "timestamp_ms",
+                     (json_int_t)b->header.timestamp_ms);
+}
+
+static json_t *certificate(const struct genesis *g, const struct qc *c)
+{
+    json_t *voters = json_array();
+    for (unsigned i = 0; i < AMI_MEMBERS_MAX; i++)
+        if (c->signers >> i & 1)
+            json_array_append_new(voters, json_string(member_name(g, i)));
+    return json_pack("{s:I, s:I, s:i, s:o}", "term", number(c->term), "epoch", number(c->epoch),
+                     "votes", (int)c->signatures_count, "voters", voters);
+}
+
+static json_t *tx_line(const struct tx_view *tx, uint32_t index)
+{
+    const char *who = "";
+    uint64_t seq = 0;
+    uint32_t epoch = 0;
+    switch (tx->tx.kind) {
+    case TX_REPORT:
+        who = tx->u.report.meter.meter.text;
+        seq = tx->u.report.meter.sequence;
+        epoch = tx->u.report.meter.epoch;
+        break;
+    case TX_METER_ENROL:
+        who = tx->u.meter_enrol.meter.text;
+        epoch = tx->u.meter_enrol.epoch;
+        break;
+    case TX_DC_ENROL:
+        who = tx->u.dc_enrol.dc.text;
+        epoch = tx->u.dc_enrol.epoch;
+        break;
+    case TX_REVOKE:
+        who = tx->u.revoke.device.text;
+        epoch = tx->u.revoke.epoch;
+        break;
+    case TX_SKIP:
+        who = tx->u.skip.meter.text;
+        seq = tx->u.skip.below;
+        epoch = tx->u.skip.epoch;
+        break;
+    default:
+        break;
+    }
+    return json_pack("{s:I, s:o, s:s, s:s, s:I, s:I, s:I}", "index", number(index), "id",
+                     digest(&tx->id), "kind", describe_tx_kind(tx->tx.kind), "device", who, "epoch",
+                     number(epoch), "sequence", number(seq), "bytes", number(tx->encoded.size));
+}
+
+json_t *describe_block(const struct genesis *g, const struct certified_block *b)
+{
+    json_t *txs = json_array();
+    struct body_reader it = body_reader_on(b->body);
+    struct span encoded;
+    uint32_t index = 0;
+    while (body_next(&it, &encoded)) {
+        struct tx_view tx;
+        if (tx_view_parse(&tx, encoded) == AMI_OK)
+            json_array_append_new(txs, tx_line(&tx, index));
+        index++;
+    }
+    return json_pack("{s:o, s:o, s:I, s:o}", "header", describe_header(g, &b->header),
+                     "certificate", certificate(g, &b->commit), "bytes", number(b->body.size),
+                     "transactions", txs);
+}
+
+static json_t *describe_report(const struct tx_view *tx)
+{
+    const struct report_meter_part *m = &tx->u.report.meter;
+    const struct report_gateway_part *d = &tx->u.report.gateway;
+    return json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:I, s:o, s:I, s:s, s:I, s:o}", "meter",
+                     m->meter.text, "epoch", number(m->epoch), "sequence", number(m->sequence),
+                     "commitment", digest(&m->commitment), "meter_signature",
+                     describe_hex(m->signature.b, sizeof m->signature.b), "c1",
+                     describe_hex(d->c1.b, sizeof d->c1.b), "sealed_bytes", number(d->sealed.size),
+                     "sealed", bytes(d->sealed), "timestamp_ms", (json_int_t)d->timestamp_ms, "dc",
+                     d->dc.text, "dc_epoch", number(d->dc_epoch), "dc_signature",
+                     describe_hex(d->signature.b, sizeof d->signature.b));
+}
+
+static json_t *describe_fields(const struct tx_view *tx)
+{
+    switch (tx->tx.kind) {
+    case TX_REPORT:
+        return describe_report(tx);
+    case TX_METER_ENROL: {
+        const struct meter_enrol *e = &tx->u.meter_enrol;
+        return json_pack("{s:I, s:s, s:I, s:s, s:o, s:o}", "number", number(e->number), "meter",
+                         e->meter.text, "epoch", number(e->epoch), "home_dc", e->home_dc.text,
+                         "w_report", describe_hex(e->w_report.b, sizeof e->w_report.b),
+                         "agree_part", bytes(e->agree_part));
+    }
+    case TX_DC_ENROL: {
+        const struct dc_enrol *e = &tx->u.dc_enrol;
+        return json_pack("{s:I, s:s, s:I, s:o, s:o}", "number", number(e->number), "dc",
+                         e->dc.text, "epoch", number(e->epoch), "w_sign",
+                         describe_hex(e->w_sign.b, sizeof e->w_sign.b), "agree_part",
+                         bytes(e->agree_part));
+    }
+    case TX_REVOKE: {
+        const struct revoke *r = &tx->u.revoke;
+        return json_pack("{s:I, s:s, s:s, s:I, s:i}", "number", number(r->number), "role",
+                         r->role == 1 ? "meter" : "dc", "device", r->device.text, "epoch",
+                         number(r->epoch), "reason", r->reason);
+    }
+    case TX_SKIP: {
+        const struct skip_meter_part *s = &tx->u.skip;
+        return json_pack("{s:s, s:I, s:I}", "meter", s->meter.text, "epoch", number(s->epoch),
+                         "below", number(s->below));
+    }
+    default:
+        return json_object();
+    }
+}
+
+json_t *describe_tx(const struct tx_view *tx)
+{
+    return json_pack("{s:o, s:s, s:I, s:o}", "id", digest(&tx->id), "kind",
+                     describe_tx_kind(tx->tx.kind), "bytes", number(tx->encoded.size), "fields",
+                     describe_fields(tx));
+}
+
+json_t *describe_record(const struct record *r)
+{
+    static const char *const kinds[] = {"mdms", "meter", "dc"};
+    return json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:I, s:I, s:I, s:o}", "kind",
+                     kinds[r->kind <= RECORD_DC ? r->kind : 0], "id", r->name.text, "epoch",
+                     number(r->epoch), "home_dc", r->home_dc.text, "w",
+                     describe_hex(r->w.b, sizeof r->w.b), "agree_part",
+                     describe_hex(r->agree_part, r->agree_part_size), "enrolled_at",
+                     number(r->enrolled_at), "revoked_at", number(r->revoked_at), "floor",
+                     number(r->floor), "window",
+                     json_sprintf("%016llx", (unsigned long long)r->window));
+}

@@ -1,0 +1,252 @@
+/* node/peers.c - links with other DCs, the MDMS and readers.
+ *
+ * Every DC dials every other one and sends on the link that it dialled; what it receives comes in
+ * on the links that were dialled to it, and on its own, where the other side answers there.
+ * Transcript of the handshake, dialler I and answerer R (protocol.md section 6 will put a secure
+ * channel here; until then the proofs only keep strangers from taking a member's place):
+ *
+ *   I -> R  LINK_HELLO  role, chain, name, epoch, nonce_i
+ *   R -> I  LINK_HELLO  ..., nonce_r
+ *   R -> I  LINK_PROOF  Sign_R(label, hello_r, hello_i)
+ *   I -> R  LINK_PROOF  Sign_I(label, hello_i, hello_r)
+ *
+ * A reader (role 5) proves nothing and may only fetch committed blocks, which prove themselves.
+ */
+#include "node/internal.h"
+
+#include <string.h>
+
+enum { LINK_ROLE_DC = 2, LINK_ROLE_MDMS = 3, LINK_ROLE_READER = 5 };
+
+static void send_hello(struct node *n, struct node_link *l)
+{
+    const struct member *self = &n->c.genesis->members.member[n->c.self];
+    struct link_hello hello = {.role = LINK_ROLE_DC,
+                               .chain = n->c.genesis->members.chain,
+                               .name = self->name,
+                               .epoch = self->key_epoch};
+    node_random(n, hello.nonce, sizeof hello.nonce);
+    struct writer own = writer_on(l->own_hello, sizeof l->own_hello);
+    link_hello_encode(&own, &hello);
+    AMI_CHECK(writer_ok(&own));
+    l->own_hello_size = own.size;
+    struct writer w = node_frame(n, MSG_LINK_HELLO);
+    write_raw(&w, l->own_hello, l->own_hello_size);
+    /* A link that is just open has room; when it has died meanwhile, on_closed tells. */
+    (void)node_send(n, l->id, writer_span(&w));
+}
+
+static void send_proof(struct node *n, struct node_link *l)
+{
+    const struct span parts[] = {span_of(l->own_hello, l->own_hello_size),
+                                 span_of(l->peer_hello, l->peer_hello_size)};
+    uint8_t random[SM2_WIDE_BYTES];
+    node_random(n, random, sizeof random);
+    struct link_proof proof = {sign_key_sign(n->c.sign_key, LABEL_LINK, parts, 2, random)};
+    struct writer w = node_frame(n, MSG_LINK_PROOF);
+    link_proof_encode(&w, &proof);
+    (void)node_send(n, l->id, writer_span(&w));
+}
+
+void peers_on_open(struct node *n, struct node_link *l)
+{
+    if (l->port == NODE_PORT_DIALLED)
+        send_hello(n, l);
+}
+
+static void refuse(struct node *n, struct node_link *l, const char *why)
+{
+    n->counters.links_refused++;
+    node_event(n, ENV_LOG_WARN, "link_refused", "link=%llu why=\"%s\"", (unsigned long long)l->id,
+               why);
+    node_close(n, l->id);
+}
+
+static bool find_member(const struct node *n, const struct link_hello *h, uint8_t *member)
+{
+    const struct members *m = &n->c.genesis->members;
+    for (uint8_t i = 0; i < m->count; i++) {
+        if (ami_id_equal(&m->member[i].name, &h->name) && m->member[i].key_epoch == h->epoch) {
+            *member = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void link_ready(struct node *n, struct node_link *l)
+{
+    l->state = LINK_READY;
+    if (l->role == LINK_ROLE_MDMS) {
+        n->mdms = l->id;
+        node_event(n, ENV_LOG_INFO, "mdms_connected", "link=%llu", (unsigned long long)l->id);
+    }
+    if (l->role == LINK_ROLE_DC && l->port == NODE_PORT_DIALLED) {
+        n->to_member[l->member] = l->id;
+        node_event(n, ENV_LOG_INFO, "peer_connected", "dc=%s",
+                   n->c.genesis->members.member[l->member].name.text);
+        submit_on_peer(n, l->member);
+    }
+}
+
+static void on_hello(struct node *n, struct node_link *l, struct span body)
+{
+    struct link_hello h;
+    if (l->state != LINK_NEW || link_hello_parse(&h, body) != AMI_OK ||
+        body.size > sizeof l->peer_hello) {
+        refuse(n, l, "malformed or second hello");
+        return;
+    }
+    if (memcmp(&h.chain, &n->c.genesis->members.chain, sizeof h.chain) != 0) {
+        refuse(n, l, "hello of another chain");
+        return;
+    }
+    bool dc = h.role == LINK_ROLE_DC && find_member(n, &h, &l->member);
+    bool answer_expected = l->port == NODE_PORT_DIALLED;
+    if (answer_expected ? !(dc && l->member == l->dialled_member)
+                        : !(dc || h.role == LINK_ROLE_MDMS || h.role == LINK_ROLE_READER)) {
+        refuse(n, l, "hello of nobody that we know here");
+        return;
+    }
+    l->role = h.role;
+    memcpy(l->peer_hello, body.data, body.size);
+    l->peer_hello_size = body.size;
+    l->state = LINK_HELLO_SEEN;
+    if (!answer_expected) {
+        send_hello(n, l);
+        send_proof(n, l);
+        if (l->role == LINK_ROLE_READER)
+            link_ready(n, l);
+    }
+}
+
+static enum ami_status check_proof(const struct node *n, const struct node_link *l,
+                                   const struct link_proof *p)
+{
+    const struct span parts[] = {span_of(l->peer_hello, l->peer_hello_size),
+                                 span_of(l->own_hello, l->own_hello_size)};
+    if (l->role == LINK_ROLE_MDMS)
+        return mdms_check(&n->c.genesis->network.sign, LABEL_LINK, parts, 2, &p->signature);
+    return verify_key_check(&n->c.genesis->members.member[l->member].key, LABEL_LINK, parts, 2,
+                            &p->signature);
+}
+
+static void on_proof(struct node *n, struct node_link *l, struct span body)
+{
+    struct link_proof p;
+    if (l->state != LINK_HELLO_SEEN || link_proof_parse(&p, body) != AMI_OK ||
+        check_proof(n, l, &p) != AMI_OK) {
+        refuse(n, l, "the proof of identity does not verify");
+        return;
+    }
+    if (l->port == NODE_PORT_DIALLED)
+        send_proof(n, l);
+    link_ready(n, l);
+}
+
+/* Committed blocks, one frame each, until the request, the serving bounds or the link's queue are
+ * exhausted; the asker asks again from where it stands. */
+static void serve_blocks(struct node *n, struct node_link *l, struct span body)
+{
+    struct fetch_blocks f;
+    if (fetch_blocks_parse(&f, body) != AMI_OK) {
+        refuse(n, l, "malformed request for blocks");
+        return;
+    }
+    size_t bytes = 0;
+    uint64_t count = f.count_max < NODE_SERVE_BLOCKS_MAX ? f.count_max : NODE_SERVE_BLOCKS_MAX;
+    for (uint64_t i = 0; i < count && bytes < NODE_SERVE_BYTES_MAX; i++) {
+        struct certified_block b;
+        if (f.from_height == 0 || f.from_height > UINT64_MAX - i ||
+            n->c.disk.block(n->c.disk.ctx, f.from_height + i, &b, n->block, n->block_size) !=
+                AMI_OK)
+            return;
+        struct writer w = node_frame(n, MSG_BLOCK);
+        certified_block_encode(&w, &b);
+        AMI_CHECK(writer_ok(&w));
+        bytes += w.size;
+        if (node_send(n, l->id, writer_span(&w)) != AMI_OK)
+            return;
+    }
+}
+
+void peers_on_frame(struct node *n, struct node_link *l, enum message_type type, struct span body)
+{
+    if (type == MSG_LINK_HELLO) {
+        on_hello(n, l, body);
+        return;
+    }
+    if (type == MSG_LINK_PROOF) {
+        on_proof(n, l, body);
+        return;
+    }
+    if (l->state != LINK_READY) {
+        refuse(n, l, "a message before the handshake");
+        return;
+    }
+    if (type == MSG_FETCH_BLOCKS && l->role != LINK_ROLE_DC) {
+        serve_blocks(n, l, body);
+        return;
+    }
+    if (type == MSG_TX_SUBMIT && l->role != LINK_ROLE_READER) {
+        submit_on_frame(n, l, body);
+        return;
+    }
+    if (type == MSG_RELAY_REPLY && l->role == LINK_ROLE_MDMS) {
+        relay_on_reply(n, body);
+        return;
+    }
+    if (l->role == LINK_ROLE_DC) {
+        chain_on_message(n, l->member, type, body);
+        return;
+    }
+    refuse(n, l, "a message that this role may not send");
+}
+
+void peers_on_closed(struct node *n, struct node_link *l)
+{
+    if (n->mdms == l->id) {
+        n->mdms = 0;
+        /* Another link of the MDMS may be open (it follows from one DC but keeps several). */
+        for (struct node_link *other = n->links; other != NULL; other = other->hh.next)
+            if (other->id != l->id && other->role == LINK_ROLE_MDMS && other->state == LINK_READY)
+                n->mdms = other->id;
+    }
+    if (l->role == LINK_ROLE_DC && l->state == LINK_READY && n->to_member[l->member] == l->id) {
+        n->to_member[l->member] = 0;
+        node_event(n, ENV_LOG_INFO, "peer_lost", "dc=%s",
+                   n->c.genesis->members.member[l->member].name.text);
+    }
+}
+
+void peers_send(struct node *n, uint8_t member, struct span frame)
+{
+    AMI_CHECK(member < n->c.genesis->members.count && member != n->c.self);
+    /* The protocol bears loss: a full or missing link loses the message, as a network may. */
+    if (n->to_member[member] != 0)
+        (void)node_send(n, n->to_member[member], frame);
+}
+
+void peers_broadcast(struct node *n, struct span frame)
+{
+    for (uint8_t i = 0; i < n->c.genesis->members.count; i++)
+        if (i != n->c.self)
+            peers_send(n, i, frame);
+}
+
+uint64_t peers_on_time(struct node *n)
+{
+    uint64_t next = UINT64_MAX, now = node_now_us(n);
+    struct node_link *l, *tmp;
+    HASH_ITER(hh, n->links, l, tmp)
+    {
+        bool peer = l->port == NODE_PORT_PEER || l->port == NODE_PORT_DIALLED;
+        if (!peer || l->state == LINK_READY || l->closing)
+            continue;
+        if (now >= l->opened_us + NODE_HANDSHAKE_US)
+            refuse(n, l, "no handshake in time");
+        else if (l->opened_us + NODE_HANDSHAKE_US < next)
+            next = l->opened_us + NODE_HANDSHAKE_US;
+    }
+    return next;
+}

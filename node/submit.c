@@ -1,0 +1,255 @@
+/* node/submit.c - transactions on their way to the ledger, and rule 8 of consensus.md.
+ *
+ * In: what the own gateway made (already checked), and TX_SUBMIT from other DCs and the MDMS, which
+ * is parsed here and whose signatures the work pool checks before anything enters the pool. Out:
+ * to the leader at once, to every DC after half of T_progress; and to the replica, when a
+ * transaction within its source's quota has waited for T_progress.
+ */
+#include "node/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+/* Handed-over transactions whose signatures are to be checked: parsed views over one copy of the
+ * frame. The keys are resolved on the loop; `run` only computes. */
+struct check_job {
+    struct node *node;
+    struct check_job *next;
+    uint8_t source;
+    bool own;
+    size_t count;
+    struct tx_view tx[NODE_CHECK_BATCH_MAX];
+    struct tx_check check[NODE_CHECK_BATCH_MAX];
+    enum ami_status status[NODE_CHECK_BATCH_MAX];
+    uint8_t bytes[];
+};
+
+#define CHECK_QUEUE_MAX 64 /* frames waiting for the work pool */
+
+static void check_run(void *job)
+{
+    struct check_job *j = job;
+    for (size_t i = 0; i < j->count; i++)
+        if (j->status[i] == AMI_OK)
+            j->status[i] = tx_check_run(&j->check[i], &j->tx[i]);
+}
+
+/* Gives the first queued job to the work pool when none is there. */
+static void check_next(struct node *n)
+{
+    while (n->checking == NULL && n->check_queue != NULL) {
+        struct check_job *j = n->check_queue;
+        /* The registry's answer is taken now, as late as possible: an enrolment may have been
+         * committed while the job waited. */
+        for (size_t i = 0; i < j->count; i++) {
+            j->status[i] = registry_admits(n->c.registry, &j->tx[i]);
+            if (j->status[i] == AMI_OK)
+                j->status[i] = registry_check_prepare(n->c.registry, &j->tx[i], &j->check[i]);
+        }
+        if (n->env.work(n->env.ctx, check_run, j) != AMI_OK)
+            return;
+        n->checking = j;
+        LL_DELETE(n->check_queue, j);
+        n->check_queue_count--;
+    }
+}
+
+void submit_on_frame(struct node *n, struct node_link *l, struct span body)
+{
+    static struct tx_submit s; /* 64 spans: kept off the stack; the loop is one thread */
+    if (tx_submit_parse(&s, body) != AMI_OK) {
+        n->counters.frames_bad++;
+        node_close(n, l->id);
+        return;
+    }
+    if (n->check_queue_count >= CHECK_QUEUE_MAX)
+        return; /* the sender hands them over again */
+    struct check_job *j = calloc(1, sizeof *j + body.size);
+    if (j == NULL)
+        return;
+    memcpy(j->bytes, body.data, body.size);
+    AMI_CHECK(tx_submit_parse(&s, span_of(j->bytes, body.size)) == AMI_OK);
+    j->node = n;
+    j->own = l->role != 2;
+    for (uint16_t i = 0; i < s.txs_count && i < NODE_CHECK_BATCH_MAX; i++) {
+        if (tx_view_parse(&j->tx[j->count], s.txs[i].encoded) != AMI_OK) {
+            n->counters.txs_refused++;
+            continue;
+        }
+        if (pool_find(n->pool, &j->tx[j->count].id) == NULL)
+            j->count++;
+    }
+    j->source = l->role == 2 ? l->member : POOL_SOURCE_MDMS;
+    if (j->count == 0) {
+        free(j);
+        return;
+    }
+    LL_APPEND(n->check_queue, j);
+    n->check_queue_count++;
+    check_next(n);
+}
+
+bool submit_on_work(struct node *n, void *job)
+{
+    if (n->checking == NULL || job != n->checking)
+        return false;
+    struct check_job *j = n->checking;
+    n->checking = NULL;
+    for (size_t i = 0; i < j->count; i++) {
+        if (j->status[i] != AMI_OK) {
+            n->counters.txs_refused++;
+            if (j->status[i] != AMI_SEQUENCE_SETTLED)
+                node_event(n, ENV_LOG_WARN, "tx_refused", "source=%u kind=%u status=%s",
+                           j->source, j->tx[i].tx.kind, ami_status_name(j->status[i]));
+            continue;
+        }
+        n->counters.txs_handed_in++;
+        struct pool_entry *e = NULL;
+        /* EXISTS is no loss; AGAIN: the sender still has it. */
+        if (pool_add(n->pool, j->tx[i].encoded, j->source, j->own, node_now_us(n), &e) != AMI_OK)
+            n->counters.txs_not_taken++;
+    }
+    free(j);
+    submit_hand_over(n);
+    chain_work_pending(n);
+    check_next(n);
+    node_alarm(n);
+    return true;
+}
+
+/* Sends the chosen transactions of the pool in frames of up to 64. */
+static void hand_to(struct node *n, uint8_t member, bool (*wanted)(const struct node *n,
+                                                                   const struct pool_entry *e))
+{
+    static struct tx_submit s;
+    size_t bytes = 0;
+    s.chain = n->c.genesis->members.chain;
+    s.txs_count = 0;
+    for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e)) {
+        if (!wanted(n, e))
+            continue;
+        s.txs[s.txs_count++].encoded = e->view.encoded;
+        bytes += e->view.encoded.size;
+        if (s.txs_count < NODE_CHECK_BATCH_MAX && bytes < NODE_SERVE_BYTES_MAX)
+            continue;
+        struct writer w = node_frame(n, MSG_TX_SUBMIT);
+        tx_submit_encode(&w, &s);
+        peers_send(n, member, writer_span(&w));
+        s.txs_count = 0;
+        bytes = 0;
+    }
+    if (s.txs_count == 0)
+        return;
+    struct writer w = node_frame(n, MSG_TX_SUBMIT);
+    tx_submit_encode(&w, &s);
+    peers_send(n, member, writer_span(&w));
+}
+
+static bool not_with_this_leader(const struct node *n, const struct pool_entry *e)
+{
+    return e->own && e->handed_term != replica_term(n->replica);
+}
+
+static bool long_waiting(const struct node *n, const struct pool_entry *e)
+{
+    return e->own && submit_half_time(n, e) <= node_now_us(n);
+}
+
+uint64_t submit_half_time(const struct node *n, const struct pool_entry *e)
+{
+    uint64_t from = e->handed_us > e->arrived_us ? e->handed_us : e->arrived_us;
+    return from + (uint64_t)n->c.genesis->parameters.progress_timeout_ms * 500u;
+}
+
+void submit_hand_over(struct node *n)
+{
+    uint8_t leader;
+    if (!replica_leader(n->replica, &leader) || leader == n->c.self)
+        return;
+    if (n->to_member[leader] == 0)
+        return;
+    hand_to(n, leader, not_with_this_leader);
+    for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e))
+        if (not_with_this_leader(n, e))
+            e->handed_term = replica_term(n->replica);
+}
+
+void submit_on_peer(struct node *n, uint8_t member)
+{
+    uint8_t leader;
+    if (!replica_leader(n->replica, &leader) || leader != member)
+        return;
+    /* What was sent on the link that broke may be lost. */
+    for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e))
+        e->handed_term = 0;
+    submit_hand_over(n);
+}
+
+/* A transaction of this block is on the ledger: it, and any rival for its place, waits no more. */
+void submit_settled(struct node *n, const struct tx_view *tx)
+{
+    struct pool_entry *e = pool_find(n->pool, &tx->id);
+    if (e == NULL && tx->tx.kind == TX_REPORT) {
+        const struct report_meter_part *m = &tx->u.report.meter;
+        e = pool_find_report(n->pool, &m->meter, m->epoch, m->sequence);
+    }
+    if (e != NULL)
+        pool_remove(n->pool, e, node_now_us(n));
+}
+
+/* After a commit that revoked or skipped something: drop whatever can no longer be admitted. */
+void submit_prune(struct node *n)
+{
+    struct pool_entry *next;
+    for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = next) {
+        next = pool_next(e);
+        enum ami_status s = registry_admits(n->c.registry, &e->view);
+        if (s != AMI_OK && s != AMI_SEQUENCE_AHEAD)
+            pool_remove(n->pool, e, node_now_us(n));
+    }
+}
+
+uint64_t submit_on_time(struct node *n)
+{
+    uint64_t now = node_now_us(n), next = UINT64_MAX;
+    check_next(n);
+    bool any = false;
+    for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e)) {
+        if (!e->own)
+            continue;
+        uint64_t at = submit_half_time(n, e);
+        if (at <= now)
+            any = true;
+        else if (at < next)
+            next = at;
+    }
+    if (any) {
+        for (uint8_t i = 0; i < n->c.genesis->members.count; i++)
+            if (i != n->c.self && n->to_member[i] != 0)
+                hand_to(n, i, long_waiting);
+        for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e)) {
+            if (long_waiting(n, e))
+                e->handed_us = now;
+            if (e->own && submit_half_time(n, e) < next)
+                next = submit_half_time(n, e);
+        }
+    }
+    uint64_t progress_us = (uint64_t)n->c.genesis->parameters.progress_timeout_ms * 1000u;
+    uint64_t deadline = pool_progress_deadline_us(n->pool, progress_us);
+    if (deadline <= now) {
+        chain_progress_expired(n);
+        deadline = now + progress_us;
+    }
+    return deadline < next ? deadline : next;
+}
+
+void submit_free(struct node *n)
+{
+    struct check_job *j, *tmp;
+    LL_FOREACH_SAFE(n->check_queue, j, tmp)
+    {
+        free(j);
+    }
+    n->check_queue = NULL;
+}

@@ -1,0 +1,178 @@
+# shellcheck shell=bash
+# sim/lib.sh - what sim/cluster and sim/demo share: where programs and files are, and how processes
+# are started, found again and stopped. Sourced, never run.
+#
+# A cluster is a folder:
+#   cluster.env          how it was made (nodes, scheme, ports)
+#   run/NAME.pid         process id and start time of each process that we started
+#   log/NAME.log         its output
+#   mdms/ dc1/ ... fleet/  the data of each
+#   network.json genesis.json
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+bin=${AMI_BIN:-$root/build/bin}
+
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+usage_error() {
+    printf '%s: %s (try --help)\n' "${0##*/}" "$*" >&2
+    exit 2
+}
+
+# Start time of a process in clock ticks since boot: with the pid it names one process for good.
+start_time() {
+    local stat
+    stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+    # The name in parentheses may hold blanks; what follows the last one is regular.
+    # shellcheck disable=SC2086
+    set -- ${stat##*) }
+    printf '%s\n' "${20}"
+}
+
+# start NAME COMMAND...: in the background, with its own log; the pid file names it.
+start() {
+    local name=$1
+    shift
+    mkdir -p "$dir/run" "$dir/log"
+    setsid "$@" >>"$dir/log/$name.log" 2>&1 </dev/null &
+    local pid=$!
+    # A process that is gone already has no start time; waiting for its ready line will tell.
+    printf '%s %s\n' "$pid" "$(start_time "$pid" || echo 0)" >"$dir/run/$name.pid"
+    disown "$pid" 2>/dev/null || true
+}
+
+# pid_of NAME: prints the pid when that very process still runs.
+pid_of() {
+    local pid started
+    [ -f "$dir/run/$1.pid" ] || return 1
+    read -r pid started <"$dir/run/$1.pid"
+    [ "$(start_time "$pid")" = "$started" ] || return 1
+    # A zombie is dead.
+    ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null || return 1
+    printf '%s\n' "$pid"
+}
+
+# wait_for SECONDS WHAT COMMAND...: until the command succeeds.
+wait_for() {
+    local limit=$1 what=$2 until
+    shift 2
+    until=$(($(date +%s%N) + limit * 1000000000))
+    while ! "$@" >/dev/null 2>&1; do
+        if [ "$(date +%s%N)" -ge "$until" ]; then
+            return 1
+        fi
+        sleep 0.02
+    done
+    : "$what"
+}
+
+# wait_ready NAME SECONDS: until the process has printed its ready line; its log when it has not.
+wait_ready() {
+    local name=$1 limit=${2:-30}
+    ready_or_dead() {
+        ! pid_of "$name" >/dev/null || tail -n +"$((from + 1))" "$dir/log/$name.log" | grep -q '^ready'
+    }
+    local from=${3:-0}
+    wait_for "$limit" "$name" ready_or_dead || die "$name is not ready after $limit s: see $dir/log/$name.log"
+    if ! pid_of "$name" >/dev/null; then
+        tail -n 5 "$dir/log/$name.log" >&2
+        die "$name stopped while starting: see $dir/log/$name.log"
+    fi
+}
+
+# log_lines NAME: how long its log is now, to look for a new ready line after it.
+log_lines() {
+    if [ -f "$dir/log/$1.log" ]; then wc -l <"$dir/log/$1.log"; else echo 0; fi
+}
+
+# stop NAME: SIGTERM, and SIGKILL after ten seconds; fails when the program did.
+stop() {
+    local name=$1 pid
+    pid=$(pid_of "$name") || return 0
+    kill -TERM "$pid" 2>/dev/null
+    kill -CONT "$pid" 2>/dev/null
+    process_gone() { ! pid_of "$name"; }
+    if ! wait_for 10 "$name" process_gone; then
+        kill -KILL "$pid" 2>/dev/null
+        printf '%s: %s did not stop on SIGTERM within 10 s and was killed\n' "${0##*/}" "$name" >&2
+        return 1
+    fi
+}
+
+# kill_hard NAME: SIGKILL, at once.
+kill_hard() {
+    local name=$1 pid
+    pid=$(pid_of "$name") || die "$name does not run"
+    kill -KILL "$pid"
+    killed() { ! pid_of "$name"; }
+    wait_for 10 "$name" killed || die "$name survived SIGKILL"
+}
+
+load_cluster() {
+    [ -f "$dir/cluster.env" ] || die "no cluster in $dir: sim/cluster up --dir $dir makes one"
+    # shellcheck source=/dev/null
+    . "$dir/cluster.env"
+}
+
+mdms_url() { printf 'tcp://127.0.0.1:%s\n' "$base_port"; }
+# Ports of DC i (from 1): peers, meters, admin.
+dc_port() { printf '%s\n' "$((base_port + 10 * $1 + $2))"; }
+admin_url() { printf 'tcp://127.0.0.1:%s\n' "$(dc_port "$1" 3)"; }
+
+# A run of ports that nobody listens on now.
+free_base_port() {
+    local nodes=$1 base port busy i k
+    for _ in $(seq 50); do
+        base=$((20000 + RANDOM % 10000))
+        busy=0
+        for i in 0 $(seq "$nodes"); do
+            for k in 0 1 2 3; do
+                port=$((base + 10 * i + k))
+                if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+                    busy=1
+                fi
+            done
+        done
+        if [ "$busy" = 0 ]; then
+            printf '%s\n' "$base"
+            return 0
+        fi
+    done
+    die "no free run of ports found between 20000 and 30000"
+}
+
+start_mdms() {
+    local from
+    from=$(log_lines mdms)
+    start mdms "$bin/ami-mdms" serve --dir "$dir/mdms" --passphrase-file "$dir/passphrase" \
+        --listen "$(mdms_url)" "$@"
+    wait_ready mdms 30 "$from"
+}
+
+start_dc() {
+    local i=$1 from
+    from=$(log_lines "dc$i")
+    start "dc$i" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc$i"
+    wait_ready "dc$i" 60 "$from"
+}
+
+# Prints the number of the DC that leads, as the DCs themselves say; fails when none does.
+leader() {
+    local i status
+    for i in $(seq "$nodes"); do
+        status=$("$bin/dc-cli" status --json --node "$(admin_url "$i")" 2>/dev/null) || continue
+        if [ "$(jq -r '.nodes[0].role // empty' <<<"$status")" = leader ]; then
+            printf '%s\n' "$i"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# Height of the last block that DC i has committed.
+height_of() {
+    "$bin/dc-cli" status --json --node "$(admin_url "$1")" 2>/dev/null | jq -er '.nodes[0].height'
+}
