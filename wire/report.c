@@ -381,6 +381,14 @@ const char *unit_name(uint8_t unit)
         return "V";
     case UNIT_HZ:
         return "Hz";
+    case UNIT_KW:
+        return "kW";
+    case UNIT_KVAR:
+        return "kvar";
+    case UNIT_KWH:
+        return "kWh";
+    case UNIT_KVARH:
+        return "kvarh";
     case UNIT_COUNT:
         return "count";
     default:

@@ -38,6 +38,13 @@ enum {
     UNIT_A = 33,
     UNIT_V = 35,
     UNIT_HZ = 44,
+    /* DLMS writes a thousand watt hours as Wh with a scaler; a value that is to print as it was
+     * written needs the thousand in its unit: bit 7 of the number, ours, on top of DLMS's. */
+    UNIT_KILO = 128,
+    UNIT_KW = UNIT_KILO + UNIT_W,
+    UNIT_KVAR = UNIT_KILO + UNIT_VAR,
+    UNIT_KWH = UNIT_KILO + UNIT_WH,
+    UNIT_KVARH = UNIT_KILO + UNIT_VARH,
     UNIT_COUNT = 255
 };
 
@@ -53,7 +60,7 @@ enum {
 
 struct reading {
     uint8_t obis[6]; /* A-B:C.D.E*F */
-    uint8_t unit;    /* DLMS unit number */
+    uint8_t unit;    /* UNIT_: a DLMS unit number, or one with UNIT_KILO */
     int8_t scaler;   /* value = mantissa * 10^scaler; "0.250" is 250, -3; REPORT_SCALER_MIN.._MAX */
     uint16_t quality;
     uint32_t interval_s; /* 0 for an instantaneous value */
