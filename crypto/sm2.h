@@ -31,7 +31,7 @@ enum ami_status sm2_private_init(sm2_private *out, const scalar *d) AMI_MUST_CHE
  * 8191 bytes. Also H_A of GM/T 0130 with p = P_pub. */
 sm3_digest sm2_z(struct span id, const point *p);
 
-/* e = SM3(Z || parts). */
+/* e = SM3(Z || parts), at most SM3_PARTS_MAX - 1 parts. */
 sm3_digest sm2_digest(const sm3_digest *z, const struct span *parts, size_t count);
 
 sm2_signature sm2_sign(const sm2_private *key, const sm3_digest *e,
@@ -56,7 +56,8 @@ scalar sm2_implicit_lambda(const point *w, const sm3_digest *h_a);
 /* P = W + lambda P_pub; AMI_BAD_CRYPTO at infinity. */
 enum ami_status sm2_implicit_public(point *out, const point *w, const sm3_digest *h_a,
                                     const point *p_pub) AMI_MUST_CHECK;
-/* The signature's e = SM3(H_A || xW || yW || parts); sign and verify with sm2_sign, sm2_verify. */
+/* The signature's e = SM3(H_A || xW || yW || parts), at most SM3_PARTS_MAX - 2 parts; sign and
+ * verify with sm2_sign, sm2_verify. */
 sm3_digest sm2_implicit_digest(const sm3_digest *h_a, const point *w, const struct span *parts,
                                size_t count);
 /* KGC: W = wG + U_A, t = w + lambda x. */

@@ -3,7 +3,8 @@
  * Scalars are integers modulo the group order n; points are affine, in an internal form that
  * callers treat as opaque. Functions that take a `scalar` run in constant time with regard to it
  * unless their name ends in _public. Everything that comes in bulk has a batch form; a batch of
- * one works. Output arrays may not overlap inputs unless said so.
+ * one works. Output arrays may not overlap inputs unless said so. crypto_start (crypto/secret.h)
+ * makes the tables that products of G need.
  */
 #ifndef AMI_CRYPTO_SM2_GROUP_H
 #define AMI_CRYPTO_SM2_GROUP_H
@@ -89,7 +90,7 @@ void point_mul_base_table_batch(point *out, const scalar *a, const scalar *b,
 
 /* RFC 9380 section 3, random-oracle variant: expand_message_xmd with SM3, hash_to_field with
  * m = 1, L = 48, simplified SWU with Z = -9. `dst` is the domain separation tag, at most 255
- * bytes. Variable time: the input is public. */
+ * bytes; at most SM3_PARTS_MAX - 4 parts. The input is public. */
 point point_hash_to_curve(const struct span *parts, size_t count, struct span dst);
 
 /* Name of the code path in use ("portable"), for benchmarks and status. */

@@ -14,7 +14,8 @@ typedef struct sm3_digest {
     uint8_t b[SM3_BYTES];
 } sm3_digest;
 
-/* At most this many parts in one call. */
+/* At most this many parts in one call; functions that put something of their own before or behind
+ * the caller's parts say how many fewer. */
 #define SM3_PARTS_MAX 20
 
 sm3_digest sm3(struct span message);
@@ -34,13 +35,14 @@ void sm3_stream_update(struct sm3_stream *s, struct span part);
 sm3_digest sm3_stream_final(struct sm3_stream *s);
 void sm3_stream_end(struct sm3_stream *s);
 
-/* HMAC-SM3 over the concatenation of the parts. Any key length. */
+/* HMAC-SM3 over the concatenation of the parts (at most SM3_PARTS_MAX - 1). Any key length. */
 sm3_digest hmac_sm3(struct span key, const struct span *parts, size_t count);
 
-/* KDF of GB/T 32918.4 clause 5.4.3: SM3(parts || counter_be32), counter from 1. `size` bytes out. */
+/* KDF of GB/T 32918.4 clause 5.4.3: SM3(parts || counter_be32), counter from 1. `size` bytes out;
+ * at most SM3_PARTS_MAX - 1 parts. */
 void sm2_kdf(uint8_t *out, size_t size, const struct span *parts, size_t count);
 
-bool sm3_equal(const sm3_digest *a, const sm3_digest *b);          /* public values */
-bool sm3_equal_secret(const sm3_digest *a, const sm3_digest *b);   /* tags: constant time */
+bool sm3_equal(const sm3_digest *a, const sm3_digest *b);        /* public values */
+bool sm3_equal_secret(const sm3_digest *a, const sm3_digest *b); /* tags: constant time */
 
 #endif
