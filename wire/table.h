@@ -33,6 +33,7 @@
     X(certified_block, "A committed block as it is stored and served.")                            \
     X(prevote, "A DC would vote for this candidate in this term.")                                 \
     X(prevote_cert, "q pre-votes for one candidate and term.")                                     \
+    X(term_proof, "Shows that a term was reached: by its pre-votes, or by votes cast in it.")      \
     X(prevote_request, "A DC whose timer expired asks for pre-votes of the next term.")            \
     X(grant, "The vote of an election; one per DC and term, durable before it is sent.")           \
     X(grant_request, "A candidate with a pre-vote certificate asks for grants.")                   \
@@ -179,12 +180,16 @@
     F(u32, signers, _, _, "bit i is set when member i signed")                                     \
     F(sigs, signatures, AMI_MEMBERS_MAX, _, "one per set bit, lowest first, as in prevote")
 
+#define AMI_FIELDS_term_proof(F)                                                                   \
+    F(opt, prevotes, prevote_cert, _, "pre-votes of the term")                                     \
+    F(opt, votes, qc, _, "prepare or commit certificate of the term")
+
 #define AMI_FIELDS_prevote_request(F)                                                              \
     F(digest, chain, _, _, "chain id")                                                             \
     F(u32, epoch, _, _, "membership epoch")                                                        \
-    F(u64, term, _, _, "the term asked for: one more than the certificate's")                      \
+    F(u64, term, _, _, "the term asked for: one more than the proof's")                            \
     F(u8, candidate, _, _, "member index of the sender")                                           \
-    F(opt, cert, prevote_cert, _, "of the term before; none for term 1")                           \
+    F(type, proof, term_proof, _, "of the term before; empty for term 1")                          \
     F(sig, signature, _, _, "over \"amiledger prevote request v1\" 00 and the fields before")
 
 #define AMI_FIELDS_grant(F)                                                                        \
@@ -205,6 +210,7 @@
     F(sig, signature, _, _, "over \"amiledger grant request v1\" 00 and the fields before")
 
 #define AMI_FIELDS_election_cert(F)                                                                \
+    F(type, prevotes, prevote_cert, _, "of the same candidate and term")                           \
     F(list, grants, grant, AMI_MEMBERS_MAX, "q grants of different voters, one candidate and term")
 
 #define AMI_FIELDS_proposal_core(F)                                                                \
@@ -237,6 +243,7 @@
     F(u8, voter, _, _, "member index of the sender")                                               \
     F(u64, committed, _, _, "height of the last block that the sender has committed")              \
     F(u64, round, _, _, "of the heartbeat")                                                        \
+    F(u8, elected, _, _, "1: the sender holds the election certificate of that term; else 0")      \
     F(sig, signature, _, _, "over \"amiledger heartbeat ack v1\" 00 and the fields before")
 
 #define AMI_FIELDS_qc_announce(F) F(type, cert, qc, _, "prepare or commit certificate")
@@ -270,7 +277,7 @@
     F(opt, granted, grant, _, "grant given in that term")                                          \
     F(opt, prepare, vote, _, "last prepare vote")                                                  \
     F(opt, commit, vote, _, "last commit vote")                                                    \
-    F(opt, high, qc, _, "highQC, a prepare certificate")                                           \
+    F(opt, high, qc, _, "highQC: the prepare or commit certificate of highest rank")               \
     F(u64, tip_height, _, _, "height of the last committed block")                                 \
     F(digest, tip, _, _, "its hash; the chain id at height 0")
 
@@ -298,7 +305,8 @@
     F(id, meter, _, _, "ID_SM")                                                                    \
     F(u32, epoch, _, _, "the meter's key epoch")                                                   \
     F(u32, tag, _, _, "chosen by the meter, echoed in the answer")                                 \
-    F(u8, insist, _, _, "1: waited in vain for the leader, asks this DC to be the gateway; else 0") \
+    F(u8, insist, _, _,                                                                            \
+      "1: waited in vain for the leader, asks this DC to be the gateway; else 0")                  \
     F(bytes, flight, AMI_FLIGHT_BYTES_MAX, _, "the scheme's part")
 
 #define AMI_FIELDS_agree_flight2(F)                                                                \
@@ -417,6 +425,7 @@
     M(27, FETCH_BODY, fetch_body, "DC to DC")                                                      \
     M(28, BODY, body_reply, "DC to DC")                                                            \
     M(29, TX_SUBMIT, tx_submit, "DC or MDMS to DC")                                                \
+    M(30, TERM_PROOF, term_proof, "DC to DC: you are behind this term")                            \
     M(48, AGREE_FLIGHT1, agree_flight1, "meter to DC")                                             \
     M(49, AGREE_FLIGHT2, agree_flight2, "DC to meter")                                             \
     M(50, AGREE_FLIGHT3, agree_flight3, "meter to DC")                                             \
