@@ -52,7 +52,8 @@
     X(NO_MEMORY, "out of memory")                                                                  \
     X(NO_RECORD, "the node's durable vote record is missing or stale; it must not sign")           \
     X(EQUIVOCATION, "two different signed statements for one slot")                                \
-    X(UNSUPPORTED, "not supported by this build or configuration")
+    X(UNSUPPORTED, "not supported by this build or configuration")                                 \
+    X(TRUNCATED, "the file is cut short")
 
 enum ami_status {
 #define X(name, sentence) AMI_##name,
