@@ -1,0 +1,190 @@
+/* The table of schemes, and what every agreement has in common: which flight 2 answers which
+ * flight 1, and for which chain. */
+#include "keyagree/internal.h"
+
+#include "base/check.h"
+#include "crypto/secret.h"
+
+#include <string.h>
+
+/* One line per scheme. */
+static const struct scheme *const schemes[] = {
+    &scheme_liu2023,
+    &scheme_sm2kx,
+};
+#define SCHEME_COUNT (sizeof schemes / sizeof schemes[0])
+
+_Static_assert(AGREE_PART_BYTES <= AMI_SCHEME_PART_BYTES_MAX, "fits U");
+_Static_assert(AGREE_SECRET_BYTES <= AMI_SCHEME_PART_BYTES_MAX, "fits the reply");
+_Static_assert(AGREE_FLIGHT2_BYTES <= AMI_FLIGHT_BYTES_MAX, "fits the wire");
+
+const struct scheme *scheme_at(size_t index)
+{
+    return index < SCHEME_COUNT ? schemes[index] : NULL;
+}
+
+const struct scheme *scheme_by_number(unsigned number)
+{
+    for (size_t i = 0; i < SCHEME_COUNT; i++)
+        if (schemes[i]->number == number)
+            return schemes[i];
+    return NULL;
+}
+
+const struct scheme *scheme_by_name(const char *name)
+{
+    for (size_t i = 0; i < SCHEME_COUNT; i++)
+        if (strcmp(schemes[i]->name, name) == 0)
+            return schemes[i];
+    return NULL;
+}
+
+static const struct scheme *scheme_of(const struct agree_key *key)
+{
+    const struct scheme *scheme = scheme_by_number(key->scheme);
+    AMI_CHECK(scheme != NULL);
+    return scheme;
+}
+
+enum ami_status agree_peer_init(struct agree_peer *out, const struct scheme *scheme,
+                                const struct network *net, const struct ami_id *meter,
+                                uint32_t epoch, struct span part)
+{
+    return scheme->peer_init(out, net, meter, epoch, part);
+}
+
+/* --- meter ------------------------------------------------------------------------------------ */
+
+enum ami_status agree_meter_start(struct agree_state *state, const struct agree_key *key,
+                                  uint32_t tag, bool insist, const uint8_t random[SM2_WIDE_BYTES])
+{
+    AMI_CHECK(key->role == ROLE_METER_AGREE);
+    memset(state, 0, sizeof *state);
+    enum ami_status status = scheme_of(key)->meter_start(state, key, random);
+    if (status != AMI_OK) {
+        secret_wipe(state, sizeof *state);
+        return status;
+    }
+    state->open = true;
+    state->tag = tag;
+    state->insist = insist ? 1 : 0;
+    return AMI_OK;
+}
+
+struct agree_flight1 agree_flight1_of(const struct agree_state *state, const struct agree_key *key)
+{
+    AMI_CHECK(state->open);
+    return (struct agree_flight1){
+        .meter = key->name,
+        .epoch = key->epoch,
+        .tag = state->tag,
+        .insist = state->insist,
+        .flight = span_of(state->flight, state->flight_size),
+    };
+}
+
+enum ami_status agree_meter_answer(struct agree_result *out, struct agree_state *state,
+                                   const struct network *net, const struct agree_key *key,
+                                   const sm3_digest *chain, const struct agree_flight2 *in)
+{
+    memset(out, 0, sizeof *out);
+    if (!state->open || in->tag != state->tag || !ami_id_equal(&in->meter, &key->name))
+        return AMI_NO_SESSION;
+    if (!sm3_equal(&in->chain, chain))
+        return AMI_WRONG_CHAIN;
+    if (in->scheme != key->scheme)
+        return AMI_WRONG_SCHEME;
+    out->terms = (struct agree_terms){
+        .meter = key->name,
+        .epoch = key->epoch,
+        .tag = state->tag,
+        .insist = state->insist,
+        .chain = *chain,
+        .scheme = key->scheme,
+        .term = in->term,
+        .session = in->session,
+        .dc = in->dc,
+        .dc_epoch = in->dc_epoch,
+    };
+    enum ami_status status = scheme_of(key)->meter_answer(out, state, net, key, in->flight);
+    if (status == AMI_OK)
+        secret_wipe(state, sizeof *state);
+    else
+        secret_wipe(out, sizeof *out);
+    return status;
+}
+
+struct agree_flight3 agree_flight3_of(const struct agree_result *out)
+{
+    return (struct agree_flight3){
+        .session = out->terms.session,
+        .flight = span_of(out->flight, out->flight_size),
+    };
+}
+
+/* --- DC --------------------------------------------------------------------------------------- */
+
+struct agree_terms agree_terms_for(const struct agree_flight1 *in, const struct agree_key *dc,
+                                   const sm3_digest *chain, uint64_t term, uint64_t session)
+{
+    return (struct agree_terms){
+        .meter = in->meter,
+        .epoch = in->epoch,
+        .tag = in->tag,
+        .insist = in->insist,
+        .chain = *chain,
+        .scheme = dc->scheme,
+        .term = term,
+        .session = session,
+        .dc = dc->name,
+        .dc_epoch = dc->epoch,
+    };
+}
+
+void agree_answer_batch(struct agree_answer *out, const struct network *net,
+                        const struct agree_key *key, const struct point_table *p_pub,
+                        const struct agree_request *in, size_t count)
+{
+    const struct scheme *scheme = scheme_of(key);
+    AMI_CHECK(key->role == ROLE_DC_AGREE);
+    AMI_CHECK(!scheme->needs_p_pub_table || p_pub != NULL);
+    for (size_t i = 0; i < count; i++)
+        AMI_CHECK(in[i].terms.scheme == key->scheme && in[i].terms.dc_epoch == key->epoch &&
+                  ami_id_equal(&in[i].terms.dc, &key->name));
+    memset(out, 0, count * sizeof *out);
+    for (size_t done = 0; done < count; done += AGREE_CHUNK) {
+        size_t size = count - done < AGREE_CHUNK ? count - done : AGREE_CHUNK;
+        scheme->dc_answer(out + done, net, key, p_pub, in + done, size);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (out[i].status == AMI_OK)
+            continue;
+        enum ami_status status = out[i].status;
+        secret_wipe(&out[i], sizeof out[i]);
+        out[i].status = status;
+    }
+}
+
+struct agree_flight2 agree_flight2_of(const struct agree_terms *terms,
+                                      const struct agree_answer *out)
+{
+    return (struct agree_flight2){
+        .meter = terms->meter,
+        .tag = terms->tag,
+        .chain = terms->chain,
+        .scheme = terms->scheme,
+        .term = terms->term,
+        .session = terms->session,
+        .dc = terms->dc,
+        .dc_epoch = terms->dc_epoch,
+        .flight = span_of(out->flight, out->flight_size),
+    };
+}
+
+enum ami_status agree_confirm(const struct agree_pending *pending, struct span flight3)
+{
+    if (pending->expected_size == 0 || flight3.size != pending->expected_size ||
+        !secret_equal(flight3.data, pending->expected, pending->expected_size))
+        return AMI_BAD_CRYPTO;
+    return AMI_OK;
+}

@@ -1,0 +1,334 @@
+/* sm2kx: implicit certificates (GM/T 0130-2023) and the SM2 key exchange with confirmation
+ * (GB/T 32918.3), in the three flights of the published scheme.
+ *
+ *   issuance   device: d', U_A = d' G                        -> {U_A}
+ *              MDMS: W = wG + U_A, t = w + lambda x          -> {t, W}; U = {.., W}
+ *              device: d = t + d', checks dG = W + lambda P_pub
+ *   flight 1   SM (A): r_A, R_A = r_A G                      -> {R_A}
+ *   flight 2   DC (B): r_B, R_B = r_B G, V, K, S_B, S_A,
+ *              C_B = HMAC(k_c, 02 || F1 || F2 without C_B)   -> {W_DC, R_B, S_B, C_B}
+ *   flight 3   SM: P_DC = W_DC + lambda P_pub, V, K, checks S_B and C_B,
+ *              C_A = HMAC(k_c, 03 || F1 || F2)               -> {S_A, C_A}
+ *
+ * F1 and F2 are the encodings of agree_flight1 and agree_flight2 (wire/table.h) as they travel; for
+ * C_B the scheme's part of F2 ends before C_B. K = KDF(x_V || y_V || Z_A || Z_B), 256 bits;
+ * k_c = HMAC-SM3(K, "amiledger sm2kx confirm v1" 00). Z_D is over key_id and the recovered P_D, so
+ * what lies under the tags C is stock SM2 and meets its published vector.
+ */
+#include "keyagree/internal.h"
+
+#include "base/check.h"
+#include "crypto/secret.h"
+
+#include <string.h>
+
+/* The scheme's part of flight 2. */
+#define KX_W_AT          0
+#define KX_R_B_AT        (KX_W_AT + SM2_POINT_BYTES)
+#define KX_S_B_AT        (KX_R_B_AT + SM2_POINT_BYTES)
+#define KX_C_B_AT        (KX_S_B_AT + SM3_BYTES)
+#define KX_FLIGHT1_BYTES SM2_POINT_BYTES
+#define KX_FLIGHT2_BYTES (KX_C_B_AT + SM3_BYTES)
+#define KX_FLIGHT3_BYTES (2 * SM3_BYTES) /* S_A, C_A */
+
+_Static_assert(KX_FLIGHT1_BYTES <= AGREE_FLIGHT1_BYTES, "fits");
+_Static_assert(KX_FLIGHT2_BYTES <= AGREE_FLIGHT2_BYTES, "fits");
+_Static_assert(KX_FLIGHT3_BYTES <= AGREE_FLIGHT3_BYTES, "fits");
+
+static sm3_digest kx_z(const struct network *net, enum key_role role, const struct ami_id *name,
+                       uint32_t epoch, const point *p)
+{
+    uint8_t id[KEY_ID_BYTES_MAX];
+    return sm2_z(key_id(id, net, role, name, epoch), p);
+}
+
+/* --- issuance --------------------------------------------------------------------------------- */
+
+static void kx_device_begin(struct agree_enrolling *out, enum key_role role,
+                            const uint8_t random[SM2_WIDE_BYTES])
+{
+    (void)role;
+    memset(out, 0, sizeof *out);
+    out->secret = scalar_from_wide(random);
+    point u_a = point_mul_base(&out->secret);
+    agree_part_set_point(&out->request, &u_a);
+}
+
+static enum ami_status kx_mdms_issue(struct agree_secret *secret, struct agree_part *part,
+                                     const struct network *net, const scalar *x, enum key_role role,
+                                     const struct ami_id *name, uint32_t epoch, struct span home,
+                                     struct span request, const uint8_t random[SM2_WIDE_BYTES])
+{
+    point u_a, w_point;
+    scalar t;
+    memset(secret, 0, sizeof *secret);
+    memset(part, 0, sizeof *part);
+    (void)home; /* keys do not depend on a meter's home */
+    AMI_TRY(agree_point_parse(&u_a, request));
+    scalar w = scalar_from_wide(random);
+    sm3_digest h_a = key_h_a(net, role, name, epoch);
+    sm2_implicit_issue(&w_point, &t, &w, x, &u_a, &h_a);
+    scalar_encode(secret->b, &t);
+    secret->size = SM2_SCALAR_BYTES;
+    agree_part_set_point(part, &w_point);
+    secret_wipe(&w, sizeof w);
+    secret_wipe(&t, sizeof t);
+    return AMI_OK;
+}
+
+static enum ami_status kx_device_accept(struct agree_key *out, const struct agree_enrolling *begun,
+                                        const struct network *net, enum key_role role,
+                                        const struct ami_id *name, uint32_t epoch,
+                                        struct span secret, struct span part)
+{
+    scalar t;
+    *out = (struct agree_key){.scheme = SCHEME_SM2KX, .role = role, .name = *name};
+    out->epoch = epoch;
+    AMI_TRY(agree_point_parse(&out->w, part));
+    AMI_TRY(agree_scalar_parse(&t, secret));
+    sm3_digest h_a = key_h_a(net, role, name, epoch);
+    sm2_private key;
+    enum ami_status status =
+        sm2_implicit_accept(&key, &t, &begun->secret, &out->w, &h_a, &net->p_pub);
+    if (status == AMI_OK) {
+        out->d = key.d;
+        out->p = key.p;
+        out->z = kx_z(net, role, name, epoch, &out->p);
+    }
+    secret_wipe(&key, sizeof key);
+    secret_wipe(&t, sizeof t);
+    return status;
+}
+
+static enum ami_status kx_key_restore(struct agree_key *key, const struct network *net, bool check)
+{
+    if (scalar_is_zero(&key->d) || !scalar_is_zero(&key->r))
+        return AMI_BAD_CRYPTO;
+    key->p = point_mul_base(&key->d);
+    key->z = kx_z(net, key->role, &key->name, key->epoch, &key->p);
+    if (!check)
+        return AMI_OK;
+    point p;
+    sm3_digest h_a = key_h_a(net, key->role, &key->name, key->epoch);
+    AMI_TRY(sm2_implicit_public(&p, &key->w, &h_a, &net->p_pub));
+    return point_equal(&p, &key->p) ? AMI_OK : AMI_BAD_CRYPTO;
+}
+
+/* P = W + lambda P_pub of an agreeing key, and its Z. */
+static enum ami_status kx_public(point *p, sm3_digest *z, const struct network *net,
+                                 enum key_role role, const struct ami_id *name, uint32_t epoch,
+                                 struct span w_bytes)
+{
+    point w;
+    AMI_TRY(agree_point_parse(&w, w_bytes));
+    sm3_digest h_a = key_h_a(net, role, name, epoch);
+    AMI_TRY(sm2_implicit_public(p, &w, &h_a, &net->p_pub));
+    *z = kx_z(net, role, name, epoch, p);
+    return AMI_OK;
+}
+
+static enum ami_status kx_peer_init(struct agree_peer *out, const struct network *net,
+                                    const struct ami_id *meter, uint32_t epoch, struct span part)
+{
+    memset(out, 0, sizeof *out);
+    return kx_public(&out->p, &out->z, net, ROLE_METER_AGREE, meter, epoch, part);
+}
+
+/* --- confirmation over the transcript --------------------------------------------------------- */
+
+/* HMAC(k_c, number || F1 || F2) with flights' parts as given. */
+static sm3_digest kx_confirm(uint8_t number, const uint8_t k[AGREE_KEY_BYTES],
+                             const struct agree_terms *terms, struct span flight1,
+                             struct span flight2)
+{
+    static const char label[] = "amiledger sm2kx confirm v1";
+    uint8_t bytes[2 * AMI_FLIGHT_BYTES_MAX + 256];
+    const struct agree_flight1 f1 = {
+        .meter = terms->meter,
+        .epoch = terms->epoch,
+        .tag = terms->tag,
+        .insist = terms->insist,
+        .flight = flight1,
+    };
+    const struct agree_flight2 f2 = {
+        .meter = terms->meter,
+        .tag = terms->tag,
+        .chain = terms->chain,
+        .scheme = terms->scheme,
+        .term = terms->term,
+        .session = terms->session,
+        .dc = terms->dc,
+        .dc_epoch = terms->dc_epoch,
+        .flight = flight2,
+    };
+    struct writer w = writer_on(bytes, sizeof bytes);
+    write_u8(&w, number);
+    agree_flight1_encode(&w, &f1);
+    agree_flight2_encode(&w, &f2);
+    AMI_CHECK(writer_ok(&w));
+    const struct span name = span_of(label, sizeof label), transcript = writer_span(&w);
+    sm3_digest k_c = hmac_sm3(span_of(k, AGREE_KEY_BYTES), &name, 1);
+    sm3_digest tag = hmac_sm3(span_of(k_c.b, sizeof k_c.b), &transcript, 1);
+    secret_wipe(&k_c, sizeof k_c);
+    return tag;
+}
+
+static sm3_digest kx_c_b(const uint8_t k[AGREE_KEY_BYTES], const struct agree_terms *terms,
+                         struct span flight1, const uint8_t flight2[KX_FLIGHT2_BYTES])
+{
+    return kx_confirm(2, k, terms, flight1, span_of(flight2, KX_C_B_AT));
+}
+
+static sm3_digest kx_c_a(const uint8_t k[AGREE_KEY_BYTES], const struct agree_terms *terms,
+                         struct span flight1, const uint8_t flight2[KX_FLIGHT2_BYTES])
+{
+    return kx_confirm(3, k, terms, flight1, span_of(flight2, KX_FLIGHT2_BYTES));
+}
+
+/* --- flights ---------------------------------------------------------------------------------- */
+
+static enum ami_status kx_meter_start(struct agree_state *state, const struct agree_key *key,
+                                      const uint8_t random[SM2_WIDE_BYTES])
+{
+    (void)key;
+    state->secret = scalar_from_wide(random);
+    point r_a = point_mul_base(&state->secret);
+    point_bytes encoded = point_encode(&r_a);
+    memcpy(state->flight, encoded.b, sizeof encoded.b);
+    state->flight_size = KX_FLIGHT1_BYTES;
+    return AMI_OK;
+}
+
+/* The exchange from the meter's side, up to K and the expected S_B. */
+static enum ami_status kx_meter_exchange(struct sm2_exchange_out *x, uint8_t k[AGREE_KEY_BYTES],
+                                         const struct agree_state *state,
+                                         const struct agree_terms *terms, const struct network *net,
+                                         const struct agree_key *key, struct span flight2)
+{
+    point r_a, r_b, p_dc;
+    sm3_digest z_dc;
+    AMI_TRY(agree_point_parse(&r_a, span_of(state->flight, state->flight_size)));
+    AMI_TRY(agree_point_parse(&r_b, span_of(flight2.data + KX_R_B_AT, SM2_POINT_BYTES)));
+    AMI_TRY(kx_public(&p_dc, &z_dc, net, ROLE_DC_AGREE, &terms->dc, terms->dc_epoch,
+                      span_of(flight2.data + KX_W_AT, SM2_POINT_BYTES)));
+    const struct sm2_exchange_in in = {
+        .initiator = true,
+        .d = &key->d,
+        .r = &state->secret,
+        .r_a = &r_a,
+        .r_b = &r_b,
+        .p_peer = &p_dc,
+        .z_a = &key->z,
+        .z_b = &z_dc,
+    };
+    AMI_TRY(sm2_exchange(x, &in));
+    sm2_exchange_key(k, AGREE_KEY_BYTES, x, &key->z, &z_dc);
+    return AMI_OK;
+}
+
+static enum ami_status kx_meter_answer(struct agree_result *out, const struct agree_state *state,
+                                       const struct network *net, const struct agree_key *key,
+                                       struct span flight2)
+{
+    struct sm2_exchange_out x = {0};
+    const struct span flight1 = span_of(state->flight, state->flight_size);
+    if (flight2.size != KX_FLIGHT2_BYTES)
+        return AMI_BAD_CRYPTO;
+    enum ami_status status = kx_meter_exchange(&x, out->k, state, &out->terms, net, key, flight2);
+    if (status == AMI_OK) {
+        sm3_digest c_b = kx_c_b(out->k, &out->terms, flight1, flight2.data);
+        bool s_good = secret_equal(x.s_b.b, flight2.data + KX_S_B_AT, SM3_BYTES);
+        bool c_good = secret_equal(c_b.b, flight2.data + KX_C_B_AT, SM3_BYTES);
+        status = s_good && c_good ? AMI_OK : AMI_BAD_CRYPTO;
+    }
+    if (status == AMI_OK) {
+        sm3_digest c_a = kx_c_a(out->k, &out->terms, flight1, flight2.data);
+        memcpy(out->flight, x.s_a.b, SM3_BYTES);
+        memcpy(out->flight + SM3_BYTES, c_a.b, SM3_BYTES);
+        out->flight_size = KX_FLIGHT3_BYTES;
+    }
+    secret_wipe(&x, sizeof x);
+    return status;
+}
+
+/* Fills in an answer once the exchange is computed. */
+static void kx_answer_finish(struct agree_answer *out, const struct agree_key *key,
+                             const struct agree_request *in, const point *r_b,
+                             const struct sm2_exchange_out *x)
+{
+    point_bytes w = point_encode(&key->w), r_b_bytes = point_encode(r_b);
+    sm2_exchange_key(out->pending.k, AGREE_KEY_BYTES, x, &in->peer->z, &key->z);
+    memcpy(out->flight + KX_W_AT, w.b, SM2_POINT_BYTES);
+    memcpy(out->flight + KX_R_B_AT, r_b_bytes.b, SM2_POINT_BYTES);
+    memcpy(out->flight + KX_S_B_AT, x->s_b.b, SM3_BYTES);
+    sm3_digest c_b = kx_c_b(out->pending.k, &in->terms, in->flight, out->flight);
+    memcpy(out->flight + KX_C_B_AT, c_b.b, SM3_BYTES);
+    out->flight_size = KX_FLIGHT2_BYTES;
+    sm3_digest c_a = kx_c_a(out->pending.k, &in->terms, in->flight, out->flight);
+    memcpy(out->pending.expected, x->s_a.b, SM3_BYTES);
+    memcpy(out->pending.expected + SM3_BYTES, c_a.b, SM3_BYTES);
+    out->pending.expected_size = KX_FLIGHT3_BYTES;
+    out->status = AMI_OK;
+    secret_wipe(&c_a, sizeof c_a);
+}
+
+static void kx_dc_answer(struct agree_answer *out, const struct network *net,
+                         const struct agree_key *key, const struct point_table *p_pub,
+                         const struct agree_request *in, size_t count)
+{
+    point_bytes r_a_bytes[AGREE_CHUNK];
+    point r_a[AGREE_CHUNK], r_b[AGREE_CHUNK];
+    scalar r[AGREE_CHUNK];
+    struct sm2_exchange_in x_in[AGREE_CHUNK];
+    struct sm2_exchange_out x_out[AGREE_CHUNK];
+    bool decoded[AGREE_CHUNK], finite[AGREE_CHUNK];
+    (void)net;
+    (void)p_pub;
+    AMI_CHECK(count <= AGREE_CHUNK);
+    for (size_t i = 0; i < count; i++) {
+        /* All zero is no encoding of a point: what has the wrong size fails with the rest. */
+        memset(&r_a_bytes[i], 0, sizeof r_a_bytes[i]);
+        if (in[i].flight.size == KX_FLIGHT1_BYTES)
+            memcpy(r_a_bytes[i].b, in[i].flight.data, KX_FLIGHT1_BYTES);
+        r[i] = scalar_from_wide(in[i].random);
+    }
+    if (point_decode_batch(r_a, decoded, r_a_bytes, count) != AMI_OK)
+        for (size_t i = 0; i < count; i++)
+            if (!decoded[i])
+                r_a[i] = *point_generator(); /* keeps the group whole; its result is not used */
+    point_mul_base_batch(r_b, r, count);
+    for (size_t i = 0; i < count; i++)
+        x_in[i] = (struct sm2_exchange_in){
+            .initiator = false,
+            .d = &key->d,
+            .r = &r[i],
+            .r_a = &r_a[i],
+            .r_b = &r_b[i],
+            .p_peer = &in[i].peer->p,
+            .z_a = &in[i].peer->z,
+            .z_b = &key->z,
+        };
+    bool all = sm2_exchange_batch(x_out, x_in, finite, count) == AMI_OK;
+    for (size_t i = 0; i < count; i++) {
+        out[i].status = AMI_BAD_CRYPTO;
+        if (decoded[i] && (all || finite[i]))
+            kx_answer_finish(&out[i], key, &in[i], &r_b[i], &x_out[i]);
+    }
+    secret_wipe(r, sizeof r);
+    secret_wipe(x_out, sizeof x_out);
+}
+
+const struct scheme scheme_sm2kx = {
+    .name = "sm2kx",
+    .number = SCHEME_SM2KX,
+    .summary = "GM/T 0130 implicit certificates and SM2 key exchange with confirmation (default)",
+    .needs_p_pub_table = false,
+    .device_begin = kx_device_begin,
+    .mdms_issue = kx_mdms_issue,
+    .device_accept = kx_device_accept,
+    .key_restore = kx_key_restore,
+    .peer_init = kx_peer_init,
+    .meter_start = kx_meter_start,
+    .meter_answer = kx_meter_answer,
+    .dc_answer = kx_dc_answer,
+};
