@@ -3,9 +3,15 @@
  * Everything that one step must make durable together is one `store_batch`, written in one synced
  * LMDB transaction (consensus rule 7, "durable before visible"). The batch is plain data, so that
  * the simulator can keep it in memory instead. Readers run beside the writer, also from another
- * process. Caveats: LMDB has no page checksums (a damaged page can crash a reader; `dc-node run`
- * checks the store in a process of its own first); an environment must not be opened twice in one
- * process; no transaction is kept open across a return to the event loop.
+ * process. docs/ledger-format.md describes the files.
+ *
+ * Threads: one thread writes, any thread reads meanwhile; every read sees one committed state and
+ * holds it only until it returns. A write waits for reads under way only when the map has to grow.
+ *
+ * Caveats: LMDB has no page checksums (a damaged page can crash a reader; `dc-node run` checks the
+ * store in a process of its own first); an environment must not be opened twice in one process nor
+ * used across a fork; a reader that was stopped (SIGSTOP) amid a read keeps old pages from being
+ * used again, so the file grows; network file systems are not supported.
  */
 #ifndef AMI_LEDGER_STORE_H
 #define AMI_LEDGER_STORE_H
@@ -22,22 +28,36 @@ struct store_batch {
     struct span block_header;
     struct span block_commit; /* encoding of its commit qc */
     struct span block_body;
-    struct span records; /* run of (u64 index, u32 size, record encoding) */
+    struct span records; /* with commit: run of (u64 index, u32 size, record encoding) */
 };
+
+/* Uncommitted blocks that are kept, each until a block of its height is committed. Beyond that
+ * number the one of the lowest term goes first, but never one that the vote record names. */
+#define STORE_PENDING_MAX 256
 
 struct store;
 
 enum store_mode { STORE_READ_ONLY, STORE_READ_WRITE };
 /* Opens or (READ_WRITE, and only an empty or missing directory) creates. map_bytes: greatest size
- * of the ledger; grown automatically when it is 0. AMI_IN_USE: another process holds it for
- * writing. AMI_WRONG_CHAIN: holds another chain. AMI_NOT_FOUND. AMI_DAMAGED. `why` as in
- * genesis_parse. */
+ * of the ledger, at least 1 MiB; without bound when it is 0. The map grows by itself.
+ * chain may be NULL when only reading: any chain.
+ * AMI_IN_USE: another process holds it for writing. AMI_WRONG_CHAIN: holds another chain.
+ * AMI_NOT_FOUND: nothing there to read. AMI_EXISTS: the directory holds other files but no ledger.
+ * AMI_DAMAGED: cut off, foreign or inconsistent. AMI_IO, AMI_FULL, AMI_NO_MEMORY. `why` (of
+ * why_size bytes) receives one clear sentence on failure. */
 enum ami_status store_open(struct store **out, const char *dir, const sm3_digest *chain,
                            enum store_mode mode, uint64_t map_bytes, char *why,
                            size_t why_size) AMI_MUST_CHECK;
 void store_close(struct store *s);
 
-/* One synced transaction. AMI_FULL (map or file system), AMI_IO: nothing was written. */
+const sm3_digest *store_chain(const struct store *s);
+
+/* One synced transaction. AMI_FULL (map or file system), AMI_IO: nothing of the batch is visible.
+ * When it was the last page of a write that failed, every later call says AMI_IO until the ledger
+ * is opened again; the batch is then there as a whole or not at all. Otherwise a later write may
+ * succeed. What does not belong together is refused: AMI_BAD_ENCODING, AMI_WRONG_CHAIN,
+ * AMI_BAD_PARENT (not the next block), AMI_BAD_CERTIFICATE (not of this block),
+ * AMI_SEQUENCE_SETTLED (a report that is stored already), AMI_TOO_LARGE. */
 enum ami_status store_write(struct store *s, const struct store_batch *b) AMI_MUST_CHECK;
 
 uint64_t store_height(struct store *s); /* of the last committed block; 0: none */

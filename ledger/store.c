@@ -1,0 +1,1110 @@
+#include "ledger/store.h"
+
+#include "base/check.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+/* The sub-databases. Keys and values: docs/ledger-format.md. */
+enum { META, BLOCKS, HASHES, TXS, REPORTS, RECORDS, PENDING, DB_COUNT };
+static const char *const db_names[DB_COUNT] = {"meta",    "blocks",  "hashes", "txs",
+                                               "reports", "records", "pending"};
+
+static const char format_text[] = "amiledger store 1";
+#define KEY_FORMAT "format"
+#define KEY_CHAIN  "chain"
+#define KEY_TIP    "tip"  /* u64 height, hash */
+#define KEY_VOTE   "vote" /* encoding of vote_record */
+
+#define DATA_NAME "data.mdb"
+#define LOCK_NAME "ledger.lock"
+
+#define TIP_BYTES        (8 + SM3_BYTES)
+#define PLACE_BYTES      (8 + 4) /* height, index */
+#define REPORT_KEY_BYTES (1 + AMI_ID_BYTES_MAX + 4 + 8)
+
+/* The first map; it doubles up to a step of 1 GiB. Small enough that small tests see it grow. */
+#define MAP_BYTES_FIRST ((size_t)16 << 20)
+#define MAP_BYTES_MIN   ((size_t)1 << 20)
+#define MAP_STEP_MAX    ((size_t)1 << 30)
+#define PAGE_ALIGN      ((size_t)4095)
+
+/* A file may lack its last pages when a transaction gave them back before it ended (LMDB does not
+ * write those). More than so many missing pages are a cut. */
+#define UNWRITTEN_PAGES_MAX 16
+
+struct store {
+    MDB_env *env;
+    MDB_dbi db[DB_COUNT];
+    enum store_mode mode;
+    size_t map_bytes_max;
+    int lock_fd;
+    bool dead; /* the map was lost for lack of memory */
+    sm3_digest chain;
+    _Atomic uint64_t height;
+    /* LMDB lets nobody use a map that is being replaced: every transaction holds this for reading,
+     * whoever replaces the map for writing. */
+    pthread_rwlock_t map_lock;
+    char *dir;
+};
+
+/* --- statuses -------------------------------------------------------------------------------- */
+
+__attribute__((format(printf, 3, 4))) static void say(char *why, size_t why_size,
+                                                      const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    if (why != NULL && why_size > 0)
+        vsnprintf(why, why_size, format, args);
+    va_end(args);
+}
+
+static enum ami_status status_of(int rc)
+{
+    switch (rc) {
+    case MDB_SUCCESS:
+        return AMI_OK;
+    case MDB_NOTFOUND:
+        return AMI_NOT_FOUND;
+    case MDB_KEYEXIST:
+        return AMI_EXISTS;
+    case MDB_MAP_FULL:
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return AMI_FULL;
+    case MDB_TXN_FULL:
+        return AMI_TOO_LARGE;
+    case MDB_READERS_FULL:
+    case EAGAIN:
+        return AMI_AGAIN;
+    case ENOMEM:
+        return AMI_NO_MEMORY;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH:
+    case MDB_INCOMPATIBLE:
+        return AMI_DAMAGED;
+    default:
+        return AMI_IO;
+    }
+}
+
+/* What LMDB makes of a full file system is often a short write, which it reports as EIO. */
+static enum ami_status write_status_of(const struct store *s, int rc, size_t bytes_wanted)
+{
+    if (rc != EIO)
+        return status_of(rc);
+    struct statvfs fs;
+    struct rlimit limit;
+    struct stat file;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/" DATA_NAME, s->dir);
+    if (statvfs(s->dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < bytes_wanted)
+        return AMI_FULL;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+        stat(path, &file) == 0 && (uint64_t)file.st_size + bytes_wanted > limit.rlim_cur)
+        return AMI_FULL;
+    return AMI_IO;
+}
+
+/* --- the map --------------------------------------------------------------------------------- */
+
+/* Under the map lock, held for writing. 0 adopts what another process has made of it. */
+static int map_replace(struct store *s, size_t bytes)
+{
+    MDB_envinfo info;
+    mdb_env_info(s->env, &info);
+    int rc = mdb_env_set_mapsize(s->env, bytes);
+    /* LMDB has let the old map go before it asks for the new one. */
+    if (rc != MDB_SUCCESS && mdb_env_set_mapsize(s->env, info.me_mapsize) != MDB_SUCCESS)
+        s->dead = true;
+    return rc;
+}
+
+static enum ami_status map_adopt(struct store *s)
+{
+    pthread_rwlock_wrlock(&s->map_lock);
+    int rc = s->dead ? EIO : map_replace(s, 0);
+    pthread_rwlock_unlock(&s->map_lock);
+    return status_of(rc);
+}
+
+static enum ami_status map_grow(struct store *s)
+{
+    MDB_envinfo info;
+    int stale = 0;
+    pthread_rwlock_wrlock(&s->map_lock);
+    /* Readers that were killed no longer keep old pages from being used again. */
+    (void)mdb_reader_check(s->env, &stale);
+    mdb_env_info(s->env, &info);
+    size_t step = info.me_mapsize < MAP_STEP_MAX ? info.me_mapsize : MAP_STEP_MAX;
+    size_t bytes = info.me_mapsize + step;
+    if (s->map_bytes_max != 0 && bytes > s->map_bytes_max)
+        bytes = s->map_bytes_max;
+    int rc = MDB_MAP_FULL;
+    if (s->dead)
+        rc = EIO;
+    else if (bytes > info.me_mapsize)
+        rc = map_replace(s, bytes);
+    pthread_rwlock_unlock(&s->map_lock);
+    return status_of(rc);
+}
+
+/* --- transactions ---------------------------------------------------------------------------- */
+
+/* Begins a transaction and holds the map lock for reading; only with AMI_OK. */
+static enum ami_status begin(struct store *s, unsigned flags, MDB_txn **txn)
+{
+    for (;;) {
+        pthread_rwlock_rdlock(&s->map_lock);
+        int rc = s->dead ? EIO : mdb_txn_begin(s->env, NULL, flags, txn);
+        if (rc == MDB_SUCCESS)
+            return AMI_OK;
+        pthread_rwlock_unlock(&s->map_lock);
+        if (rc != MDB_MAP_RESIZED)
+            return status_of(rc);
+        AMI_TRY(map_adopt(s));
+    }
+}
+
+static void end(struct store *s, MDB_txn *txn)
+{
+    mdb_txn_abort(txn);
+    pthread_rwlock_unlock(&s->map_lock);
+}
+
+static int get(struct store *s, MDB_txn *txn, int db, struct span key, struct span *value)
+{
+    MDB_val k = {key.size, (void *)(uintptr_t)key.data}, v;
+    int rc = mdb_get(txn, s->db[db], &k, &v);
+    if (rc == MDB_SUCCESS)
+        *value = span_of(v.mv_data, v.mv_size);
+    return rc;
+}
+
+static struct span key_u64(uint8_t out[8], uint64_t v)
+{
+    store_be64(out, v);
+    return span_of(out, 8);
+}
+
+static struct span key_report(uint8_t out[REPORT_KEY_BYTES], const struct ami_id *meter,
+                              uint32_t epoch, uint64_t sequence)
+{
+    struct writer w = writer_on(out, REPORT_KEY_BYTES);
+    write_id(&w, meter);
+    write_u32(&w, epoch);
+    write_u64(&w, sequence);
+    AMI_CHECK(writer_ok(&w));
+    return writer_span(&w);
+}
+
+/* Height 0 and the chain id when no block is there. */
+static enum ami_status get_tip(struct store *s, MDB_txn *txn, uint64_t *height, sm3_digest *hash)
+{
+    struct span v;
+    int rc = get(s, txn, META, SPAN_LITERAL(KEY_TIP), &v);
+    if (rc == MDB_NOTFOUND) {
+        *height = 0;
+        *hash = s->chain;
+        return AMI_OK;
+    }
+    AMI_TRY(status_of(rc));
+    struct reader r = reader_on(v);
+    *height = read_u64(&r);
+    read_raw(&r, hash->b, sizeof hash->b);
+    return reader_done(&r) && *height > 0 ? AMI_OK : AMI_DAMAGED;
+}
+
+/* Header and certificate at the front of a stored block; `r` stands before the body then. */
+static enum ami_status read_front(struct reader *r, uint64_t height, struct block_header *header,
+                                  struct qc *commit)
+{
+    block_header_decode(r, header);
+    qc_decode(r, commit);
+    return !r->failed && header->height == height ? AMI_OK : AMI_DAMAGED;
+}
+
+/* --- writing --------------------------------------------------------------------------------- */
+
+/* A batch as far as it can be checked without looking at the store. */
+struct checked_batch {
+    const struct store_batch *b;
+    struct block_header pending, block;
+    sm3_digest pending_hash, block_hash;
+    struct vote_record vote; /* when the batch has one */
+};
+
+static enum ami_status check_header(const struct store *s, struct span encoded,
+                                    struct block_header *header, sm3_digest *hash)
+{
+    AMI_TRY(block_header_parse(header, encoded));
+    if (memcmp(header->chain.b, s->chain.b, sizeof s->chain.b) != 0)
+        return AMI_WRONG_CHAIN;
+    *hash = block_hash(header);
+    return AMI_OK;
+}
+
+static enum ami_status check_commit(const struct store *s, struct checked_batch *c)
+{
+    struct qc commit;
+    AMI_TRY(check_header(s, c->b->block_header, &c->block, &c->block_hash));
+    AMI_TRY(qc_parse(&commit, c->b->block_commit));
+    if (commit.kind != VOTE_COMMIT || commit.height != c->block.height ||
+        memcmp(commit.block.b, c->block_hash.b, sizeof c->block_hash.b) != 0)
+        return AMI_BAD_CERTIFICATE;
+    return c->b->block_body.size <= AMI_BLOCK_BYTES_MAX ? AMI_OK : AMI_TOO_LARGE;
+}
+
+static enum ami_status check_batch(const struct store *s, const struct store_batch *b,
+                                   struct checked_batch *c)
+{
+    c->b = b;
+    if (b->vote_record.size != 0) {
+        AMI_TRY(vote_record_parse(&c->vote, b->vote_record));
+        if (memcmp(c->vote.chain.b, s->chain.b, sizeof s->chain.b) != 0)
+            return AMI_WRONG_CHAIN;
+    }
+    if (b->body_header.size != 0) {
+        AMI_TRY(check_header(s, b->body_header, &c->pending, &c->pending_hash));
+        if (b->body.size > AMI_BLOCK_BYTES_MAX)
+            return AMI_TOO_LARGE;
+    }
+    if (b->commit)
+        return check_commit(s, c);
+    return b->records.size == 0 ? AMI_OK : AMI_BAD_ARGUMENT;
+}
+
+/* One attempt at a batch. */
+struct attempt {
+    struct store *s;
+    MDB_txn *txn;
+    struct checked_batch *c;
+    bool map_full; /* the failure is one that a larger map would cure */
+    size_t bytes_wanted;
+};
+
+static enum ami_status attempt_status(struct attempt *a, int rc)
+{
+    if (rc == MDB_MAP_FULL)
+        a->map_full = true;
+    return write_status_of(a->s, rc, a->bytes_wanted);
+}
+
+static enum ami_status put(struct attempt *a, int db, struct span key, struct span value,
+                           unsigned flags)
+{
+    MDB_val k = {key.size, (void *)(uintptr_t)key.data};
+    MDB_val v = {value.size, (void *)(uintptr_t)value.data};
+    return attempt_status(a, mdb_put(a->txn, a->s->db[db], &k, &v, flags));
+}
+
+/* header, [certificate,] u32 size, body: the wire's body_reply or certified_block. AMI_EXISTS. */
+static enum ami_status put_block(struct attempt *a, int db, struct span key, struct span header,
+                                 struct span commit, struct span body)
+{
+    MDB_val k = {key.size, (void *)(uintptr_t)key.data};
+    MDB_val v = {header.size + commit.size + 4 + body.size, NULL};
+    int rc = mdb_put(a->txn, a->s->db[db], &k, &v, MDB_RESERVE | MDB_NOOVERWRITE);
+    if (rc == MDB_SUCCESS) {
+        struct writer w = writer_on(v.mv_data, v.mv_size);
+        write_raw(&w, header.data, header.size);
+        write_raw(&w, commit.data, commit.size);
+        write_bytes(&w, body);
+        AMI_CHECK(w.size == v.mv_size);
+    }
+    return attempt_status(a, rc);
+}
+
+static enum ami_status put_tx(struct attempt *a, struct span encoded, uint32_t index)
+{
+    struct tx_view tx;
+    uint8_t place[PLACE_BYTES], key[REPORT_KEY_BYTES];
+    AMI_TRY(tx_view_parse(&tx, encoded));
+    store_be64(place, a->c->block.height);
+    store_be32(place + 8, index);
+    struct span where = span_of(place, sizeof place);
+    AMI_TRY(put(a, TXS, span_of(tx.id.b, sizeof tx.id.b), where, 0));
+    if (tx.tx.kind != TX_REPORT)
+        return AMI_OK;
+    /* The registry has settled that this is the first time; a ledger that disagrees must not grow.
+     */
+    const struct report_meter_part *m = &tx.u.report.meter;
+    struct span report = key_report(key, &m->meter, m->epoch, m->sequence);
+    enum ami_status status = put(a, REPORTS, report, where, MDB_NOOVERWRITE);
+    return status == AMI_EXISTS ? AMI_SEQUENCE_SETTLED : status;
+}
+
+static enum ami_status put_txs(struct attempt *a)
+{
+    struct body_reader it = body_reader_on(a->c->b->block_body);
+    struct span encoded;
+    uint32_t index = 0;
+    while (body_next(&it, &encoded))
+        AMI_TRY(put_tx(a, encoded, index++));
+    return body_ok(&it) && index == a->c->block.tx_count ? AMI_OK : AMI_BAD_ENCODING;
+}
+
+static enum ami_status put_records(struct attempt *a)
+{
+    struct reader r = reader_on(a->c->b->records);
+    uint8_t key[8];
+    while (reader_left(&r) > 0) {
+        uint64_t index = read_u64(&r);
+        struct span record = read_bytes(&r, RECORD_BYTES_MAX);
+        if (r.failed || record.size == 0)
+            return AMI_BAD_ENCODING;
+        AMI_TRY(put(a, RECORDS, key_u64(key, index), record, 0));
+    }
+    return reader_done(&r) ? AMI_OK : AMI_BAD_ENCODING;
+}
+
+static enum ami_status put_commit(struct attempt *a, uint64_t tip_height, const sm3_digest *tip)
+{
+    const struct checked_batch *c = a->c;
+    uint8_t height[8], new_tip[TIP_BYTES];
+    if (c->block.height != tip_height + 1 ||
+        memcmp(c->block.previous.b, tip->b, sizeof tip->b) != 0)
+        return AMI_BAD_PARENT;
+    struct span by_height = key_u64(height, c->block.height);
+    AMI_TRY(
+        put_block(a, BLOCKS, by_height, c->b->block_header, c->b->block_commit, c->b->block_body));
+    AMI_TRY(put(a, HASHES, span_of(c->block_hash.b, SM3_BYTES), by_height, 0));
+    AMI_TRY(put_txs(a));
+    AMI_TRY(put_records(a));
+    store_be64(new_tip, c->block.height);
+    memcpy(new_tip + 8, c->block_hash.b, SM3_BYTES);
+    return put(a, META, SPAN_LITERAL(KEY_TIP), span_of(new_tip, sizeof new_tip), 0);
+}
+
+/* The vote record as it will be after this batch; absent: no block is named by it. */
+static enum ami_status vote_after(struct attempt *a, struct vote_record *out)
+{
+    struct span v;
+    if (a->c->b->vote_record.size != 0) {
+        *out = a->c->vote;
+        return AMI_OK;
+    }
+    int rc = get(a->s, a->txn, META, SPAN_LITERAL(KEY_VOTE), &v);
+    if (rc == MDB_NOTFOUND) {
+        memset(out, 0, sizeof *out);
+        return AMI_OK;
+    }
+    AMI_TRY(status_of(rc));
+    return vote_record_parse(out, v) == AMI_OK ? AMI_OK : AMI_DAMAGED;
+}
+
+static bool vote_names(const struct vote_record *v, const uint8_t block[SM3_BYTES])
+{
+    return (v->has_prepare && memcmp(v->prepare.block.b, block, SM3_BYTES) == 0) ||
+           (v->has_commit && memcmp(v->commit.block.b, block, SM3_BYTES) == 0) ||
+           (v->has_high && memcmp(v->high.block.b, block, SM3_BYTES) == 0);
+}
+
+/* Deletes the kept blocks of heights <= tip: none of them but the committed one, which stands among
+ * the blocks, can matter again. With `vote` also finds the one of the lowest term that may go. */
+static enum ami_status sweep_pending(struct attempt *a, uint64_t tip_height,
+                                     const struct vote_record *vote, uint8_t lowest[SM3_BYTES],
+                                     bool *found)
+{
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    uint64_t lowest_term = 0;
+    AMI_TRY(attempt_status(a, mdb_cursor_open(a->txn, a->s->db[PENDING], &cursor)));
+    *found = false;
+    int rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
+    for (; rc == MDB_SUCCESS; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+        struct block_header header;
+        struct reader r = reader_on(span_of(v.mv_data, v.mv_size));
+        block_header_decode(&r, &header);
+        if (r.failed || k.mv_size != SM3_BYTES) {
+            rc = MDB_CORRUPTED;
+            break;
+        }
+        if (header.height <= tip_height) {
+            rc = mdb_cursor_del(cursor, 0);
+            if (rc != MDB_SUCCESS)
+                break;
+            continue;
+        }
+        bool needed = vote == NULL || vote_names(vote, k.mv_data) ||
+                      memcmp(a->c->pending_hash.b, k.mv_data, SM3_BYTES) == 0;
+        if (!needed && (!*found || header.term < lowest_term)) {
+            *found = true;
+            lowest_term = header.term;
+            memcpy(lowest, k.mv_data, SM3_BYTES);
+        }
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? AMI_OK : attempt_status(a, rc);
+}
+
+/* Behind everything else in a batch: makes room among the kept blocks. */
+static enum ami_status bound_pending(struct attempt *a, uint64_t tip_height)
+{
+    uint8_t lowest[SM3_BYTES];
+    struct vote_record vote;
+    bool found;
+    MDB_stat kept;
+    if (a->c->b->commit)
+        return sweep_pending(a, tip_height, NULL, lowest, &found);
+    AMI_TRY(attempt_status(a, mdb_stat(a->txn, a->s->db[PENDING], &kept)));
+    if (kept.ms_entries <= STORE_PENDING_MAX)
+        return AMI_OK;
+    AMI_TRY(vote_after(a, &vote));
+    AMI_TRY(sweep_pending(a, tip_height, &vote, lowest, &found));
+    MDB_val k = {SM3_BYTES, lowest};
+    return found ? attempt_status(a, mdb_del(a->txn, a->s->db[PENDING], &k, NULL)) : AMI_OK;
+}
+
+static enum ami_status put_batch(struct attempt *a, uint64_t *height)
+{
+    const struct store_batch *b = a->c->b;
+    sm3_digest tip;
+    AMI_TRY(get_tip(a->s, a->txn, height, &tip));
+    if (b->vote_record.size != 0)
+        AMI_TRY(put(a, META, SPAN_LITERAL(KEY_VOTE), b->vote_record, 0));
+    if (b->commit) {
+        AMI_TRY(put_commit(a, *height, &tip));
+        *height = a->c->block.height;
+    }
+    /* A block of a settled height would go in the same breath; one that is there already is the
+     * same by its hash. */
+    if (b->body_header.size != 0 && a->c->pending.height > *height) {
+        enum ami_status status = put_block(a, PENDING, span_of(a->c->pending_hash.b, SM3_BYTES),
+                                           b->body_header, span_of(NULL, 0), b->body);
+        if (status != AMI_OK && status != AMI_EXISTS)
+            return status;
+    }
+    return bound_pending(a, *height);
+}
+
+/* Whole or not at all. */
+static enum ami_status try_batch(struct attempt *a)
+{
+    uint64_t height;
+    AMI_TRY(begin(a->s, 0, &a->txn));
+    enum ami_status status = put_batch(a, &height);
+    if (status != AMI_OK) {
+        end(a->s, a->txn);
+        return status;
+    }
+    /* Writes the pages, syncs, writes the page that makes them count, and syncs. */
+    status = attempt_status(a, mdb_txn_commit(a->txn));
+    pthread_rwlock_unlock(&a->s->map_lock);
+    if (status == AMI_OK)
+        atomic_store(&a->s->height, height);
+    return status;
+}
+
+enum ami_status store_write(struct store *s, const struct store_batch *b)
+{
+    AMI_CHECK(s->mode == STORE_READ_WRITE);
+    struct checked_batch c;
+    memset(&c, 0, sizeof c);
+    AMI_TRY(check_batch(s, b, &c));
+    for (;;) {
+        struct attempt a = {.s = s, .c = &c, .map_full = false};
+        /* Pages are rewritten whole: a rough upper bound, used to tell a full disk. */
+        a.bytes_wanted =
+            2 * (b->body.size + b->block_body.size + b->records.size) + ((size_t)1 << 20);
+        enum ami_status status = try_batch(&a);
+        if (status != AMI_FULL || !a.map_full)
+            return status;
+        AMI_TRY(map_grow(s));
+    }
+}
+
+/* --- reading --------------------------------------------------------------------------------- */
+
+const sm3_digest *store_chain(const struct store *s)
+{
+    return &s->chain;
+}
+
+uint64_t store_height(struct store *s)
+{
+    MDB_txn *txn;
+    uint64_t height;
+    sm3_digest tip;
+    /* The only writer of a ledger knows. Who only reads looks, and when the look fails answers
+     * with what was last seen, which is still true. */
+    if (s->mode == STORE_READ_ONLY && begin(s, MDB_RDONLY, &txn) == AMI_OK) {
+        if (get_tip(s, txn, &height, &tip) == AMI_OK)
+            atomic_store(&s->height, height);
+        end(s, txn);
+    }
+    return atomic_load(&s->height);
+}
+
+/* Copies a value into the caller's buffer. */
+static enum ami_status get_copy(struct store *s, int db, struct span key, uint8_t *buffer,
+                                size_t buffer_size, struct span *out)
+{
+    MDB_txn *txn;
+    struct span v;
+    AMI_TRY(begin(s, MDB_RDONLY, &txn));
+    enum ami_status status = status_of(get(s, txn, db, key, &v));
+    if (status == AMI_OK && v.size > buffer_size)
+        status = AMI_TOO_LARGE;
+    if (status == AMI_OK) {
+        memcpy(buffer, v.data, v.size);
+        *out = span_of(buffer, v.size);
+    }
+    end(s, txn);
+    return status;
+}
+
+enum ami_status store_block(struct store *s, uint64_t height, struct certified_block *out,
+                            uint8_t *buffer, size_t buffer_size)
+{
+    uint8_t key[8];
+    struct span v;
+    AMI_TRY(get_copy(s, BLOCKS, key_u64(key, height), buffer, buffer_size, &v));
+    if (certified_block_parse(out, v) != AMI_OK || out->header.height != height)
+        return AMI_DAMAGED;
+    return AMI_OK;
+}
+
+enum ami_status store_header(struct store *s, uint64_t height, struct block_header *header,
+                             struct qc *commit)
+{
+    MDB_txn *txn;
+    uint8_t key[8];
+    struct span v;
+    AMI_TRY(begin(s, MDB_RDONLY, &txn));
+    enum ami_status status = status_of(get(s, txn, BLOCKS, key_u64(key, height), &v));
+    if (status == AMI_OK) {
+        struct reader r = reader_on(v);
+        status = read_front(&r, height, header, commit);
+    }
+    end(s, txn);
+    return status;
+}
+
+/* A number in a value of exactly its size. */
+static enum ami_status get_height(struct store *s, MDB_txn *txn, const sm3_digest *block,
+                                  uint64_t *height)
+{
+    struct span v;
+    AMI_TRY(status_of(get(s, txn, HASHES, span_of(block->b, SM3_BYTES), &v)));
+    if (v.size != 8)
+        return AMI_DAMAGED;
+    *height = load_be64(v.data);
+    return AMI_OK;
+}
+
+static enum ami_status get_body(struct store *s, MDB_txn *txn, const sm3_digest *block,
+                                struct block_header *header, struct span *body)
+{
+    struct span v;
+    int rc = get(s, txn, PENDING, span_of(block->b, SM3_BYTES), &v);
+    if (rc == MDB_SUCCESS) {
+        struct body_reply kept;
+        AMI_TRY(body_reply_parse(&kept, v) == AMI_OK ? AMI_OK : AMI_DAMAGED);
+        *header = kept.header;
+        *body = kept.body;
+        return AMI_OK;
+    }
+    if (rc != MDB_NOTFOUND)
+        return status_of(rc);
+    uint8_t key[8];
+    uint64_t height;
+    struct qc commit;
+    AMI_TRY(get_height(s, txn, block, &height));
+    rc = get(s, txn, BLOCKS, key_u64(key, height), &v);
+    AMI_TRY(rc == MDB_NOTFOUND ? AMI_DAMAGED : status_of(rc));
+    struct reader r = reader_on(v);
+    AMI_TRY(read_front(&r, height, header, &commit));
+    *body = read_bytes(&r, AMI_BLOCK_BYTES_MAX);
+    return reader_done(&r) ? AMI_OK : AMI_DAMAGED;
+}
+
+enum ami_status store_body(struct store *s, const sm3_digest *block, struct body_reply *out,
+                           uint8_t *buffer, size_t buffer_size)
+{
+    MDB_txn *txn;
+    struct span body;
+    AMI_TRY(begin(s, MDB_RDONLY, &txn));
+    enum ami_status status = get_body(s, txn, block, &out->header, &body);
+    if (status == AMI_OK && body.size > buffer_size)
+        status = AMI_TOO_LARGE;
+    if (status == AMI_OK) {
+        if (body.size != 0)
+            memcpy(buffer, body.data, body.size);
+        out->body = span_of(buffer, body.size);
+    }
+    end(s, txn);
+    return status;
+}
+
+enum ami_status store_height_of(struct store *s, const sm3_digest *block, uint64_t *height)
+{
+    MDB_txn *txn;
+    AMI_TRY(begin(s, MDB_RDONLY, &txn));
+    enum ami_status status = get_height(s, txn, block, height);
+    end(s, txn);
+    return status;
+}
+
+static enum ami_status find_place(struct store *s, int db, struct span key, uint64_t *height,
+                                  uint32_t *index)
+{
+    uint8_t place[PLACE_BYTES];
+    struct span v;
+    enum ami_status status = get_copy(s, db, key, place, sizeof place, &v);
+    if (status == AMI_TOO_LARGE || (status == AMI_OK && v.size != sizeof place))
+        return AMI_DAMAGED;
+    AMI_TRY(status);
+    *height = load_be64(place);
+    *index = load_be32(place + 8);
+    return AMI_OK;
+}
+
+enum ami_status store_find_tx(struct store *s, const sm3_digest *id, uint64_t *height,
+                              uint32_t *index)
+{
+    return find_place(s, TXS, span_of(id->b, SM3_BYTES), height, index);
+}
+
+enum ami_status store_find_report(struct store *s, const struct ami_id *meter, uint32_t epoch,
+                                  uint64_t sequence, uint64_t *height, uint32_t *index)
+{
+    uint8_t key[REPORT_KEY_BYTES];
+    return find_place(s, REPORTS, key_report(key, meter, epoch, sequence), height, index);
+}
+
+enum ami_status store_vote_record(struct store *s, struct vote_record *out, uint8_t *buffer,
+                                  size_t buffer_size)
+{
+    struct span v;
+    AMI_TRY(get_copy(s, META, SPAN_LITERAL(KEY_VOTE), buffer, buffer_size, &v));
+    return vote_record_parse(out, v) == AMI_OK ? AMI_OK : AMI_DAMAGED;
+}
+
+static enum ami_status load_records(struct registry *r, MDB_cursor *cursor)
+{
+    MDB_val k, v;
+    int rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
+    for (; rc == MDB_SUCCESS; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+        struct record rec;
+        if (k.mv_size != 8 || record_parse(&rec, span_of(v.mv_data, v.mv_size)) != AMI_OK)
+            return AMI_DAMAGED;
+        enum ami_status status = registry_load(r, load_be64(k.mv_data), &rec);
+        if (status != AMI_OK)
+            return status == AMI_NO_MEMORY ? status : AMI_DAMAGED;
+    }
+    return rc == MDB_NOTFOUND ? AMI_OK : status_of(rc);
+}
+
+enum ami_status store_load_registry(struct store *s, struct registry *r)
+{
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    AMI_TRY(begin(s, MDB_RDONLY, &txn));
+    enum ami_status status = status_of(mdb_cursor_open(txn, s->db[RECORDS], &cursor));
+    if (status == AMI_OK) {
+        status = load_records(r, cursor);
+        mdb_cursor_close(cursor);
+    }
+    end(s, txn);
+    return status;
+}
+
+/* --- opening ---------------------------------------------------------------------------------
+ *
+ * What LMDB takes on trust in a data file (sizes in its first pages, pages that must exist) is
+ * looked at before LMDB sees it, as far as that goes without reading the whole file.
+ */
+
+struct opening {
+    struct store *s;
+    const sm3_digest *chain; /* NULL: any */
+    char *why;
+    size_t why_size;
+};
+
+#define FAIL(o, status, ...) (say((o)->why, (o)->why_size, __VA_ARGS__), (status))
+
+static enum ami_status fail_errno(const struct opening *o, const char *what, int error)
+{
+    return FAIL(o, status_of(error), "%s: %s: %s", o->s->dir, what, strerror(error));
+}
+
+/* True when the directory holds nothing but what an interrupted creation can leave behind. */
+static bool dir_is_ours(const char *dir)
+{
+    DIR *d = opendir(dir);
+    bool ours = d != NULL;
+    for (struct dirent *e; ours && (e = readdir(d)) != NULL;)
+        ours = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+               strcmp(e->d_name, DATA_NAME) == 0 || strcmp(e->d_name, "lock.mdb") == 0 ||
+               strcmp(e->d_name, LOCK_NAME) == 0;
+    if (d != NULL)
+        closedir(d);
+    return ours;
+}
+
+/* LMDB 0.9's first pages: page header 16 bytes, then u32 magic, u32 version, address, map size,
+ * then the page size in the first field of the first database. In the machine's byte order. */
+static bool meta_page_plausible(const uint8_t *page, uint32_t *page_size)
+{
+    uint32_t magic, version, size;
+    memcpy(&magic, page + 16, 4);
+    memcpy(&version, page + 20, 4);
+    memcpy(&size, page + 40, 4);
+    *page_size = size;
+    return magic == 0xBEEFC0DE && version == 1 && size >= 512 && size <= 65536 &&
+           (size & (size - 1)) == 0;
+}
+
+/* *exists: there is a data file that is more than empty. */
+static enum ami_status look_at_data(const struct opening *o, bool *exists)
+{
+    char path[4096];
+    uint8_t page[64];
+    uint32_t page_size, second_size;
+    struct stat st;
+    snprintf(path, sizeof path, "%s/" DATA_NAME, o->s->dir);
+    *exists = false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? AMI_OK : fail_errno(o, "cannot open " DATA_NAME, errno);
+    enum ami_status status = AMI_OK;
+    if (fstat(fd, &st) != 0)
+        status = fail_errno(o, "cannot look at " DATA_NAME, errno);
+    else if (st.st_size == 0)
+        *exists = false;
+    else if (pread(fd, page, sizeof page, 0) != sizeof page ||
+             !meta_page_plausible(page, &page_size) ||
+             pread(fd, page, sizeof page, page_size) != sizeof page ||
+             !meta_page_plausible(page, &second_size) || second_size != page_size ||
+             st.st_size < 2 * (off_t)page_size)
+        status = FAIL(o, AMI_DAMAGED, "%s: " DATA_NAME " is damaged or no ledger file", o->s->dir);
+    else
+        *exists = true;
+    close(fd);
+    return status;
+}
+
+static void sync_dir(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        /* Some file systems refuse to sync a directory; LMDB's own syncs stand on their own. */
+        (void)fsync(fd);
+        close(fd);
+    }
+}
+
+static enum ami_status make_dir(const struct opening *o)
+{
+    if (mkdir(o->s->dir, 0700) != 0)
+        return fail_errno(o, "cannot create the directory", errno);
+    char parent[4096];
+    snprintf(parent, sizeof parent, "%s/..", o->s->dir);
+    sync_dir(parent);
+    return AMI_OK;
+}
+
+/* The right to write, kept until the file is closed (also by a crash). */
+static enum ami_status lock_dir(const struct opening *o)
+{
+    char path[4096], pid[24] = "";
+    snprintf(path, sizeof path, "%s/" LOCK_NAME, o->s->dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return fail_errno(o, "cannot create " LOCK_NAME, errno);
+    o->s->lock_fd = fd;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK)
+            return fail_errno(o, "cannot lock " LOCK_NAME, errno);
+        ssize_t got = pread(fd, pid, sizeof pid - 1, 0);
+        pid[got > 0 ? got : 0] = '\0';
+        pid[strcspn(pid, "\n")] = '\0';
+        return FAIL(o, AMI_IN_USE, "%s: another process writes to this ledger (pid %s)", o->s->dir,
+                    pid[0] == '\0' ? "unknown" : pid);
+    }
+    /* The number serves the message above only: a full disk must not keep a node from starting. */
+    int size = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)size, 0) != size)
+        (void)ftruncate(fd, 0);
+    return AMI_OK;
+}
+
+/* A file that ends before its last page would raise SIGBUS in whoever reads there. */
+static enum ami_status check_length(const struct opening *o)
+{
+    struct store *s = o->s;
+    MDB_envinfo info;
+    MDB_stat stat_db;
+    struct stat st;
+    int fd;
+    mdb_env_info(s->env, &info);
+    mdb_env_stat(s->env, &stat_db);
+    if (mdb_env_get_fd(s->env, &fd) != MDB_SUCCESS || fstat(fd, &st) != 0)
+        return fail_errno(o, "cannot look at " DATA_NAME, errno);
+    uint64_t have = (uint64_t)st.st_size / stat_db.ms_psize, want = info.me_last_pgno + 1;
+    if (have >= want)
+        return AMI_OK;
+    if (want - have > UNWRITTEN_PAGES_MAX)
+        return FAIL(o, AMI_DAMAGED, "%s: " DATA_NAME " is cut off: %llu of %llu pages are there",
+                    s->dir, (unsigned long long)have, (unsigned long long)want);
+    if (s->mode == STORE_READ_WRITE && ftruncate(fd, (off_t)(want * stat_db.ms_psize)) != 0)
+        return fail_errno(o, "cannot extend " DATA_NAME, errno);
+    return AMI_OK;
+}
+
+static enum ami_status open_env(const struct opening *o)
+{
+    struct store *s = o->s;
+    unsigned flags = MDB_NOTLS | (s->mode == STORE_READ_ONLY ? MDB_RDONLY : 0);
+    int rc = mdb_env_create(&s->env);
+    if (rc == MDB_SUCCESS)
+        rc = mdb_env_set_maxdbs(s->env, DB_COUNT);
+    if (rc == MDB_SUCCESS)
+        rc = mdb_env_open(s->env, s->dir, flags, 0600);
+    if (rc != MDB_SUCCESS)
+        return FAIL(o, status_of(rc), "%s: cannot open the ledger: %s", s->dir, mdb_strerror(rc));
+    AMI_TRY(check_length(o));
+    if (s->mode == STORE_READ_ONLY)
+        return AMI_OK;
+    /* Readers that were killed no longer keep old pages from being used again. */
+    int stale = 0;
+    (void)mdb_reader_check(s->env, &stale);
+    MDB_envinfo info;
+    mdb_env_info(s->env, &info);
+    size_t bytes = info.me_mapsize > MAP_BYTES_FIRST ? info.me_mapsize : MAP_BYTES_FIRST;
+    if (s->map_bytes_max != 0 && bytes > s->map_bytes_max)
+        bytes = s->map_bytes_max; /* LMDB keeps what is in use */
+    rc = mdb_env_set_mapsize(s->env, bytes);
+    if (rc != MDB_SUCCESS)
+        return FAIL(o, status_of(rc), "%s: cannot map %zu bytes: %s", s->dir, bytes,
+                    mdb_strerror(rc));
+    return AMI_OK;
+}
+
+/* The names of the sub-databases are keys of the unnamed one; it is empty in a new file. */
+static int count_dbs(MDB_txn *txn, size_t *count)
+{
+    MDB_dbi main_db;
+    MDB_stat stat_db;
+    int rc = mdb_dbi_open(txn, NULL, 0, &main_db);
+    if (rc == MDB_SUCCESS)
+        rc = mdb_stat(txn, main_db, &stat_db);
+    if (rc == MDB_SUCCESS)
+        *count = stat_db.ms_entries;
+    return rc;
+}
+
+static int open_dbs(struct store *s, MDB_txn *txn, unsigned flags)
+{
+    int rc = MDB_SUCCESS;
+    for (int i = 0; rc == MDB_SUCCESS && i < DB_COUNT; i++)
+        rc = mdb_dbi_open(txn, db_names[i], flags, &s->db[i]);
+    return rc;
+}
+
+/* In one transaction: a ledger has all of its parts or none. */
+static int create_dbs(struct store *s, MDB_txn *txn)
+{
+    int rc = open_dbs(s, txn, MDB_CREATE);
+    MDB_val fk = {sizeof KEY_FORMAT - 1, KEY_FORMAT}, ck = {sizeof KEY_CHAIN - 1, KEY_CHAIN};
+    MDB_val fv = {sizeof format_text - 1, (void *)(uintptr_t)format_text};
+    MDB_val cv = {SM3_BYTES, s->chain.b};
+    if (rc == MDB_SUCCESS)
+        rc = mdb_put(txn, s->db[META], &fk, &fv, 0);
+    if (rc == MDB_SUCCESS)
+        rc = mdb_put(txn, s->db[META], &ck, &cv, 0);
+    return rc;
+}
+
+static enum ami_status check_identity(const struct opening *o, MDB_txn *txn)
+{
+    struct store *s = o->s;
+    struct span v;
+    int rc = open_dbs(s, txn, 0);
+    if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE)
+        return FAIL(o, AMI_DAMAGED, "%s: " DATA_NAME " belongs to another program", s->dir);
+    if (rc != MDB_SUCCESS)
+        return FAIL(o, status_of(rc), "%s: %s", s->dir, mdb_strerror(rc));
+    if (get(s, txn, META, SPAN_LITERAL(KEY_FORMAT), &v) != MDB_SUCCESS ||
+        !span_equal(v, SPAN_LITERAL(format_text)))
+        return FAIL(o, AMI_DAMAGED, "%s: the ledger's format is not \"%s\"", s->dir, format_text);
+    if (get(s, txn, META, SPAN_LITERAL(KEY_CHAIN), &v) != MDB_SUCCESS || v.size != SM3_BYTES)
+        return FAIL(o, AMI_DAMAGED, "%s: the ledger does not name its chain", s->dir);
+    memcpy(s->chain.b, v.data, SM3_BYTES);
+    if (o->chain != NULL && memcmp(s->chain.b, o->chain->b, SM3_BYTES) != 0)
+        return FAIL(o, AMI_WRONG_CHAIN,
+                    "%s: the ledger is of another chain (of another genesis file)", s->dir);
+    return AMI_OK;
+}
+
+/* The last block is where and what the tip says, and nothing stands behind it. */
+static enum ami_status check_tip(const struct opening *o, MDB_txn *txn)
+{
+    struct store *s = o->s;
+    uint64_t height;
+    sm3_digest tip;
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    enum ami_status status = get_tip(s, txn, &height, &tip);
+    if (status == AMI_OK)
+        status = status_of(mdb_cursor_open(txn, s->db[BLOCKS], &cursor));
+    if (status == AMI_OK) {
+        int rc = mdb_cursor_get(cursor, &k, &v, MDB_LAST);
+        if (rc == MDB_NOTFOUND && height == 0) {
+            status = AMI_OK;
+        } else if (rc == MDB_SUCCESS && k.mv_size == 8 && load_be64(k.mv_data) == height) {
+            struct block_header header;
+            struct qc commit;
+            struct reader r = reader_on(span_of(v.mv_data, v.mv_size));
+            status = read_front(&r, height, &header, &commit);
+            sm3_digest hash = status == AMI_OK ? block_hash(&header) : tip;
+            if (memcmp(hash.b, tip.b, sizeof tip.b) != 0)
+                status = AMI_DAMAGED;
+        } else {
+            status = rc == MDB_SUCCESS || rc == MDB_NOTFOUND ? AMI_DAMAGED : status_of(rc);
+        }
+        mdb_cursor_close(cursor);
+    }
+    if (status != AMI_OK)
+        return FAIL(o, status, "%s: the ledger's last block: %s", s->dir, ami_status_text(status));
+    atomic_store(&s->height, height);
+    return AMI_OK;
+}
+
+/* Inside the first transaction: creates or checks. */
+static enum ami_status create_or_check(const struct opening *o, MDB_txn *txn)
+{
+    struct store *s = o->s;
+    size_t dbs = 0;
+    int rc = count_dbs(txn, &dbs);
+    if (rc == MDB_SUCCESS && dbs == 0 && s->mode == STORE_READ_ONLY)
+        return FAIL(o, AMI_NOT_FOUND, "%s: there is no ledger here yet", s->dir);
+    if (rc == MDB_SUCCESS && dbs == 0) {
+        s->chain = *o->chain;
+        rc = create_dbs(s, txn);
+    }
+    if (rc != MDB_SUCCESS)
+        return FAIL(o, write_status_of(s, rc, MAP_BYTES_MIN), "%s: cannot open the ledger: %s",
+                    s->dir, mdb_strerror(rc));
+    if (dbs == 0)
+        return AMI_OK;
+    AMI_TRY(check_identity(o, txn));
+    return check_tip(o, txn);
+}
+
+static enum ami_status open_ledger(const struct opening *o)
+{
+    struct store *s = o->s;
+    MDB_txn *txn;
+    enum ami_status status = begin(s, s->mode == STORE_READ_ONLY ? MDB_RDONLY : 0, &txn);
+    if (status != AMI_OK)
+        return FAIL(o, status, "%s: cannot open the ledger: %s", s->dir, ami_status_text(status));
+    status = create_or_check(o, txn);
+    if (status != AMI_OK) {
+        end(s, txn);
+        return status;
+    }
+    /* Only a commit keeps the handles of the sub-databases, also when nothing was written. */
+    int rc = mdb_txn_commit(txn);
+    pthread_rwlock_unlock(&s->map_lock);
+    if (rc != MDB_SUCCESS)
+        return FAIL(o, write_status_of(s, rc, MAP_BYTES_MIN), "%s: cannot create the ledger: %s",
+                    s->dir, mdb_strerror(rc));
+    return AMI_OK;
+}
+
+static enum ami_status open_steps(const struct opening *o)
+{
+    struct store *s = o->s;
+    struct stat st;
+    bool exists;
+    if (stat(s->dir, &st) != 0) {
+        if (errno != ENOENT)
+            return fail_errno(o, "cannot look at the directory", errno);
+        if (s->mode == STORE_READ_ONLY)
+            return FAIL(o, AMI_NOT_FOUND, "%s: there is no such directory", s->dir);
+        AMI_TRY(make_dir(o));
+    } else if (!S_ISDIR(st.st_mode)) {
+        return FAIL(o, AMI_IO, "%s: not a directory", s->dir);
+    }
+    if (s->mode == STORE_READ_WRITE) {
+        AMI_TRY(look_at_data(o, &exists));
+        if (!exists && !dir_is_ours(s->dir))
+            return FAIL(o, AMI_EXISTS,
+                        "%s: the directory holds other files but no ledger; give an empty one",
+                        s->dir);
+        AMI_TRY(lock_dir(o));
+    }
+    /* For who writes: again, now that nobody else does. */
+    AMI_TRY(look_at_data(o, &exists));
+    if (!exists && s->mode == STORE_READ_ONLY)
+        return FAIL(o, AMI_NOT_FOUND, "%s: there is no ledger here", s->dir);
+    AMI_TRY(open_env(o));
+    AMI_TRY(open_ledger(o));
+    if (!exists)
+        sync_dir(s->dir);
+    return AMI_OK;
+}
+
+enum ami_status store_open(struct store **out, const char *dir, const sm3_digest *chain,
+                           enum store_mode mode, uint64_t map_bytes, char *why, size_t why_size)
+{
+    *out = NULL;
+    AMI_CHECK(chain != NULL || mode == STORE_READ_ONLY);
+    if ((map_bytes != 0 && map_bytes < MAP_BYTES_MIN) || map_bytes > SIZE_MAX / 2 ||
+        strlen(dir) > 4000) {
+        say(why, why_size, "%s: the greatest size must be at least %zu bytes", dir, MAP_BYTES_MIN);
+        return AMI_BAD_ARGUMENT;
+    }
+    struct store *s = calloc(1, sizeof *s);
+    if (s == NULL || (s->dir = strdup(dir)) == NULL || pthread_rwlock_init(&s->map_lock, NULL)) {
+        say(why, why_size, "%s: out of memory", dir);
+        if (s != NULL)
+            free(s->dir);
+        free(s);
+        return AMI_NO_MEMORY;
+    }
+    s->mode = mode;
+    s->map_bytes_max = (size_t)map_bytes & ~PAGE_ALIGN;
+    s->lock_fd = -1;
+    const struct opening o = {s, chain, why, why_size};
+    enum ami_status status = open_steps(&o);
+    if (status != AMI_OK) {
+        store_close(s);
+        return status;
+    }
+    *out = s;
+    return AMI_OK;
+}
+
+void store_close(struct store *s)
+{
+    if (s == NULL)
+        return;
+    if (s->env != NULL)
+        mdb_env_close(s->env);
+    if (s->lock_fd >= 0)
+        close(s->lock_fd); /* and with it the lock */
+    pthread_rwlock_destroy(&s->map_lock);
+    free(s->dir);
+    free(s);
+}
