@@ -240,7 +240,7 @@ static void liu_answer_draw(struct agree_answer *out, const struct network *net,
                             const struct point_table *p_pub, const struct agree_request *in,
                             const scalar *a, size_t count, unsigned draw)
 {
-    scalar b[AGREE_CHUNK], b_a[AGREE_CHUNK], b_h[AGREE_CHUNK];
+    scalar b[AGREE_CHUNK] = {0}, b_a[AGREE_CHUNK] = {0}, b_h[AGREE_CHUNK] = {0};
     point t_dc[AGREE_CHUNK], k[AGREE_CHUNK];
     for (size_t i = 0; i < count; i++) {
         scalar h = scalar_reduce(in[i].peer->z.b);

@@ -276,9 +276,9 @@ static void kx_dc_answer(struct agree_answer *out, const struct network *net,
                          const struct agree_key *key, const struct point_table *p_pub,
                          const struct agree_request *in, size_t count)
 {
-    point_bytes r_a_bytes[AGREE_CHUNK];
+    point_bytes r_a_bytes[AGREE_CHUNK] = {0};
     point r_a[AGREE_CHUNK], r_b[AGREE_CHUNK];
-    scalar r[AGREE_CHUNK];
+    scalar r[AGREE_CHUNK] = {0};
     struct sm2_exchange_in x_in[AGREE_CHUNK];
     struct sm2_exchange_out x_out[AGREE_CHUNK];
     bool decoded[AGREE_CHUNK], finite[AGREE_CHUNK];
@@ -287,7 +287,6 @@ static void kx_dc_answer(struct agree_answer *out, const struct network *net,
     AMI_CHECK(count <= AGREE_CHUNK);
     for (size_t i = 0; i < count; i++) {
         /* All zero is no encoding of a point: what has the wrong size fails with the rest. */
-        memset(&r_a_bytes[i], 0, sizeof r_a_bytes[i]);
         if (in[i].flight.size == KX_FLIGHT1_BYTES)
             memcpy(r_a_bytes[i].b, in[i].flight.data, KX_FLIGHT1_BYTES);
         r[i] = scalar_from_wide(in[i].random);
