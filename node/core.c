@@ -64,11 +64,19 @@ struct writer node_frame(struct node *n, enum message_type type)
     return w;
 }
 
-struct node *node_new(const struct node_config *config, const struct env *env)
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+struct node *node_new(const struct node_config *config, const struct env *env,
+                      enum ami_status *status)
 {
     struct node *n = calloc(1, sizeof *n);
+    *status = AMI_NO_MEMORY;
     if (n == NULL)
         return NULL;
+    n->start_status = AMI_NO_MEMORY;
     n->c = *config;
     n->env = *env;
     n->block_size = AMI_BLOCK_BYTES_MAX + 8192;
@@ -78,12 +86,15 @@ struct node *node_new(const struct node_config *config, const struct env *env)
     n->pool = pool_new((struct pool_limits){config->pool_txs_max, config->pool_bytes_max});
     if (n->frame == NULL || n->block == NULL || n->events == NULL || n->pool == NULL ||
         !gateway_init(n) || !chain_init(n)) {
+        *status = n->start_status;
         node_free(n);
         return NULL;
     }
     node_event(n, ENV_LOG_INFO, "started", "dc=%s height=%llu may_sign=%d",
                config->genesis->members.member[config->self].name.text,
                (unsigned long long)config->height, config->may_sign);
+    *status = AMI_OK;
+    n->started_us = n->rate_at_us = node_now_us(n);
     node_on_time(n);
     return n;
 }
@@ -170,6 +181,8 @@ void node_on_frame(struct node *n, env_link link, struct span frame)
         admin_on_frame(n, l, type, body);
         break;
     }
+    /* A frame may have made any part wait for something: look again soon. */
+    n->next_us = min_u64(n->next_us, node_now_us(n) + NODE_TICK_US);
     node_alarm(n);
 }
 
@@ -183,12 +196,7 @@ void node_on_writable(struct node *n, env_link link)
 bool node_link_known(const struct node *n, env_link link)
 {
     const struct node_link *l = node_link_find(n, link);
-    return l != NULL && l->state == LINK_READY;
-}
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
+    return l != NULL && l->known;
 }
 
 void node_alarm(struct node *n)

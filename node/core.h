@@ -15,6 +15,7 @@
 #include "base/env.h"
 #include "keyagree/scheme.h"
 #include "ledger/store.h"
+#include "node/disk.h"
 
 /* Where a link came in. */
 enum node_port {
@@ -24,29 +25,16 @@ enum node_port {
     NODE_PORT_DIALLED = 4 /* we dialled a member */
 };
 
-/* Reads of the committed ledger. The functions follow ledger/store.h, with ctx in place of the
- * store. */
-struct node_disk {
-    void *ctx;
-    enum ami_status (*block)(void *ctx, uint64_t height, struct certified_block *out,
-                             uint8_t *buffer, size_t buffer_size);
-    enum ami_status (*header)(void *ctx, uint64_t height, struct block_header *header,
-                              struct qc *commit);
-    enum ami_status (*body)(void *ctx, const sm3_digest *block, struct body_reply *out,
-                            uint8_t *buffer, size_t buffer_size);
-    enum ami_status (*height_of)(void *ctx, const sm3_digest *block, uint64_t *height);
-    enum ami_status (*find_tx)(void *ctx, const sm3_digest *id, uint64_t *height,
-                               uint32_t *index);
-    enum ami_status (*find_report)(void *ctx, const struct ami_id *meter, uint32_t epoch,
-                                   uint64_t sequence, uint64_t *height, uint32_t *index);
-};
-
 /* One write handed to env->store: the batch borrows from the rest; node_on_stored takes it back. */
 struct node_write {
     struct store_batch batch;
     uint64_t ticket;
-    bool commits;
-    uint8_t *memory;
+    bool commits; /* the next three are the committed block's */
+    uint64_t height;
+    sm3_digest tip;
+    int64_t timestamp_ms;
+    uint8_t *memory;  /* of the small parts */
+    uint8_t *records; /* of the registry's changes */
 };
 
 struct node_config {
@@ -64,6 +52,7 @@ struct node_config {
     uint64_t height;                  /* committed */
     sm3_digest tip;                   /* its block's hash; the chain id at height 0 */
     int64_t tip_timestamp_ms;
+    const struct qc *tip_commit; /* NULL at height 0 */
     size_t sessions_max;
     size_t pool_txs_max;
     size_t pool_bytes_max;
@@ -71,8 +60,12 @@ struct node_config {
 
 struct node;
 
-/* NULL: out of memory. */
-struct node *node_new(const struct node_config *config, const struct env *env);
+/* Room for any vote record. */
+#define NODE_RECORD_BYTES_MAX (32u << 10)
+
+/* NULL with *status: out of memory, or what the replica says of its record. */
+struct node *node_new(const struct node_config *config, const struct env *env,
+                      enum ami_status *status);
 void node_free(struct node *n);
 
 /* Events. `member` is meant with NODE_PORT_DIALLED only. */

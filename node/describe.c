@@ -71,8 +71,8 @@ json_t *describe_block_line(const struct genesis *g, const struct certified_bloc
     sm3_digest hash = block_hash(&b->header);
     return json_pack("{s:I, s:o, s:I, s:s, s:I, s:I, s:I}", "height", number(b->header.height),
                      "hash", digest(&hash), "term", number(b->header.term), "leader",
-                     member_name(g, b->header.proposer), "transactions",
-                     number(b->header.tx_count), "bytes", number(b->body.size), "timestamp_ms",
+                     member_name(g, b->header.proposer), "transactions", number(b->header.tx_count),
+                     "bytes", number(b->body.size), "timestamp_ms",
                      (json_int_t)b->header.timestamp_ms);
 }
 
@@ -167,8 +167,8 @@ static json_t *describe_fields(const struct tx_view *tx)
     }
     case TX_DC_ENROL: {
         const struct dc_enrol *e = &tx->u.dc_enrol;
-        return json_pack("{s:I, s:s, s:I, s:o, s:o}", "number", number(e->number), "dc",
-                         e->dc.text, "epoch", number(e->epoch), "w_sign",
+        return json_pack("{s:I, s:s, s:I, s:o, s:o}", "number", number(e->number), "dc", e->dc.text,
+                         "epoch", number(e->epoch), "w_sign",
                          describe_hex(e->w_sign.b, sizeof e->w_sign.b), "agree_part",
                          bytes(e->agree_part));
     }
@@ -198,12 +198,11 @@ json_t *describe_tx(const struct tx_view *tx)
 json_t *describe_record(const struct record *r)
 {
     static const char *const kinds[] = {"mdms", "meter", "dc"};
-    return json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:I, s:I, s:I, s:o}", "kind",
-                     kinds[r->kind <= RECORD_DC ? r->kind : 0], "id", r->name.text, "epoch",
-                     number(r->epoch), "home_dc", r->home_dc.text, "w",
-                     describe_hex(r->w.b, sizeof r->w.b), "agree_part",
-                     describe_hex(r->agree_part, r->agree_part_size), "enrolled_at",
-                     number(r->enrolled_at), "revoked_at", number(r->revoked_at), "floor",
-                     number(r->floor), "window",
-                     json_sprintf("%016llx", (unsigned long long)r->window));
+    return json_pack(
+        "{s:s, s:s, s:I, s:s, s:o, s:o, s:I, s:I, s:I, s:o}", "kind",
+        kinds[r->kind <= RECORD_DC ? r->kind : 0], "id", r->name.text, "epoch", number(r->epoch),
+        "home_dc", r->home_dc.text, "w", describe_hex(r->w.b, sizeof r->w.b), "agree_part",
+        describe_hex(r->agree_part, r->agree_part_size), "enrolled_at", number(r->enrolled_at),
+        "revoked_at", number(r->revoked_at), "floor", number(r->floor), "window",
+        json_sprintf("%016llx", (unsigned long long)r->window));
 }

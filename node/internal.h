@@ -26,14 +26,15 @@
 #define NODE_AGREE_BATCH_MAX      64
 #define NODE_REPORT_QUEUE_MAX     4096 /* reports waiting for the work pool */
 #define NODE_REPORT_BATCH_MAX     128
-#define NODE_CHECK_BATCH_MAX      64   /* handed-over transactions in one job */
-#define NODE_SERVE_BLOCKS_MAX     64   /* blocks served per request */
+#define NODE_CHECK_BATCH_MAX      64 /* handed-over transactions in one job */
+#define NODE_SERVE_BLOCKS_MAX     64 /* blocks served per request */
 #define NODE_SERVE_BYTES_MAX      (3u << 20)
 #define NODE_RELAYS_MAX           4096
 #define NODE_RELAY_TIMEOUT_US     (30u * 1000000u)
 #define NODE_PROOFS_PER_LINK      64
 #define NODE_EVENTS_MAX           1000
 #define NODE_EVENT_TEXT_BYTES_MAX 200
+#define NODE_TICK_US              (50u * 1000u) /* how soon timers are looked at after a frame */
 #define NODE_HANDSHAKE_US         (10u * 1000000u)
 
 enum link_state { LINK_NEW, LINK_HELLO_SEEN, LINK_READY };
@@ -43,8 +44,12 @@ struct node_link {
     env_link id;
     enum node_port port;
     enum link_state state;
-    uint8_t role;   /* of link_hello: 2 DC, 3 MDMS, 5 reader */
-    uint8_t member; /* index when role is DC */
+    bool closing;           /* no more frames are taken */
+    bool known;             /* it did something that a stranger cannot */
+    bool enrol_only;        /* a meter link whose hello named no chain */
+    uint8_t dialled_member; /* NODE_PORT_DIALLED: whom we dialled */
+    uint8_t role;           /* of link_hello: 2 DC, 3 MDMS, 5 reader */
+    uint8_t member;         /* index when role is DC */
     uint64_t opened_us;
     uint8_t own_hello[128]; /* as sent, for the proof */
     size_t own_hello_size;
@@ -58,13 +63,18 @@ struct node_link {
 /* One session of a meter, or one on the way to it. */
 struct gateway_session {
     uint64_t id;
-    env_link link;
+    env_link link;  /* where answers go; 0: its link was closed */
     uint64_t meter; /* index in the registry */
     bool confirmed;
     bool insist; /* the meter came here although another DC leads */
     uint64_t opened_us;
-    struct agree_pending pending; /* until confirmed */
-    struct session session;       /* once confirmed */
+    union {
+        struct {
+            struct agree_pending pending;
+            struct agree_terms terms;
+        } opening; /* until confirmed */
+        struct session session;
+    } u;
     UT_hash_handle by_id;
 };
 
@@ -76,18 +86,18 @@ struct gateway_meter {
     UT_hash_handle hh;
 };
 
-struct agree_job;
-struct report_job;
 struct check_job;
-struct validate_job;
+struct chain;
+struct gateway;
+struct relay_entry;
 
 struct node_counters {
     uint64_t frames_bad, links_refused;
     uint64_t agreements, agreements_refused;
     uint64_t reports, reports_refused, acks, acks_dropped;
-    uint64_t txs_handed_in, txs_refused;
+    uint64_t txs_handed_in, txs_refused, txs_not_taken, txs_committed;
     uint64_t blocks_built, blocks_applied, blocks_refused;
-    uint64_t elections_won, terms_seen;
+    uint64_t elections_won, terms_seen, equivocations, writes_failed;
 };
 
 struct node_event {
@@ -100,8 +110,14 @@ struct node_event {
 struct node {
     struct node_config c;
     struct env env;
+    enum ami_status start_status;
     struct replica *replica;
-    struct effects *effects;
+    struct chain *chain;
+    struct gateway *gateway;
+    bool leader_changed;
+    uint64_t next_us; /* the earliest instant that a part other than the chain waits for */
+    uint64_t started_us;
+    size_t sessions_open; /* confirmed ones */
 
     struct node_link *links; /* by id */
     size_t link_count;
@@ -111,24 +127,18 @@ struct node {
     struct pool *pool;
     struct check_job *checking;
     struct check_job *check_queue;
-
-    struct gateway_session *sessions;
-    struct gateway_meter *meters;
-    size_t session_count;
-    struct agree_job *agreeing;
-    struct report_job *reporting;
-    struct gateway_queue *queue;
-    point **agree_points; /* per registry index: P of the meter's agree role, recovered once */
-    size_t agree_points_size;
+    size_t check_queue_count;
 
     struct relay_entry *relays;
     uint64_t relay_next;
 
     struct node_counters counters;
+    uint64_t rate_at_us, rate_reports; /* for reports/s in the status */
+    double reports_per_s;
     struct node_event *events; /* a ring of NODE_EVENTS_MAX */
     uint64_t event_count;
     uint8_t *frame; /* AMI_FRAME_PEER_BYTES_MAX: where outgoing frames are put together */
-    uint8_t *block; /* AMI_BLOCK_BYTES_MAX + slack: where blocks are read from the disk */
+    uint8_t *block; /* one block: where blocks are read from the disk */
     size_t block_size;
 };
 
@@ -136,8 +146,8 @@ struct node {
 uint64_t node_now_us(const struct node *n);
 int64_t node_wall_ms(const struct node *n);
 void node_random(struct node *n, void *out, size_t size);
-void node_event(struct node *n, enum env_log_level level, const char *name, const char *format,
-                ...) __attribute__((format(printf, 4, 5)));
+void node_event(struct node *n, enum env_log_level level, const char *name, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 struct node_link *node_link_find(const struct node *n, env_link id);
 /* AMI_CLOSED also when there is no such link. */
 enum ami_status node_send(struct node *n, env_link link, struct span frame);
@@ -151,7 +161,52 @@ void peers_on_open(struct node *n, struct node_link *l);
 void peers_on_frame(struct node *n, struct node_link *l, enum message_type type, struct span body);
 void peers_on_closed(struct node *n, struct node_link *l);
 void peers_send(struct node *n, uint8_t member, struct span frame);
-void peers_broadcast(struct node *n, struct span frame);
-uint64_t peers_on_time(struct node *n); /* returns the next instant it waits for */
+uint64_t peers_on_time(struct node *n); /* this and the others: the next instant waited for */
+
+/* chain.c */
+bool chain_init(struct node *n);
+void chain_free(struct node *n);
+void chain_on_message(struct node *n, uint8_t from, enum message_type type, struct span body);
+void chain_on_time(struct node *n);
+bool chain_on_work(struct node *n, void *job); /* false: not this part's job */
+void chain_on_stored(struct node *n, struct node_write *write, enum ami_status status);
+void chain_work_pending(struct node *n);     /* transactions came in */
+void chain_progress_expired(struct node *n); /* rule 8 */
+void chain_settle(struct node *n);
+uint64_t chain_deadline_us(const struct node *n);
+
+/* gateway.c */
+bool gateway_init(struct node *n);
+void gateway_free(struct node *n);
+void gateway_on_frame(struct node *n, struct node_link *l, enum message_type type,
+                      struct span body);
+void gateway_on_closed(struct node *n, struct node_link *l);
+bool gateway_on_work(struct node *n, void *job);
+void gateway_on_commit(struct node *n, const struct block_header *h, const sm3_digest *block,
+                       const struct qc *commit, struct span body);
+void gateway_on_leader(struct node *n);
+void gateway_on_revoked(struct node *n);
+uint64_t gateway_on_time(struct node *n);
+bool gateway_session_of(struct node *n, uint64_t meter, struct gateway_session **out);
+
+/* submit.c */
+void submit_on_frame(struct node *n, struct node_link *l, struct span body);
+bool submit_on_work(struct node *n, void *job);
+void submit_hand_over(struct node *n);               /* to the leader, what it has not got */
+void submit_on_peer(struct node *n, uint8_t member); /* a link to it is ready */
+void submit_settled(struct node *n, const struct tx_view *tx); /* it is on the ledger */
+void submit_prune(struct node *n);
+uint64_t submit_half_time(const struct node *n, const struct pool_entry *e);
+uint64_t submit_on_time(struct node *n);
+void submit_free(struct node *n);
+
+/* relay.c */
+void relay_on_request(struct node *n, struct node_link *l, struct span body);
+void relay_on_reply(struct node *n, struct span body);
+uint64_t relay_on_time(struct node *n);
+void relay_free(struct node *n);
+
+/* admin.c */
+void admin_on_frame(struct node *n, struct node_link *l, enum message_type type, struct span body);
 
 #endif

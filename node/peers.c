@@ -77,6 +77,7 @@ static bool find_member(const struct node *n, const struct link_hello *h, uint8_
 static void link_ready(struct node *n, struct node_link *l)
 {
     l->state = LINK_READY;
+    l->known = l->role != LINK_ROLE_READER;
     if (l->role == LINK_ROLE_MDMS) {
         n->mdms = l->id;
         node_event(n, ENV_LOG_INFO, "mdms_connected", "link=%llu", (unsigned long long)l->id);
@@ -120,13 +121,26 @@ static void on_hello(struct node *n, struct node_link *l, struct span body)
     }
 }
 
+/* The MDMS signs with a plain SM2 key, hashed with the same ID as for its transactions. */
+static enum ami_status check_mdms_proof(const struct node *n, const struct node_link *l,
+                                        const struct link_proof *p)
+{
+    const point *key = &n->c.genesis->network.sign;
+    sm3_digest z = sm2_z(SPAN_LITERAL("amiledger mdms"), key);
+    const struct span parts[] = {span_of(LABEL_LINK, sizeof LABEL_LINK), /* with its zero byte */
+                                 span_of(l->peer_hello, l->peer_hello_size),
+                                 span_of(l->own_hello, l->own_hello_size)};
+    sm3_digest e = sm2_digest(&z, parts, 3);
+    return sm2_verify(key, &e, &p->signature);
+}
+
 static enum ami_status check_proof(const struct node *n, const struct node_link *l,
                                    const struct link_proof *p)
 {
     const struct span parts[] = {span_of(l->peer_hello, l->peer_hello_size),
                                  span_of(l->own_hello, l->own_hello_size)};
     if (l->role == LINK_ROLE_MDMS)
-        return mdms_check(&n->c.genesis->network.sign, LABEL_LINK, parts, 2, &p->signature);
+        return check_mdms_proof(n, l, p);
     return verify_key_check(&n->c.genesis->members.member[l->member].key, LABEL_LINK, parts, 2,
                             &p->signature);
 }
@@ -170,6 +184,31 @@ static void serve_blocks(struct node *n, struct node_link *l, struct span body)
     }
 }
 
+/* One block by hash, committed or only kept. */
+static void serve_body(struct node *n, struct node_link *l, struct span body)
+{
+    struct fetch_body f;
+    struct body_reply reply;
+    struct certified_block b;
+    uint64_t height;
+    const struct node_disk *d = &n->c.disk;
+    if (fetch_body_parse(&f, body) != AMI_OK) {
+        refuse(n, l, "malformed request for a block");
+        return;
+    }
+    if (d->body(d->ctx, &f.block, &reply, n->block, n->block_size) != AMI_OK) {
+        if (d->height_of(d->ctx, &f.block, &height) != AMI_OK ||
+            d->block(d->ctx, height, &b, n->block, n->block_size) != AMI_OK)
+            return; /* the asker asks somebody else */
+        reply.header = b.header;
+        reply.body = b.body;
+    }
+    struct writer w = node_frame(n, MSG_BODY);
+    body_reply_encode(&w, &reply);
+    AMI_CHECK(writer_ok(&w));
+    (void)node_send(n, l->id, writer_span(&w)); /* lost: it is asked for again */
+}
+
 void peers_on_frame(struct node *n, struct node_link *l, enum message_type type, struct span body)
 {
     if (type == MSG_LINK_HELLO) {
@@ -184,8 +223,12 @@ void peers_on_frame(struct node *n, struct node_link *l, enum message_type type,
         refuse(n, l, "a message before the handshake");
         return;
     }
-    if (type == MSG_FETCH_BLOCKS && l->role != LINK_ROLE_DC) {
+    if (type == MSG_FETCH_BLOCKS) {
         serve_blocks(n, l, body);
+        return;
+    }
+    if (type == MSG_FETCH_BODY && l->role == LINK_ROLE_DC) {
+        serve_body(n, l, body);
         return;
     }
     if (type == MSG_TX_SUBMIT && l->role != LINK_ROLE_READER) {
@@ -225,13 +268,6 @@ void peers_send(struct node *n, uint8_t member, struct span frame)
     /* The protocol bears loss: a full or missing link loses the message, as a network may. */
     if (n->to_member[member] != 0)
         (void)node_send(n, n->to_member[member], frame);
-}
-
-void peers_broadcast(struct node *n, struct span frame)
-{
-    for (uint8_t i = 0; i < n->c.genesis->members.count; i++)
-        if (i != n->c.self)
-            peers_send(n, i, frame);
 }
 
 uint64_t peers_on_time(struct node *n)

@@ -19,7 +19,7 @@ struct slot {
     struct pool_entry entry; /* first: an entry's address is its slot's */
     struct report_key report;
     bool timed;
-    uint64_t timer_us; /* when its timer began to run, with `timed` */
+    uint64_t timer_us;                      /* when its timer began to run, with `timed` */
     struct slot *prev, *next;               /* order of arrival */
     struct slot *source_prev, *source_next; /* the same, within one source */
     UT_hash_handle by_id;

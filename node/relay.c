@@ -1,8 +1,8 @@
 /* node/relay.c - enrolment frames between devices and the MDMS.
  *
- * A device that reaches a DC but not the MDMS sends its ENROL_REQUEST here; the DC passes it on over
- * a link that the MDMS dialled, and the answer back. The content is encrypted to the MDMS; the DC
- * sees a name and bytes. Bounded in number and time; what is lost the device asks for again.
+ * A device that reaches a DC but not the MDMS sends its ENROL_REQUEST here; the DC passes it on
+ * over a link that the MDMS dialled, and the answer back. The content is encrypted to the MDMS; the
+ * DC sees a name and bytes. Bounded in number and time; what is lost the device asks for again.
  */
 #include "node/internal.h"
 
@@ -24,8 +24,7 @@ static void forget(struct node *n, struct relay_entry *e)
 static void refuse(struct node *n, const struct node_link *l, const struct enrol_request *q,
                    enum ami_status status)
 {
-    struct enrol_reply reply = {
-        .device = q->device, .epoch = q->epoch, .status = (uint16_t)status};
+    struct enrol_reply reply = {.device = q->device, .epoch = q->epoch, .status = (uint16_t)status};
     struct writer w = node_frame(n, MSG_ENROL_REPLY);
     enrol_reply_encode(&w, &reply);
     (void)node_send(n, l->id, writer_span(&w)); /* the device asks again */

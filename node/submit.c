@@ -100,8 +100,8 @@ bool submit_on_work(struct node *n, void *job)
         if (j->status[i] != AMI_OK) {
             n->counters.txs_refused++;
             if (j->status[i] != AMI_SEQUENCE_SETTLED)
-                node_event(n, ENV_LOG_WARN, "tx_refused", "source=%u kind=%u status=%s",
-                           j->source, j->tx[i].tx.kind, ami_status_name(j->status[i]));
+                node_event(n, ENV_LOG_WARN, "tx_refused", "source=%u kind=%u status=%s", j->source,
+                           j->tx[i].tx.kind, ami_status_name(j->status[i]));
             continue;
         }
         n->counters.txs_handed_in++;
@@ -119,8 +119,8 @@ bool submit_on_work(struct node *n, void *job)
 }
 
 /* Sends the chosen transactions of the pool in frames of up to 64. */
-static void hand_to(struct node *n, uint8_t member, bool (*wanted)(const struct node *n,
-                                                                   const struct pool_entry *e))
+static void hand_to(struct node *n, uint8_t member,
+                    bool (*wanted)(const struct node *n, const struct pool_entry *e))
 {
     static struct tx_submit s;
     size_t bytes = 0;

@@ -1,0 +1,220 @@
+/* node/admin.c - dc-cli's questions to a live node: status and events here, the rest in answer.c.
+ */
+#include "node/internal.h"
+
+#include "node/answer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EVENTS_PER_ANSWER 200
+#define RATE_US           (2u * 1000000u)
+
+static json_t *hex(const void *data, size_t size)
+{
+    char text[2 * SM3_BYTES + 1];
+    AMI_CHECK(size <= SM3_BYTES);
+    hex_encode(text, data, size);
+    return json_string(text);
+}
+
+static const char *role_name(const struct node *n)
+{
+    if (!replica_may_sign(n->replica))
+        return "observer";
+    switch (replica_role(n->replica)) {
+    case REPLICA_LEADER:
+        return "leader";
+    case REPLICA_CANDIDATE:
+        return "candidate";
+    case REPLICA_PRECANDIDATE:
+        return "precandidate";
+    case REPLICA_FOLLOWER:
+        break;
+    }
+    return "follower";
+}
+
+static json_t *counters(const struct node *n)
+{
+    const struct node_counters *c = &n->counters;
+    json_t *o = json_object();
+#define PUT(name) json_object_set_new(o, #name, json_integer((json_int_t)c->name))
+    PUT(frames_bad);
+    PUT(links_refused);
+    PUT(agreements);
+    PUT(agreements_refused);
+    PUT(reports);
+    PUT(reports_refused);
+    PUT(acks);
+    PUT(acks_dropped);
+    PUT(txs_handed_in);
+    PUT(txs_refused);
+    PUT(txs_not_taken);
+    PUT(txs_committed);
+    PUT(blocks_built);
+    PUT(blocks_applied);
+    PUT(blocks_refused);
+    PUT(elections_won);
+    PUT(terms_seen);
+    PUT(equivocations);
+    PUT(writes_failed);
+#undef PUT
+    return o;
+}
+
+/* Committed transactions per second since the last question that was long enough ago. */
+static double rate(struct node *n)
+{
+    uint64_t now = node_now_us(n);
+    if (now - n->rate_at_us >= RATE_US) {
+        n->reports_per_s = (double)(n->counters.txs_committed - n->rate_reports) * 1e6 /
+                           (double)(now - n->rate_at_us);
+        n->rate_at_us = now;
+        n->rate_reports = n->counters.txs_committed;
+    }
+    return n->reports_per_s;
+}
+
+static json_t *ask_status(struct node *n)
+{
+    const struct genesis *g = n->c.genesis;
+    json_t *peers = json_array();
+    int connected = 0;
+    for (uint8_t i = 0; i < g->members.count; i++) {
+        if (i == n->c.self)
+            continue;
+        bool up = n->to_member[i] != 0;
+        connected += up;
+        json_array_append_new(
+            peers, json_pack("{s:s, s:b}", "dc", g->members.member[i].name.text, "connected", up));
+    }
+    uint8_t leader;
+    const char *leader_name =
+        replica_leader(n->replica, &leader) ? g->members.member[leader].name.text : "-";
+    sm3_digest tip = replica_tip(n->replica);
+    json_t *o = json_pack(
+        "{s:s, s:s, s:I, s:I, s:s, s:o, s:I, s:i, s:o, s:b, s:b}", "dc",
+        g->members.member[n->c.self].name.text, "role", role_name(n), "term",
+        (json_int_t)replica_term(n->replica), "height", (json_int_t)replica_height(n->replica),
+        "leader", leader_name, "tip", hex(tip.b, sizeof tip.b), "known_height",
+        (json_int_t)replica_known_height(n->replica), "peers_connected", connected, "peers", peers,
+        "mdms_connected", n->mdms != 0, "has_quorum", replica_has_quorum(n->replica));
+    json_object_set_new(o, "chain", hex(g->members.chain.b, SM3_BYTES));
+    json_object_set_new(o, "scheme", json_string(n->c.scheme->name));
+    json_object_set_new(o, "gateway",
+                        json_string(g->parameters.gateway == GATEWAY_HOME ? "home" : "leader"));
+    json_object_set_new(o, "nodes", json_integer(g->members.count));
+    json_object_set_new(o, "quorum", json_integer(replica_quorum(n->replica)));
+    json_object_set_new(o, "contacts", json_integer(replica_contacts(n->replica)));
+    json_object_set_new(o, "sessions", json_integer((json_int_t)n->sessions_open));
+    json_object_set_new(o, "links", json_integer((json_int_t)n->link_count));
+    json_object_set_new(o, "devices", json_integer((json_int_t)registry_size(n->c.registry)));
+    json_object_set_new(o, "waiting_transactions", json_integer((json_int_t)pool_count(n->pool)));
+    json_object_set_new(o, "reports_per_s", json_real(rate(n)));
+    json_object_set_new(o, "uptime_ms",
+                        json_integer((json_int_t)((node_now_us(n) - n->started_us) / 1000)));
+    json_object_set_new(o, "sm2_path", json_string(sm2_path_name()));
+    json_object_set_new(o, "version", json_string(AMI_VERSION));
+    json_object_set_new(o, "counters", counters(n));
+    return o;
+}
+
+static json_t *ask_events(const struct node *n, const json_t *question)
+{
+    const json_t *after_json = json_object_get(question, "after");
+    json_int_t given = json_integer_value(after_json);
+    uint64_t after = given > 0 ? (uint64_t)given : 0;
+    uint64_t first = n->event_count > NODE_EVENTS_MAX ? n->event_count - NODE_EVENTS_MAX + 1 : 1;
+    if (after + 1 > first)
+        first = after + 1;
+    json_t *list = json_array();
+    for (uint64_t i = first; i <= n->event_count && i - first < EVENTS_PER_ANSWER; i++) {
+        const struct node_event *e = &n->events[(i - 1) % NODE_EVENTS_MAX];
+        json_array_append_new(
+            list, json_pack("{s:I, s:I, s:s, s:s}", "number", (json_int_t)e->number, "wall_ms",
+                            (json_int_t)e->wall_ms, "event", e->name, "detail", e->text));
+    }
+    return json_pack("{s:I, s:o}", "newest", (json_int_t)n->event_count, "events", list);
+}
+
+/* What only this node knows of a meter: its session here. */
+static void add_session(struct node *n, const json_t *question, json_t *out)
+{
+    struct ami_id id;
+    struct gateway_session *s;
+    const char *text = json_string_value(json_object_get(question, "meter"));
+    if (text == NULL || ami_id_from_text(&id, text) != AMI_OK)
+        return;
+    const struct record *r = registry_find(n->c.registry, RECORD_METER, &id, 0);
+    if (r == NULL || !gateway_session_of(n, registry_index_of(n->c.registry, r), &s))
+        return;
+    json_object_set_new(
+        out, "session",
+        json_pack("{s:o, s:I, s:I, s:b}", "id", json_sprintf("%016llx", (unsigned long long)s->id),
+                  "messages_received", (json_int_t)s->u.session.receive.next, "messages_sent",
+                  (json_int_t)s->u.session.send.next, "insists", s->insist));
+}
+
+static json_t *ask(struct node *n, const json_t *question, enum ami_status *status, char *why,
+                   size_t why_size)
+{
+    const char *name = json_string_value(json_object_get(question, "ask"));
+    *status = AMI_OK;
+    if (name != NULL && strcmp(name, "status") == 0)
+        return ask_status(n);
+    if (name != NULL && strcmp(name, "events") == 0)
+        return ask_events(n, question);
+    const struct answer_source source = {n->c.genesis, n->c.registry, &n->c.disk,
+                                         replica_height(n->replica)};
+    json_t *out = answer(&source, question, status, why, why_size);
+    if (out != NULL && name != NULL && strcmp(name, "meter") == 0)
+        add_session(n, question, out);
+    return out;
+}
+
+void admin_on_frame(struct node *n, struct node_link *l, enum message_type type, struct span body)
+{
+    struct admin_request q;
+    if (type != MSG_ADMIN_REQUEST || admin_request_parse(&q, body) != AMI_OK) {
+        n->counters.frames_bad++;
+        node_close(n, l->id);
+        return;
+    }
+    enum ami_status status;
+    char why[512] = "";
+    json_t *question =
+        json_loadb((const char *)q.json.data, q.json.size, JSON_REJECT_DUPLICATES, NULL);
+    json_t *out = NULL;
+    if (!json_is_object(question)) {
+        status = AMI_BAD_ENCODING;
+        snprintf(why, sizeof why, "the question is no JSON object");
+    } else {
+        out = ask(n, question, &status, why, sizeof why);
+    }
+    char *text = out == NULL ? NULL : json_dumps(out, JSON_COMPACT);
+    if (out != NULL && text == NULL)
+        status = AMI_NO_MEMORY;
+    if (text != NULL && strlen(text) > AMI_FRAME_ADMIN_BYTES_MAX - 64) {
+        free(text);
+        text = NULL;
+        status = AMI_TOO_LARGE;
+        snprintf(why, sizeof why, "the answer is too large: ask for less at once");
+    }
+    if (text == NULL) {
+        json_decref(out);
+        out = json_pack("{s:s}", "error", why[0] == '\0' ? ami_status_text(status) : why);
+        text = out == NULL ? NULL : json_dumps(out, JSON_COMPACT);
+    }
+    if (text != NULL) {
+        struct admin_reply r = {(uint16_t)status, span_of(text, strlen(text))};
+        struct writer w = node_frame(n, MSG_ADMIN_REPLY);
+        admin_reply_encode(&w, &r);
+        AMI_CHECK(writer_ok(&w));
+        (void)node_send(n, l->id, writer_span(&w)); /* the asker's time-out tells */
+    }
+    free(text);
+    json_decref(out);
+    json_decref(question);
+}

@@ -1,0 +1,645 @@
+/* node/chain.c - the replica's effects carried out on this node's registry, store and links.
+ *
+ *   message, instant, finished work -> replica_step -> effects
+ *     persist   registry changes and blocks into one node_write -> env.store -> PERSISTED
+ *     send      to the members' links
+ *     validate  header here, signatures in the work pool, registry here -> VALIDATED
+ *     build     waiting transactions, staged one by one -> BUILT
+ *     deliver   pool and gateway are told
+ *
+ * The registry has one staged block at most: the one validated or built last on the present tip.
+ */
+#include "node/internal.h"
+
+#include "crypto/secret.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A validation on its way through the work pool; header and body belong to the replica. */
+struct validate_job {
+    struct node *node;
+    const struct block_header *header;
+    sm3_digest block;
+    struct span body;
+    struct block_check *check;
+    enum ami_status status;
+    uint32_t bad_index;
+};
+
+struct chain {
+    void *memory; /* the replica's */
+    struct effects fx;
+    uint64_t deadline_us;
+    bool staged;
+    sm3_digest staged_block;
+    struct validate_job *validating;
+    struct node_write *writing;
+    uint64_t writing_since_us;
+    bool disk_slow;
+    bool work_said;
+    bool progress_said;
+    bool lost_progress_due; /* a new leader was seen: PROGRESS(false) is to be said */
+    uint64_t height;
+    sm3_digest tip;
+    int64_t tip_timestamp_ms;
+    uint8_t *body; /* of the block that is being built */
+};
+
+static void step(struct node *n, struct replica_event *e);
+
+/* --- start and end ---------------------------------------------------------------------------- */
+
+bool chain_init(struct node *n)
+{
+    struct chain *c = n->chain = calloc(1, sizeof *n->chain);
+    if (c == NULL)
+        return false;
+    c->memory = calloc(1, replica_size(&n->c.genesis->parameters));
+    c->body = malloc(n->c.genesis->parameters.block_bytes_max);
+    if (c->memory == NULL || c->body == NULL)
+        return false;
+    c->height = n->c.height;
+    c->tip = n->c.tip;
+    c->tip_timestamp_ms = n->c.tip_timestamp_ms;
+    c->deadline_us = node_now_us(n);
+    struct replica_config config = {.members = &n->c.genesis->members,
+                                    .parameters = &n->c.genesis->parameters,
+                                    .key = n->c.sign_key,
+                                    .self = n->c.self,
+                                    .now_us = node_now_us(n),
+                                    .may_sign = n->c.may_sign,
+                                    .starts = n->c.starts,
+                                    .record = n->c.record,
+                                    .tip_height = c->height,
+                                    .tip = c->tip,
+                                    .tip_timestamp_ms = c->tip_timestamp_ms,
+                                    .tip_commit = n->c.tip_commit};
+    node_random(n, config.seed, sizeof config.seed);
+    enum ami_status status = replica_init(&n->replica, c->memory, &config);
+    secret_wipe(config.seed, sizeof config.seed);
+    n->start_status = status;
+    return status == AMI_OK;
+}
+
+void chain_free(struct node *n)
+{
+    struct chain *c = n->chain;
+    if (c == NULL)
+        return;
+    if (c->memory != NULL)
+        secret_wipe(c->memory, replica_size(&n->c.genesis->parameters));
+    free(c->memory);
+    free(c->body);
+    free(c);
+    n->chain = NULL;
+}
+
+/* --- persist ---------------------------------------------------------------------------------- */
+
+static void drop_stage(struct node *n)
+{
+    if (registry_staged(n->c.registry))
+        registry_stage_drop(n->c.registry);
+    n->chain->staged = false;
+}
+
+/* Makes `block` the staged one. It was valid on this tip before, so it is again. */
+static void stage_again(struct node *n, const struct block_header *h, const sm3_digest *block,
+                        struct span body)
+{
+    struct chain *c = n->chain;
+    if (c->staged && sm3_equal(&c->staged_block, block))
+        return;
+    drop_stage(n);
+    uint32_t bad;
+    enum ami_status status = block_stage(n->c.registry, h, body, &bad);
+    AMI_CHECK(status == AMI_OK);
+    c->staged = true;
+    c->staged_block = *block;
+}
+
+struct record_run {
+    uint8_t *data;
+    size_t size, capacity;
+    bool failed;
+};
+
+static void put_record(void *ctx, uint64_t index, const struct record *rec)
+{
+    struct record_run *run = ctx;
+    if (run->capacity - run->size < RECORD_BYTES_MAX + 12 && !run->failed) {
+        size_t capacity = run->capacity * 2 + 64 * RECORD_BYTES_MAX;
+        uint8_t *data = realloc(run->data, capacity);
+        if (data == NULL) {
+            run->failed = true;
+        } else {
+            run->data = data;
+            run->capacity = capacity;
+        }
+    }
+    if (run->failed)
+        return;
+    uint8_t encoded[RECORD_BYTES_MAX];
+    struct writer record = writer_on(encoded, sizeof encoded);
+    record_encode(&record, rec);
+    AMI_CHECK(writer_ok(&record));
+    struct writer w = writer_on(run->data + run->size, run->capacity - run->size);
+    write_u64(&w, index);
+    write_bytes(&w, writer_span(&record));
+    AMI_CHECK(writer_ok(&w));
+    run->size += w.size;
+}
+
+static struct span keep(struct writer *w, struct span s)
+{
+    size_t at = w->size;
+    write_raw(w, s.data, s.size);
+    AMI_CHECK(writer_ok(w));
+    return span_of(w->data + at, s.size);
+}
+
+/* Puts together what must be durable in one go. NULL: out of memory. */
+static struct node_write *make_write(struct node *n, const struct effects *fx)
+{
+    struct node_write *w = calloc(1, sizeof *w);
+    uint8_t *small = malloc(EFFECTS_PERSIST_SMALL_BYTES_MAX);
+    struct record_run run = {0};
+    if (w == NULL || small == NULL)
+        goto fail;
+    struct writer out = writer_on(small, EFFECTS_PERSIST_SMALL_BYTES_MAX);
+    w->memory = small;
+    w->ticket = fx->persist.ticket;
+    w->batch.vote_record = keep(&out, fx->persist.vote_record);
+    w->batch.body_header = keep(&out, fx->persist.body_header);
+    w->batch.body = fx->persist.body;
+    if (fx->persist.commit) {
+        stage_again(n, fx->persist.header, &fx->persist.block, fx->persist.block_body);
+        registry_stage_changes(n->c.registry, put_record, &run);
+        if (run.failed)
+            goto fail;
+        w->commits = true;
+        w->height = fx->persist.header->height;
+        w->tip = fx->persist.block;
+        w->timestamp_ms = fx->persist.header->timestamp_ms;
+        w->batch.commit = true;
+        w->batch.block_header = keep(&out, fx->persist.block_header);
+        w->batch.block_commit = keep(&out, fx->persist.block_commit);
+        w->batch.block_body = fx->persist.block_body;
+        w->records = run.data;
+        w->batch.records = span_of(run.data, run.size);
+    }
+    return w;
+fail:
+    free(run.data);
+    free(small);
+    free(w);
+    return NULL;
+}
+
+static void free_write(struct node_write *w)
+{
+    free(w->records);
+    free(w->memory);
+    free(w);
+}
+
+/* False: it could not even be begun; the caller answers PERSISTED with *status. */
+static bool persist(struct node *n, enum ami_status *status)
+{
+    struct chain *c = n->chain;
+    AMI_CHECK(c->writing == NULL);
+    struct node_write *w = make_write(n, &c->fx);
+    *status = w == NULL ? AMI_NO_MEMORY : n->env.store(n->env.ctx, w);
+    if (*status != AMI_OK) {
+        if (w != NULL)
+            free_write(w);
+        return false;
+    }
+    c->writing = w;
+    c->writing_since_us = node_now_us(n);
+    return true;
+}
+
+void chain_on_stored(struct node *n, struct node_write *w, enum ami_status status)
+{
+    struct chain *c = n->chain;
+    AMI_CHECK(w == c->writing);
+    c->writing = NULL;
+    if (w->commits && status == AMI_OK) {
+        AMI_CHECK(c->staged);
+        registry_stage_commit(n->c.registry);
+        c->staged = false;
+        c->height = w->height;
+        c->tip = w->tip;
+        c->tip_timestamp_ms = w->timestamp_ms;
+        n->counters.blocks_applied++;
+    }
+    struct replica_event e = {.type = REPLICA_PERSISTED};
+    e.u.persisted.ticket = w->ticket;
+    e.u.persisted.status = status;
+    free_write(w);
+    if (c->disk_slow && status == AMI_OK) {
+        c->disk_slow = false;
+        struct replica_event disk = {.type = REPLICA_DISK, .u.flag = false};
+        step(n, &e);
+        step(n, &disk);
+        return;
+    }
+    step(n, &e);
+}
+
+/* --- validate --------------------------------------------------------------------------------- */
+
+static void answer_validated(struct node *n, const sm3_digest *block, enum ami_status status)
+{
+    struct replica_event e = {.type = REPLICA_VALIDATED};
+    e.u.validated.block = *block;
+    e.u.validated.status = status;
+    if (status != AMI_OK)
+        n->counters.blocks_refused++;
+    step(n, &e);
+}
+
+static void validate_run(void *job)
+{
+    struct validate_job *j = job;
+    j->status = block_check_run(j->check, &j->bad_index);
+}
+
+static enum ami_status begin_validation(struct node *n, const struct block_header *h,
+                                        const sm3_digest *block, struct span body, bool fresh,
+                                        int64_t received_wall_ms)
+{
+    struct chain *c = n->chain;
+    const struct block_parent parent = {c->height, c->tip, c->tip_timestamp_ms};
+    AMI_TRY(block_check_header(n->c.genesis, h, &parent));
+    if (fresh)
+        AMI_TRY(block_check_time(n->c.genesis, h, received_wall_ms));
+    if (c->staged && sm3_equal(&c->staged_block, block))
+        return AMI_EXISTS; /* checked already on this tip */
+    struct validate_job *j = calloc(1, sizeof *j);
+    if (j == NULL)
+        return AMI_NO_MEMORY;
+    *j = (struct validate_job){.node = n, .header = h, .block = *block, .body = body};
+    enum ami_status status = block_check_prepare(n->c.registry, h, body, &j->check, &j->bad_index);
+    if (status == AMI_OK)
+        status = n->env.work(n->env.ctx, validate_run, j);
+    if (status != AMI_OK) {
+        block_check_free(j->check);
+        free(j);
+        return status;
+    }
+    c->validating = j;
+    return AMI_OK;
+}
+
+bool chain_on_work(struct node *n, void *job)
+{
+    struct chain *c = n->chain;
+    if (c->validating == NULL || job != c->validating)
+        return false;
+    struct validate_job *j = c->validating;
+    c->validating = NULL;
+    enum ami_status status = j->status;
+    const struct block_parent parent = {c->height, c->tip, c->tip_timestamp_ms};
+    if (status == AMI_OK)
+        status = block_check_header(n->c.genesis, j->header, &parent);
+    if (status == AMI_OK) {
+        drop_stage(n);
+        status = block_stage(n->c.registry, j->header, j->body, &j->bad_index);
+        c->staged = status == AMI_OK;
+        c->staged_block = j->block;
+    }
+    if (status != AMI_OK)
+        node_event(n, ENV_LOG_WARN, "block_refused", "height=%llu tx=%u status=%s",
+                   (unsigned long long)j->header->height, j->bad_index, ami_status_name(status));
+    sm3_digest block = j->block;
+    block_check_free(j->check);
+    free(j);
+    answer_validated(n, &block, status);
+    return true;
+}
+
+/* --- build ------------------------------------------------------------------------------------ */
+
+/* Stages waiting transactions in order of arrival until the block is full. */
+static size_t fill_block(struct node *n, struct writer *body)
+{
+    const struct parameters *p = &n->c.genesis->parameters;
+    size_t count = 0;
+    struct pool_entry *next;
+    for (struct pool_entry *e = pool_first(n->pool); e != NULL && count < p->block_txs_max;
+         e = next) {
+        next = pool_next(e);
+        if (body->size + e->view.encoded.size + 4 > p->block_bytes_max)
+            break;
+        enum ami_status status = registry_stage_tx(n->c.registry, &e->view);
+        if (status == AMI_OK) {
+            body_append(body, e->view.encoded);
+            count++;
+        } else if (status != AMI_SEQUENCE_AHEAD) {
+            node_event(n, ENV_LOG_INFO, "tx_dropped", "kind=%u status=%s", e->view.tx.kind,
+                       ami_status_name(status));
+            n->counters.txs_refused++;
+            pool_remove(n->pool, e, node_now_us(n));
+        }
+    }
+    return count;
+}
+
+static void build(struct node *n, uint64_t ticket, uint64_t term, uint64_t parent_height,
+                  const sm3_digest *parent_hash, int64_t parent_timestamp_ms)
+{
+    struct chain *c = n->chain;
+    struct replica_event e = {.type = REPLICA_BUILT};
+    e.u.built.ticket = ticket;
+    struct block_header header;
+    const struct block_parent parent = {parent_height, *parent_hash, parent_timestamp_ms};
+    drop_stage(n);
+    if (parent_height == c->height && sm3_equal(parent_hash, &c->tip)) {
+        struct writer body = writer_on(c->body, n->c.genesis->parameters.block_bytes_max);
+        registry_stage_begin(n->c.registry, parent_height + 1);
+        if (fill_block(n, &body) > 0 &&
+            block_build(&header, n->c.genesis, n->c.registry, &parent, term, n->c.self,
+                        node_wall_ms(n), writer_span(&body)) == AMI_OK) {
+            c->staged = true;
+            c->staged_block = block_hash(&header);
+            e.u.built.header = &header;
+            e.u.built.body = writer_span(&body);
+            n->counters.blocks_built++;
+        } else {
+            drop_stage(n);
+        }
+    }
+    c->work_said = false;
+    step(n, &e);
+}
+
+static bool work_is_due(const struct node *n, uint64_t *at_us)
+{
+    struct pool_entry *first = pool_first(n->pool);
+    if (first == NULL) {
+        *at_us = UINT64_MAX;
+        return false;
+    }
+    const struct parameters *p = &n->c.genesis->parameters;
+    *at_us = first->arrived_us + (uint64_t)p->block_age_ms * 1000u;
+    return *at_us <= node_now_us(n) || pool_count(n->pool) >= p->block_txs_max ||
+           pool_bytes(n->pool) >= p->block_bytes_max;
+}
+
+void chain_work_pending(struct node *n)
+{
+    uint64_t at_us;
+    if (n->chain->work_said || !work_is_due(n, &at_us))
+        return;
+    n->chain->work_said = true;
+    struct replica_event e = {.type = REPLICA_WORK, .u.flag = true};
+    step(n, &e);
+}
+
+void chain_progress_expired(struct node *n)
+{
+    if (n->chain->progress_said)
+        return;
+    n->chain->progress_said = true;
+    node_event(n, ENV_LOG_WARN, "progress_expired", "waiting=%zu leader_term=%llu",
+               pool_count(n->pool), (unsigned long long)replica_term(n->replica));
+    struct replica_event e = {.type = REPLICA_PROGRESS, .u.flag = true};
+    step(n, &e);
+}
+
+/* --- deliver ---------------------------------------------------------------------------------- */
+
+static void deliver(struct node *n, const struct block_header *h, const sm3_digest *block,
+                    const struct qc *commit, struct span body)
+{
+    gateway_on_commit(n, h, block, commit, body);
+    bool prune = false;
+    struct body_reader it = body_reader_on(body);
+    struct span encoded;
+    while (body_next(&it, &encoded)) {
+        struct tx_view tx;
+        if (tx_view_parse(&tx, encoded) != AMI_OK)
+            continue;
+        submit_settled(n, &tx);
+        prune |= tx.tx.kind == TX_REVOKE || tx.tx.kind == TX_SKIP;
+        if (tx.tx.kind == TX_METER_ENROL)
+            node_event(n, ENV_LOG_INFO, "meter_enrolled", "meter=%s epoch=%u height=%llu",
+                       tx.u.meter_enrol.meter.text, tx.u.meter_enrol.epoch,
+                       (unsigned long long)h->height);
+        if (tx.tx.kind == TX_REVOKE) {
+            node_event(n, ENV_LOG_WARN, "key_revoked", "device=%s epoch=%u height=%llu",
+                       tx.u.revoke.device.text, tx.u.revoke.epoch, (unsigned long long)h->height);
+            gateway_on_revoked(n);
+        }
+    }
+    if (prune)
+        submit_prune(n);
+    n->counters.txs_committed += h->tx_count;
+    if (n->chain->progress_said &&
+        pool_progress_deadline_us(n->pool, (uint64_t)n->c.genesis->parameters.progress_timeout_ms *
+                                               1000u) > node_now_us(n))
+        n->chain->lost_progress_due = true;
+}
+
+/* --- notes ------------------------------------------------------------------------------------ */
+
+static const char *member_name(const struct node *n, uint8_t member)
+{
+    return member < n->c.genesis->members.count ? n->c.genesis->members.member[member].name.text
+                                                : "?";
+}
+
+static void on_note(struct node *n, const struct replica_note *x)
+{
+    unsigned long long term = x->term, height = x->height;
+    switch (x->type) {
+    case REPLICA_NOTE_TERM:
+        n->counters.terms_seen++;
+        node_event(n, ENV_LOG_DEBUG, "term", "term=%llu", term);
+        break;
+    case REPLICA_NOTE_ELECTION:
+        node_event(n, ENV_LOG_INFO, "election", "term=%llu", term);
+        break;
+    case REPLICA_NOTE_GRANTED:
+        node_event(n, ENV_LOG_INFO, "granted", "term=%llu to=%s", term, member_name(n, x->member));
+        break;
+    case REPLICA_NOTE_LEADER:
+        node_event(n, ENV_LOG_INFO, "leader", "term=%llu dc=%s", term, member_name(n, x->member));
+        if (x->member == n->c.self)
+            n->counters.elections_won++;
+        n->chain->lost_progress_due = true;
+        n->leader_changed = true;
+        break;
+    case REPLICA_NOTE_STEPPED_DOWN:
+        node_event(n, ENV_LOG_WARN, "stepped_down", "term=%llu why=%s", term,
+                   ami_status_name(x->status));
+        n->leader_changed = true;
+        break;
+    case REPLICA_NOTE_REFUSED:
+        node_event(n, ENV_LOG_WARN, "proposal_refused", "term=%llu from=%s status=%s", term,
+                   member_name(n, x->member), ami_status_name(x->status));
+        break;
+    case REPLICA_NOTE_EQUIVOCATION:
+        n->counters.equivocations++;
+        node_event(n, ENV_LOG_ERROR, "equivocation", "term=%llu height=%llu by=%s", term, height,
+                   member_name(n, x->member));
+        break;
+    case REPLICA_NOTE_DIVERGED:
+        node_event(n, ENV_LOG_ERROR, "diverged", "height=%llu status=%s", height,
+                   ami_status_name(x->status));
+        break;
+    case REPLICA_NOTE_WRITE_FAILED:
+        n->counters.writes_failed++;
+        node_event(n, ENV_LOG_ERROR, "write_failed", "status=%s", ami_status_name(x->status));
+        break;
+    case REPLICA_NOTE_CATCHING_UP:
+        node_event(n, ENV_LOG_INFO, "catching_up", "to=%llu", height);
+        break;
+    case REPLICA_NOTE_CAUGHT_UP:
+        node_event(n, ENV_LOG_INFO, "caught_up", "height=%llu", height);
+        break;
+    }
+}
+
+/* --- one step --------------------------------------------------------------------------------- */
+
+/* Answers to effects are events of their own and would overwrite the effects: they are copied here
+ * and given when everything else of the step is done. */
+static void answer_need_body(struct node *n, const sm3_digest *block)
+{
+    struct replica_event e = {.type = REPLICA_STORED_BODY};
+    struct body_reply found;
+    struct certified_block committed;
+    uint64_t height;
+    e.u.stored_body.block = *block;
+    if (n->c.disk.body(n->c.disk.ctx, block, &found, n->block, n->block_size) == AMI_OK) {
+        e.u.stored_body.header = &found.header;
+        e.u.stored_body.body = found.body;
+    } else if (n->c.disk.height_of(n->c.disk.ctx, block, &height) == AMI_OK &&
+               n->c.disk.block(n->c.disk.ctx, height, &committed, n->block, n->block_size) ==
+                   AMI_OK) {
+        e.u.stored_body.header = &committed.header;
+        e.u.stored_body.body = committed.body;
+    }
+    step(n, &e);
+}
+
+static void step(struct node *n, struct replica_event *e)
+{
+    struct chain *c = n->chain;
+    struct effects *fx = &c->fx;
+    e->now_us = node_now_us(n);
+    e->wall_ms = node_wall_ms(n);
+    replica_step(n->replica, e, fx);
+    c->deadline_us = fx->deadline_us;
+    for (size_t i = 0; i < fx->note_count; i++)
+        on_note(n, &fx->note[i]);
+    enum ami_status persisted = AMI_OK;
+    uint64_t ticket = fx->persist.ticket;
+    bool refused = fx->has_persist && !persist(n, &persisted);
+    for (size_t i = 0; i < fx->send_count; i++)
+        for (uint8_t m = 0; m < n->c.genesis->members.count; m++)
+            if (m != n->c.self && fx->send[i].to >> m & 1)
+                peers_send(n, m, fx->send[i].frame);
+    if (fx->has_deliver)
+        deliver(n, fx->deliver.header, &fx->deliver.block, fx->deliver.commit, fx->deliver.body);
+
+    bool validate = fx->has_validate, wants_build = fx->has_build, need = fx->has_need_body;
+    enum ami_status validated = AMI_OK;
+    sm3_digest validate_block = fx->validate.block, need_block = fx->need_body;
+    uint64_t build_ticket = fx->build.ticket, build_term = fx->build.term;
+    uint64_t parent_height = fx->build.parent_height;
+    sm3_digest parent = fx->build.parent;
+    int64_t parent_timestamp_ms = fx->build.parent_timestamp_ms;
+    if (validate)
+        validated = begin_validation(n, fx->validate.header, &fx->validate.block, fx->validate.body,
+                                     fx->validate.fresh, fx->validate.received_wall_ms);
+    /* From here on the effects may be overwritten. */
+    if (refused) {
+        struct replica_event answer = {.type = REPLICA_PERSISTED};
+        answer.u.persisted.ticket = ticket;
+        answer.u.persisted.status = persisted;
+        step(n, &answer);
+    }
+    if (validate && validated != AMI_OK)
+        answer_validated(n, &validate_block, validated == AMI_EXISTS ? AMI_OK : validated);
+    if (wants_build)
+        build(n, build_ticket, build_term, parent_height, &parent, parent_timestamp_ms);
+    if (need)
+        answer_need_body(n, &need_block);
+}
+
+void chain_on_message(struct node *n, uint8_t from, enum message_type type, struct span body)
+{
+    struct replica_event e = {.type = REPLICA_MESSAGE};
+    e.u.message.from = from;
+    e.u.message.type = type;
+    e.u.message.body = body;
+    step(n, &e);
+    chain_settle(n);
+}
+
+/* What follows from a step but is no answer to it. */
+void chain_settle(struct node *n)
+{
+    struct chain *c = n->chain;
+    if (c->lost_progress_due) {
+        c->lost_progress_due = false;
+        pool_restart_timers(n->pool, node_now_us(n));
+        if (c->progress_said) {
+            c->progress_said = false;
+            struct replica_event e = {.type = REPLICA_PROGRESS, .u.flag = false};
+            step(n, &e);
+        }
+    }
+    if (n->leader_changed) {
+        n->leader_changed = false;
+        gateway_on_leader(n);
+        submit_hand_over(n);
+    }
+    chain_work_pending(n);
+}
+
+void chain_on_time(struct node *n)
+{
+    struct chain *c = n->chain;
+    uint64_t now = node_now_us(n);
+    uint64_t slow_us = (uint64_t)n->c.genesis->parameters.election_timeout_ms * 1000u;
+    if (c->writing != NULL && !c->disk_slow && now - c->writing_since_us >= slow_us) {
+        c->disk_slow = true;
+        node_event(n, ENV_LOG_WARN, "disk_slow", "write_for_ms=%llu",
+                   (unsigned long long)((now - c->writing_since_us) / 1000));
+        struct replica_event e = {.type = REPLICA_DISK, .u.flag = true};
+        step(n, &e);
+    }
+    if (now >= c->deadline_us) {
+        struct replica_event e = {.type = REPLICA_TIME};
+        step(n, &e);
+    }
+    chain_settle(n);
+}
+
+uint64_t chain_deadline_us(const struct node *n)
+{
+    const struct chain *c = n->chain;
+    uint64_t at = c->deadline_us, work_at;
+    if (!c->work_said && !work_is_due(n, &work_at) && work_at < at)
+        at = work_at;
+    uint64_t slow_us = (uint64_t)n->c.genesis->parameters.election_timeout_ms * 1000u;
+    if (c->writing != NULL && !c->disk_slow && c->writing_since_us + slow_us < at)
+        at = c->writing_since_us + slow_us;
+    return at;
+}
+
+uint64_t chain_height(const struct node *n)
+{
+    return replica_height(n->replica);
+}
+
+sm3_digest chain_tip(const struct node *n)
+{
+    return replica_tip(n->replica);
+}

@@ -1,0 +1,115 @@
+/* node/cli.c - dc-cli: look into a network and its ledger, live or on disk, and judge it.
+ *
+ * In: a command line. Out: tables for people, one JSON document with --json; exit status 0, 1 (a
+ * check failed), 2 (bad usage), 3 (a node cannot be reached).
+ */
+#include "node/cli.h"
+
+#include "crypto/secret.h"
+#include "ledger/genesis.h"
+#include "ledger/registry.h"
+#include "ledger/store.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int cli_fail(const struct cli *c, enum ami_status status, const char *format, ...)
+{
+    struct why why;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why.text, sizeof why.text, format, args);
+    va_end(args);
+    return program_fail(CLI_NAME, c->json, status, &why);
+}
+
+int cli_print_json(json_t *document)
+{
+    if (document == NULL || json_dumpf(document, stdout, JSON_INDENT(2)) != 0) {
+        fprintf(stderr, CLI_NAME ": the answer could not be printed\n");
+        json_decref(document);
+        return EXIT_STATUS_FAILED;
+    }
+    putchar('\n');
+    json_decref(document);
+    return fflush(stdout) == 0 ? EXIT_STATUS_OK : EXIT_STATUS_FAILED;
+}
+
+void cli_close(struct cli *c)
+{
+    free(c->genesis);
+    free(c->genesis_bytes);
+}
+
+int main(int argc, char **argv)
+{
+    static struct cli c = {.timeout_ms = 5000, .count = 20, .format = "jsonl"};
+    const struct option_spec common[] = {
+        {"json", 0, OPTION_FLAG, &c.json, 0, 0, NULL, "print one JSON document", false},
+        {"node", 'n', OPTION_LIST, &c.nodes, 0, 0, "URL",
+         "a DC's admin address (default: $AMI_NODE); status takes several", false},
+        {"data", 'd', OPTION_TEXT, &c.data, 0, 0, "DIR",
+         "look at the ledger in this folder instead of a live node", false},
+        {"genesis", 'g', OPTION_TEXT, &c.genesis_path, 0, 0, "FILE",
+         "the genesis file (default: genesis.json in the ledger's folder)", false},
+        {"timeout", 0, OPTION_DURATION, &c.timeout_ms, 1, 3600000, "TIME",
+         "how long to wait for an answer (default 5s)", false},
+        {0}};
+    const struct option_spec range[] = {
+        {"from", 0, OPTION_INT, &c.from, 0, INT64_MAX, "N", "first height or number", false},
+        {"count", 0, OPTION_INT, &c.count, 1, 1000000, "N", "how many at most (default 20)", false},
+        {"follow", 'f', OPTION_FLAG, &c.follow, 0, 0, NULL, "go on with what comes", false},
+        {"epoch", 0, OPTION_INT, &c.epoch, 0, UINT32_MAX, "E", "key epoch (default: the newest)",
+         false},
+        {0}};
+    const struct option_spec prove[] = {
+        {"meter", 0, OPTION_TEXT, &c.meter, 0, 0, "ID", "with --sequence, instead of TX", false},
+        {"sequence", 0, OPTION_INT, &c.sequence, 1, INT64_MAX, "N", "number of the report", false},
+        {"epoch", 0, OPTION_INT, &c.epoch, 0, UINT32_MAX, "E", "key epoch (default: the newest)",
+         false},
+        {"out", 'o', OPTION_TEXT, &c.out, 0, 0, "FILE", "write it there (default: stdout)", false},
+        {0}};
+    const struct option_spec export_options[] = {
+        {"format", 0, OPTION_TEXT, &c.format, 0, 0, "NAME", "jsonl (default) or csv", false},
+        {"from", 0, OPTION_INT, &c.from, 0, INT64_MAX, "H", "first height (default 1)", false},
+        {"out", 'o', OPTION_TEXT, &c.out, 0, 0, "FILE", "write it there (default: stdout)", false},
+        {0}};
+    const struct command_spec commands[] = {
+        {"status", NULL, 0, 0, "every DC: role, term, height, peers, sessions",
+         "dc-cli status --genesis genesis.json", NULL, cli_status},
+        {"blocks", NULL, 0, 0, "one line per block", "dc-cli blocks --node 127.0.0.1:7013 --follow",
+         range, cli_blocks},
+        {"block", "HEIGHT|HASH", 1, 1, "header, certificate and transactions of a block",
+         "dc-cli block 7 --node 127.0.0.1:7013", NULL, cli_block},
+        {"tx", "ID", 1, 1, "one transaction: every field, and where it stands",
+         "dc-cli tx 9f86d081884c7d65... --data dc1/ledger", NULL, cli_tx},
+        {"meter", "ID", 1, 1, "a meter's enrolment, home DC, session and last report",
+         "dc-cli meter meter-17 --node 127.0.0.1:7013", range, cli_meter},
+        {"readings", "ID", 1, 1, "what the ledger holds of a meter's reports (sealed)",
+         "dc-cli readings meter-17 --node 127.0.0.1:7013 --count 5", range, cli_readings},
+        {"proof", "[TX]", 0, 1, "inclusion proof of a report, without the reading itself",
+         "dc-cli proof --meter meter-17 --sequence 3 --node 127.0.0.1:7013 --out proof.json", prove,
+         cli_proof},
+        {"verify-proof", "FILE", 1, 1, "check a proof offline and print its reading",
+         "dc-cli verify-proof proof.json --genesis genesis.json", NULL, cli_verify_proof},
+        {"audit", NULL, 0, 0, "verify a whole ledger from its genesis on",
+         "dc-cli audit --data dc1/ledger --genesis genesis.json", NULL, cli_audit},
+        {"compare", "DIR DIR...", 2, AMI_MEMBERS_MAX, "are ledgers prefixes of one another?",
+         "dc-cli compare dc1/ledger dc2/ledger --genesis genesis.json", NULL, cli_compare},
+        {"export", NULL, 0, 0, "all transactions, one line each",
+         "dc-cli export --data dc1/ledger --format jsonl --out ledger.jsonl", export_options,
+         cli_export},
+        {"events", NULL, 0, 0, "elections, refusals, connections, enrolments of a node",
+         "dc-cli events --node 127.0.0.1:7013 --follow", range, cli_events},
+        {0}};
+    const struct program_spec program = {
+        CLI_NAME, "inspect the data concentrators of an AMI network and their ledger", commands,
+        NULL, common};
+    enum ami_status status = crypto_start();
+    if (status != AMI_OK)
+        return program_fail(CLI_NAME, false, status, NULL);
+    int exit_status = program_main(&program, argc, argv, &c);
+    cli_close(&c);
+    return exit_status;
+}

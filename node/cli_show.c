@@ -1,0 +1,363 @@
+/* node/cli_show.c - dc-cli's views: each asks a question and prints the answer. */
+#include "node/cli.h"
+
+#include "net/file.h"
+#include "net/logline.h"
+#include "net/loop.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define FOLLOW_POLL_MS 500
+
+static long long integer(const json_t *o, const char *key)
+{
+    return (long long)json_integer_value(json_object_get(o, key));
+}
+
+static const char *text(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    return s == NULL ? "-" : s;
+}
+
+/* The first twelve digits: enough to tell blocks apart on a screen. */
+static const char *shorten(const char *hex, char out[16])
+{
+    snprintf(out, 16, "%.12s", hex);
+    return out;
+}
+
+static void pause_ms(long ms)
+{
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
+    nanosleep(&t, NULL);
+}
+
+/* --- status ---------------------------------------------------------------------------------- */
+
+static json_t *status_of(const struct cli *c, const char *url, const char *name)
+{
+    json_t *question = json_pack("{s:s}", "ask", "status");
+    enum ami_status status;
+    char why[WHY_BYTES_MAX];
+    json_t *out = cli_ask_node(c, url, question, &status, why, sizeof why);
+    json_decref(question);
+    if (out == NULL)
+        out = json_pack("{s:s, s:s, s:s, s:s}", "role", "unreachable", "error", why, "status",
+                        ami_status_name(status), "dc", name);
+    json_object_set_new(out, "node", json_string(url));
+    return out;
+}
+
+static void print_status_line(const json_t *n, long long highest)
+{
+    if (strcmp(text(n, "role"), "unreachable") == 0) {
+        printf("%-10s %-11s %s\n", text(n, "dc"), "unreachable", text(n, "error"));
+        return;
+    }
+    printf("%-10s %-11s %6lld %9lld %6lld %-10s %5lld %9lld %8lld %9.1f\n", text(n, "dc"),
+           text(n, "role"), integer(n, "term"), integer(n, "height"),
+           highest - integer(n, "height"), text(n, "leader"), integer(n, "peers_connected"),
+           integer(n, "sessions"), integer(n, "waiting_transactions"),
+           json_number_value(json_object_get(n, "reports_per_s")));
+}
+
+int cli_status(int argc, char **argv, void *ctx)
+{
+    (void)argc;
+    (void)argv;
+    struct cli *c = ctx;
+    int exit_status = EXIT_STATUS_OK;
+    json_t *nodes = json_array();
+    if (c->nodes.count > 0 || c->genesis_path == NULL) {
+        if (cli_node(c, &exit_status) == NULL) {
+            json_decref(nodes);
+            return exit_status;
+        }
+        if (c->nodes.count == 0)
+            json_array_append_new(nodes, status_of(c, getenv("AMI_NODE"), "?"));
+        for (size_t i = 0; i < c->nodes.count; i++)
+            json_array_append_new(nodes, status_of(c, c->nodes.items[i], "?"));
+    } else {
+        if (!cli_genesis(c, NULL, &exit_status)) {
+            json_decref(nodes);
+            return exit_status;
+        }
+        for (uint8_t i = 0; i < c->genesis->members.count; i++)
+            json_array_append_new(nodes, status_of(c, c->genesis->address[i].admin,
+                                                   c->genesis->members.member[i].name.text));
+    }
+    long long highest = 0;
+    size_t index, reached = 0;
+    json_t *n;
+    json_array_foreach(nodes, index, n)
+    {
+        if (integer(n, "height") > highest)
+            highest = integer(n, "height");
+        reached += strcmp(text(n, "role"), "unreachable") != 0;
+    }
+    exit_status = reached > 0 ? EXIT_STATUS_OK : EXIT_STATUS_UNREACHABLE;
+    if (c->json) {
+        int printed = cli_print_json(json_pack("{s:o}", "nodes", nodes));
+        return printed != EXIT_STATUS_OK ? printed : exit_status;
+    }
+    printf("%-10s %-11s %6s %9s %6s %-10s %5s %9s %8s %9s\n", "dc", "role", "term", "height", "lag",
+           "leader", "peers", "sessions", "waiting", "reports/s");
+    json_array_foreach(nodes, index, n) print_status_line(n, highest);
+    json_decref(nodes);
+    return exit_status;
+}
+
+/* --- blocks, block, tx ------------------------------------------------------------------------ */
+
+static void print_block_line(const json_t *b)
+{
+    char hash[16];
+    double age_s = (double)(clock_wall_ms() - integer(b, "timestamp_ms")) / 1000.0;
+    printf("%8lld  %-12s %6lld  %-10s %6lld %9lld %10.1f\n", integer(b, "height"),
+           shorten(text(b, "hash"), hash), integer(b, "term"), text(b, "leader"),
+           integer(b, "transactions"), integer(b, "bytes"), age_s);
+}
+
+int cli_blocks(int argc, char **argv, void *ctx)
+{
+    (void)argc;
+    (void)argv;
+    struct cli *c = ctx;
+    int exit_status = EXIT_STATUS_OK;
+    long long from = (long long)c->from;
+    bool head = false;
+    do {
+        json_t *a = cli_ask(c,
+                            json_pack("{s:s, s:I, s:I}", "ask", "blocks", "from", (json_int_t)from,
+                                      "count", (json_int_t)c->count),
+                            &exit_status);
+        if (a == NULL)
+            return exit_status;
+        if (c->json && !c->follow)
+            return cli_print_json(a);
+        if (!head && !c->json)
+            printf("%8s  %-12s %6s  %-10s %6s %9s %10s\n", "height", "hash", "term", "leader",
+                   "txs", "bytes", "age s");
+        head = true;
+        size_t index;
+        json_t *b;
+        json_array_foreach(json_object_get(a, "blocks"), index, b)
+        {
+            if (c->json) {
+                json_dumpf(b, stdout, JSON_COMPACT);
+                putchar('\n');
+            } else {
+                print_block_line(b);
+            }
+            from = integer(b, "height") + 1;
+        }
+        if (json_array_size(json_object_get(a, "blocks")) == 0 && from == 0)
+            from = 1;
+        json_decref(a);
+        fflush(stdout);
+        if (c->follow)
+            pause_ms(FOLLOW_POLL_MS);
+    } while (c->follow);
+    return EXIT_STATUS_OK;
+}
+
+static void print_fields(const json_t *o, int indent)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)o, key, v)
+    {
+        if (json_is_object(v) || json_is_array(v))
+            continue;
+        printf("%*s%-*s ", indent, "", 18, key);
+        if (json_is_string(v))
+            printf("%s\n", json_string_value(v));
+        else if (json_is_integer(v))
+            printf("%lld\n", (long long)json_integer_value(v));
+        else
+            printf("%s\n", json_is_true(v) ? "yes" : "no");
+    }
+}
+
+int cli_block(int argc, char **argv, void *ctx)
+{
+    (void)argc;
+    struct cli *c = ctx;
+    int exit_status = EXIT_STATUS_OK;
+    int64_t height;
+    json_t *q = integer_parse(argv[0], &height) == AMI_OK
+                    ? json_pack("{s:s, s:I}", "ask", "block", "height", (json_int_t)height)
+                    : json_pack("{s:s, s:s}", "ask", "block", "hash", argv[0]);
+    json_t *a = cli_ask(c, q, &exit_status);
+    if (a == NULL || c->json)
+        return a == NULL ? exit_status : cli_print_json(a);
+    print_fields(json_object_get(a, "header"), 0);
+    const json_t *cert = json_object_get(a, "certificate");
+    printf("%-18s %lld votes in term %lld:", "certificate", integer(cert, "votes"),
+           integer(cert, "term"));
+    size_t index;
+    json_t *v;
+    json_array_foreach(json_object_get(cert, "voters"), index, v)
+        printf(" %s", json_string_value(v));
+    printf("\n\n%6s  %-12s %-12s %-20s %6s %9s %7s\n", "index", "id", "kind", "device", "epoch",
+           "sequence", "bytes");
+    json_array_foreach(json_object_get(a, "transactions"), index, v)
+    {
+        char id[16];
+        printf("%6lld  %-12s %-12s %-20s %6lld %9lld %7lld\n", integer(v, "index"),
+               shorten(text(v, "id"), id), text(v, "kind"), text(v, "device"), integer(v, "epoch"),
+               integer(v, "sequence"), integer(v, "bytes"));
+    }
+    json_decref(a);
+    return EXIT_STATUS_OK;
+}
+
+int cli_tx(int argc, char **argv, void *ctx)
+{
+    (void)argc;
+    struct cli *c = ctx;
+    int exit_status = EXIT_STATUS_OK;
+    json_t *a = cli_ask(c, json_pack("{s:s, s:s}", "ask", "tx", "id", argv[0]), &exit_status);
+    if (a == NULL || c->json)
+        return a == NULL ? exit_status : cli_print_json(a);
+    json_object_del(a, "encoded");
+    print_fields(a, 0);
+    print_fields(json_object_get(a, "fields"), 0);
+    size_t index;
+    json_t *v;
+    json_array_foreach(json_object_get(a, "path"), index, v)
+        printf("%-18s %s\n", index == 0 ? "path" : "", json_string_value(v));
+    json_decref(a);
+    return EXIT_STATUS_OK;
+}
+
+/* --- meters ----------------------------------------------------------------------------------- */
+
+int cli_meter(int argc, char **argv, void *ctx)
+{
+    (void)argc;
+    struct cli *c = ctx;
+    int exit_status = EXIT_STATUS_OK;
+    json_t *a = cli_ask(c,
+                        json_pack("{s:s, s:s, s:I}", "ask", "meter", "meter", argv[0], "epoch",
+                                  (json_int_t)c->epoch),
+                        &exit_status);
+    if (a == NULL || c->json)
+        return a == NULL ? exit_status : cli_print_json(a);
+    size_t index;
+    json_t *v;
+    json_array_foreach(json_object_get(a, "epochs"), index, v)
+    {
+        if (index > 0)
+            putchar('\n');
+        print_fields(v, 0);
+    }
+    if (json_object_get(a, "session") != NULL) {
+        printf("\nsession with this DC\n");
+        print_fields(json_object_get(a, "session"), 2);
+    }
+    json_decref(a);
+    return EXIT_STATUS_OK;
+}
+
+int cli_readings(int argc, char **argv, void *ctx)
+{
+    (void)argc;
+    struct cli *c = ctx;
+    int exit_status = EXIT_STATUS_OK;
+    json_t *a =
+        cli_ask(c,
+                json_pack("{s:s, s:s, s:I, s:I, s:I}", "ask", "readings", "meter", argv[0], "epoch",
+                          (json_int_t)c->epoch, "from", (json_int_t)(c->from == 0 ? 1 : c->from),
+                          "count", (json_int_t)c->count),
+                &exit_status);
+    if (a == NULL || c->json)
+        return a == NULL ? exit_status : cli_print_json(a);
+    printf("meter %s, key epoch %lld: reports up to number %lld, sealed for the MDMS\n",
+           text(a, "meter"), integer(a, "epoch"), integer(a, "last_sequence"));
+    printf("%9s %9s %6s  %-12s %-10s %-24s %7s\n", "sequence", "height", "index", "tx", "gateway",
+           "received", "bytes");
+    size_t index;
+    json_t *v;
+    json_array_foreach(json_object_get(a, "readings"), index, v)
+    {
+        char id[16], when[LOG_TIME_BYTES];
+        log_time_text(when, integer(v, "timestamp_ms"));
+        printf("%9lld %9lld %6lld  %-12s %-10s %-24s %7lld\n", integer(v, "sequence"),
+               integer(v, "height"), integer(v, "index"), shorten(text(v, "tx"), id), text(v, "dc"),
+               when, integer(v, "sealed_bytes"));
+    }
+    json_decref(a);
+    return EXIT_STATUS_OK;
+}
+
+int cli_events(int argc, char **argv, void *ctx)
+{
+    (void)argc;
+    (void)argv;
+    struct cli *c = ctx;
+    int exit_status = EXIT_STATUS_OK;
+    if (c->data != NULL)
+        return cli_fail(c, AMI_BAD_ARGUMENT, "events are kept by a running node: use --node");
+    long long after = (long long)c->from > 0 ? (long long)c->from - 1 : 0;
+    do {
+        json_t *a = cli_ask(c, json_pack("{s:s, s:I}", "ask", "events", "after", (json_int_t)after),
+                            &exit_status);
+        if (a == NULL)
+            return exit_status;
+        if (c->json && !c->follow)
+            return cli_print_json(a);
+        size_t index;
+        json_t *v;
+        json_array_foreach(json_object_get(a, "events"), index, v)
+        {
+            char when[LOG_TIME_BYTES];
+            log_time_text(when, integer(v, "wall_ms"));
+            if (c->json) {
+                json_dumpf(v, stdout, JSON_COMPACT);
+                putchar('\n');
+            } else {
+                printf("%s  %-20s %s\n", when, text(v, "event"), text(v, "detail"));
+            }
+            after = integer(v, "number");
+        }
+        json_decref(a);
+        fflush(stdout);
+        if (c->follow)
+            pause_ms(FOLLOW_POLL_MS);
+    } while (c->follow);
+    return EXIT_STATUS_OK;
+}
+
+int cli_proof(int argc, char **argv, void *ctx)
+{
+    struct cli *c = ctx;
+    int exit_status = EXIT_STATUS_OK;
+    if ((argc == 1) == (c->meter != NULL) || (c->meter != NULL && c->sequence == 0)) {
+        fprintf(stderr, CLI_NAME ": name either a transaction, or --meter ID and --sequence N\n");
+        return EXIT_STATUS_USAGE;
+    }
+    json_t *q = argc == 1
+                    ? json_pack("{s:s, s:s}", "ask", "proof", "tx", argv[0])
+                    : json_pack("{s:s, s:s, s:I, s:I}", "ask", "proof", "meter", c->meter, "epoch",
+                                (json_int_t)c->epoch, "sequence", (json_int_t)c->sequence);
+    json_t *a = cli_ask(c, q, &exit_status);
+    if (a == NULL)
+        return exit_status;
+    const char *proof = text(a, "proof");
+    if (c->out != NULL) {
+        struct why why;
+        enum ami_status status =
+            file_write(c->out, span_of(proof, strlen(proof)), FILE_MODE_PUBLIC, &why);
+        if (status != AMI_OK)
+            exit_status = program_fail(CLI_NAME, c->json, status, &why);
+    } else {
+        fputs(proof, stdout);
+    }
+    json_decref(a);
+    return exit_status;
+}

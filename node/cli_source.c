@@ -1,0 +1,261 @@
+/* node/cli_source.c - where dc-cli's answers come from. */
+#include "node/cli.h"
+
+#include "ledger/genesis.h"
+#include "ledger/registry.h"
+#include "ledger/store.h"
+#include "net/file.h"
+#include "net/link.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define GENESIS_BYTES_MAX (1u << 20)
+
+/* The genesis file that belongs to a ledger is in its folder or in the one above. */
+static void find_genesis(char *out, size_t size, const char *data)
+{
+    snprintf(out, size, "%s/genesis.json", data);
+    if (access(out, F_OK) == 0)
+        return;
+    char above[4096];
+    snprintf(above, sizeof above, "%s/../genesis.json", data);
+    if (access(above, F_OK) == 0)
+        snprintf(out, size, "%s", above);
+}
+
+bool cli_genesis(struct cli *c, const char *data, int *exit_status)
+{
+    if (c->genesis != NULL)
+        return true;
+    char beside[4096];
+    const char *path = c->genesis_path;
+    if (path == NULL && data != NULL) {
+        find_genesis(beside, sizeof beside, data);
+        path = beside;
+    }
+    if (path == NULL) {
+        *exit_status = cli_usage("which network? name its --genesis FILE");
+        return false;
+    }
+    struct why why = {""};
+    enum ami_status status =
+        file_read(path, GENESIS_BYTES_MAX, &c->genesis_bytes, &c->genesis_size, &why);
+    if (status == AMI_NOT_FOUND && c->genesis_path == NULL)
+        why_set(&why, status, "%.300s: there is no such file; name the network's --genesis FILE",
+                path);
+    if (status == AMI_OK) {
+        c->genesis = calloc(1, sizeof *c->genesis);
+        status = c->genesis == NULL ? why_set(&why, AMI_NO_MEMORY, "out of memory") : AMI_OK;
+    }
+    if (status == AMI_OK) {
+        char detail[WHY_BYTES_MAX - 200];
+        status = genesis_parse(c->genesis, span_of(c->genesis_bytes, c->genesis_size), true, detail,
+                               sizeof detail);
+        if (status != AMI_OK)
+            why_set(&why, status, "%.150s is no genesis file: %s", path, detail);
+    }
+    if (status == AMI_OK)
+        return true;
+    free(c->genesis);
+    c->genesis = NULL;
+    *exit_status = program_fail(CLI_NAME, c->json, status, &why);
+    return false;
+}
+
+int cli_usage(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs(CLI_NAME ": ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    return EXIT_STATUS_USAGE;
+}
+
+const char *cli_data(const struct cli *c, int *exit_status)
+{
+    if (c->data == NULL || c->data[0] == '\0') {
+        *exit_status = cli_usage("which ledger? name its folder with --data DIR");
+        return NULL;
+    }
+    return c->data;
+}
+
+bool cli_child_open(const char *data, const sm3_digest *chain, struct store **store,
+                    enum ami_status *status, char *why, size_t why_size)
+{
+    why[0] = '\0';
+    *status = store_open(store, data, chain, STORE_READ_ONLY, 0, why, why_size);
+    return *status == AMI_OK;
+}
+
+const char *cli_node(const struct cli *c, int *exit_status)
+{
+    if (c->nodes.count > 0)
+        return c->nodes.items[0];
+    const char *url = getenv("AMI_NODE");
+    if (url != NULL && url[0] != '\0')
+        return url;
+    *exit_status = cli_usage("which node? name its --node URL (its admin address), or look at a "
+                             "ledger on disk with --data DIR");
+    return NULL;
+}
+
+static json_t *refuse(enum ami_status *status, enum ami_status value, char *why, size_t why_size,
+                      const char *text)
+{
+    *status = value;
+    snprintf(why, why_size, "%s", text);
+    return NULL;
+}
+
+json_t *cli_ask_node(const struct cli *c, const char *url, const json_t *question,
+                     enum ami_status *status, char *why, size_t why_size)
+{
+    char *text = json_dumps(question, JSON_COMPACT);
+    uint8_t request[4200];
+    uint8_t *reply = malloc(AMI_FRAME_ADMIN_BYTES_MAX);
+    json_t *out = NULL;
+    if (text == NULL || reply == NULL) {
+        refuse(status, AMI_NO_MEMORY, why, why_size, "out of memory");
+        goto out;
+    }
+    struct admin_request q = {span_of(text, strlen(text))};
+    struct writer w = writer_on(request, sizeof request);
+    frame_begin(&w, MSG_ADMIN_REQUEST);
+    if (q.json.size <= 4096)
+        admin_request_encode(&w, &q);
+    if (q.json.size > 4096 || !writer_ok(&w)) {
+        refuse(status, AMI_TOO_LARGE, why, why_size, "the question is too long");
+        goto out;
+    }
+    struct why link_why = {""};
+    size_t size = 0;
+    *status = link_call(url, writer_span(&w), (uint32_t)c->timeout_ms, reply,
+                        AMI_FRAME_ADMIN_BYTES_MAX, &size, &link_why);
+    if (*status != AMI_OK) {
+        snprintf(why, why_size, "%s", link_why.text);
+        goto out;
+    }
+    enum message_type type;
+    struct span body;
+    struct admin_reply r;
+    if (frame_open(span_of(reply, size), &type, &body) != AMI_OK || type != MSG_ADMIN_REPLY ||
+        admin_reply_parse(&r, body) != AMI_OK ||
+        (out = json_loadb((const char *)r.json.data, r.json.size, 0, NULL)) == NULL) {
+        refuse(status, AMI_BAD_ENCODING, why, why_size,
+               "the answer is not one of a DC's admin port");
+        goto out;
+    }
+    if (r.status != 0) {
+        *status = r.status < AMI_STATUS_COUNT ? (enum ami_status)r.status : AMI_BAD_ENCODING;
+        const char *error = json_string_value(json_object_get(out, "error"));
+        snprintf(why, why_size, "%s", error == NULL ? ami_status_text(*status) : error);
+        json_decref(out);
+        out = NULL;
+    }
+out:
+    free(text);
+    free(reply);
+    return out;
+}
+
+/* --- a ledger on disk ------------------------------------------------------------------------- */
+
+struct data_question {
+    struct cli *c;
+    const json_t *question;
+};
+
+static json_t *error_document(enum ami_status status, const char *why)
+{
+    return json_pack("{s:b, s:s, s:s}", "ok", 0, "status", ami_status_name(status), "error", why);
+}
+
+static json_t *answer_from(struct cli *c, struct store *store, const json_t *question)
+{
+    char why[WHY_BYTES_MAX] = "";
+    struct registry *registry = registry_new(c->genesis);
+    enum ami_status status =
+        registry == NULL ? AMI_NO_MEMORY : store_load_registry(store, registry);
+    if (status != AMI_OK) {
+        registry_free(registry);
+        snprintf(why, sizeof why, "the registry in %.200s cannot be read: %s", c->data,
+                 ami_status_text(status));
+        return error_document(status, why);
+    }
+    const struct node_disk disk = disk_of_store(store);
+    const struct answer_source source = {c->genesis, registry, &disk, store_height(store)};
+    json_t *found = answer(&source, question, &status, why, sizeof why);
+    json_t *out = found == NULL ? error_document(status, why)
+                                : json_pack("{s:b, s:o}", "ok", 1, "answer", found);
+    registry_free(registry);
+    return out;
+}
+
+static json_t *ask_in_child(struct cli_child *child, void *ctx)
+{
+    (void)child;
+    struct data_question *q = ctx;
+    struct store *store;
+    enum ami_status status;
+    char why[WHY_BYTES_MAX];
+    if (!cli_child_open(q->c->data, &q->c->genesis->members.chain, &store, &status, why,
+                        sizeof why))
+        return error_document(status, why);
+    json_t *out = answer_from(q->c, store, q->question);
+    store_close(store);
+    return out;
+}
+
+enum ami_status cli_status_of(const json_t *document)
+{
+    const char *name = json_string_value(json_object_get(document, "status"));
+    for (int i = 1; name != NULL && i < AMI_STATUS_COUNT; i++)
+        if (strcmp(name, ami_status_name((enum ami_status)i)) == 0)
+            return (enum ami_status)i;
+    return AMI_BAD_ENCODING;
+}
+
+static json_t *ask_data(struct cli *c, const json_t *question, int *exit_status)
+{
+    struct data_question q = {c, question};
+    struct cli_guard_end end;
+    if (!cli_genesis(c, c->data, exit_status))
+        return NULL;
+    json_t *document = cli_guard(c, NULL, "", c->data, ask_in_child, &q, &end);
+    if (document == NULL) {
+        *exit_status = cli_fail(c, end.status, "%s", end.why);
+        return NULL;
+    }
+    json_t *out = json_incref(json_object_get(document, "answer"));
+    if (out == NULL)
+        *exit_status = cli_fail(c, cli_status_of(document), "%s",
+                                json_string_value(json_object_get(document, "error")));
+    json_decref(document);
+    return out;
+}
+
+json_t *cli_ask(struct cli *c, json_t *question, int *exit_status)
+{
+    json_t *out = NULL;
+    if (c->data != NULL) {
+        out = ask_data(c, question, exit_status);
+    } else {
+        const char *url = cli_node(c, exit_status);
+        enum ami_status status;
+        char why[WHY_BYTES_MAX];
+        if (url != NULL) {
+            out = cli_ask_node(c, url, question, &status, why, sizeof why);
+            if (out == NULL)
+                *exit_status = cli_fail(c, status, "%s", why);
+        }
+    }
+    json_decref(question);
+    return out;
+}

@@ -1,0 +1,655 @@
+/* node/main.c - dc-node: a data concentrator as a process.
+ *
+ * The shell around node/core.h: files, nng links, the LMDB store behind the storage thread, the
+ * work pool, signals. In: a genesis file and a folder with keys and ledger. Out: a node of the
+ * network.
+ */
+#include "crypto/secret.h"
+#include "keyagree/keyfile.h"
+#include "ledger/genesis.h"
+#include "ledger/registry.h"
+#include "net/file.h"
+#include "net/link.h"
+#include "net/logline.h"
+#include "net/loop.h"
+#include "net/options.h"
+#include "net/pool.h"
+#include "net/writer.h"
+#include "node/core.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAME              "dc-node"
+#define GENESIS_BYTES_MAX (1u << 20)
+#define PATH_BYTES        4096
+#define SESSIONS_MAX      200000
+#define POOL_TXS_MAX      50000
+#define POOL_BYTES_MAX    (64u << 20)
+#define WORK_JOBS_MAX     64
+
+static struct options {
+    const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
+    int64_t timeout_ms, epoch, map_bytes, threads;
+} opt = {.timeout_ms = 10000, .epoch = 1, .log_level = "info"};
+
+static int fail(enum ami_status status, const struct why *why)
+{
+    return program_fail(NAME, false, status, why);
+}
+
+/* --- files -------------------------------------------------------------------------------------
+ */
+
+static enum ami_status key_path(char out[PATH_BYTES], const char *name, struct why *why)
+{
+    return path_join(out, PATH_BYTES, opt.dir, name, why);
+}
+
+static enum ami_status load_key(struct device_file *out, const struct network *net, struct why *why)
+{
+    char path[PATH_BYTES];
+    uint8_t *data;
+    size_t size;
+    AMI_TRY(key_path(path, "dc.key", why));
+    AMI_TRY(file_read(path, KEYFILE_BYTES_MAX, &data, &size, why));
+    enum ami_status status = device_file_parse(out, net, span_of(data, size), NULL);
+    secret_wipe(data, size);
+    free(data);
+    if (status == AMI_OK)
+        status = device_file_verify(out, net);
+    if (status != AMI_OK)
+        return why_set(why, status, "key file %.300s: %s", path, ami_status_text(status));
+    return AMI_OK;
+}
+
+static enum ami_status save_key(const struct device_file *f, const struct network *net,
+                                struct why *why)
+{
+    char path[PATH_BYTES];
+    uint8_t data[KEYFILE_BYTES_MAX];
+    size_t size;
+    AMI_TRY(key_path(path, "dc.key", why));
+    enum ami_status status = device_file_encode(data, &size, net, f, NULL);
+    if (status == AMI_OK)
+        status = file_write(path, span_of(data, size), FILE_MODE_SECRET, why);
+    else
+        why_set(why, status, "the key file cannot be made: %s", ami_status_text(status));
+    secret_wipe(data, sizeof data);
+    return status;
+}
+
+/* --- dc-node enrol -----------------------------------------------------------------------------
+ */
+
+/* The request of an earlier try when there is one, so that a kill in between costs nothing. */
+static enum ami_status pending_request(struct enrol_pending *out, const struct network *net,
+                                       const struct ami_id *id, struct why *why)
+{
+    char path[PATH_BYTES];
+    uint8_t *old;
+    size_t size;
+    AMI_TRY(key_path(path, "dc.enrolling", why));
+    enum ami_status status = file_read(path, KEYFILE_BYTES_MAX, &old, &size, why);
+    if (status == AMI_OK) {
+        status = pending_file_parse(out, net, span_of(old, size), NULL);
+        secret_wipe(old, size);
+        free(old);
+        if (status != AMI_OK)
+            return why_set(why, status, "%.300s: %s", path, ami_status_text(status));
+        if (!ami_id_equal(&out->name, id))
+            return why_set(why, AMI_FOREIGN_KEY, "%.300s belongs to %s: finish its enrolment first",
+                           path, out->name.text);
+        return AMI_OK;
+    }
+    if (status != AMI_NOT_FOUND)
+        return status;
+    struct install_code code;
+    if (install_code_parse(&code, opt.code) != AMI_OK)
+        return why_set(why, AMI_WRONG_CODE,
+                       "'%.40s' is no install code: expected seven groups of "
+                       "four characters, perhaps one is mistyped",
+                       opt.code);
+    sm3_digest hash = install_code_hash(&code, ENROL_DC, id);
+    uint8_t random[3][SM2_WIDE_BYTES];
+    secret_random(random, sizeof random);
+    status = enrol_begin(out, net, ENROL_DC, id, (uint32_t)opt.epoch, &hash,
+                         (const uint8_t(*)[SM2_WIDE_BYTES])random);
+    secret_wipe(random, sizeof random);
+    secret_wipe(&hash, sizeof hash);
+    secret_wipe(&code, sizeof code);
+    if (status != AMI_OK)
+        return why_set(why, status, "no request could be made: %s", ami_status_text(status));
+    uint8_t data[KEYFILE_BYTES_MAX];
+    status = pending_file_encode(data, &size, out, NULL);
+    if (status == AMI_OK)
+        status = file_write(path, span_of(data, size), FILE_MODE_SECRET, why);
+    secret_wipe(data, sizeof data);
+    return status;
+}
+
+static enum ami_status ask_mdms(struct enrol_reply *reply, uint8_t *buffer, size_t buffer_size,
+                                const struct enrol_pending *pending, struct why *why)
+{
+    uint8_t frame[ENROL_REQUEST_BYTES_MAX + 2];
+    struct writer w = writer_on(frame, sizeof frame);
+    frame_begin(&w, MSG_ENROL_REQUEST);
+    write_raw(&w, pending->request, pending->request_size);
+    size_t size;
+    AMI_TRY(link_call(opt.mdms, writer_span(&w), (uint32_t)opt.timeout_ms, buffer, buffer_size,
+                      &size, why));
+    enum message_type type;
+    struct span body;
+    if (frame_open(span_of(buffer, size), &type, &body) != AMI_OK || type != MSG_ENROL_REPLY ||
+        enrol_reply_parse(reply, body) != AMI_OK)
+        return why_set(why, AMI_BAD_ENCODING, "the answer of %s is none of an MDMS", opt.mdms);
+    return AMI_OK;
+}
+
+static enum ami_status enrol(struct why *why)
+{
+    uint8_t *text;
+    size_t size;
+    char detail[WHY_BYTES_MAX - 200], path[PATH_BYTES];
+    struct network net;
+    struct ami_id id;
+    if (ami_id_from_text(&id, opt.id) != AMI_OK)
+        return why_set(why, AMI_BAD_ARGUMENT,
+                       "'%.60s' is no name for a DC: 1 to 32 of A-Z a-z 0-9 "
+                       ". _ -",
+                       opt.id);
+    AMI_TRY(file_read(opt.network, GENESIS_BYTES_MAX, &text, &size, why));
+    enum ami_status status = network_parse(&net, span_of(text, size), detail, sizeof detail);
+    free(text);
+    if (status != AMI_OK)
+        return why_set(why, status, "%.150s is no network file: %s", opt.network, detail);
+    AMI_TRY(directory_make(opt.dir, 0700, why));
+    AMI_TRY(key_path(path, "dc.key", why));
+    struct device_file f = {0};
+    status = file_read(path, KEYFILE_BYTES_MAX, &text, &size, NULL);
+    if (status == AMI_OK) {
+        secret_wipe(text, size);
+        free(text);
+        return why_set(why, AMI_EXISTS, "%.300s is there already: this DC is enrolled", path);
+    }
+    struct enrol_pending pending;
+    uint8_t buffer[ENROL_REPLY_BYTES_MAX + 16];
+    struct enrol_reply reply;
+    status = pending_request(&pending, &net, &id, why);
+    if (status == AMI_OK)
+        status = ask_mdms(&reply, buffer, sizeof buffer, &pending, why);
+    if (status == AMI_OK) {
+        status = enrol_finish(&f.keys, &pending, &net, &reply);
+        if (status != AMI_OK)
+            why_set(why, status, "the MDMS did not enrol %s: %s", id.text, ami_status_text(status));
+        /* A refused code is forgotten, so that the right one can be tried. */
+        if (status == AMI_WRONG_CODE && key_path(path, "dc.enrolling", why) == AMI_OK &&
+            remove(path) == 0)
+            why_set(why, status, "the MDMS did not enrol %s: %s", id.text, ami_status_text(status));
+    }
+    if (status == AMI_OK)
+        status = save_key(&f, &net, why);
+    if (status == AMI_OK && key_path(path, "dc.enrolling", why) == AMI_OK && remove(path) != 0)
+        status = why_set(why, AMI_IO, "%.300s cannot be removed", path);
+    secret_wipe(&pending, sizeof pending);
+    secret_wipe(&f, sizeof f);
+    return status;
+}
+
+static int run_enrol(int argc, char **argv, void *ctx)
+{
+    (void)argc;
+    (void)argv;
+    (void)ctx;
+    struct why why = {""};
+    enum ami_status status = enrol(&why);
+    if (status != AMI_OK)
+        return fail(status, &why);
+    printf("%s is enrolled; its keys are in %s/dc.key\n", opt.id, opt.dir);
+    return EXIT_STATUS_OK;
+}
+
+/* --- dc-node run -------------------------------------------------------------------------------
+ */
+
+/* One dialler: which member its link belongs to. */
+struct dial {
+    struct shell *shell;
+    uint8_t member;
+    struct link_dialer *dialer;
+};
+
+struct port {
+    struct shell *shell;
+    enum node_port port;
+    struct link_listener *listener;
+};
+
+struct shell {
+    struct genesis genesis;
+    struct device_file device;
+    struct registry *registry;
+    struct store *store;
+    struct point_table *p_pub;
+    struct loop *loop;
+    struct links *links;
+    struct work_pool *work;
+    struct disk_writer *writer;
+    struct log_sink *log;
+    struct loop_alarm alarm;
+    struct node *node;
+    struct dial dial[AMI_MEMBERS_MAX];
+    struct port port[3];
+    bool record_exists;
+    struct vote_record record;
+    uint8_t record_bytes[NODE_RECORD_BYTES_MAX];
+    struct block_header tip_header;
+    struct qc tip_commit;
+    uint8_t self;
+};
+
+static uint64_t env_mono(void *ctx)
+{
+    (void)ctx;
+    return clock_mono_us();
+}
+
+static int64_t env_wall(void *ctx)
+{
+    (void)ctx;
+    return clock_wall_ms();
+}
+
+static void env_set_alarm(void *ctx, uint64_t at_us)
+{
+    struct shell *s = ctx;
+    loop_alarm_set(s->loop, &s->alarm, at_us);
+}
+
+static enum ami_status env_send(void *ctx, env_link link, struct span frame)
+{
+    return link_send(((struct shell *)ctx)->links, link, frame);
+}
+
+static void env_close(void *ctx, env_link link)
+{
+    link_close(((struct shell *)ctx)->links, link);
+}
+
+static void env_random(void *ctx, void *out, size_t size)
+{
+    (void)ctx;
+    secret_random(out, size);
+}
+
+static void env_log(void *ctx, enum env_log_level level, const char *event, const char *detail)
+{
+    log_write(((struct shell *)ctx)->log, clock_wall_ms(), level, event, detail);
+}
+
+static enum ami_status env_work(void *ctx, void (*run)(void *job), void *job)
+{
+    return work_pool_submit(((struct shell *)ctx)->work, run, job);
+}
+
+static enum ami_status env_store(void *ctx, void *write)
+{
+    return disk_writer_put(((struct shell *)ctx)->writer, write);
+}
+
+static void on_alarm(void *arg)
+{
+    node_on_time(((struct shell *)arg)->node);
+}
+
+static void on_work_done(void *ctx, void *job)
+{
+    node_on_work(((struct shell *)ctx)->node, job);
+}
+
+static void on_write_done(void *ctx, void *write, enum ami_status status)
+{
+    node_on_stored(((struct shell *)ctx)->node, write, status);
+}
+
+/* Storage thread. */
+static void execute_writes(void *ctx, void *const *writes, size_t count, enum ami_status *status)
+{
+    struct shell *s = ctx;
+    for (size_t i = 0; i < count; i++)
+        status[i] = store_write(s->store, &((struct node_write *)writes[i])->batch);
+}
+
+static void port_open(void *ctx, env_link link, const char *remote)
+{
+    struct port *p = ctx;
+    (void)remote;
+    node_on_open(p->shell->node, link, p->port, 0);
+}
+
+static void port_frame(void *ctx, env_link link, struct span frame)
+{
+    struct port *p = ctx;
+    node_on_frame(p->shell->node, link, frame);
+    if (node_link_known(p->shell->node, link))
+        link_mark_known(p->shell->links, link);
+}
+
+static void port_closed(void *ctx, env_link link, enum ami_status why)
+{
+    (void)why;
+    node_on_closed(((struct port *)ctx)->shell->node, link);
+}
+
+static void port_writable(void *ctx, env_link link)
+{
+    node_on_writable(((struct port *)ctx)->shell->node, link);
+}
+
+static void dial_open(void *ctx, env_link link, const char *remote)
+{
+    struct dial *d = ctx;
+    (void)remote;
+    node_on_open(d->shell->node, link, NODE_PORT_DIALLED, d->member);
+}
+
+static void dial_frame(void *ctx, env_link link, struct span frame)
+{
+    node_on_frame(((struct dial *)ctx)->shell->node, link, frame);
+}
+
+static void dial_closed(void *ctx, env_link link, enum ami_status why)
+{
+    (void)why;
+    node_on_closed(((struct dial *)ctx)->shell->node, link);
+}
+
+static enum ami_status load_genesis(struct shell *s, struct why *why)
+{
+    uint8_t *text;
+    size_t size;
+    char detail[WHY_BYTES_MAX - 200];
+    AMI_TRY(file_read(opt.genesis, GENESIS_BYTES_MAX, &text, &size, why));
+    enum ami_status status =
+        genesis_parse(&s->genesis, span_of(text, size), getenv("AMI_ALLOW_SINGLE") != NULL, detail,
+                      sizeof detail);
+    if (status != AMI_OK)
+        why_set(why, status, "%.150s is no genesis file: %s", opt.genesis, detail);
+    char path[PATH_BYTES], ledger[PATH_BYTES];
+    if (status == AMI_OK)
+        status = path_join(ledger, sizeof ledger, opt.dir, "ledger", why);
+    if (status == AMI_OK)
+        status = directory_make(ledger, 0755, why);
+    /* The ledger carries its genesis file along, so that it can be audited on its own. */
+    if (status == AMI_OK)
+        status = path_join(path, sizeof path, ledger, "genesis.json", why);
+    if (status == AMI_OK) {
+        status = file_write_new(path, span_of(text, size), FILE_MODE_PUBLIC, why);
+        if (status == AMI_EXISTS)
+            status = AMI_OK; /* whose ledger it is, the store tells */
+    }
+    free(text);
+    return status;
+}
+
+static enum ami_status find_self(struct shell *s, struct why *why)
+{
+    const struct device_keys *k = &s->device.keys;
+    for (uint8_t i = 0; i < s->genesis.members.count; i++) {
+        const struct member *m = &s->genesis.members.member[i];
+        if (ami_id_equal(&m->name, &k->name) && m->key_epoch == k->epoch &&
+            point_equal(&m->key.p, &k->sign.public_key.p)) {
+            s->self = i;
+            return AMI_OK;
+        }
+    }
+    return why_set(why, AMI_FOREIGN_KEY,
+                   "the keys in %.200s are those of %s, which is no member in %.200s", opt.dir,
+                   k->name.text, opt.genesis);
+}
+
+/* Opens the ledger, loads the state, and decides whether this node may sign (consensus rule 11):
+ * the key file counts the starts, and so does the vote record. A record that is missing or counts
+ * less is not the newest one. */
+static enum ami_status open_ledger(struct shell *s, struct why *why)
+{
+    char dir[PATH_BYTES];
+    AMI_TRY(path_join(dir, sizeof dir, opt.dir, "ledger", why));
+    AMI_TRY(store_open(&s->store, dir, &s->genesis.members.chain, STORE_READ_WRITE,
+                       (uint64_t)opt.map_bytes, why->text, sizeof why->text));
+    s->registry = registry_new(&s->genesis);
+    enum ami_status status =
+        s->registry == NULL ? AMI_NO_MEMORY : store_load_registry(s->store, s->registry);
+    if (status != AMI_OK)
+        return why_set(why, status, "the registry in %.200s: %s", dir, ami_status_text(status));
+    uint64_t height = store_height(s->store);
+    if (height > 0) {
+        status = store_header(s->store, height, &s->tip_header, &s->tip_commit);
+        if (status != AMI_OK)
+            return why_set(why, status, "block %llu in %.200s: %s", (unsigned long long)height, dir,
+                           ami_status_text(status));
+    }
+    status = store_vote_record(s->store, &s->record, s->record_bytes, sizeof s->record_bytes);
+    if (status != AMI_OK && status != AMI_NOT_FOUND)
+        return why_set(why, status, "the vote record in %.200s: %s", dir, ami_status_text(status));
+    s->record_exists = status == AMI_OK;
+    return AMI_OK;
+}
+
+static bool may_sign(const struct shell *s)
+{
+    if (!s->record_exists)
+        return s->device.starts == 0 && store_height(s->store) == 0;
+    return s->record.starts >= s->device.starts;
+}
+
+/* Counts this start in both places, the record first: a crash in between leaves it ahead, which is
+ * allowed. */
+static enum ami_status count_start(struct shell *s, struct why *why)
+{
+    uint64_t starts = (s->record_exists ? s->record.starts : 0) + 1;
+    if (!s->record_exists) {
+        s->record = (struct vote_record){.version = 1,
+                                         .chain = s->genesis.members.chain,
+                                         .epoch = s->genesis.members.epoch,
+                                         .tip = s->genesis.members.chain};
+        s->record_exists = true;
+    }
+    s->record.starts = starts;
+    uint8_t *bytes = malloc(NODE_RECORD_BYTES_MAX);
+    if (bytes == NULL)
+        return why_set(why, AMI_NO_MEMORY, "out of memory");
+    struct writer w = writer_on(bytes, NODE_RECORD_BYTES_MAX);
+    vote_record_encode(&w, &s->record);
+    struct store_batch batch = {.vote_record = writer_span(&w)};
+    enum ami_status status = writer_ok(&w) ? store_write(s->store, &batch) : AMI_TOO_LARGE;
+    free(bytes);
+    if (status != AMI_OK)
+        return why_set(why, status, "the vote record cannot be written: %s",
+                       ami_status_text(status));
+    s->device.starts = starts;
+    s->device.has_chain = true;
+    s->device.chain = s->genesis.members.chain;
+    return save_key(&s->device, &s->genesis.network, why);
+}
+
+static enum ami_status open_ports(struct shell *s, struct why *why)
+{
+    const struct member_address *a = &s->genesis.address[s->self];
+    /* A peer's frame may be a block, a stranger's there is a hello; a meter's is small. */
+    const struct link_limits limits[3] = {
+        {AMI_FRAME_PEER_BYTES_MAX, 16u << 20, 256, 10000, 30000, 1024},
+        {AMI_FRAME_METER_BYTES_MAX, 4u << 20, 2048, 30000, 30000, 2048},
+        {8192, AMI_FRAME_ADMIN_BYTES_MAX + 64, 64, 15000, 10000, 0}};
+    const char *address[3] = {a->peer, a->meter, a->admin};
+    const enum node_port port[3] = {NODE_PORT_PEER, NODE_PORT_METER, NODE_PORT_ADMIN};
+    for (int i = 0; i < 3; i++) {
+        s->port[i] = (struct port){s, port[i], NULL};
+        const struct link_events events = {&s->port[i], port_open,     port_frame,
+                                           port_closed, port_writable, NULL};
+        AMI_TRY(link_listen(s->links, address[i], &limits[i], &events, &s->port[i].listener, why));
+    }
+    for (uint8_t i = 0; i < s->genesis.members.count; i++) {
+        if (i == s->self)
+            continue;
+        s->dial[i] = (struct dial){s, i, NULL};
+        const struct link_events events = {&s->dial[i], dial_open, dial_frame,
+                                           dial_closed, NULL,      NULL};
+        AMI_TRY(link_dial(s->links, s->genesis.address[i].peer, &limits[0], 1000, &events,
+                          &s->dial[i].dialer, why));
+    }
+    return AMI_OK;
+}
+
+static enum ami_status make_node(struct shell *s, bool sign, struct why *why)
+{
+    const struct env env = {s,         env_mono,   env_wall, env_set_alarm, env_send,
+                            env_close, env_random, env_log,  env_work,      env_store};
+    uint64_t height = store_height(s->store);
+    struct node_config c = {.genesis = &s->genesis,
+                            .self = s->self,
+                            .sign_key = &s->device.keys.sign,
+                            .agree_key = &s->device.keys.agree,
+                            .scheme = scheme_by_number(s->genesis.network.scheme),
+                            .p_pub_table = s->p_pub,
+                            .registry = s->registry,
+                            .disk = disk_of_store(s->store),
+                            .record = s->record_exists ? &s->record : NULL,
+                            .may_sign = sign,
+                            .starts = s->device.starts,
+                            .height = height,
+                            .tip = s->genesis.members.chain,
+                            .tip_timestamp_ms = s->genesis.created_ms,
+                            .sessions_max = SESSIONS_MAX,
+                            .pool_txs_max = POOL_TXS_MAX,
+                            .pool_bytes_max = POOL_BYTES_MAX};
+    if (height > 0) {
+        c.tip = block_hash(&s->tip_header);
+        c.tip_timestamp_ms = s->tip_header.timestamp_ms;
+        c.tip_commit = &s->tip_commit;
+    }
+    if (c.scheme == NULL)
+        return why_set(why, AMI_WRONG_SCHEME, "this program does not know the network's scheme");
+    enum ami_status status = AMI_NO_MEMORY;
+    s->node = node_new(&c, &env, &status);
+    return s->node == NULL
+               ? why_set(why, status, "the node cannot start: %s", ami_status_text(status))
+               : AMI_OK;
+}
+
+static enum ami_status start(struct shell *s, struct why *why)
+{
+    enum env_log_level level;
+    if (log_level_parse(opt.log_level, &level) != AMI_OK)
+        return why_set(why, AMI_BAD_ARGUMENT, "--log is debug, info, warn or error, not '%.20s'",
+                       opt.log_level);
+    s->loop = loop_new();
+    if (s->loop == NULL || !loop_catch_signals(s->loop, NULL, NULL))
+        return why_set(why, AMI_IO, "the event loop cannot start");
+    AMI_TRY(load_genesis(s, why));
+    AMI_TRY(load_key(&s->device, &s->genesis.network, why));
+    if (s->device.has_chain && !sm3_equal(&s->device.chain, &s->genesis.members.chain))
+        return why_set(why, AMI_WRONG_CHAIN,
+                       "the keys in %.200s served another chain before: they sign on one only",
+                       opt.dir);
+    AMI_TRY(find_self(s, why));
+    AMI_TRY(open_ledger(s, why));
+    bool sign = may_sign(s);
+    if (sign)
+        AMI_TRY(count_start(s, why));
+    s->p_pub = point_table_new(&s->genesis.network.p_pub);
+    s->links = links_new(s->loop);
+    s->log = log_open(stderr, level, 0);
+    s->work = work_pool_new(s->loop, (unsigned)opt.threads, WORK_JOBS_MAX, on_work_done, s);
+    const struct disk_writer_config writer = {s, execute_writes, on_write_done, 4};
+    s->writer = disk_writer_new(s->loop, &writer);
+    if (s->p_pub == NULL || s->links == NULL || s->log == NULL || s->work == NULL ||
+        s->writer == NULL)
+        return why_set(why, AMI_NO_MEMORY, "out of memory at start");
+    s->alarm = (struct loop_alarm){.fire = on_alarm, .arg = s};
+    AMI_TRY(make_node(s, sign, why));
+    if (!sign)
+        log_say(s->log, ENV_LOG_ERROR, "vote_record_missing",
+                "this node signs nothing until the MDMS has rotated its key; it only follows");
+    return open_ports(s, why);
+}
+
+static void stop(struct shell *s)
+{
+    links_free(s->links);
+    work_pool_free(s->work);
+    disk_writer_free(s->writer);
+    node_free(s->node);
+    registry_free(s->registry);
+    if (s->store != NULL)
+        store_close(s->store);
+    point_table_free(s->p_pub);
+    log_close(s->log);
+    loop_free(s->loop);
+    secret_wipe(s, sizeof *s);
+    free(s);
+}
+
+static int run_node(int argc, char **argv, void *ctx)
+{
+    (void)argc;
+    (void)argv;
+    (void)ctx;
+    struct shell *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return fail(AMI_NO_MEMORY, NULL);
+    struct why why = {""};
+    enum ami_status status = start(s, &why);
+    if (status != AMI_OK) {
+        stop(s);
+        return fail(status, &why);
+    }
+    const struct member_address *a = &s->genesis.address[s->self];
+    printf("ready: %s, height %llu, peers %s, meters %s, admin %s\n", s->device.keys.name.text,
+           (unsigned long long)store_height(s->store), a->peer, a->meter, a->admin);
+    fflush(stdout);
+    loop_run(s->loop);
+    log_say(s->log, ENV_LOG_INFO, "stopping", "signal=%d", loop_signal_caught(s->loop));
+    stop(s);
+    return EXIT_STATUS_OK;
+}
+
+int main(int argc, char **argv)
+{
+    const struct option_spec enrol_options[] = {
+        {"network", 0, OPTION_TEXT, &opt.network, 0, 0, "FILE", "network.json of the MDMS", true},
+        {"mdms", 0, OPTION_TEXT, &opt.mdms, 0, 0, "URL", "the MDMS's enrolment address", true},
+        {"id", 0, OPTION_TEXT, &opt.id, 0, 0, "ID", "this DC's name", true},
+        {"code", 0, OPTION_TEXT, &opt.code, 0, 0, "CODE", "its install code", true},
+        {"dir", 0, OPTION_TEXT, &opt.dir, 0, 0, "DIR", "where the keys go", true},
+        {"epoch", 0, OPTION_INT, &opt.epoch, 1, UINT32_MAX, "E", "key epoch (default 1)", false},
+        {"timeout", 0, OPTION_DURATION, &opt.timeout_ms, 1, 600000, "TIME",
+         "how long to wait for the MDMS (default 10s)", false},
+        {0}};
+    const struct option_spec run_options[] = {
+        {"genesis", 'g', OPTION_TEXT, &opt.genesis, 0, 0, "FILE", "the network's genesis file",
+         true},
+        {"dir", 0, OPTION_TEXT, &opt.dir, 0, 0, "DIR", "keys (dc.key) and ledger of this DC", true},
+        {"log", 0, OPTION_TEXT, &opt.log_level, 0, 0, "LEVEL",
+         "debug, info (default), warn or error", false},
+        {"threads", 0, OPTION_INT, &opt.threads, 0, 256, "N",
+         "threads for signatures (default: one per core)", false},
+        {"map-bytes", 0, OPTION_INT, &opt.map_bytes, 0, INT64_MAX, "N",
+         "greatest size of the ledger (default: it grows)", false},
+        {0}};
+    const struct command_spec commands[] = {
+        {"enrol", NULL, 0, 0, "get this DC's keys from the MDMS, once",
+         "dc-node enrol --network network.json --mdms 127.0.0.1:7000 --id dc1 --code "
+         "XXXX-XXXX-XXXX-XXXX-XXXX-XXXX-XXXX --dir dc1",
+         enrol_options, run_enrol},
+        {"run", NULL, 0, 0, "run the DC until SIGINT or SIGTERM",
+         "dc-node run --genesis genesis.json --dir dc1", run_options, run_node},
+        {0}};
+    const struct program_spec program = {
+        NAME, "a data concentrator: replica, gateway for meters, ledger", commands, NULL, NULL};
+    enum ami_status status = crypto_start();
+    if (status != AMI_OK)
+        return program_fail(NAME, false, status, NULL);
+    return program_main(&program, argc, argv, NULL);
+}
