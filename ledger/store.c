@@ -715,10 +715,19 @@ static enum ami_status load_records(struct registry *r, MDB_cursor *cursor)
 
 enum ami_status store_load_registry(struct store *s, struct registry *r)
 {
+    uint64_t height;
+    return store_load_registry_at(s, r, &height);
+}
+
+enum ami_status store_load_registry_at(struct store *s, struct registry *r, uint64_t *height)
+{
     MDB_txn *txn;
     MDB_cursor *cursor;
+    sm3_digest tip;
     AMI_TRY(begin(s, MDB_RDONLY, &txn));
-    enum ami_status status = status_of(mdb_cursor_open(txn, s->db[RECORDS], &cursor));
+    enum ami_status status = get_tip(s, txn, height, &tip);
+    if (status == AMI_OK)
+        status = status_of(mdb_cursor_open(txn, s->db[RECORDS], &cursor));
     if (status == AMI_OK) {
         status = load_records(r, cursor);
         mdb_cursor_close(cursor);

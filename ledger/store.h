@@ -82,5 +82,8 @@ enum ami_status store_find_report(struct store *s, const struct ami_id *meter, u
 enum ami_status store_vote_record(struct store *s, struct vote_record *out, uint8_t *buffer,
                                   size_t buffer_size) AMI_MUST_CHECK;
 enum ami_status store_load_registry(struct store *s, struct registry *r) AMI_MUST_CHECK;
+/* The same, and the height whose registry it is: for a reader beside a writer. */
+enum ami_status store_load_registry_at(struct store *s, struct registry *r,
+                                       uint64_t *height) AMI_MUST_CHECK;
 
 #endif
