@@ -86,40 +86,32 @@ static json_t *certificate(const struct genesis *g, const struct qc *c)
                      "votes", (int)c->signatures_count, "voters", voters);
 }
 
-static json_t *tx_line(const struct tx_view *tx, uint32_t index)
+struct tx_facts describe_tx_facts(const struct tx_view *tx)
 {
-    const char *who = "";
-    uint64_t seq = 0;
-    uint32_t epoch = 0;
     switch (tx->tx.kind) {
     case TX_REPORT:
-        who = tx->u.report.meter.meter.text;
-        seq = tx->u.report.meter.sequence;
-        epoch = tx->u.report.meter.epoch;
-        break;
+        return (struct tx_facts){tx->u.report.meter.meter.text, tx->u.report.meter.epoch,
+                                 tx->u.report.meter.sequence};
     case TX_METER_ENROL:
-        who = tx->u.meter_enrol.meter.text;
-        epoch = tx->u.meter_enrol.epoch;
-        break;
+        return (struct tx_facts){tx->u.meter_enrol.meter.text, tx->u.meter_enrol.epoch, 0};
     case TX_DC_ENROL:
-        who = tx->u.dc_enrol.dc.text;
-        epoch = tx->u.dc_enrol.epoch;
-        break;
+        return (struct tx_facts){tx->u.dc_enrol.dc.text, tx->u.dc_enrol.epoch, 0};
     case TX_REVOKE:
-        who = tx->u.revoke.device.text;
-        epoch = tx->u.revoke.epoch;
-        break;
+        return (struct tx_facts){tx->u.revoke.device.text, tx->u.revoke.epoch, 0};
     case TX_SKIP:
-        who = tx->u.skip.meter.text;
-        seq = tx->u.skip.below;
-        epoch = tx->u.skip.epoch;
-        break;
+        return (struct tx_facts){tx->u.skip.meter.text, tx->u.skip.epoch, tx->u.skip.below};
     default:
-        break;
+        return (struct tx_facts){"", 0, 0};
     }
+}
+
+static json_t *tx_line(const struct tx_view *tx, uint32_t index)
+{
+    const struct tx_facts f = describe_tx_facts(tx);
     return json_pack("{s:I, s:o, s:s, s:s, s:I, s:I, s:I}", "index", number(index), "id",
-                     digest(&tx->id), "kind", describe_tx_kind(tx->tx.kind), "device", who, "epoch",
-                     number(epoch), "sequence", number(seq), "bytes", number(tx->encoded.size));
+                     digest(&tx->id), "kind", describe_tx_kind(tx->tx.kind), "device", f.device,
+                     "epoch", number(f.epoch), "sequence", number(f.sequence), "bytes",
+                     number(tx->encoded.size));
 }
 
 json_t *describe_block(const struct genesis *g, const struct certified_block *b)

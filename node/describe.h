@@ -21,6 +21,14 @@ json_t *describe_block(const struct genesis *g, const struct certified_block *b)
 json_t *describe_tx(const struct tx_view *tx);
 json_t *describe_record(const struct record *r);
 
+/* Whom a transaction is about; sequence 0: it has none. Borrows tx. */
+struct tx_facts {
+    const char *device;
+    uint32_t epoch;
+    uint64_t sequence; /* of a skip: `below` */
+};
+struct tx_facts describe_tx_facts(const struct tx_view *tx);
+
 /* "report", "meter_enrol", ... */
 const char *describe_tx_kind(uint8_t kind);
 

@@ -1,0 +1,355 @@
+/* node/cli_audit.c - dc-cli audit: a whole ledger verified from its genesis on.
+ *
+ * In: a ledger's folder and the genesis file. Every block goes through the same checks as on a DC
+ * that gets it from a peer it does not trust: header against its parent, certificate, Merkle root,
+ * all signatures, the registry's rules and its root. Then what the store says about it: that its
+ * indexes lead to the right places, and that the registry it keeps is the one recomputed here. Out:
+ * the figures, or the first thing wrong.
+ */
+#include "node/cli.h"
+
+#include "net/loop.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How often a ledger that grows meanwhile is followed to its end before only the blocks that were
+ * there at first are judged. */
+#define FOLLOW_ROUNDS_MAX 1000
+
+struct audit {
+    struct cli_child *child;
+    const struct genesis *genesis;
+    const char *data;
+    struct store *store;
+    struct registry *registry;
+    uint8_t *buffer; /* one block */
+    size_t buffer_size;
+
+    struct block_parent tip; /* the last block found right */
+    uint64_t transactions, signatures;
+    uint64_t of_kind[TX_SKIP + 1];
+
+    /* The first thing wrong. */
+    enum ami_status status; /* AMI_OK: nothing */
+    uint64_t height;        /* of the block; 0: it is about the ledger as a whole */
+    bool has_tx;
+    uint32_t tx;
+    char text[WHY_BYTES_MAX];
+};
+
+/* --- verdicts --------------------------------------------------------------------------------- */
+
+static bool wrong(struct audit *a, uint64_t height, enum ami_status status, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static bool wrong(struct audit *a, uint64_t height, enum ami_status status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(a->text, sizeof a->text, format, args);
+    va_end(args);
+    a->status = status;
+    a->height = height;
+    return false;
+}
+
+static bool wrong_tx(struct audit *a, uint64_t height, uint32_t index, enum ami_status status,
+                     const char *text)
+{
+    a->has_tx = true;
+    a->tx = index;
+    return wrong(a, height, status, "block %llu, transaction %u: %s", (unsigned long long)height,
+                 (unsigned)index, text);
+}
+
+/* --- one block -------------------------------------------------------------------------------- */
+
+static bool check_certificate(struct audit *a, const struct certified_block *b,
+                              const sm3_digest *hash)
+{
+    const struct qc *q = &b->commit;
+    uint64_t h = b->header.height;
+    if (q->kind != VOTE_COMMIT || q->height != h || !sm3_equal(&q->block, hash))
+        return wrong(a, h, AMI_BAD_CERTIFICATE,
+                     "block %llu: its certificate is not a commit certificate of this block",
+                     (unsigned long long)h);
+    if (q->term < b->header.term)
+        return wrong(a, h, AMI_BAD_CERTIFICATE,
+                     "block %llu: its certificate is of term %llu, before the block was made in "
+                     "term %llu",
+                     (unsigned long long)h, (unsigned long long)q->term,
+                     (unsigned long long)b->header.term);
+    enum ami_status status = qc_check(&a->genesis->members, q);
+    if (status != AMI_OK)
+        return wrong(a, h, status, "block %llu: %s", (unsigned long long)h,
+                     ami_status_text(status));
+    a->signatures += q->signatures_count;
+    return true;
+}
+
+static bool check_body(struct audit *a, const struct certified_block *b)
+{
+    uint64_t h = b->header.height;
+    uint32_t bad = UINT32_MAX;
+    enum ami_status status = block_check_body(a->registry, &b->header, b->body, &bad);
+    if (status == AMI_OK)
+        status = block_stage(a->registry, &b->header, b->body, &bad);
+    if (status == AMI_OK) {
+        registry_stage_commit(a->registry);
+        return true;
+    }
+    if (bad < b->header.tx_count)
+        return wrong_tx(a, h, bad, status, ami_status_text(status));
+    return wrong(a, h, status, "block %llu: %s", (unsigned long long)h, ami_status_text(status));
+}
+
+/* What the store's indexes say about one transaction. */
+static bool check_places(struct audit *a, uint64_t h, uint32_t index, const struct tx_view *tx)
+{
+    uint64_t height = 0;
+    uint32_t at = 0;
+    enum ami_status status = store_find_tx(a->store, &tx->id, &height, &at);
+    if (status != AMI_OK || height != h || at != index)
+        return wrong_tx(a, h, index, status == AMI_OK ? AMI_DAMAGED : status,
+                        "the ledger's index of transactions does not lead to it");
+    if (tx->tx.kind != TX_REPORT)
+        return true;
+    const struct report_meter_part *m = &tx->u.report.meter;
+    status = store_find_report(a->store, &m->meter, m->epoch, m->sequence, &height, &at);
+    if (status != AMI_OK || height != h || at != index)
+        return wrong_tx(a, h, index, status == AMI_OK ? AMI_DAMAGED : status,
+                        "the ledger's index of reports does not lead to it");
+    return true;
+}
+
+static bool check_indexes(struct audit *a, const struct certified_block *b, const sm3_digest *hash)
+{
+    uint64_t h = b->header.height, height = 0;
+    enum ami_status status = store_height_of(a->store, hash, &height);
+    if (status != AMI_OK || height != h)
+        return wrong(a, h, status == AMI_OK ? AMI_DAMAGED : status,
+                     "block %llu: the ledger's index of hashes does not lead to it",
+                     (unsigned long long)h);
+    struct body_reader it = body_reader_on(b->body);
+    struct span encoded;
+    for (uint32_t index = 0; body_next(&it, &encoded); index++) {
+        struct tx_view tx;
+        status = tx_view_parse(&tx, encoded);
+        if (status != AMI_OK)
+            return wrong_tx(a, h, index, status, ami_status_text(status));
+        if (!check_places(a, h, index, &tx))
+            return false;
+        a->of_kind[tx.tx.kind]++;
+        a->transactions++;
+        a->signatures += tx.tx.kind == TX_REPORT ? 2 : 1;
+    }
+    return true;
+}
+
+static bool check_block(struct audit *a, uint64_t h)
+{
+    struct certified_block b;
+    enum ami_status status = store_block(a->store, h, &b, a->buffer, a->buffer_size);
+    if (status != AMI_OK)
+        return wrong(a, h, status, "block %llu cannot be read: %s", (unsigned long long)h,
+                     status == AMI_NOT_FOUND ? "it is not there" : ami_status_text(status));
+    status = block_check_header(a->genesis, &b.header, &a->tip);
+    if (status != AMI_OK)
+        return wrong(a, h, status, "block %llu: %s", (unsigned long long)h,
+                     ami_status_text(status));
+    sm3_digest hash = block_hash(&b.header);
+    if (!check_certificate(a, &b, &hash) || !check_body(a, &b) || !check_indexes(a, &b, &hash))
+        return false;
+    a->tip = (struct block_parent){h, hash, b.header.timestamp_ms};
+    return true;
+}
+
+static bool check_blocks(struct audit *a, uint64_t height)
+{
+    while (a->tip.height < height) {
+        cli_child_progress(a->child, a->tip.height, height, "%s", a->data);
+        if (!check_block(a, a->tip.height + 1))
+            return false;
+    }
+    cli_child_progress(a->child, a->tip.height, height, "%s", a->data);
+    return true;
+}
+
+/* --- the registry that the store keeps -------------------------------------------------------- */
+
+/* A ledger may grow while it is audited; the registry is then one of a greater height, and the
+ * blocks up to there come first. */
+static bool check_registry(struct audit *a)
+{
+    for (int round = 0; round < FOLLOW_ROUNDS_MAX; round++) {
+        struct registry *stored = registry_new(a->genesis);
+        uint64_t height = 0;
+        enum ami_status status =
+            stored == NULL ? AMI_NO_MEMORY : store_load_registry_at(a->store, stored, &height);
+        if (status != AMI_OK) {
+            registry_free(stored);
+            return wrong(a, 0, status, "the registry in %.200s cannot be read: %s", a->data,
+                         ami_status_text(status));
+        }
+        sm3_digest kept = registry_root(stored);
+        registry_free(stored);
+        if (!check_blocks(a, height))
+            return false;
+        sm3_digest root = registry_root(a->registry);
+        if (height == a->tip.height && !sm3_equal(&kept, &root))
+            return wrong(a, 0, AMI_BAD_STATE_ROOT,
+                         "the registry kept in %.200s is not the one that its blocks lead to",
+                         a->data);
+        if (height == a->tip.height)
+            return true;
+    }
+    return true;
+}
+
+/* --- the whole -------------------------------------------------------------------------------- */
+
+static json_t *problem_document(const struct audit *a)
+{
+    if (a->status == AMI_OK)
+        return json_null();
+    return json_pack("{s:I, s:o, s:s, s:s}", "height", (json_int_t)a->height, "tx",
+                     a->has_tx ? json_integer(a->tx) : json_null(), "status",
+                     ami_status_name(a->status), "text", a->text);
+}
+
+/* Counts of the registry at its end. */
+static void count_meters(const struct audit *a, uint64_t *meters, uint64_t *revoked)
+{
+    *meters = *revoked = 0;
+    for (uint64_t i = 0; i < registry_size(a->registry); i++) {
+        const struct record *r = registry_at(a->registry, i);
+        *meters += r->kind == RECORD_METER;
+        *revoked += r->kind == RECORD_METER && r->revoked_at != 0;
+    }
+}
+
+static json_t *audit_document(struct audit *a, uint64_t started_us)
+{
+    uint64_t meters = 0, revoked = 0;
+    double seconds = (double)(clock_mono_us() - started_us) / 1e6;
+    char chain[2 * SM3_BYTES + 1], tip[2 * SM3_BYTES + 1], root[2 * SM3_BYTES + 1] = "";
+    hex_encode(chain, a->genesis->members.chain.b, SM3_BYTES);
+    hex_encode(tip, a->tip.hash.b, SM3_BYTES);
+    if (a->registry != NULL) {
+        count_meters(a, &meters, &revoked);
+        sm3_digest r = registry_root(a->registry);
+        hex_encode(root, r.b, SM3_BYTES);
+    }
+    return json_pack(
+        "{s:b, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o}", "ok",
+        a->status == AMI_OK, "data", a->data, "chain", chain, "height", (json_int_t)a->tip.height,
+        "tip", tip, "state_root", root, "blocks", (json_int_t)a->tip.height, "transactions",
+        (json_int_t)a->transactions, "reports", (json_int_t)a->of_kind[TX_REPORT], "meters",
+        (json_int_t)meters, "meters_revoked", (json_int_t)revoked, "signatures",
+        (json_int_t)a->signatures, "seconds", seconds, "transactions_per_s",
+        seconds > 0 ? (double)a->transactions / seconds : 0.0, "problem", problem_document(a));
+}
+
+static void run_audit(struct audit *a)
+{
+    enum ami_status status;
+    char why[WHY_BYTES_MAX];
+    if (!cli_child_open(a->data, &a->genesis->members.chain, &a->store, &status, why, sizeof why)) {
+        (void)wrong(a, 0, status, "%s", why);
+        return;
+    }
+    a->registry = registry_new(a->genesis);
+    a->buffer_size = AMI_BLOCK_BYTES_MAX + 8192;
+    a->buffer = malloc(a->buffer_size);
+    if (a->registry == NULL || a->buffer == NULL) {
+        (void)wrong(a, 0, AMI_NO_MEMORY, "out of memory");
+        return;
+    }
+    if (check_blocks(a, store_height(a->store)))
+        (void)check_registry(a);
+}
+
+static json_t *audit_in_child(struct cli_child *child, void *ctx)
+{
+    struct cli *c = ctx;
+    struct audit a;
+    memset(&a, 0, sizeof a);
+    a.child = child;
+    a.genesis = c->genesis;
+    a.data = c->data;
+    a.tip = (struct block_parent){0, c->genesis->members.chain, c->genesis->created_ms};
+    uint64_t started_us = clock_mono_us();
+    run_audit(&a);
+    json_t *out = audit_document(&a, started_us);
+    free(a.buffer);
+    registry_free(a.registry);
+    if (a.store != NULL)
+        store_close(a.store);
+    return out;
+}
+
+static long long number(const json_t *o, const char *key)
+{
+    return (long long)json_integer_value(json_object_get(o, key));
+}
+
+static void print_facts(const struct cli *c, const json_t *d)
+{
+    const struct genesis *g = c->genesis;
+    printf("ledger        %s\n", c->data);
+    printf("chain         %s, network %s, %u DCs\n", json_string_value(json_object_get(d, "chain")),
+           g->network.name.text, (unsigned)g->members.count);
+    printf("blocks        %lld: every link, certificate, Merkle root and state root is right\n",
+           number(d, "blocks"));
+    printf("transactions  %lld, of them %lld reports: each is admissible where it stands\n",
+           number(d, "transactions"), number(d, "reports"));
+    printf("meters        %lld keys enrolled, %lld of them revoked\n", number(d, "meters"),
+           number(d, "meters_revoked"));
+    printf("signatures    %lld, all valid\n", number(d, "signatures"));
+    printf("registry      as kept on disk it is the one recomputed, root %.16s...\n",
+           json_string_value(json_object_get(d, "state_root")));
+    printf("indexes       every block, transaction and report is found where it stands\n");
+    printf("time          %.2f s, %.0f transactions/s\n",
+           json_number_value(json_object_get(d, "seconds")),
+           json_number_value(json_object_get(d, "transactions_per_s")));
+    printf("ok            the ledger verifies from its genesis to height %lld\n",
+           number(d, "height"));
+}
+
+/* The child crashed: what is known is where it was. */
+static json_t *crash_document(const struct cli *c, const struct cli_guard_end *end)
+{
+    return json_pack("{s:b, s:s, s:I, s:I, s:{s:I, s:n, s:s, s:s}}", "ok", 0, "data", c->data,
+                     "height", (json_int_t)end->done, "blocks", (json_int_t)end->done, "problem",
+                     "height", (json_int_t)0, "tx", "status", ami_status_name(end->status), "text",
+                     end->why);
+}
+
+int cli_audit(int argc, char **argv, void *ctx)
+{
+    (void)argc;
+    (void)argv;
+    struct cli *c = ctx;
+    int exit_status = EXIT_STATUS_OK;
+    struct cli_guard_end end;
+    if (cli_data(c, &exit_status) == NULL || !cli_genesis(c, c->data, &exit_status))
+        return exit_status;
+    json_t *d = cli_guard(c, "audit", "blocks", c->data, audit_in_child, c, &end);
+    if (d == NULL)
+        d = crash_document(c, &end);
+    bool ok = json_is_true(json_object_get(d, "ok"));
+    exit_status = ok ? EXIT_STATUS_OK : EXIT_STATUS_FAILED;
+    if (c->json) {
+        int printed = cli_print_json(d);
+        return printed != EXIT_STATUS_OK ? printed : exit_status;
+    }
+    const json_t *problem = json_object_get(d, "problem");
+    if (ok)
+        print_facts(c, d);
+    else
+        fprintf(stderr, CLI_NAME ": %s\n", json_string_value(json_object_get(problem, "text")));
+    json_decref(d);
+    return exit_status;
+}
