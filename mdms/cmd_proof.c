@@ -1,0 +1,301 @@
+/* mdms/cmd_proof.c - `ami-mdms proof`: one reading, with what shows that it was recorded.
+ *
+ * A DC gives header, certificate and inclusion; the opening (salt and m) is ours. The whole is
+ * checked against the genesis file before it is handed out, so no DC can make us hand out nonsense.
+ */
+#include "base/check.h"
+#include "ledger/proof.h"
+#include "mdms/cli.h"
+#include "net/file.h"
+#include "net/link.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct common_options common;
+static const char *genesis_file, *id_text, *node, *out_file;
+static int64_t sequence_given, epoch_given, timeout_ms = 5000;
+static bool allow_single;
+
+static const struct option_spec options[] = {
+    {.name = "dir",
+     .letter = 'd',
+     .kind = OPTION_TEXT,
+     .value = &common.dir,
+     .argument = "DIR",
+     .help = "the MDMS's directory",
+     .required = true},
+    {.name = "genesis",
+     .letter = 'g',
+     .kind = OPTION_TEXT,
+     .value = &genesis_file,
+     .argument = "FILE",
+     .help = "the ledger's genesis (default DIR/genesis.json)"},
+    {.name = "id",
+     .kind = OPTION_TEXT,
+     .value = &id_text,
+     .argument = "ID",
+     .help = "the meter",
+     .required = true},
+    {.name = "sequence",
+     .letter = 's',
+     .kind = OPTION_INT,
+     .value = &sequence_given,
+     .min = 1,
+     .max = INT64_MAX,
+     .argument = "N",
+     .help = "number of the report",
+     .required = true},
+    {.name = "epoch",
+     .kind = OPTION_INT,
+     .value = &epoch_given,
+     .min = 1,
+     .max = UINT32_MAX,
+     .argument = "N",
+     .help = "the meter's key epoch (default the newest with that report)"},
+    {.name = "node",
+     .letter = 'n',
+     .kind = OPTION_TEXT,
+     .value = &node,
+     .argument = "URL",
+     .help = "admin address of a DC (default each member's in turn)"},
+    {.name = "timeout",
+     .kind = OPTION_DURATION,
+     .value = &timeout_ms,
+     .min = 100,
+     .max = 600000,
+     .argument = "TIME",
+     .help = "how long to wait for a DC (default 5s)"},
+    {.name = "out",
+     .letter = 'o',
+     .kind = OPTION_TEXT,
+     .value = &out_file,
+     .argument = "FILE",
+     .help = "where to write it (default stdout)"},
+    {.name = "allow-single",
+     .kind = OPTION_FLAG,
+     .value = &allow_single,
+     .help = "for tests: accept a genesis with a single DC"},
+    {0},
+};
+
+/* --- our part --------------------------------------------------------------------------------- */
+
+struct wanted {
+    struct ami_id meter;
+    uint32_t epoch;
+    uint64_t sequence;
+    uint8_t salt[16];
+    uint8_t m[AMI_REPORT_BYTES_MAX];
+    size_t m_size;
+};
+
+static uint32_t newest_epoch(const struct mdms_kv *kv, const struct ami_id *meter)
+{
+    struct span value;
+    uint32_t epoch = 0;
+    struct mdms_key key = key_device(DEVICE_METER, meter, 1);
+    while (epoch < UINT32_MAX && kv->get(kv->ctx, TABLE_DEVICES, key_span(&key), &value) == AMI_OK)
+        key = key_device(DEVICE_METER, meter, ++epoch + 1);
+    return epoch;
+}
+
+/* In the epoch given, or in the newest one that has such a report. */
+static enum ami_status look(struct wanted *w, const struct mdms_kv *kv)
+{
+    uint32_t newest = newest_epoch(kv, &w->meter);
+    uint32_t last = epoch_given != 0 ? (uint32_t)epoch_given : 1;
+    for (uint32_t epoch = epoch_given != 0 ? last : newest; epoch >= last; epoch--) {
+        struct span value;
+        struct report_record r;
+        struct mdms_key key = key_report(&w->meter, epoch, (uint64_t)sequence_given);
+        enum ami_status status = kv->get(kv->ctx, TABLE_REPORTS, key_span(&key), &value);
+        if (status == AMI_NOT_FOUND)
+            continue;
+        AMI_TRY(status);
+        AMI_TRY(report_record_parse(&r, value));
+        w->epoch = epoch;
+        w->sequence = (uint64_t)sequence_given;
+        memcpy(w->salt, r.salt, sizeof w->salt);
+        memcpy(w->m, r.m.data, r.m.size);
+        w->m_size = r.m.size;
+        return AMI_OK;
+    }
+    return AMI_NOT_FOUND;
+}
+
+static enum ami_status find(struct wanted *w, struct why *why)
+{
+    struct mdms_store *store;
+    AMI_TRY(cli_id(id_text, &w->meter, why));
+    AMI_TRY(mdms_store_open(&store, common.dir, 0, why));
+    struct mdms_kv kv = mdms_store_kv(store);
+    enum ami_status status = look(w, &kv);
+    mdms_store_close(store);
+    if (status == AMI_NOT_FOUND)
+        return why_set(why, status,
+                       "there is no report %" PRId64 " of a meter \"%s\" here (see `ami-mdms "
+                       "readings --id %s`)",
+                       sequence_given, id_text, id_text);
+    return status;
+}
+
+/* --- the DC's part ---------------------------------------------------------------------------- */
+
+static enum ami_status read_answer(struct span frame, const char *address, char **proof,
+                                   struct why *why)
+{
+    enum message_type type;
+    struct span body;
+    struct admin_reply reply;
+    if (frame_open(frame, &type, &body) != AMI_OK || type != MSG_ADMIN_REPLY ||
+        admin_reply_parse(&reply, body) != AMI_OK)
+        return why_set(why, AMI_BAD_ENCODING, "%s: what answers there is no DC", address);
+    json_t *json =
+        json_loadb((const char *)reply.json.data, reply.json.size, JSON_REJECT_DUPLICATES, NULL);
+    const char *text = json_string_value(json_object_get(json, "proof"));
+    const char *error = json_string_value(json_object_get(json, "error"));
+    enum ami_status status = AMI_OK;
+    if (reply.status == AMI_OK && text != NULL) {
+        *proof = strdup(text);
+        if (*proof == NULL)
+            status = AMI_NO_MEMORY;
+    } else {
+        status = reply.status == AMI_OK || reply.status >= AMI_STATUS_COUNT
+                     ? AMI_BAD_ENCODING
+                     : (enum ami_status)reply.status;
+        status = why_set(why, status, "%s: %s", address,
+                         error != NULL ? error : ami_status_text(status));
+    }
+    json_decref(json);
+    return status;
+}
+
+static enum ami_status ask(const struct wanted *w, const char *address, char **proof,
+                           struct why *why)
+{
+    char json[256];
+    uint8_t frame[512];
+    int n = snprintf(json, sizeof json,
+                     "{\"ask\":\"proof\",\"meter\":\"%s\",\"epoch\":%" PRIu32
+                     ",\"sequence\":%" PRIu64 "}",
+                     w->meter.text, w->epoch, w->sequence);
+    AMI_CHECK(n > 0 && n < (int)sizeof json);
+    struct admin_request request = {.json = span_of(json, (size_t)n)};
+    struct writer out = writer_on(frame, sizeof frame);
+    frame_begin(&out, MSG_ADMIN_REQUEST);
+    admin_request_encode(&out, &request);
+    AMI_CHECK(writer_ok(&out));
+    uint8_t *reply = malloc(AMI_FRAME_ADMIN_BYTES_MAX);
+    if (reply == NULL)
+        return AMI_NO_MEMORY;
+    size_t size;
+    enum ami_status status = link_call(address, writer_span(&out), (uint32_t)timeout_ms, reply,
+                                       AMI_FRAME_ADMIN_BYTES_MAX, &size, why);
+    if (status == AMI_OK)
+        status = read_answer(span_of(reply, size), address, proof, why);
+    free(reply);
+    return status;
+}
+
+/* Adds the opening to what a DC gave and checks all of it. */
+static enum ami_status complete(const struct wanted *w, const struct genesis *g, const char *given,
+                                const char *address, char **text, struct why *why)
+{
+    struct proof *p = calloc(1, sizeof *p);
+    void *hold = NULL;
+    char reason[WHY_BYTES_MAX];
+    if (p == NULL)
+        return AMI_NO_MEMORY;
+    enum ami_status status =
+        proof_parse(p, &hold, span_of(given, strlen(given)), reason, sizeof reason);
+    if (status == AMI_OK) {
+        p->has_opening = true;
+        memcpy(p->salt, w->salt, sizeof p->salt);
+        p->m = span_of(w->m, w->m_size);
+        status = proof_check(p, g, reason, sizeof reason);
+    }
+    if (status != AMI_OK)
+        status = why_set(why, status, "%s gave a proof that is none: %s", address, reason);
+    else if ((*text = proof_print(p)) == NULL)
+        status = AMI_NO_MEMORY;
+    free(hold);
+    free(p);
+    return status;
+}
+
+static enum ami_status from_node(const struct wanted *w, const struct genesis *g,
+                                 const char *address, char **text, struct why *why)
+{
+    char *given = NULL;
+    AMI_TRY(ask(w, address, &given, why));
+    enum ami_status status = complete(w, g, given, address, text, why);
+    free(given);
+    return status;
+}
+
+static enum ami_status from_any(const struct wanted *w, const struct genesis *g, char **text,
+                                struct why *why)
+{
+    if (node != NULL)
+        return from_node(w, g, node, text, why);
+    enum ami_status status = AMI_UNREACHABLE;
+    for (unsigned i = 0; i < g->members.count && status != AMI_OK; i++)
+        status = from_node(w, g, g->address[i].admin, text, why);
+    return status;
+}
+
+static enum ami_status make(char **text, struct why *why)
+{
+    struct network net;
+    char path[PATH_MAX];
+    AMI_TRY(cli_network(common.dir, &net, why));
+    AMI_TRY(cli_genesis_path(common.dir, genesis_file, path, sizeof path, why));
+    if (path[0] == '\0')
+        return why_set(why, AMI_BAD_ARGUMENT, "give the ledger's genesis file with --genesis");
+    struct genesis *g = calloc(1, sizeof *g);
+    struct wanted *w = calloc(1, sizeof *w);
+    enum ami_status status = g == NULL || w == NULL ? AMI_NO_MEMORY : AMI_OK;
+    if (status == AMI_OK)
+        status = cli_genesis(path, &net, allow_single, g, why);
+    if (status == AMI_OK)
+        status = find(w, why);
+    if (status == AMI_OK)
+        status = from_any(w, g, text, why);
+    free(w);
+    free(g);
+    return status;
+}
+
+static int run(int argc, char **argv, void *ctx)
+{
+    (void)argc;
+    (void)argv;
+    (void)ctx;
+    struct why why = {0};
+    char *text = NULL;
+    enum ami_status status = make(&text, &why);
+    if (status == AMI_OK && out_file != NULL)
+        status = file_write(out_file, span_of(text, strlen(text)), FILE_MODE_PUBLIC, &why);
+    if (status == AMI_OK && out_file == NULL) {
+        fputs(text, stdout);
+        status = cli_stdout_done(&why);
+    }
+    free(text);
+    if (status != AMI_OK)
+        return cli_fail(false, status, &why);
+    if (out_file != NULL)
+        printf("the proof of report %" PRId64 " of %s was checked and written to %s\n",
+               sequence_given, id_text, out_file);
+    return EXIT_STATUS_OK;
+}
+
+const struct command_spec COMMAND_PROOF = {
+    .name = "proof",
+    .summary = "one report with the proof that it was recorded, for its consumer",
+    .example = "ami-mdms proof --dir mdms --id meter-17 --sequence 3 --out reading.json",
+    .options = options,
+    .run = run,
+};

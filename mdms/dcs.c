@@ -1,0 +1,189 @@
+/* mdms/dcs.c - links to the DCs. The MDMS dials every member's peer address and proves itself with
+ * its transaction-signing key; the DC proves itself with its signing key.
+ *
+ *   MDMS -> DC  LINK_HELLO  role 3, chain, network name, epoch 0, nonce
+ *   DC -> MDMS  LINK_HELLO  role 2, chain, name, key epoch, nonce
+ *   DC -> MDMS  LINK_PROOF  Sign_DC(label, hello_dc, hello_mdms)
+ *   MDMS -> DC  LINK_PROOF  Sign_MDMS(label, hello_mdms, hello_dc)
+ */
+#include "mdms/internal.h"
+
+#include <string.h>
+
+#define HANDSHAKE_US (10u * 1000000u)
+
+enum { LINK_ROLE_DC = 2, LINK_ROLE_MDMS = 3 };
+
+static void drop(struct mdms *m, uint8_t member, const char *why)
+{
+    mdms_log(m, ENV_LOG_WARN, "dc_refused", "dc=%s why=\"%s\"", mdms_member_name(m, member), why);
+    m->env.close(m->env.ctx, m->dc[member].id);
+}
+
+void dcs_on_open(struct mdms *m, env_link link, uint8_t member)
+{
+    AMI_CHECK(m->c.genesis != NULL && member < m->c.genesis->members.count);
+    struct dc_link *l = &m->dc[member];
+    AMI_CHECK(l->id == 0);
+    struct link_hello hello = {.role = LINK_ROLE_MDMS,
+                               .chain = m->c.genesis->members.chain,
+                               .name = m->c.network->name,
+                               .epoch = 0};
+    mdms_random(m, hello.nonce, sizeof hello.nonce);
+    struct writer own = writer_on(l->own_hello, sizeof l->own_hello);
+    link_hello_encode(&own, &hello);
+    AMI_CHECK(writer_ok(&own));
+    l->id = link;
+    l->state = DC_HELLO_SENT;
+    l->opened_us = mdms_now_us(m);
+    l->own_hello_size = own.size;
+    l->peer_hello_size = 0;
+    struct writer w = mdms_frame(m, MSG_LINK_HELLO);
+    write_raw(&w, l->own_hello, l->own_hello_size);
+    if (mdms_send(m, link, writer_span(&w)) != AMI_OK)
+        m->env.close(m->env.ctx, link);
+}
+
+int dcs_member_of(const struct mdms *m, env_link link)
+{
+    for (int i = 0; i < AMI_MEMBERS_MAX; i++) {
+        if (m->dc[i].id == link)
+            return i;
+    }
+    return -1;
+}
+
+static void on_hello(struct mdms *m, uint8_t member, struct span body)
+{
+    struct dc_link *l = &m->dc[member];
+    const struct member *expected = &m->c.genesis->members.member[member];
+    struct link_hello h;
+    if (l->state != DC_HELLO_SENT || body.size > sizeof l->peer_hello ||
+        link_hello_parse(&h, body) != AMI_OK) {
+        drop(m, member, "malformed or second hello");
+        return;
+    }
+    if (!sm3_equal(&h.chain, &m->c.genesis->members.chain)) {
+        drop(m, member, "it serves another chain");
+        return;
+    }
+    if (h.role != LINK_ROLE_DC || !ami_id_equal(&h.name, &expected->name) ||
+        h.epoch != expected->key_epoch) {
+        drop(m, member, "somebody else answers at its address");
+        return;
+    }
+    memcpy(l->peer_hello, body.data, body.size);
+    l->peer_hello_size = body.size;
+    l->state = DC_HELLO_SEEN;
+}
+
+static void send_proof(struct mdms *m, struct dc_link *l)
+{
+    const struct sm2_private *key = &m->c.keys->sign;
+    sm3_digest z = sm2_z(SPAN_LITERAL(MDMS_LABEL_ID), &m->c.network->sign);
+    const struct span parts[] = {span_of(LABEL_LINK, sizeof LABEL_LINK), /* with its zero byte */
+                                 span_of(l->own_hello, l->own_hello_size),
+                                 span_of(l->peer_hello, l->peer_hello_size)};
+    sm3_digest e = sm2_digest(&z, parts, 3);
+    uint8_t random[SM2_WIDE_BYTES];
+    mdms_random(m, random, sizeof random);
+    struct link_proof proof = {sm2_sign(key, &e, random)};
+    struct writer w = mdms_frame(m, MSG_LINK_PROOF);
+    link_proof_encode(&w, &proof);
+    if (mdms_send(m, l->id, writer_span(&w)) != AMI_OK)
+        m->env.close(m->env.ctx, l->id);
+}
+
+static void on_proof(struct mdms *m, uint8_t member, struct span body)
+{
+    struct dc_link *l = &m->dc[member];
+    struct link_proof p;
+    const struct span parts[] = {span_of(l->peer_hello, l->peer_hello_size),
+                                 span_of(l->own_hello, l->own_hello_size)};
+    if (l->state != DC_HELLO_SEEN || link_proof_parse(&p, body) != AMI_OK ||
+        verify_key_check(&m->c.genesis->members.member[member].key, LABEL_LINK, parts, 2,
+                         &p.signature) != AMI_OK) {
+        drop(m, member, "its proof of identity does not verify");
+        return;
+    }
+    send_proof(m, l);
+    l->state = DC_READY;
+    mdms_log(m, ENV_LOG_INFO, "dc_connected", "dc=%s", mdms_member_name(m, member));
+    follow_on_links(m);
+    outbox_on_links(m);
+}
+
+void dcs_on_frame(struct mdms *m, uint8_t member, enum message_type type, struct span body)
+{
+    struct dc_link *l = &m->dc[member];
+    if (type == MSG_LINK_HELLO) {
+        on_hello(m, member, body);
+    } else if (type == MSG_LINK_PROOF) {
+        on_proof(m, member, body);
+    } else if (l->state != DC_READY) {
+        drop(m, member, "a message before the handshake was over");
+    } else if (type == MSG_BLOCK) {
+        follow_on_block(m, member, body);
+    } else if (type == MSG_RELAY_REQUEST) {
+        struct relay relay;
+        enum message_type inner;
+        struct span request;
+        if (relay_parse(&relay, body) != AMI_OK ||
+            frame_open(relay.frame, &inner, &request) != AMI_OK || inner != MSG_ENROL_REQUEST) {
+            m->stats.frames_bad++;
+            return;
+        }
+        enrol_on_request(m, l->id, true, relay.token, request);
+    } else {
+        /* A DC may speak of more than we know; it does no harm. */
+        m->stats.frames_bad++;
+    }
+}
+
+void dcs_on_closed(struct mdms *m, uint8_t member)
+{
+    struct dc_link *l = &m->dc[member];
+    bool was_ready = l->state == DC_READY;
+    l->id = 0;
+    l->state = DC_DOWN;
+    if (!was_ready)
+        return;
+    mdms_log(m, ENV_LOG_INFO, "dc_lost", "dc=%s", mdms_member_name(m, member));
+    follow_on_links(m);
+    outbox_on_links(m);
+}
+
+uint64_t dcs_on_time(struct mdms *m)
+{
+    uint64_t next = UINT64_MAX;
+    uint64_t now = mdms_now_us(m);
+    for (uint8_t i = 0; i < AMI_MEMBERS_MAX; i++) {
+        struct dc_link *l = &m->dc[i];
+        if (l->state != DC_HELLO_SENT && l->state != DC_HELLO_SEEN)
+            continue;
+        uint64_t deadline = l->opened_us + HANDSHAKE_US;
+        if (now < deadline) {
+            next = deadline < next ? deadline : next;
+        } else {
+            drop(m, i, "it did not complete the handshake in time");
+            l->opened_us = now; /* its on_closed is on the way; do not close it at every event */
+        }
+    }
+    return next;
+}
+
+bool dcs_ready(const struct mdms *m, int member)
+{
+    return member >= 0 && m->dc[member].state == DC_READY;
+}
+
+int dcs_next(const struct mdms *m, int after, bool trusted)
+{
+    uint64_t now = mdms_now_us(m);
+    for (int k = 1; k <= AMI_MEMBERS_MAX; k++) {
+        int i = (after + k) % AMI_MEMBERS_MAX;
+        if (m->dc[i].state == DC_READY && !(trusted && now < m->dc[i].distrusted_until_us))
+            return i;
+    }
+    return -1;
+}

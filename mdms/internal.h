@@ -1,0 +1,143 @@
+/* mdms/internal.h - what the files of mdms/'s core share. Nothing outside mdms/ includes it.
+ *
+ *   core.c     events in, to the part that they concern; the one write under way
+ *   enrol.c    requests for key material: open, check the code, issue, answer
+ *   outbox.c   transactions of the MDMS: made, submitted until they are seen committed
+ *   follow.c   blocks: fetched, verified, opened, stored
+ *   dcs.c      links to the DCs: who they are and who we are
+ */
+#ifndef AMI_MDMS_INTERNAL_H
+#define AMI_MDMS_INTERNAL_H
+
+#include "base/check.h"
+#include "mdms/core.h"
+
+#include <uthash.h>
+
+#define MDMS_HELLO_BYTES_MAX 128
+#define MDMS_LABEL_ID        "amiledger mdms"
+
+enum dc_link_state { DC_DOWN, DC_HELLO_SENT, DC_HELLO_SEEN, DC_READY };
+
+/* The link to one member. */
+struct dc_link {
+    env_link id; /* 0: none */
+    enum dc_link_state state;
+    uint64_t opened_us;
+    uint8_t own_hello[MDMS_HELLO_BYTES_MAX];
+    size_t own_hello_size;
+    uint8_t peer_hello[MDMS_HELLO_BYTES_MAX];
+    size_t peer_hello_size;
+    uint64_t bad_blocks;
+    uint64_t distrusted_until_us;
+};
+
+/* Every job begins with this, so that mdms_on_work knows whose it is. */
+enum job_kind { JOB_ENROL, JOB_FOLLOW };
+struct job {
+    enum job_kind kind;
+};
+
+struct enrolment;  /* enrol.c */
+struct follow_job; /* follow.c */
+
+/* A revocation read from the store and not yet made a transaction. */
+struct wanted_revocation {
+    uint64_t request; /* key in TABLE_REQUESTS */
+    struct revocation_record record;
+};
+
+struct mdms {
+    struct mdms_config c;
+    struct env env;
+    struct state_record durable; /* as stored */
+    struct state_record staged;  /* as the write under way leaves it */
+    bool bind;                   /* the chain is new: the next write says which it is */
+    struct mdms_write write;
+    bool writing;
+    uint64_t write_at_us; /* not before: after a failure */
+    bool storage_full;
+    enum ami_status failed;
+    size_t jobs;
+
+    struct dc_link dc[AMI_MEMBERS_MAX];
+
+    /* enrol.c */
+    struct enrolment *enrolling; /* all under way, by device */
+    struct enrolment *ready;     /* issued, to be stored next */
+    struct enrolment *in_write;
+    uint64_t home_next; /* round robin over the members */
+    uint64_t refusals_second;
+    unsigned refusals_logged; /* in that second */
+
+    /* outbox.c */
+    struct wanted_revocation wanted[MDMS_WRITE_REQUESTS_MAX];
+    size_t wanted_count, wanted_in_write;
+    uint64_t requests_at_us;
+    uint64_t submitted; /* number of the last transaction handed to submit_to */
+    int submit_to;      /* member; -1: none */
+    uint64_t submit_deadline_us;
+
+    /* follow.c */
+    struct follow_job *slot[MDMS_FOLLOW_WINDOW]; /* in order of height, the next to store first */
+    size_t slot_count, slots_in_write;
+    struct follow_job *abandoned; /* given up while they were worked on */
+    int source;                   /* member asked for blocks; -1: none */
+    uint64_t fetch_at_us;         /* when to ask (again) */
+    uint64_t heard_us;            /* last time the source gave something that we wanted */
+    uint64_t asked_last;          /* height of the last block asked for */
+
+    struct mdms_stats stats;
+    uint8_t *frame; /* AMI_FRAME_PEER_BYTES_MAX: where outgoing frames are put together */
+};
+
+/* core.c */
+uint64_t mdms_now_us(const struct mdms *m);
+void mdms_random(struct mdms *m, void *out, size_t size);
+void mdms_log(struct mdms *m, enum env_log_level level, const char *event, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+struct writer mdms_frame(struct mdms *m, enum message_type type);
+enum ami_status mdms_send(struct mdms *m, env_link link, struct span frame);
+/* Hands a job to the pool and counts it. */
+enum ami_status mdms_work(struct mdms *m, void (*run)(void *job), struct job *job);
+const char *mdms_member_name(const struct mdms *m, unsigned member);
+
+/* dcs.c */
+void dcs_on_open(struct mdms *m, env_link link, uint8_t member);
+int dcs_member_of(const struct mdms *m, env_link link); /* -1: not a DC's link */
+void dcs_on_frame(struct mdms *m, uint8_t member, enum message_type type, struct span body);
+void dcs_on_closed(struct mdms *m, uint8_t member);
+uint64_t dcs_on_time(struct mdms *m);
+bool dcs_ready(const struct mdms *m, int member);
+/* The next ready member after `after`, with wrap-around; `trusted`: passes over those that lied
+ * lately. -1: none. */
+int dcs_next(const struct mdms *m, int after, bool trusted);
+
+/* enrol.c. `member`: the DC that relays, with its token; -1: the device itself. */
+void enrol_on_request(struct mdms *m, env_link link, bool relayed, uint64_t token,
+                      struct span body);
+void enrol_on_work(struct mdms *m, struct enrolment *e);
+bool enrol_stage(struct mdms *m); /* adds to the write; true when there was something */
+void enrol_on_stored(struct mdms *m, enum ami_status status);
+size_t enrol_count(const struct mdms *m); /* under way */
+void enrol_free(struct mdms *m);
+
+/* outbox.c */
+/* Gives the next number to a transaction; `first` is its first part, encoded with that number. */
+void outbox_stage_tx(struct mdms *m, uint8_t kind, struct span first);
+bool outbox_stage(struct mdms *m); /* binding to the chain, revocations */
+void outbox_on_stored(struct mdms *m, enum ami_status status);
+void outbox_on_links(struct mdms *m);   /* a link became ready or went */
+void outbox_on_settled(struct mdms *m); /* a followed block held transactions of ours */
+uint64_t outbox_on_time(struct mdms *m);
+
+/* follow.c */
+void follow_on_block(struct mdms *m, uint8_t member, struct span body);
+void follow_on_work(struct mdms *m, struct follow_job *job);
+bool follow_stage(struct mdms *m);
+void follow_on_stored(struct mdms *m, enum ami_status status);
+void follow_on_links(struct mdms *m);
+uint64_t follow_on_time(struct mdms *m);
+void follow_free(struct mdms *m);
+
+#endif

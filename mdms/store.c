@@ -1,0 +1,351 @@
+/* mdms/store.c - LMDB behind struct mdms_kv and struct mdms_write; see the header. */
+#include "mdms/store.h"
+
+#include "base/check.h"
+#include "net/file.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <lmdb.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const TABLE_NAMES[TABLE_COUNT] = {
+    "state", "codes", "devices", "outbox", "requests", "revocations", "reports", "bad_seals"};
+
+#define KEY_BYTES_MAX 128
+
+struct mdms_store {
+    MDB_env *env;
+    MDB_dbi table[TABLE_COUNT];
+    char path[PATH_MAX];
+    MDB_txn *reader; /* of the kv, reset between calls */
+    uint8_t key[KEY_BYTES_MAX];
+    uint8_t value[MDMS_RECORD_BYTES_MAX + AMI_TX_BYTES_MAX];
+};
+
+struct mdms_update {
+    struct mdms_store *store;
+    MDB_txn *txn;
+};
+
+static enum ami_status status_of(int rc)
+{
+    switch (rc) {
+    case MDB_SUCCESS:
+        return AMI_OK;
+    case MDB_NOTFOUND:
+        return AMI_NOT_FOUND;
+    case MDB_MAP_FULL:
+        return AMI_FULL;
+    case MDB_READERS_FULL:
+        return AMI_IN_USE;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH:
+    case MDB_PANIC:
+        return AMI_DAMAGED;
+    default:
+        return rc > 0 ? why_status_of_errno(rc) : AMI_IO;
+    }
+}
+
+static enum ami_status fail(const struct mdms_store *s, int rc, struct why *why)
+{
+    enum ami_status status = status_of(rc);
+    if (status == AMI_FULL)
+        return why_set(why, status,
+                       "%s: no room to write (%s); nothing was half-written: free space on this "
+                       "file system (or raise --map-size), then start again",
+                       s->path, mdb_strerror(rc));
+    return why_set(why, status, "%s: %s", s->path, mdb_strerror(rc));
+}
+
+static MDB_val val_of(struct span s)
+{
+    return (MDB_val){s.size, (void *)(uintptr_t)s.data};
+}
+
+static struct span span_of_val(const MDB_val *v)
+{
+    return span_of(v->mv_data, v->mv_size);
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+static int open_tables(struct mdms_store *s, bool create)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(s->env, NULL, create ? 0 : MDB_RDONLY, &txn);
+    if (rc != 0)
+        return rc;
+    for (int i = 0; i < TABLE_COUNT && rc == 0; i++)
+        rc = mdb_dbi_open(txn, TABLE_NAMES[i], create ? MDB_CREATE : 0, &s->table[i]);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return rc;
+    }
+    return mdb_txn_commit(txn);
+}
+
+static enum ami_status open_env(struct mdms_store **out, const char *dir, uint64_t map_bytes,
+                                bool create, struct why *why)
+{
+    struct mdms_store *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return why_set(why, AMI_NO_MEMORY, "out of memory");
+    enum ami_status status = path_join(s->path, sizeof s->path, dir, "store", why);
+    if (status != AMI_OK) {
+        free(s);
+        return status;
+    }
+    int rc = mdb_env_create(&s->env);
+    if (rc == 0)
+        rc = mdb_env_set_mapsize(s->env, map_bytes == 0 ? MDMS_STORE_MAP_BYTES : map_bytes);
+    if (rc == 0)
+        rc = mdb_env_set_maxdbs(s->env, TABLE_COUNT);
+    /* Readers are not tied to threads: the loop reads, the storage thread writes. */
+    if (rc == 0)
+        rc = mdb_env_open(s->env, s->path, MDB_NOTLS, 0600);
+    int dead;
+    if (rc == 0)
+        rc = mdb_reader_check(s->env, &dead);
+    if (rc == 0)
+        rc = open_tables(s, create);
+    if (rc == 0) {
+        *out = s;
+        return AMI_OK;
+    }
+    status = rc == MDB_NOTFOUND
+                 ? why_set(why, AMI_DAMAGED, "%s: it is no store of ami-mdms", s->path)
+                 : fail(s, rc, why);
+    mdms_store_close(s);
+    return status;
+}
+
+enum ami_status mdms_store_create(const char *dir, const struct state_record *state,
+                                  struct why *why)
+{
+    char path[PATH_MAX];
+    AMI_TRY(path_join(path, sizeof path, dir, "store", why));
+    if (access(path, F_OK) == 0)
+        return why_set(why, AMI_EXISTS, "%s: there is a store already", path);
+    AMI_TRY(directory_make(path, 0700, why));
+    struct mdms_store *s;
+    AMI_TRY(open_env(&s, dir, 0, true, why));
+    uint8_t bytes[256];
+    struct writer out = writer_on(bytes, sizeof bytes);
+    state_record_encode(&out, state);
+    AMI_CHECK(writer_ok(&out));
+    struct mdms_write w = {0};
+    struct mdms_key key = key_state();
+    mdms_write_put(&w, TABLE_STATE, &key, writer_span(&out));
+    enum ami_status status = w.no_memory ? AMI_NO_MEMORY : mdms_store_write(s, &w, why);
+    mdms_write_free(&w);
+    mdms_store_close(s);
+    return status;
+}
+
+enum ami_status mdms_store_open(struct mdms_store **out, const char *dir, uint64_t map_bytes,
+                                struct why *why)
+{
+    char path[PATH_MAX];
+    AMI_TRY(path_join(path, sizeof path, dir, "store/data.mdb", why));
+    if (access(path, F_OK) != 0)
+        return why_set(why, errno == ENOENT ? AMI_NOT_FOUND : AMI_IO,
+                       "%s: %s; make the MDMS's directory with `ami-mdms init --dir DIR --name "
+                       "NAME`",
+                       path, strerror(errno));
+    return open_env(out, dir, map_bytes, false, why);
+}
+
+void mdms_store_close(struct mdms_store *s)
+{
+    if (s == NULL)
+        return;
+    if (s->reader != NULL)
+        mdb_txn_abort(s->reader);
+    if (s->env != NULL)
+        mdb_env_close(s->env);
+    free(s);
+}
+
+/* --- reading for the core --------------------------------------------------------------------- */
+
+static int reader_begin(struct mdms_store *s)
+{
+    if (s->reader == NULL)
+        return mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->reader);
+    return mdb_txn_renew(s->reader);
+}
+
+static enum ami_status copy_out(uint8_t *to, size_t size, const MDB_val *v, struct span *out)
+{
+    if (v->mv_size > size)
+        return AMI_DAMAGED;
+    if (v->mv_size > 0)
+        memcpy(to, v->mv_data, v->mv_size);
+    *out = span_of(to, v->mv_size);
+    return AMI_OK;
+}
+
+static enum ami_status kv_get(void *ctx, enum mdms_table table, struct span key, struct span *value)
+{
+    struct mdms_store *s = ctx;
+    int rc = reader_begin(s);
+    if (rc != 0)
+        return status_of(rc);
+    MDB_val k = val_of(key), v;
+    rc = mdb_get(s->reader, s->table[table], &k, &v);
+    enum ami_status status = status_of(rc);
+    if (rc == 0)
+        status = copy_out(s->value, sizeof s->value, &v, value);
+    mdb_txn_reset(s->reader);
+    return status;
+}
+
+static enum ami_status kv_seek(void *ctx, enum mdms_table table, struct span from, struct span *key,
+                               struct span *value)
+{
+    struct mdms_store *s = ctx;
+    int rc = reader_begin(s);
+    if (rc != 0)
+        return status_of(rc);
+    MDB_cursor *cursor;
+    MDB_val k = val_of(from), v;
+    rc = mdb_cursor_open(s->reader, s->table[table], &cursor);
+    if (rc == 0) {
+        rc = mdb_cursor_get(cursor, &k, &v, from.size == 0 ? MDB_FIRST : MDB_SET_RANGE);
+        mdb_cursor_close(cursor);
+    }
+    enum ami_status status = status_of(rc);
+    if (status == AMI_OK)
+        status = copy_out(s->key, sizeof s->key, &k, key);
+    if (status == AMI_OK)
+        status = copy_out(s->value, sizeof s->value, &v, value);
+    mdb_txn_reset(s->reader);
+    return status;
+}
+
+struct mdms_kv mdms_store_kv(struct mdms_store *s)
+{
+    return (struct mdms_kv){.ctx = s, .get = kv_get, .seek = kv_seek};
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+static int apply(struct mdms_store *s, MDB_txn *txn, const struct mdms_write *w)
+{
+    size_t at = 0;
+    struct mdms_op op;
+    while (mdms_write_next(w, &at, &op)) {
+        MDB_val k = val_of(op.key), v = val_of(op.value);
+        int rc = op.remove ? mdb_del(txn, s->table[op.table], &k, NULL)
+                           : mdb_put(txn, s->table[op.table], &k, &v, 0);
+        if (rc != 0 && !(op.remove && rc == MDB_NOTFOUND))
+            return rc;
+    }
+    return 0;
+}
+
+enum ami_status mdms_store_write(struct mdms_store *s, const struct mdms_write *w, struct why *why)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(s->env, NULL, 0, &txn);
+    if (rc != 0)
+        return fail(s, rc, why);
+    rc = apply(s, txn, w);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return fail(s, rc, why);
+    }
+    rc = mdb_txn_commit(txn);
+    return rc == 0 ? AMI_OK : fail(s, rc, why);
+}
+
+enum ami_status mdms_store_update(struct mdms_store *s,
+                                  enum ami_status (*change)(void *ctx, struct mdms_update *u,
+                                                            struct mdms_write *write),
+                                  void *ctx, struct why *why)
+{
+    struct mdms_update u = {.store = s};
+    struct mdms_write w = {0};
+    int rc = mdb_txn_begin(s->env, NULL, 0, &u.txn);
+    if (rc != 0)
+        return fail(s, rc, why);
+    enum ami_status status = change(ctx, &u, &w);
+    if (status == AMI_OK && w.no_memory)
+        status = why_set(why, AMI_NO_MEMORY, "out of memory");
+    if (status == AMI_OK && (rc = apply(s, u.txn, &w)) != 0)
+        status = fail(s, rc, why);
+    mdms_write_free(&w);
+    if (status != AMI_OK) {
+        mdb_txn_abort(u.txn);
+        return status;
+    }
+    rc = mdb_txn_commit(u.txn);
+    return rc == 0 ? AMI_OK : fail(s, rc, why);
+}
+
+enum ami_status mdms_update_get(struct mdms_update *u, enum mdms_table table,
+                                const struct mdms_key *key, struct span *value)
+{
+    MDB_val k = val_of(key_span(key)), v;
+    int rc = mdb_get(u->txn, u->store->table[table], &k, &v);
+    if (rc == 0)
+        *value = span_of_val(&v);
+    return status_of(rc);
+}
+
+enum ami_status mdms_update_last(struct mdms_update *u, enum mdms_table table, struct span *key)
+{
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    int rc = mdb_cursor_open(u->txn, u->store->table[table], &cursor);
+    if (rc == 0) {
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_LAST);
+        mdb_cursor_close(cursor);
+    }
+    if (rc == 0)
+        *key = span_of_val(&k);
+    return status_of(rc);
+}
+
+/* --- looking through -------------------------------------------------------------------------- */
+
+enum ami_status mdms_store_scan(struct mdms_store *s, enum mdms_table table, struct span from,
+                                bool (*each)(void *ctx, struct span key, struct span value),
+                                void *ctx, struct why *why)
+{
+    MDB_txn *txn;
+    MDB_cursor *cursor = NULL;
+    int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return fail(s, rc, why);
+    MDB_val k = val_of(from), v;
+    rc = mdb_cursor_open(txn, s->table[table], &cursor);
+    if (rc == 0)
+        rc = mdb_cursor_get(cursor, &k, &v, from.size == 0 ? MDB_FIRST : MDB_SET_RANGE);
+    while (rc == 0 && each(ctx, span_of_val(&k), span_of_val(&v)))
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+    if (cursor != NULL)
+        mdb_cursor_close(cursor);
+    mdb_txn_abort(txn);
+    return rc == 0 || rc == MDB_NOTFOUND ? AMI_OK : fail(s, rc, why);
+}
+
+enum ami_status mdms_store_count(struct mdms_store *s, enum mdms_table table, uint64_t *count,
+                                 struct why *why)
+{
+    MDB_txn *txn;
+    MDB_stat stat;
+    int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return fail(s, rc, why);
+    rc = mdb_stat(txn, s->table[table], &stat);
+    mdb_txn_abort(txn);
+    *count = rc == 0 ? stat.ms_entries : 0;
+    return rc == 0 ? AMI_OK : fail(s, rc, why);
+}
