@@ -156,45 +156,120 @@ enum ami_status frame_open(struct span frame, enum message_type *type, struct sp
     return AMI_OK;
 }
 
+/* --- the table in words ----------------------------------------------------------------------- */
+
 struct describe {
     void (*put)(void *ctx, const char *line);
     void *ctx;
 };
 
-static void describe_field(const struct describe *d, const char *kind, const char *name,
-                           const char *a, const char *doc)
+/* A vertical bar would end the cell of a Markdown table. */
+static void escape(char *out, size_t size, const char *text)
 {
-    char line[512];
-    /* The argument is a length, a type's name or nothing. */
-    if (a[0] == '_')
-        snprintf(line, sizeof line, "| `%s` | %s | %s |", name, kind, doc);
-    else
-        snprintf(line, sizeof line, "| `%s` | %s(%s) | %s |", name, kind, a, doc);
+    size_t at = 0;
+    for (; *text != '\0'; text++) {
+        AMI_CHECK(at + 3 < size);
+        if (*text == '|')
+            out[at++] = '\\';
+        out[at++] = *text;
+    }
+    out[at] = '\0';
+}
+
+/* The argument of a kind is another type, a bound, or both. */
+static void describe_field(const struct describe *d, const char *name, const char *kind,
+                           const char *type, unsigned max, const char *doc)
+{
+    char line[768], meaning[400], link[128] = "", bound[16] = "";
+    escape(meaning, sizeof meaning, doc);
+    if (type != NULL)
+        snprintf(link, sizeof link, "[%s](#%s)", type, type);
+    if (max != 0)
+        snprintf(bound, sizeof bound, "%s%u", type == NULL ? "" : ", ", max);
+    bool plain = type == NULL && max == 0;
+    snprintf(line, sizeof line, "| `%s` | %s%s%s%s%s | %s |", name, kind, plain ? "" : "(", link,
+             bound, plain ? "" : ")", meaning);
     d->put(d->ctx, line);
 }
 
+static void describe_status(const struct describe *d, int number, const char *name,
+                            const char *sentence)
+{
+    char line[256];
+    snprintf(line, sizeof line, "| %d | %s | %s |", number, name, sentence);
+    d->put(d->ctx, line);
+}
+
+#define SHOW_u8(A, B)      NULL, 0
+#define SHOW_u16(A, B)     NULL, 0
+#define SHOW_u32(A, B)     NULL, 0
+#define SHOW_u64(A, B)     NULL, 0
+#define SHOW_i64(A, B)     NULL, 0
+#define SHOW_fixed(A, B)   NULL, A
+#define SHOW_digest(A, B)  NULL, 0
+#define SHOW_point(A, B)   NULL, 0
+#define SHOW_sig(A, B)     NULL, 0
+#define SHOW_id(A, B)      NULL, 0
+#define SHOW_bytes(A, B)   NULL, A
+#define SHOW_type(A, B)    #A, 0
+#define SHOW_opt(A, B)     #A, 0
+#define SHOW_list(A, B)    #A, B
+#define SHOW_digests(A, B) NULL, A
+#define SHOW_sigs(A, B)    NULL, A
+
+/* One function per type: the whole in one function takes a sanitizing compiler minutes. */
+#define DESCRIBE_FIELD(kind, name, a, b, doc)                                                      \
+    describe_field(d, #name, #kind, SHOW_##kind(a, b), doc);
+#define DEFINE_DESCRIBE(T, doc)                                                                    \
+    static void describe_##T(const struct describe *d)                                             \
+    {                                                                                              \
+        AMI_FIELDS_##T(DESCRIBE_FIELD)                                                             \
+    }
+AMI_TYPES(DEFINE_DESCRIBE)
+
 void wire_describe(void (*put)(void *ctx, const char *line), void *ctx)
 {
+    static const struct {
+        const char *name, *doc;
+        void (*fields)(const struct describe *d);
+    } types[] = {
+#define DESCRIBE_TYPE(T, doc) {#T, doc, describe_##T},
+        AMI_TYPES(DESCRIBE_TYPE)};
+    static const struct {
+        unsigned number;
+        const char *name, *type, *from_to;
+    } messages[] = {
+#define DESCRIBE_MESSAGE(number, NAME, T, from_to) {number, #NAME, #T, from_to},
+        AMI_MESSAGES(DESCRIBE_MESSAGE)};
     const struct describe d = {put, ctx};
     char line[512];
-#define DESCRIBE_FIELD(kind, name, a, b, doc) describe_field(&d, #kind, #name, #a, doc);
-#define DESCRIBE(T, doc)                                                                           \
-    put(ctx, "");                                                                                  \
-    put(ctx, "### " #T);                                                                           \
-    put(ctx, "");                                                                                  \
-    put(ctx, doc);                                                                                 \
-    put(ctx, "");                                                                                  \
-    put(ctx, "| field | encoding | meaning |");                                                    \
-    put(ctx, "|---|---|---|");                                                                     \
-    AMI_FIELDS_##T(DESCRIBE_FIELD)
-    AMI_TYPES(DESCRIBE)
-    put(ctx, "");
+
     put(ctx, "### Messages");
     put(ctx, "");
     put(ctx, "| number | name | body | direction |");
     put(ctx, "|---|---|---|---|");
-#define DESCRIBE_MESSAGE(number, NAME, T, from_to)                                                 \
-    snprintf(line, sizeof line, "| %d | %s | %s | %s |", number, #NAME, #T, from_to);              \
-    put(ctx, line);
-    AMI_MESSAGES(DESCRIBE_MESSAGE)
+    for (size_t i = 0; i < sizeof messages / sizeof messages[0]; i++) {
+        snprintf(line, sizeof line, "| %u | %s | [%s](#%s) | %s |", messages[i].number,
+                 messages[i].name, messages[i].type, messages[i].type, messages[i].from_to);
+        put(ctx, line);
+    }
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        put(ctx, "");
+        snprintf(line, sizeof line, "### %s", types[i].name);
+        put(ctx, line);
+        put(ctx, "");
+        put(ctx, types[i].doc);
+        put(ctx, "");
+        put(ctx, "| field | encoding | meaning |");
+        put(ctx, "|---|---|---|");
+        types[i].fields(&d);
+    }
+    put(ctx, "");
+    put(ctx, "### Statuses");
+    put(ctx, "");
+    put(ctx, "| number | name | sentence |");
+    put(ctx, "|---|---|---|");
+    for (int i = 0; i < AMI_STATUS_COUNT; i++)
+        describe_status(&d, i, ami_status_name((enum ami_status)i),
+                        ami_status_text((enum ami_status)i));
 }

@@ -80,7 +80,8 @@ enum ami_status frame_open(struct span frame, enum message_type *type,
 /* "PREVOTE", or "UNKNOWN". */
 const char *message_name(unsigned type);
 
-/* The whole table as text for docs/wire-format.md; writes through `put`. */
+/* The tables of docs/wire-format.md: messages, types, statuses; writes line by line through `put`.
+ * `cmake --build DIR --target wire-doc` puts them into the document. */
 void wire_describe(void (*put)(void *ctx, const char *line), void *ctx);
 
 #endif
