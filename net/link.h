@@ -46,6 +46,7 @@ struct link_limits {
                                  newcomer; when all are known the newcomer is dropped. */
     uint32_t stranger_ms;     /* a link not marked known is dropped after so long; 0 never */
     uint32_t half_frame_ms;   /* time for a frame to arrive whole once it began; 0 unlimited */
+    size_t stranger_frame_bytes_max; /* frame_bytes_max of a link not marked known; 0: the same */
 };
 
 struct link_counters {

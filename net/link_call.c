@@ -1,0 +1,201 @@
+#include <nng/nng.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "net/link.h"
+#include "net/link_url.h"
+
+#define CHUNK_BYTES (64u << 10) /* a buffer grows by so much beyond what has arrived */
+
+struct link_caller {
+    nng_stream_dialer *dialer;
+    nng_stream *stream;
+    nng_aio *aio; /* one operation at a time, waited for */
+    size_t frame_bytes_max;
+    uint8_t *buffer;
+    size_t capacity;
+    char url[LINK_URL_BYTES];
+};
+
+/* Milliseconds left until `deadline_us`, at least 1 so that nng's "infinite" is never meant. */
+static nng_duration left_ms(uint64_t deadline_us)
+{
+    uint64_t now = clock_mono_us();
+    uint64_t ms = now < deadline_us ? (deadline_us - now + 999) / 1000 : 0;
+    return ms < 1 ? 1 : ms > 86400000 ? 86400000 : (nng_duration)ms;
+}
+
+static uint64_t deadline_of(uint32_t timeout_ms)
+{
+    return clock_mono_us() + (uint64_t)timeout_ms * 1000;
+}
+
+static enum ami_status say(const struct link_caller *c, int error, struct why *why)
+{
+    enum ami_status status = link_status_of_nng(error);
+    if (status == AMI_TIMEOUT)
+        return why_set(why, status, "%s did not answer in time", c->url);
+    if (status == AMI_CLOSED)
+        return why_set(why, status, "%s closed the connection", c->url);
+    return why_set(why, status, "%s cannot be reached: %s", c->url, nng_strerror(error));
+}
+
+enum ami_status link_caller_open(const char *address, uint32_t timeout_ms, size_t frame_bytes_max,
+                                 struct link_caller **out, struct why *why)
+{
+    AMI_CHECK(frame_bytes_max > 0 && frame_bytes_max <= AMI_FRAME_PEER_BYTES_MAX);
+    char url[LINK_URL_BYTES];
+    AMI_TRY(link_url(address, false, url, why));
+    struct link_caller *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return why_set(why, AMI_NO_MEMORY, "no memory to dial %s", address);
+    memcpy(c->url, url, sizeof url);
+    c->frame_bytes_max = frame_bytes_max;
+    int error = nng_stream_dialer_alloc(&c->dialer, url);
+    if (error == 0)
+        error = nng_stream_dialer_set_bool(c->dialer, NNG_OPT_TCP_NODELAY, true);
+    if (error == 0)
+        error = nng_aio_alloc(&c->aio, NULL, NULL);
+    if (error == 0) {
+        nng_aio_set_timeout(c->aio, left_ms(deadline_of(timeout_ms)));
+        nng_stream_dialer_dial(c->dialer, c->aio);
+        nng_aio_wait(c->aio);
+        error = nng_aio_result(c->aio);
+    }
+    if (error != 0) {
+        enum ami_status status = say(c, error, why);
+        link_caller_close(c);
+        return status;
+    }
+    c->stream = (nng_stream *)nng_aio_get_output(c->aio, 0);
+    *out = c;
+    return AMI_OK;
+}
+
+void link_caller_close(struct link_caller *c)
+{
+    if (c == NULL)
+        return;
+    if (c->stream != NULL)
+        nng_stream_close(c->stream);
+    if (c->dialer != NULL)
+        nng_stream_dialer_close(c->dialer);
+    if (c->aio != NULL)
+        nng_aio_free(c->aio);
+    if (c->stream != NULL)
+        nng_stream_free(c->stream);
+    if (c->dialer != NULL)
+        nng_stream_dialer_free(c->dialer);
+    free(c->buffer);
+    free(c);
+}
+
+/* One whole transfer of `iov`, whose places are moved along. */
+static enum ami_status transfer(struct link_caller *c, bool out, nng_iov *iov, unsigned count,
+                                uint64_t deadline_us, struct why *why)
+{
+    for (;;) {
+        while (count > 0 && iov->iov_len == 0) {
+            iov++;
+            count--;
+        }
+        if (count == 0)
+            return AMI_OK;
+        AMI_CHECK(nng_aio_set_iov(c->aio, count, iov) == 0);
+        nng_aio_set_timeout(c->aio, left_ms(deadline_us));
+        if (out)
+            nng_stream_send(c->stream, c->aio);
+        else
+            nng_stream_recv(c->stream, c->aio);
+        nng_aio_wait(c->aio);
+        int error = nng_aio_result(c->aio);
+        size_t done = nng_aio_count(c->aio);
+        if (error == 0 && done == 0)
+            error = NNG_ECLOSED;
+        if (error == 0 && clock_mono_us() > deadline_us)
+            error = NNG_ETIMEDOUT; /* a trickle does not stretch the time */
+        if (error != 0)
+            return say(c, error, why);
+        for (unsigned i = 0; i < count; i++) {
+            size_t part = done < iov[i].iov_len ? done : iov[i].iov_len;
+            iov[i].iov_buf = (uint8_t *)iov[i].iov_buf + part;
+            iov[i].iov_len -= part;
+            done -= part;
+        }
+        AMI_CHECK(done == 0);
+    }
+}
+
+static enum ami_status send_until(struct link_caller *c, struct span frame, uint64_t deadline_us,
+                                  struct why *why)
+{
+    AMI_CHECK(frame.size > 0 && frame.size <= AMI_FRAME_PEER_BYTES_MAX);
+    uint8_t prefix[LINK_LENGTH_BYTES];
+    store_be32(prefix, (uint32_t)frame.size);
+    nng_iov iov[2] = {{.iov_buf = prefix, .iov_len = sizeof prefix},
+                      {.iov_buf = (void *)(uintptr_t)frame.data, .iov_len = frame.size}};
+    return transfer(c, true, iov, 2, deadline_us, why);
+}
+
+static enum ami_status receive_until(struct link_caller *c, struct span *frame,
+                                     uint64_t deadline_us, struct why *why)
+{
+    uint8_t prefix[LINK_LENGTH_BYTES];
+    nng_iov iov = {.iov_buf = prefix, .iov_len = sizeof prefix};
+    AMI_TRY(transfer(c, false, &iov, 1, deadline_us, why));
+    size_t size = load_be32(prefix);
+    if (size == 0)
+        return why_set(why, AMI_BAD_ENCODING, "%s sent a frame of no bytes", c->url);
+    if (size > c->frame_bytes_max)
+        return why_set(why, AMI_TOO_LARGE,
+                       "%s announces a frame of %zu bytes, more than the %zu allowed", c->url, size,
+                       c->frame_bytes_max);
+    for (size_t have = 0; have < size;) {
+        /* Memory follows what has arrived, not what the prefix promises. */
+        size_t want = size - have < CHUNK_BYTES ? size - have : CHUNK_BYTES;
+        if (c->capacity - have < want) {
+            size_t capacity = c->capacity * 2 > have + want ? c->capacity * 2 : have + want;
+            uint8_t *buffer = realloc(c->buffer, capacity);
+            if (buffer == NULL)
+                return why_set(why, AMI_NO_MEMORY, "no memory for an answer of %zu bytes", size);
+            c->buffer = buffer;
+            c->capacity = capacity;
+        }
+        iov = (nng_iov){.iov_buf = c->buffer + have, .iov_len = want};
+        AMI_TRY(transfer(c, false, &iov, 1, deadline_us, why));
+        have += want;
+    }
+    *frame = span_of(c->buffer, size);
+    return AMI_OK;
+}
+
+enum ami_status link_caller_send(struct link_caller *caller, struct span frame, uint32_t timeout_ms,
+                                 struct why *why)
+{
+    return send_until(caller, frame, deadline_of(timeout_ms), why);
+}
+
+enum ami_status link_caller_receive(struct link_caller *caller, struct span *frame,
+                                    uint32_t timeout_ms, struct why *why)
+{
+    return receive_until(caller, frame, deadline_of(timeout_ms), why);
+}
+
+enum ami_status link_call(const char *address, struct span request, uint32_t timeout_ms,
+                          uint8_t *reply, size_t reply_max, size_t *reply_size, struct why *why)
+{
+    uint64_t deadline_us = deadline_of(timeout_ms);
+    struct link_caller *c = NULL;
+    struct span frame = {0};
+    AMI_TRY(link_caller_open(address, timeout_ms, reply_max, &c, why));
+    enum ami_status status = send_until(c, request, deadline_us, why);
+    if (status == AMI_OK)
+        status = receive_until(c, &frame, deadline_us, why);
+    if (status == AMI_OK) {
+        memcpy(reply, frame.data, frame.size);
+        *reply_size = frame.size;
+    }
+    link_caller_close(c);
+    return status;
+}
