@@ -122,7 +122,7 @@ struct replica_event {
             enum ami_status status;
         } validated;
         /* Answer to `build`: a block on that parent, already valid by construction. header NULL:
-         * there is nothing to put into one; the replica asks again after WORK(true). */
+         * there is nothing to put into one now; the replica asks again after WORK(true). */
         struct {
             uint64_t ticket; /* of the request */
             const struct block_header *header;
@@ -134,9 +134,10 @@ struct replica_event {
             const struct block_header *header;
             struct span body;
         } stored_body;
-        /* WORK: the pool has (true) or has not transactions and it is time to cut a block of them.
-         * True may be repeated; after a `build` answered with a block, the flag is cleared: say it
-         * again when more waits.
+        /* WORK: true: it is time to cut a block of waiting transactions; false: there is nothing
+         * any more. Meant for a leader, harmless elsewhere; true may be repeated. The flag is
+         * cleared when a `build` is emitted: say it again when more waits. A new leader asks once
+         * without having been told.
          * PROGRESS (rule 8): true: the timer of a pending transaction has run out, which counts as
          * the own timer's expiry in rule 1 until false is said or a new leader is seen (note
          * REPLICA_NOTE_LEADER: the caller then restarts its timers). A commit alone does not clear

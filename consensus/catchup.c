@@ -1,0 +1,300 @@
+/* consensus/catchup.c - rule 10: a node that is behind fetches what it lacks from anybody.
+ *
+ * Certificates prove themselves, so it does not matter who sends a block. Blocks are asked for in
+ * windows, checked and queued as they come in order, and handed one by one to commit.c, which
+ * validates and stores them. A peer that stays silent is left for the next one. What others claim
+ * to have committed is only a reason to ask; a false claim is forgotten when nobody can show it.
+ *
+ * A block without a commit certificate (M's, that a leader has to propose again) is asked for by
+ * its hash, from the own store first and then from those who signed its certificate: they stored
+ * it.
+ */
+#include "consensus/internal.h"
+
+#include <string.h>
+
+/* --- committed blocks ------------------------------------------------------------------------ */
+
+void catchup_target(struct replica *r, uint64_t height, uint8_t from)
+{
+    if (height <= r->fetch.target)
+        return;
+    if (r->fetch.target <= r->tip_height)
+        r->fetch.since_us = r->now_us;
+    r->fetch.target = height;
+    if (!r->fetch.asked && from != NOBODY)
+        r->fetch.peer = from;
+}
+
+/* The block above the tip is here and certified. */
+static const struct block_slot *have_next(struct replica *r)
+{
+    if (r->committing != NULL)
+        return r->committing;
+    size_t at = (r->tip_height + 1) % COMMITS_KEPT;
+    if (!r->commits[at].used || r->commits[at].qc.height != r->tip_height + 1)
+        return NULL;
+    return blocks_find(r, &r->commits[at].qc.block);
+}
+
+static void queue_clear(struct replica *r)
+{
+    r->fetch.head = r->fetch.tail = 0;
+}
+
+/* The tail is the highest block that is here in an unbroken row. */
+static void sync_tail(struct replica *r)
+{
+    if (r->fetch.tail_height <= r->tip_height || r->fetch.head == r->fetch.tail) {
+        r->fetch.tail_height = r->tip_height;
+        r->fetch.tail_hash = r->tip;
+    }
+    const struct block_slot *next = have_next(r);
+    if (next != NULL && r->fetch.tail_height == r->tip_height) {
+        r->fetch.tail_height = next->header.height;
+        r->fetch.tail_hash = next->hash;
+    }
+}
+
+static bool queue_put(struct replica *r, struct span encoded)
+{
+    size_t need = 4 + encoded.size;
+    if (r->fetch.queue_size - r->fetch.tail < need && r->fetch.head != 0) {
+        memmove(r->fetch.queue, r->fetch.queue + r->fetch.head, r->fetch.tail - r->fetch.head);
+        r->fetch.tail -= r->fetch.head;
+        r->fetch.head = 0;
+    }
+    if (r->fetch.queue_size - r->fetch.tail < need)
+        return false;
+    store_be32(r->fetch.queue + r->fetch.tail, (uint32_t)encoded.size);
+    memcpy(r->fetch.queue + r->fetch.tail + 4, encoded.data, encoded.size);
+    r->fetch.tail += need;
+    return true;
+}
+
+void catchup_on_block(struct replica *r, uint8_t from, struct span body)
+{
+    struct certified_block *b = &r->scratch.block;
+    if (certified_block_parse(b, body) != AMI_OK || b->body.size > r->body_max)
+        return;
+    sync_tail(r);
+    const struct block_header *h = &b->header;
+    if (h->height != r->fetch.tail_height + 1 || !sm3_equal(&h->previous, &r->fetch.tail_hash) ||
+        !sm3_equal(&h->chain, &r->members->chain) || h->epoch != r->members->epoch)
+        return;
+    sm3_digest hash = block_hash(h);
+    if (!cert_commits(r, &b->commit) || b->commit.height != h->height ||
+        !sm3_equal(&b->commit.block, &hash) || cert_check_qc(r, &b->commit) != AMI_OK)
+        return;
+    contact_heard(r, from);
+    r->fetch.silent = 0;
+    r->fetch.deadline_us = r->now_us + r->timeout_us;
+    if (body.size > r->fetch.size_seen)
+        r->fetch.size_seen = (uint32_t)body.size;
+    if (!queue_put(r, body)) {
+        r->fetch.asked = false; /* ask for the rest when there is room */
+        return;
+    }
+    r->fetch.tail_height = h->height;
+    r->fetch.tail_hash = hash;
+}
+
+/* Takes the block above the tip out of the queue. */
+static void feed(struct replica *r)
+{
+    while (r->fetch.head != r->fetch.tail) {
+        if (have_next(r) != NULL)
+            return;
+        uint32_t size = load_be32(r->fetch.queue + r->fetch.head);
+        struct certified_block *b = &r->scratch.block;
+        AMI_CHECK(certified_block_parse(b, span_of(r->fetch.queue + r->fetch.head + 4, size)) ==
+                  AMI_OK);
+        if (b->header.height > r->tip_height + 1) {
+            queue_clear(r); /* its predecessor was dropped: begin again */
+            return;
+        }
+        if (b->header.height == r->tip_height + 1) {
+            sm3_digest hash = block_hash(&b->header);
+            if (blocks_put(r, &b->header, &hash, b->body) == NULL)
+                return;
+            commit_learn(r, &b->commit, NOBODY);
+        }
+        r->fetch.head += 4 + size;
+    }
+    queue_clear(r);
+}
+
+static void next_peer(struct replica *r)
+{
+    do
+        r->fetch.peer = (uint8_t)((r->fetch.peer + 1) % r->n);
+    while (r->fetch.peer == r->self);
+}
+
+static void fetch_timed_out(struct replica *r)
+{
+    r->fetch.asked = false;
+    r->fetch.size_seen = 0;
+    r->fetch.silent++;
+    next_peer(r);
+    if (r->fetch.silent < r->n)
+        return;
+    r->fetch.silent = 0;
+    r->fetch.target = r->tip_height; /* nobody has it; if somebody says so again, ask again */
+}
+
+static uint64_t fetch_begin_us(const struct replica *r)
+{
+    /* One block behind is the usual state between a commit and its announcement. */
+    uint64_t at_us = r->fetch.target <= r->tip_height + 2 ? r->fetch.since_us + 2 * r->heartbeat_us
+                                                          : r->fetch.since_us;
+    return at_us > r->fetch.hold_us ? at_us : r->fetch.hold_us;
+}
+
+static bool fetch_wanted(const struct replica *r)
+{
+    return r->n > 1 && r->fetch.target > r->tip_height && r->fetch.target > r->fetch.tail_height &&
+           r->fetch.tail - r->fetch.head <= r->fetch.queue_size / 4;
+}
+
+static void fetch(struct replica *r)
+{
+    uint32_t window = FETCH_WINDOW;
+    if (r->fetch.size_seen != 0) {
+        uint64_t room = r->fetch.queue_size / 2;
+        uint64_t fit = (room < FETCH_BYTES ? room : FETCH_BYTES) / r->fetch.size_seen;
+        window = fit >= FETCH_WINDOW ? FETCH_WINDOW : fit <= 1 ? 1 : (uint32_t)fit;
+    }
+    if (r->fetch.peer == r->self || r->fetch.peer >= r->n)
+        next_peer(r);
+    r->fetch.from = r->fetch.tail_height + 1;
+    uint64_t left = r->fetch.target - r->fetch.tail_height;
+    r->fetch.last = r->fetch.tail_height + (left < window ? left : window);
+    r->fetch.asked = true;
+    r->fetch.deadline_us = r->now_us + r->timeout_us;
+    outbox_clear(r, OUT_FETCH_BLOCKS);
+    outbox_post(r, OUT_FETCH_BLOCKS, bit_of(r->fetch.peer), 0);
+    if (!r->fetch.noted && r->fetch.target > r->tip_height + 2) {
+        r->fetch.noted = true;
+        replica_note(r, REPLICA_NOTE_CATCHING_UP, r->fetch.peer, r->fetch.target, AMI_OK);
+    }
+}
+
+void catchup_progress(struct replica *r)
+{
+    r->fetch.since_us = r->now_us;
+    if (r->fetch.tail_height <= r->tip_height)
+        sync_tail(r);
+}
+
+static void advance_fetch(struct replica *r)
+{
+    feed(r);
+    sync_tail(r);
+    if (r->fetch.asked && r->fetch.tail_height >= r->fetch.last)
+        r->fetch.asked = false;
+    if (r->fetch.target <= r->tip_height) {
+        r->fetch.asked = false;
+        if (r->fetch.noted)
+            replica_note(r, REPLICA_NOTE_CAUGHT_UP, NOBODY, r->tip_height, AMI_OK);
+        r->fetch.noted = false;
+        return;
+    }
+    if (r->fetch.asked && r->now_us >= r->fetch.deadline_us)
+        fetch_timed_out(r);
+    if (!r->fetch.asked && fetch_wanted(r) && r->now_us >= fetch_begin_us(r))
+        fetch(r);
+}
+
+/* --- one body by its hash -------------------------------------------------------------------- */
+
+void catchup_wish(struct replica *r, const sm3_digest *block, uint32_t signers)
+{
+    if (r->wish.active && sm3_equal(&r->wish.block, block)) {
+        r->wish.signers |= signers;
+        return;
+    }
+    r->wish.active = true;
+    r->wish.store_asked = r->wish.store_new = r->wish.store_waiting = false;
+    r->wish.block = *block;
+    r->wish.signers = signers;
+    r->wish.deadline_us = r->now_us;
+}
+
+void catchup_on_body(struct replica *r, uint8_t from, struct span body)
+{
+    struct body_reply b;
+    if (!r->wish.active || body_reply_parse(&b, body) != AMI_OK || b.body.size > r->body_max)
+        return;
+    sm3_digest hash = block_hash(&b.header);
+    if (!sm3_equal(&hash, &r->wish.block))
+        return;
+    contact_heard(r, from);
+    if (blocks_put(r, &b.header, &hash, b.body) != NULL)
+        r->wish.active = false;
+}
+
+void catchup_on_stored_body(struct replica *r, const sm3_digest *hash, const struct block_header *h,
+                            struct span body)
+{
+    if (!r->wish.active || !r->wish.store_waiting || !sm3_equal(hash, &r->wish.block))
+        return;
+    r->wish.store_waiting = false;
+    if (h == NULL)
+        return;
+    sm3_digest found = block_hash(h);
+    if (!sm3_equal(&found, hash))
+        return;
+    struct block_slot *s = blocks_put(r, h, hash, body);
+    if (s == NULL)
+        return;
+    s->stored = true;
+    r->wish.active = false;
+}
+
+static void advance_wish(struct replica *r)
+{
+    if (!r->wish.active)
+        return;
+    if (blocks_find(r, &r->wish.block) != NULL) {
+        r->wish.active = false;
+        return;
+    }
+    if (!r->wish.store_asked) {
+        r->wish.store_asked = r->wish.store_new = r->wish.store_waiting = true;
+        return;
+    }
+    if (r->wish.store_waiting)
+        return;
+    uint32_t others = r->wish.signers & all_others(r);
+    if (others == 0) {
+        r->wish.active = false;
+        return;
+    }
+    if (r->now_us < r->wish.deadline_us)
+        return;
+    do
+        r->wish.peer = (uint8_t)((r->wish.peer + 1) % r->n);
+    while ((others & bit_of(r->wish.peer)) == 0);
+    r->wish.deadline_us = r->now_us + r->timeout_us;
+    outbox_clear(r, OUT_FETCH_BODY);
+    outbox_post(r, OUT_FETCH_BODY, bit_of(r->wish.peer), 0);
+}
+
+void catchup_advance(struct replica *r)
+{
+    advance_fetch(r);
+    advance_wish(r);
+}
+
+uint64_t catchup_deadline(const struct replica *r)
+{
+    uint64_t at_us = UINT64_MAX;
+    if (r->fetch.asked)
+        at_us = r->fetch.deadline_us;
+    else if (fetch_wanted(r))
+        at_us = fetch_begin_us(r);
+    if (r->wish.active && !r->wish.store_waiting && r->wish.deadline_us < at_us)
+        at_us = r->wish.deadline_us;
+    return at_us;
+}

@@ -1,0 +1,371 @@
+/* consensus/internal.h - the replica's state and what its files share. Nothing outside includes it.
+ *
+ *   replica.c   events in, timers, deadline, queries
+ *   election.c  rules 1 and 2: timer, pre-votes, terms, grants
+ *   propose.c   rules 3 and 4: what a leader proposes, votes collected, certificates made
+ *   vote.c      rules 5 and 6: proposals judged, prepare and commit votes
+ *   commit.c    rule 7: commit certificates carried out
+ *   contact.c   rule 8: heartbeats, a leader that steps down
+ *   catchup.c   rule 10: blocks and bodies fetched
+ *   record.c    rules 10 and 11: the durable record, read at start, written in every step that
+ *               changes it
+ *   certs.c     certificates checked and made
+ *   blocks.c    the buffers that hold blocks
+ *   outbox.c    frames
+ *
+ * One step: the event's handler changes the state; replica.c then lets every part go on as far as
+ * it can (`..._advance`), and last the write and the frames that have become due are emitted. A
+ * handler never sends: it posts to the outbox, under the ticket of the write that must come first.
+ */
+#ifndef AMI_CONSENSUS_INTERNAL_H
+#define AMI_CONSENSUS_INTERNAL_H
+
+#include "consensus/replica.h"
+
+#include "base/check.h"
+#include "ledger/block.h"
+
+#define BLOCK_SLOTS   6  /* see blocks.c */
+#define COMMITS_KEPT  4  /* commit certificates above the tip, by height */
+#define FETCH_WINDOW  64 /* blocks asked for at once */
+#define BACKOFF_STEPS 8
+#define NOBODY        AMI_MEMBERS_MAX
+#define RECHECK_US    1000000u /* a certified block that did not validate is tried again */
+#define CATCHUP_SLACK (512u << 10)
+#define FETCH_BYTES   (2u << 20) /* about so many in one answer */
+
+/* A block in memory. `valid`: it validated on the tip that is its parent. */
+struct block_slot {
+    bool used, valid, stored;
+    struct block_header header;
+    sm3_digest hash;
+    uint32_t body_size;
+    uint64_t retry_us; /* not to be checked again before */
+    uint8_t *body;     /* block_bytes_max bytes */
+};
+
+enum out_kind {
+    OUT_PREVOTE_REQUEST,
+    OUT_PREVOTE,
+    OUT_GRANT_REQUEST,
+    OUT_GRANT,
+    OUT_HEARTBEAT,
+    OUT_HEARTBEAT_ELECTED, /* with the election certificate */
+    OUT_HEARTBEAT_ACK,
+    OUT_PROPOSAL,
+    OUT_PREPARE,
+    OUT_COMMIT,
+    OUT_QC_PREPARE, /* made by this leader */
+    OUT_QC_COMMIT,  /* made by this leader */
+    OUT_QC_TIP,     /* of the last committed block */
+    OUT_TERM_PROOF,
+    OUT_FETCH_BLOCKS,
+    OUT_FETCH_BODY,
+    OUT_KINDS
+};
+_Static_assert(OUT_KINDS <= EFFECTS_SENDS_MAX, "one frame of each kind must fit");
+
+enum lead_stage {
+    LEAD_RECOVER = 1, /* M's block has to be dealt with first (rule 3) */
+    LEAD_IDLE,
+    LEAD_BUILDING,
+    LEAD_OWN,     /* the own prepare vote is on its way to the disk */
+    LEAD_PREPARE, /* proposed, prepare votes come in */
+    LEAD_COMMIT,  /* prepare certificate made, commit votes come in */
+    LEAD_STORE    /* committed, the block is on its way to the disk */
+};
+
+struct replica {
+    /* --- fixed ------------------------------------------------------------------------------ */
+    const struct members *members;
+    const struct parameters *parameters;
+    const struct sign_key *key;
+    uint8_t self, n;
+    unsigned f, q;
+    uint32_t rules_off;
+    bool may_sign;
+    uint64_t starts;
+    uint8_t seed[32];
+    uint64_t draws;
+    uint64_t timeout_us, slot_us, heartbeat_us;
+    uint32_t body_max;
+
+    uint64_t now_us;
+    int64_t wall_ms;
+
+    /* --- the durable record (as it will be after the next write) ------------------------------ */
+    uint64_t term;
+    bool has_term_cert, has_granted, has_prepare, has_commit, has_high;
+    struct prevote_cert term_cert;
+    struct grant granted;
+    struct vote prepare, commit;
+    struct qc high;
+
+    /* The committed tip is what is on the disk. */
+    uint64_t tip_height;
+    sm3_digest tip;
+    int64_t tip_timestamp_ms;
+    bool has_tip_commit;
+    struct qc tip_commit;
+
+    /* --- writes: `next_ticket` is the write that will hold what changes now ------------------- */
+    uint64_t next_ticket, durable;
+    uint64_t term_ticket, grant_ticket, prepare_ticket, commit_ticket;
+    bool dirty;
+    bool disk_stalled; /* the caller says so */
+    uint64_t write_retry_us;
+    struct block_slot *keep; /* its body goes with the next write */
+    struct {
+        bool active;
+        uint64_t ticket;
+        struct block_slot *body, *commit;
+    } write;
+
+    /* --- blocks ------------------------------------------------------------------------------ */
+    struct block_slot slot[BLOCK_SLOTS];
+    struct block_slot *high_slot; /* block of highQC, above the tip */
+    struct block_slot *delivered; /* by this step */
+    struct block_slot *checking;  /* at the caller's, being validated */
+    bool check_new, check_fresh, check_certified;
+
+    /* --- the proposal of the present leader that this node may vote for ----------------------- */
+    struct {
+        struct block_slot *slot;
+        uint64_t term;
+        bool fresh;
+        int64_t received_wall_ms;
+    } prop;
+
+    /* --- election ---------------------------------------------------------------------------- */
+    enum replica_role role;
+    uint64_t timer_us;             /* the own timer expires (rule 1) */
+    uint64_t ask_us;               /* own slot: ask for pre-votes then */
+    bool progress_expired;         /* rule 8 */
+    unsigned attempts;             /* failed ones since the last commit */
+    uint8_t rank[AMI_MEMBERS_MAX]; /* order of slots for term + 1 */
+    uint32_t askers;               /* members that asked for pre-votes of term + 1 */
+    uint8_t prevoted_for; /* NOBODY, or who has this node's pre-vote until prevoted_until_us */
+    uint64_t prevoted_until_us;
+    struct prevote prevote_out;
+    uint64_t attempt_end_us, attempt_retry_us;
+    uint32_t prevotes_mask;
+    sm2_signature prevote_sig[AMI_MEMBERS_MAX];
+    uint32_t grants_mask;
+    struct election_cert election; /* as it grows, and then as this leader shows it */
+
+    /* Who leads `term`, and from what. */
+    struct {
+        bool known;
+        uint8_t leader;
+        bool has_m;
+        struct qc m;
+    } elected;
+
+    /* --- contacts ---------------------------------------------------------------------------- */
+    uint64_t heard_us[AMI_MEMBERS_MAX];
+    bool heard[AMI_MEMBERS_MAX];
+    uint64_t round, ack_round;
+    uint64_t votes_sent_us;
+
+    bool work; /* the caller has something to put into a block */
+    uint64_t build_ticket;
+
+    /* --- leading ----------------------------------------------------------------------------- */
+    struct {
+        enum lead_stage stage;
+        bool build_new;
+        bool committed_own; /* a block was committed in this term: the election is known */
+        struct block_slot *slot;
+        uint32_t elected_mask; /* followers that hold the election certificate */
+        uint64_t heartbeat_at_us;
+        uint64_t retry_us, retry_step_us;
+        uint32_t prepare_mask, commit_mask;
+        struct vote prepare[AMI_MEMBERS_MAX], commit[AMI_MEMBERS_MAX];
+        struct qc prepare_qc, commit_qc;
+    } lead;
+
+    /* --- commits ----------------------------------------------------------------------------- */
+    struct {
+        bool used;
+        struct qc qc;
+    } commits[COMMITS_KEPT];       /* at [height % COMMITS_KEPT], above the tip */
+    struct block_slot *committing; /* to go with the next write, or in it */
+    struct qc committing_qc;
+
+    /* --- catching up ------------------------------------------------------------------------- */
+    struct {
+        uint64_t target;   /* committed height heard of */
+        uint64_t since_us; /* behind, or no progress, since then */
+        bool asked, noted;
+        uint64_t from, last; /* heights asked for */
+        uint8_t peer;
+        uint64_t deadline_us;
+        uint64_t hold_us;   /* nothing is asked for before */
+        uint32_t size_seen; /* of the largest block in the last answers */
+        unsigned silent;    /* peers in a row that did not answer */
+        uint64_t tail_height;
+        sm3_digest tail_hash;
+        uint8_t *queue; /* encoded certified_block, each behind its u32 size */
+        size_t queue_size, head, tail;
+    } fetch;
+    struct {
+        bool active, store_asked, store_new, store_waiting;
+        sm3_digest block;
+        uint32_t signers; /* 0: only the own store is asked */
+        uint8_t peer;
+        uint64_t deadline_us;
+    } wish;
+
+    /* --- out --------------------------------------------------------------------------------- */
+    struct {
+        uint32_t to;
+        uint64_t ticket;
+    } out[OUT_KINDS];
+    struct effects *fx; /* during a step */
+
+    union {
+        struct proposal proposal;
+        struct heartbeat heartbeat;
+        struct certified_block block;
+        struct prevote_request prevote_request;
+        struct vote_record record;
+    } scratch;
+};
+
+static inline uint32_t bit_of(uint8_t member)
+{
+    return 1u << member;
+}
+static inline uint32_t all_others(const struct replica *r)
+{
+    return ((1u << r->n) - 1u) & ~bit_of(r->self);
+}
+static inline bool rule_is_off(const struct replica *r, enum rule_off rule)
+{
+    return (r->rules_off & (uint32_t)rule) != 0;
+}
+static inline bool leads(const struct replica *r)
+{
+    return r->role == REPLICA_LEADER;
+}
+
+/* replica.c */
+void replica_note(struct replica *r, enum replica_note_type type, uint8_t member, uint64_t height,
+                  enum ami_status status);
+/* Hedging of a signature, and a number in [0, below). */
+void replica_draw(struct replica *r, uint8_t out[SM2_WIDE_BYTES]);
+uint64_t replica_jitter(struct replica *r, uint64_t below);
+
+/* certs.c. The check functions: AMI_OK or why not. */
+enum ami_status cert_check_qc(const struct replica *r, const struct qc *qc) AMI_MUST_CHECK;
+bool cert_commits(const struct replica *r, const struct qc *qc); /* is of the kind that commits */
+/* By rank; of equal rank the one that commits is greater. */
+int cert_compare(const struct qc *a, const struct qc *b);
+enum ami_status cert_make_qc(const struct replica *r, struct qc *out, const struct vote *votes,
+                             uint32_t voters) AMI_MUST_CHECK;
+enum ami_status cert_check_prevote(const struct replica *r, const struct prevote *p) AMI_MUST_CHECK;
+void cert_sign_prevote(struct replica *r, struct prevote *p);
+enum ami_status cert_check_prevotes(const struct replica *r,
+                                    const struct prevote_cert *c) AMI_MUST_CHECK;
+enum ami_status cert_check_grant(const struct replica *r, const struct grant *g) AMI_MUST_CHECK;
+void cert_sign_grant(struct replica *r, struct grant *g);
+enum ami_status cert_check_election(const struct replica *r,
+                                    const struct election_cert *c) AMI_MUST_CHECK;
+/* M of rule 3: the certificate of highest rank in the grants; NULL: none. */
+const struct qc *cert_highest(const struct election_cert *c);
+/* Checks the signature at the end of `encoded` (or puts it there). */
+enum ami_status cert_check_tail(const struct replica *r, uint8_t member, const char *label,
+                                struct span encoded) AMI_MUST_CHECK;
+void cert_sign_tail(struct replica *r, const char *label, uint8_t *encoded, size_t size);
+bool cert_same_chain(const struct replica *r, const sm3_digest *chain, uint32_t epoch);
+
+/* blocks.c */
+struct block_slot *blocks_find(struct replica *r, const sm3_digest *hash);
+/* The slot that holds this block, filled if need be. NULL: too large, or no slot is free. */
+struct block_slot *blocks_put(struct replica *r, const struct block_header *h,
+                              const sm3_digest *hash, struct span body);
+void blocks_drop(struct replica *r, struct block_slot *s);
+bool blocks_follows_tip(const struct replica *r, const struct block_slot *s);
+/* Asks the caller to check the block, unless one is being checked. */
+void blocks_check(struct replica *r, struct block_slot *s, bool fresh, bool certified);
+void blocks_cancel_build(struct replica *r);
+uint64_t blocks_deadline(const struct replica *r);
+void blocks_on_validated(struct replica *r, const sm3_digest *hash, enum ami_status status);
+
+/* election.c */
+void election_start(struct replica *r);
+bool election_expired(const struct replica *r);
+void election_contact(struct replica *r); /* the leader was heard */
+void election_set_timer(struct replica *r, uint64_t at_us);
+void election_adopt(struct replica *r, uint64_t term, const struct prevote_cert *cert);
+/* A certificate was checked: highQC and term follow it. */
+void election_learn_qc(struct replica *r, const struct qc *qc);
+enum ami_status election_learn(struct replica *r, const struct election_cert *c, uint64_t term,
+                               uint8_t leader) AMI_MUST_CHECK;
+/* False: there is nothing to show (term 0). */
+bool election_term_proof(const struct replica *r, struct term_proof *out);
+void election_progress(struct replica *r, bool expired);
+void election_on_prevote_request(struct replica *r, uint8_t from, struct span body);
+void election_on_prevote(struct replica *r, uint8_t from, struct span body);
+void election_on_grant_request(struct replica *r, uint8_t from, struct span body);
+void election_on_grant(struct replica *r, uint8_t from, struct span body);
+void election_on_term_proof(struct replica *r, uint8_t from, struct span body);
+void election_advance(struct replica *r);
+uint64_t election_deadline(const struct replica *r);
+uint64_t election_backoff_us(const struct replica *r);
+
+/* propose.c */
+void lead_start(struct replica *r);
+void lead_stop(struct replica *r, enum ami_status why, bool expired);
+void lead_on_built(struct replica *r, uint64_t ticket, const struct block_header *h,
+                   struct span body);
+void lead_on_vote(struct replica *r, uint8_t from, struct span body);
+void lead_advance(struct replica *r);
+uint64_t lead_deadline(const struct replica *r);
+
+/* vote.c */
+void vote_on_proposal(struct replica *r, uint8_t from, struct span body);
+bool vote_prepare(struct replica *r, const struct block_slot *s, uint64_t height,
+                  const sm3_digest *hash);
+void vote_advance(struct replica *r);
+void vote_again(struct replica *r); /* the leader was heard: votes still open are sent again */
+
+/* commit.c */
+void commit_learn(struct replica *r, const struct qc *qc, uint8_t from); /* checked already */
+void commit_on_announce(struct replica *r, uint8_t from, struct span body);
+void commit_advance(struct replica *r);
+void commit_stored(struct replica *r); /* r->committing is durable */
+
+/* contact.c */
+void contact_on_heartbeat(struct replica *r, uint8_t from, struct span body);
+void contact_on_ack(struct replica *r, uint8_t from, struct span body);
+void contact_heard(struct replica *r, uint8_t member);
+unsigned contact_count(const struct replica *r);
+void contact_advance(struct replica *r);
+uint64_t contact_deadline(const struct replica *r);
+
+/* catchup.c */
+void catchup_target(struct replica *r, uint64_t height, uint8_t from);
+void catchup_on_block(struct replica *r, uint8_t from, struct span body);
+void catchup_on_body(struct replica *r, uint8_t from, struct span body);
+void catchup_on_stored_body(struct replica *r, const sm3_digest *hash, const struct block_header *h,
+                            struct span body);
+/* The body of this block is wanted: from the own store, then from `signers` in turn. */
+void catchup_wish(struct replica *r, const sm3_digest *block, uint32_t signers);
+void catchup_progress(struct replica *r); /* the tip moved */
+void catchup_advance(struct replica *r);
+uint64_t catchup_deadline(const struct replica *r);
+
+/* record.c */
+enum ami_status record_load(struct replica *r, const struct replica_config *c) AMI_MUST_CHECK;
+void record_changed(struct replica *r, uint64_t *ticket); /* part of the next write */
+void record_on_persisted(struct replica *r, uint64_t ticket, enum ami_status status);
+void record_flush(struct replica *r);
+uint64_t record_deadline(const struct replica *r);
+
+/* outbox.c */
+void outbox_post(struct replica *r, enum out_kind kind, uint32_t to, uint64_t ticket);
+void outbox_clear(struct replica *r, enum out_kind kind);
+void outbox_flush(struct replica *r);
+
+#endif
