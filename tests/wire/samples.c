@@ -156,7 +156,7 @@ size_t sample_make(unsigned type, struct sample_plan *plan, uint8_t *out, size_t
         break;
         AMI_TYPES(MAKE_CASE)
     default:
-        AMI_CHECK(!"no such type");
+        AMI_CHECK(type < SAMPLE_TYPE_COUNT);
     }
     return m.size;
 }
