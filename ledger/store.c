@@ -31,6 +31,9 @@ static const char format_text[] = "amiledger store 1";
 
 #define DATA_NAME "data.mdb"
 #define LOCK_NAME "ledger.lock"
+/* LMDB's table of readers; its size for the default number of them. */
+#define READERS_NAME  "lock.mdb"
+#define READERS_BYTES 8192
 
 #define TIP_BYTES        (8 + SM3_BYTES)
 #define PLACE_BYTES      (8 + 4) /* height, index */
@@ -763,7 +766,7 @@ static bool dir_is_ours(const char *dir)
     bool ours = d != NULL;
     for (struct dirent *e; ours && (e = readdir(d)) != NULL;)
         ours = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
-               strcmp(e->d_name, DATA_NAME) == 0 || strcmp(e->d_name, "lock.mdb") == 0 ||
+               strcmp(e->d_name, DATA_NAME) == 0 || strcmp(e->d_name, READERS_NAME) == 0 ||
                strcmp(e->d_name, LOCK_NAME) == 0;
     if (d != NULL)
         closedir(d);
@@ -880,10 +883,31 @@ static enum ami_status check_length(const struct opening *o)
     return AMI_OK;
 }
 
+/* LMDB maps its table of readers and writes to it as memory: on a full disk a page of that file
+ * without room behind it would kill the process. Asks for the room first. Not while an environment
+ * of this process is open (closing a file drops the process's locks on it). */
+static enum ami_status reserve_readers(const struct opening *o)
+{
+    char path[4096];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/" READERS_NAME, o->s->dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) /* a medium or directory that is read only: LMDB decides */
+        return o->s->mode == STORE_READ_ONLY ? AMI_OK
+                                             : fail_errno(o, "cannot create " READERS_NAME, errno);
+    off_t bytes = fstat(fd, &st) == 0 && st.st_size > READERS_BYTES ? st.st_size : READERS_BYTES;
+    int error = fallocate(fd, 0, 0, bytes) == 0 ? 0 : errno;
+    close(fd);
+    if (error == 0 || error == EOPNOTSUPP)
+        return AMI_OK;
+    return fail_errno(o, "no room for " READERS_NAME, error);
+}
+
 static enum ami_status open_env(const struct opening *o)
 {
     struct store *s = o->s;
     unsigned flags = MDB_NOTLS | (s->mode == STORE_READ_ONLY ? MDB_RDONLY : 0);
+    AMI_TRY(reserve_readers(o));
     int rc = mdb_env_create(&s->env);
     if (rc == MDB_SUCCESS)
         rc = mdb_env_set_maxdbs(s->env, DB_COUNT);
@@ -1067,11 +1091,17 @@ static enum ami_status open_steps(const struct opening *o)
     AMI_TRY(look_at_data(o, &exists));
     if (!exists && s->mode == STORE_READ_ONLY)
         return FAIL(o, AMI_NOT_FOUND, "%s: there is no ledger here", s->dir);
-    AMI_TRY(open_env(o));
-    AMI_TRY(open_ledger(o));
-    if (!exists)
+    enum ami_status status = open_env(o);
+    if (status == AMI_OK)
+        status = open_ledger(o);
+    if (!exists && status == AMI_OK)
         sync_dir(s->dir);
-    return AMI_OK;
+    if (!exists && status != AMI_OK) { /* what was begun would look like damage */
+        char path[4096];
+        snprintf(path, sizeof path, "%s/" DATA_NAME, s->dir);
+        (void)unlink(path);
+    }
+    return status;
 }
 
 enum ami_status store_open(struct store **out, const char *dir, const sm3_digest *chain,

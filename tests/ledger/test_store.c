@@ -80,6 +80,15 @@ int fdatasync(int fd)
     return (int)syscall(SYS_fdatasync, fd);
 }
 
+int fallocate(int fd, int mode, off_t at, off_t size)
+{
+    if (disk_call(fd, false)) {
+        errno = disk.error == 0 ? ENOSPC : disk.error;
+        return -1;
+    }
+    return (int)syscall(SYS_fallocate, fd, mode, at, size);
+}
+
 static void disk_watch(unsigned fail_at, int error)
 {
     memset(&disk, 0, sizeof disk);
@@ -302,6 +311,19 @@ static void assert_block(struct store *s, const struct made *b)
     assert_ok(store_find_report(s, &meter, 1, last, &height, &index));
     assert_int_equal(height, b->header.height);
     assert_int_equal(index, b->header.tx_count - 1);
+}
+
+static void make_ledger(unsigned blocks)
+{
+    struct tip tip = tip_at_start();
+    struct store *s = open_store(STORE_READ_WRITE, 0);
+    for (unsigned i = 0; i < blocks; i++) {
+        struct made *b = make_block(&tip, 50, 2000);
+        struct store_batch batch = commit_of(b);
+        assert_ok(store_write(s, &batch));
+        free_block(b);
+    }
+    store_close(s);
 }
 
 /* --- round trips ------------------------------------------------------------------------------ */
@@ -776,6 +798,40 @@ static void a_disk_error_at_any_call_leaves_no_trace(void **state)
     store_close(s);
 }
 
+/* The same while a ledger is created: the next attempt starts as if there had been none. */
+static void a_disk_error_amid_creation_leaves_no_trace(void **state)
+{
+    (void)state;
+    for (int error = 0; error <= ENOSPC; error += ENOSPC) {
+        for (unsigned at = 1;; at++) {
+            struct store *s;
+            disk_watch(at, error);
+            enum ami_status status =
+                store_open(&s, dir, &chain, STORE_READ_WRITE, 0, why, sizeof why);
+            disk.watched = false;
+            if (disk.calls < at) {
+                assert_true(at > 4);
+                assert_ok(status);
+                store_close(s);
+                break;
+            }
+            if (at == 1) { /* the process number in the lock file is not worth a refusal */
+                assert_ok(status);
+                store_close(s);
+                remove_file("data.mdb");
+                remove_file("lock.mdb");
+                continue;
+            }
+            assert_true(status == AMI_FULL || (error == 0 && status == AMI_IO));
+            assert_true(strlen(why) > strlen(dir));
+            assert_refuses(STORE_READ_ONLY, AMI_NOT_FOUND, "no ledger");
+        }
+        make_ledger(1);
+        remove_file("data.mdb");
+        remove_file("lock.mdb");
+    }
+}
+
 /* --- several at once -------------------------------------------------------------------------- */
 
 static void put_byte(int fd)
@@ -991,19 +1047,6 @@ static void write_file(const char *name, const void *bytes, size_t size)
     close(fd);
 }
 
-static void make_ledger(unsigned blocks)
-{
-    struct tip tip = tip_at_start();
-    struct store *s = open_store(STORE_READ_WRITE, 0);
-    for (unsigned i = 0; i < blocks; i++) {
-        struct made *b = make_block(&tip, 50, 2000);
-        struct store_batch batch = commit_of(b);
-        assert_ok(store_write(s, &batch));
-        free_block(b);
-    }
-    store_close(s);
-}
-
 static void directories_without_a_ledger(void **state)
 {
     (void)state;
@@ -1159,6 +1202,7 @@ int main(void)
         ON_DISK(a_full_disk_keeps_what_it_has),
         ON_DISK(a_write_is_synced_in_the_right_order),
         ON_DISK(a_disk_error_at_any_call_leaves_no_trace),
+        ON_DISK(a_disk_error_amid_creation_leaves_no_trace),
         ON_DISK(another_process_reads_along_but_may_not_write),
         ON_DISK(a_thread_reads_while_another_writes),
         ON_DISK(what_was_written_survives_sigkill),
