@@ -89,6 +89,13 @@ static bool check_certificate(struct audit *a, const struct certified_block *b,
     return true;
 }
 
+/* Is the first thing wrong with a body one of its transactions, or the body as a whole? */
+static bool is_about_tx(enum ami_status status)
+{
+    return status != AMI_BAD_MERKLE_ROOT && status != AMI_BAD_STATE_ROOT &&
+           status != AMI_TOO_LARGE && status != AMI_NO_MEMORY;
+}
+
 static bool check_body(struct audit *a, const struct certified_block *b)
 {
     uint64_t h = b->header.height;
@@ -100,7 +107,7 @@ static bool check_body(struct audit *a, const struct certified_block *b)
         registry_stage_commit(a->registry);
         return true;
     }
-    if (bad < b->header.tx_count)
+    if (bad < b->header.tx_count && is_about_tx(status))
         return wrong_tx(a, h, bad, status, ami_status_text(status));
     return wrong(a, h, status, "block %llu: %s", (unsigned long long)h, ami_status_text(status));
 }
