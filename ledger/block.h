@@ -29,8 +29,19 @@ enum ami_status block_check_header(const struct genesis *g, const struct block_h
 /* T_min <= now - timestamp <= T_max; only for a fresh block, at receipt. */
 enum ami_status block_check_time(const struct genesis *g, const struct block_header *h,
                                  int64_t now_ms) AMI_MUST_CHECK;
-/* Body against header: count, size, Merkle root, every signature. Needs no lock on the registry's
- * state but its keys. `bad_index` receives the first offending transaction. */
+/* Body against header: count, size, Merkle root, every signature. In two steps, so that the long one
+ * can run in another thread: `prepare` parses the body and finds every key in the registry (owner's
+ * thread; a meter enrolled in the same body is found there), `run` computes and touches nothing but
+ * the check and the body, which must stay in place. `bad_index` receives the first offending
+ * transaction. On failure of `prepare` there is no check. AMI_TOO_LARGE, AMI_BAD_ENCODING,
+ * AMI_UNKNOWN_DEVICE, AMI_BAD_MERKLE_ROOT, AMI_BAD_SIGNATURE, AMI_NO_MEMORY, ... */
+struct block_check;
+enum ami_status block_check_prepare(struct registry *r, const struct block_header *h,
+                                    struct span body, struct block_check **out,
+                                    uint32_t *bad_index) AMI_MUST_CHECK;
+enum ami_status block_check_run(struct block_check *c, uint32_t *bad_index) AMI_MUST_CHECK;
+void block_check_free(struct block_check *c); /* NULL is allowed */
+/* Both steps at once. */
 enum ami_status block_check_body(struct registry *r, const struct block_header *h, struct span body,
                                  uint32_t *bad_index) AMI_MUST_CHECK;
 /* Applies the body to a stage (begun here) and compares the state root; on success the block stays

@@ -38,6 +38,7 @@ struct registry;
 struct registry *registry_new(const struct genesis *g);
 void registry_free(struct registry *r);
 
+const struct genesis *registry_genesis(const struct registry *r);
 uint64_t registry_size(const struct registry *r);
 const struct record *registry_at(const struct registry *r, uint64_t index);
 /* NULL when there is none. epoch 0: the newest epoch. Looks at the committed state. */
@@ -52,10 +53,18 @@ sm3_digest registry_root(struct registry *r); /* of the committed state */
 /* floor-and-window rule: AMI_OK, AMI_SEQUENCE_SETTLED or AMI_SEQUENCE_AHEAD. */
 enum ami_status record_admits(const struct record *rec, uint64_t sequence);
 
-/* Checks of one transaction that need no state but keys: all signatures. Thread-safe with regard
- * to a registry that nobody changes meanwhile, provided the keys were fetched by registry_key
- * before. AMI_UNKNOWN_DEVICE, AMI_BAD_SIGNATURE, AMI_REVOKED, ... */
-enum ami_status registry_check_signatures(struct registry *r, const struct tx_view *tx);
+/* Signatures of one transaction, in two steps as in block.h: `prepare` finds the keys (owner's thread;
+ * they stay where they are as long as the registry lives), `run` checks (any thread).
+ * AMI_UNKNOWN_DEVICE when a signer has no record. */
+struct tx_check {
+    sm3_digest chain;
+    const point *mdms;               /* transactions of the MDMS */
+    const struct verify_key *author; /* a report's or skip's meter */
+    const struct verify_key *gateway;
+};
+enum ami_status registry_check_prepare(struct registry *r, const struct tx_view *tx,
+                                       struct tx_check *out) AMI_MUST_CHECK;
+enum ami_status tx_check_run(const struct tx_check *c, const struct tx_view *tx) AMI_MUST_CHECK;
 /* Would it be admissible on the committed state (no signatures)? For the pending pool. */
 enum ami_status registry_admits(const struct registry *r, const struct tx_view *tx);
 

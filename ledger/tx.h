@@ -60,6 +60,11 @@ enum ami_status report_gateway_check(const struct report_gateway_part *part,
                                      const struct verify_key *dc) AMI_MUST_CHECK;
 void report_tx_encode(struct writer *out, const struct report_meter_part *meter,
                       const struct report_gateway_part *gateway);
+/* A skip, made and checked. */
+void skip_sign(struct skip_meter_part *part, const sm3_digest *chain, const struct sign_key *meter,
+               const uint8_t random[SM2_WIDE_BYTES]);
+enum ami_status skip_check(const struct skip_meter_part *part, const sm3_digest *chain,
+                           const struct verify_key *meter) AMI_MUST_CHECK;
 /* The MDMS's transactions: sign kind and first part with the MDMS's own SM2 key (Z over the ID
  * "amiledger mdms" and the key itself). */
 sm2_signature mdms_tx_sign(const sm2_private *key, const sm3_digest *chain, uint8_t kind,

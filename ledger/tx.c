@@ -1,0 +1,322 @@
+#include "ledger/tx.h"
+
+#include "base/check.h"
+#include "crypto/secret.h"
+#include "crypto/sm4gcm.h"
+
+#include <string.h>
+
+#define MDMS_ID "amiledger mdms"
+
+/* --- parsing ----------------------------------------------------------------------------------- */
+
+static enum ami_status parse_report(struct tx_view *v)
+{
+    AMI_TRY(report_meter_part_parse(&v->u.report.meter, v->tx.first));
+    AMI_TRY(report_gateway_part_parse(&v->u.report.gateway, v->tx.second));
+    const struct report_meter_part *m = &v->u.report.meter;
+    if (m->epoch == 0 || m->sequence == 0 || v->u.report.gateway.dc_epoch == 0)
+        return AMI_BAD_ARGUMENT;
+    return AMI_OK;
+}
+
+static enum ami_status parse_mdms(struct tx_view *v)
+{
+    uint64_t number;
+    uint32_t epoch;
+    AMI_TRY(mdms_part_parse(&v->mdms, v->tx.second));
+    if (v->tx.kind == TX_METER_ENROL) {
+        AMI_TRY(meter_enrol_parse(&v->u.meter_enrol, v->tx.first));
+        number = v->u.meter_enrol.number;
+        epoch = v->u.meter_enrol.epoch;
+    } else if (v->tx.kind == TX_DC_ENROL) {
+        AMI_TRY(dc_enrol_parse(&v->u.dc_enrol, v->tx.first));
+        number = v->u.dc_enrol.number;
+        epoch = v->u.dc_enrol.epoch;
+    } else {
+        AMI_TRY(revoke_parse(&v->u.revoke, v->tx.first));
+        number = v->u.revoke.number;
+        epoch = v->u.revoke.epoch;
+        if (v->u.revoke.role != 1 && v->u.revoke.role != 2)
+            return AMI_BAD_ARGUMENT;
+    }
+    return number == 0 || epoch == 0 ? AMI_BAD_ARGUMENT : AMI_OK;
+}
+
+static enum ami_status parse_skip(struct tx_view *v)
+{
+    AMI_TRY(skip_meter_part_parse(&v->u.skip, v->tx.first));
+    if (v->tx.second.size != 0)
+        return AMI_BAD_ENCODING;
+    return v->u.skip.epoch == 0 ? AMI_BAD_ARGUMENT : AMI_OK;
+}
+
+enum ami_status tx_view_parse(struct tx_view *out, struct span encoded)
+{
+    if (encoded.size > AMI_TX_BYTES_MAX)
+        return AMI_TOO_LARGE;
+    AMI_TRY(tx_parse(&out->tx, encoded));
+    out->encoded = encoded;
+    switch (out->tx.kind) {
+    case TX_REPORT:
+        AMI_TRY(parse_report(out));
+        break;
+    case TX_METER_ENROL:
+    case TX_DC_ENROL:
+    case TX_REVOKE:
+        AMI_TRY(parse_mdms(out));
+        break;
+    case TX_SKIP:
+        AMI_TRY(parse_skip(out));
+        break;
+    default:
+        return AMI_BAD_ARGUMENT;
+    }
+    sm3_digest first = sm3(out->tx.first), second = sm3(out->tx.second);
+    out->id = tx_id(out->tx.kind, &first, &second);
+    return AMI_OK;
+}
+
+sm3_digest tx_id(uint8_t kind, const sm3_digest *first, const sm3_digest *second)
+{
+    const struct span parts[] = {span_of(&kind, 1), span_of(first->b, SM3_BYTES),
+                                 span_of(second->b, SM3_BYTES)};
+    return sm3_labelled("amiledger tx v1", parts, 3);
+}
+
+sm3_digest tx_leaf(const sm3_digest *id)
+{
+    /* merkle_leaf over the id; written out here so that a meter needs no tree. */
+    static const uint8_t prefix = 0;
+    const struct span parts[] = {span_of(&prefix, 1), span_of(id->b, SM3_BYTES)};
+    return sm3_parts(parts, 2);
+}
+
+struct body_reader body_reader_on(struct span body)
+{
+    return (struct body_reader){reader_on(body)};
+}
+
+bool body_next(struct body_reader *it, struct span *encoded_tx)
+{
+    if (reader_left(&it->r) == 0)
+        return false;
+    *encoded_tx = read_bytes(&it->r, AMI_TX_BYTES_MAX);
+    return !it->r.failed;
+}
+
+bool body_ok(const struct body_reader *it)
+{
+    return reader_done(&it->r);
+}
+
+void body_append(struct writer *body, struct span encoded_tx)
+{
+    write_bytes(body, encoded_tx);
+}
+
+/* --- signatures -------------------------------------------------------------------------------- */
+
+/* Largest first: a gateway part is a sealed report and a few fields. */
+#define PART_BYTES_MAX (AMI_SEALED_BYTES_MAX + 256)
+
+static struct span meter_body(uint8_t out[256], const struct report_meter_part *part)
+{
+    struct writer w = writer_on(out, 256);
+    report_meter_part_encode(&w, part);
+    AMI_CHECK(writer_ok(&w));
+    return signed_part(writer_span(&w));
+}
+
+void report_meter_sign(struct report_meter_part *part, const sm3_digest *chain,
+                       const struct sign_key *meter, const uint8_t random[SM2_WIDE_BYTES])
+{
+    uint8_t bytes[256];
+    const struct span parts[] = {span_of(chain->b, SM3_BYTES), meter_body(bytes, part)};
+    part->signature = sign_key_sign(meter, LABEL_REPORT, parts, 2, random);
+}
+
+enum ami_status report_meter_check(const struct report_meter_part *part, const sm3_digest *chain,
+                                   const struct verify_key *meter)
+{
+    uint8_t bytes[256];
+    const struct span parts[] = {span_of(chain->b, SM3_BYTES), meter_body(bytes, part)};
+    return verify_key_check(meter, LABEL_REPORT, parts, 2, &part->signature);
+}
+
+struct gateway_bytes {
+    uint8_t meter[256];
+    uint8_t gateway[PART_BYTES_MAX];
+    struct span parts[3];
+};
+
+/* Sig_DC covers the chain, the whole meter part with its signature, and the fields before it. */
+static void gateway_body(struct gateway_bytes *b, const struct report_gateway_part *part,
+                         const struct report_meter_part *meter, const sm3_digest *chain)
+{
+    struct writer m = writer_on(b->meter, sizeof b->meter);
+    struct writer g = writer_on(b->gateway, sizeof b->gateway);
+    report_meter_part_encode(&m, meter);
+    report_gateway_part_encode(&g, part);
+    AMI_CHECK(writer_ok(&m) && writer_ok(&g));
+    b->parts[0] = span_of(chain->b, SM3_BYTES);
+    b->parts[1] = writer_span(&m);
+    b->parts[2] = signed_part(writer_span(&g));
+}
+
+void report_gateway_sign(struct report_gateway_part *part, const struct report_meter_part *meter,
+                         const sm3_digest *chain, const struct sign_key *dc,
+                         const uint8_t random[SM2_WIDE_BYTES])
+{
+    struct gateway_bytes b;
+    gateway_body(&b, part, meter, chain);
+    part->signature = sign_key_sign(dc, LABEL_GATEWAY, b.parts, 3, random);
+}
+
+enum ami_status report_gateway_check(const struct report_gateway_part *part,
+                                     const struct report_meter_part *meter,
+                                     const sm3_digest *chain, const struct verify_key *dc)
+{
+    struct gateway_bytes b;
+    gateway_body(&b, part, meter, chain);
+    return verify_key_check(dc, LABEL_GATEWAY, b.parts, 3, &part->signature);
+}
+
+void report_tx_encode(struct writer *out, const struct report_meter_part *meter,
+                      const struct report_gateway_part *gateway)
+{
+    uint8_t first[256], second[PART_BYTES_MAX];
+    struct writer f = writer_on(first, sizeof first), s = writer_on(second, sizeof second);
+    report_meter_part_encode(&f, meter);
+    report_gateway_part_encode(&s, gateway);
+    AMI_CHECK(writer_ok(&f) && writer_ok(&s));
+    struct tx t = {TX_REPORT, writer_span(&f), writer_span(&s)};
+    tx_encode(out, &t);
+}
+
+static struct span skip_body(uint8_t out[256], const struct skip_meter_part *part)
+{
+    struct writer w = writer_on(out, 256);
+    skip_meter_part_encode(&w, part);
+    AMI_CHECK(writer_ok(&w));
+    return signed_part(writer_span(&w));
+}
+
+void skip_sign(struct skip_meter_part *part, const sm3_digest *chain, const struct sign_key *meter,
+               const uint8_t random[SM2_WIDE_BYTES])
+{
+    uint8_t bytes[256];
+    const struct span parts[] = {span_of(chain->b, SM3_BYTES), skip_body(bytes, part)};
+    part->signature = sign_key_sign(meter, LABEL_SKIP, parts, 2, random);
+}
+
+enum ami_status skip_check(const struct skip_meter_part *part, const sm3_digest *chain,
+                           const struct verify_key *meter)
+{
+    uint8_t bytes[256];
+    const struct span parts[] = {span_of(chain->b, SM3_BYTES), skip_body(bytes, part)};
+    return verify_key_check(meter, LABEL_SKIP, parts, 2, &part->signature);
+}
+
+static sm3_digest mdms_digest(const point *key, const sm3_digest *chain, uint8_t kind,
+                              struct span first)
+{
+    sm3_digest z = sm2_z(SPAN_LITERAL(MDMS_ID), key);
+    const struct span parts[] = {span_of(LABEL_MDMS, sizeof LABEL_MDMS), /* with its zero byte */
+                                 span_of(chain->b, SM3_BYTES), span_of(&kind, 1), first};
+    return sm2_digest(&z, parts, 4);
+}
+
+sm2_signature mdms_tx_sign(const sm2_private *key, const sm3_digest *chain, uint8_t kind,
+                           struct span first, const uint8_t random[SM2_WIDE_BYTES])
+{
+    sm3_digest e = mdms_digest(&key->p, chain, kind, first);
+    return sm2_sign(key, &e, random);
+}
+
+enum ami_status mdms_tx_check(const point *key, const sm3_digest *chain, uint8_t kind,
+                              struct span first, const sm2_signature *sig)
+{
+    sm3_digest e = mdms_digest(key, chain, kind, first);
+    return sm2_verify(key, &e, sig);
+}
+
+void mdms_tx_encode(struct writer *out, uint8_t kind, struct span first, const sm2_signature *sig)
+{
+    struct tx t = {kind, first, span_of(sig->b, sizeof sig->b)};
+    tx_encode(out, &t);
+}
+
+/* --- sealing ----------------------------------------------------------------------------------- */
+
+#define SEAL_INFO "amiledger seal batch v1"
+
+enum ami_status seal_batch_begin(struct seal_batch *out, const point *readings_key,
+                                 const uint8_t random[SM2_WIDE_BYTES])
+{
+    return sm2_encapsulate(&out->c1, out->z, sizeof out->z, readings_key, SPAN_LITERAL(SEAL_INFO),
+                           random);
+}
+
+enum ami_status seal_batch_open(struct seal_batch *out, const sm2_private *readings_key,
+                                const point_bytes *c1)
+{
+    out->c1 = *c1;
+    return sm2_decapsulate(out->z, sizeof out->z, readings_key, c1, SPAN_LITERAL(SEAL_INFO));
+}
+
+struct seal {
+    sm4_key key;
+    gcm_nonce nonce;
+    uint8_t aad[SM3_BYTES + 2 * (1 + AMI_ID_BYTES_MAX) + 4 + 8];
+    size_t aad_size;
+};
+
+static void seal_for(struct seal *s, const struct seal_batch *batch, const sm3_digest *chain,
+                     const struct ami_id *dc, const struct ami_id *meter, uint32_t epoch,
+                     uint64_t sequence)
+{
+    struct writer w = writer_on(s->aad, sizeof s->aad);
+    write_raw(&w, chain->b, SM3_BYTES);
+    write_id(&w, dc);
+    write_id(&w, meter);
+    write_u32(&w, epoch);
+    write_u64(&w, sequence);
+    AMI_CHECK(writer_ok(&w));
+    s->aad_size = w.size;
+    const struct span parts[] = {span_of(batch->z, sizeof batch->z),
+                                 span_of(s->aad + SM3_BYTES, w.size - SM3_BYTES)};
+    sm3_digest k = sm3_labelled("amiledger seal v1", parts, 2);
+    memcpy(s->key.b, k.b, SM4_KEY_BYTES);
+    memcpy(s->nonce.b, k.b + SM4_KEY_BYTES, GCM_NONCE_BYTES);
+    secret_wipe(&k, sizeof k);
+}
+
+void seal_report(uint8_t *out, const struct seal_batch *batch, const sm3_digest *chain,
+                 const struct ami_id *dc, const struct ami_id *meter, uint32_t epoch,
+                 uint64_t sequence, struct span salt_and_m)
+{
+    struct seal s;
+    seal_for(&s, batch, chain, dc, meter, epoch, sequence);
+    sm4gcm_seal(out, &s.key, &s.nonce, span_of(s.aad, s.aad_size), salt_and_m);
+    secret_wipe(&s, sizeof s);
+}
+
+enum ami_status unseal_report(uint8_t *out, const struct seal_batch *batch,
+                              const sm3_digest *chain, const struct ami_id *dc,
+                              const struct ami_id *meter, uint32_t epoch, uint64_t sequence,
+                              struct span sealed)
+{
+    struct seal s;
+    seal_for(&s, batch, chain, dc, meter, epoch, sequence);
+    enum ami_status status =
+        sm4gcm_open(out, &s.key, &s.nonce, span_of(s.aad, s.aad_size), sealed);
+    secret_wipe(&s, sizeof s);
+    return status;
+}
+
+sm3_digest report_commitment(const uint8_t salt[16], struct span m)
+{
+    const struct span parts[] = {span_of(salt, 16), m};
+    return sm3_parts(parts, 2);
+}
