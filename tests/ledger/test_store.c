@@ -450,6 +450,109 @@ static void kept_blocks_are_bounded(void **state)
     store_close(s);
 }
 
+/* --- the registry ----------------------------------------------------------------------------- */
+
+static void append_record(struct writer *run, uint64_t index, const struct record *rec)
+{
+    uint8_t bytes[RECORD_BYTES_MAX];
+    struct writer w = writer_on(bytes, sizeof bytes);
+    record_encode(&w, rec);
+    assert_true(writer_ok(&w));
+    write_u64(run, index);
+    write_bytes(run, writer_span(&w));
+}
+
+/* A DC revoked, and some meters whose floors and windows differ: what a block changes. */
+static void change_registry(struct registry *r, struct writer *run, uint64_t height,
+                            unsigned meters)
+{
+    struct record rec = *registry_at(r, 2);
+    rec.revoked_at = height;
+    rec.key = NULL;
+    assert_ok(registry_load(r, 2, &rec));
+    append_record(run, 2, &rec);
+    for (unsigned i = 0; i < meters; i++) {
+        char name[16];
+        struct record meter = {.kind = RECORD_METER,
+                               .epoch = 1,
+                               .w.b = {2, (uint8_t)i},
+                               .agree_part_size = 33,
+                               .enrolled_at = height,
+                               .floor = 1 + i,
+                               .window = 2 * (uint64_t)i};
+        snprintf(name, sizeof name, "m%u-%u", (unsigned)height, i);
+        assert_ok(ami_id_from_text(&meter.name, name));
+        assert_ok(ami_id_from_text(&meter.home_dc, "dc0"));
+        uint64_t index = registry_size(r);
+        assert_ok(registry_load(r, index, &meter));
+        append_record(run, index, &meter);
+    }
+}
+
+static struct genesis *genesis_of_four(void)
+{
+    struct genesis *g = calloc(1, sizeof *g);
+    assert_non_null(g);
+    g->network.sign = *point_generator();
+    g->members.chain = chain;
+    g->members.epoch = 1;
+    g->members.count = 4;
+    for (unsigned i = 0; i < 4; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "dc%u", i);
+        assert_ok(ami_id_from_text(&g->members.member[i].name, name));
+        g->members.member[i].key_epoch = 1;
+    }
+    return g;
+}
+
+/* Only changed records are stored; the rest comes from the genesis file. */
+static void the_registry_comes_back_as_it_was(void **state)
+{
+    (void)state;
+    static uint8_t run_bytes[64 * (RECORD_BYTES_MAX + 12)];
+    struct genesis *g = genesis_of_four();
+    struct registry *r = registry_new(g);
+    assert_non_null(r);
+    struct tip tip = tip_at_start();
+    struct store *s = open_store(STORE_READ_WRITE, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        struct writer run = writer_on(run_bytes, sizeof run_bytes);
+        struct made *b = make_block(&tip, 1, 10);
+        struct store_batch batch = commit_of(b);
+        change_registry(r, &run, tip.height, 30);
+        assert_true(writer_ok(&run));
+        batch.records = writer_span(&run);
+        assert_ok(store_write(s, &batch));
+        free_block(b);
+    }
+    sm3_digest root = registry_root(r);
+    assert_int_equal(registry_size(r), 1 + 4 + 60);
+    registry_free(r);
+    store_close(s);
+
+    s = open_store(STORE_READ_ONLY, 0);
+    uint64_t height = 0;
+    r = registry_new(g);
+    assert_non_null(r);
+    assert_ok(store_load_registry_at(s, r, &height));
+    assert_int_equal(height, 2);
+    assert_int_equal(registry_size(r), 1 + 4 + 60);
+    sm3_digest loaded = registry_root(r);
+    assert_memory_equal(loaded.b, root.b, SM3_BYTES);
+    assert_int_equal(registry_at(r, 2)->revoked_at, 2);
+    registry_free(r);
+
+    /* Not this genesis file's members. */
+    assert_ok(ami_id_from_text(&g->members.member[1].name, "other"));
+    r = registry_new(g);
+    assert_non_null(r);
+    assert_status(store_load_registry(s, r), AMI_DAMAGED);
+    registry_free(r);
+    store_close(s);
+    free(g);
+}
+
 /* --- whole or not at all ---------------------------------------------------------------------- */
 
 /* Writes a batch that must fail and looks whether any part of it can be seen. */
@@ -1196,6 +1299,7 @@ int main(void)
         ON_DISK(blocks_come_back_also_after_reopening),
         ON_DISK(votes_and_kept_blocks),
         ON_DISK(kept_blocks_are_bounded),
+        ON_DISK(the_registry_comes_back_as_it_was),
         ON_DISK(a_batch_is_whole_or_absent),
         ON_DISK(the_map_grows_by_itself),
         ON_DISK(a_full_ledger_keeps_what_it_has),
