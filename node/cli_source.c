@@ -52,7 +52,7 @@ bool cli_genesis(struct cli *c, const char *data, int *exit_status)
         status = c->genesis == NULL ? why_set(&why, AMI_NO_MEMORY, "out of memory") : AMI_OK;
     }
     if (status == AMI_OK) {
-        char detail[WHY_BYTES_MAX - 200];
+        char detail[WHY_BYTES_MAX - 200] = "";
         status = genesis_parse(c->genesis, span_of(c->genesis_bytes, c->genesis_size), true, detail,
                                sizeof detail);
         if (status != AMI_OK)
