@@ -18,7 +18,17 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* The sub-databases. Keys and values: docs/ledger-format.md. */
+/* The sub-databases (docs/ledger-format.md). Integers in keys and values are big-endian.
+ *
+ *   meta     "format" -> "amiledger store 1"; "chain" -> chain id; "tip" -> u64 height, hash;
+ *            "vote" -> vote_record
+ *   blocks   u64 height -> certified_block
+ *   hashes   block hash -> u64 height
+ *   txs      transaction id -> u64 height, u32 index
+ *   reports  meter (id), u32 epoch, u64 sequence -> u64 height, u32 index
+ *   records  u64 index -> record; those that differ from the genesis file's
+ *   pending  block hash -> body_reply; blocks that are not committed
+ */
 enum { META, BLOCKS, HASHES, TXS, REPORTS, RECORDS, PENDING, DB_COUNT };
 static const char *const db_names[DB_COUNT] = {"meta",    "blocks",  "hashes", "txs",
                                                "reports", "records", "pending"};
