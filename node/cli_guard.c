@@ -219,7 +219,8 @@ json_t *cli_guard(const struct cli *c, const char *what, const char *unit, const
     close(fds[0]);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
-    progress_end(&bar, NULL);
+    if (bar.total > 0)
+        progress_end(&bar, NULL);
     if (result == NULL)
         say_end(end, heard, data);
     return result;

@@ -499,7 +499,9 @@ static void answer_settled(struct node *n, struct gateway_session *s, uint64_t s
     struct certified_block b;
     if (d->find_report(d->ctx, &rec->name, rec->epoch, sequence, &height, &index) != AMI_OK ||
         d->block(d->ctx, height, &b, n->block, n->block_size) != AMI_OK || !plant_tree(n, b.body)) {
-        send_nack(n, s, sequence, AMI_SEQUENCE_SETTLED);
+        /* A block that is not committed yet may have settled it for the moment. */
+        send_nack(n, s, sequence,
+                  registry_staged(n->c.registry) ? AMI_AGAIN : AMI_SEQUENCE_SETTLED);
         return;
     }
     struct body_reader it = body_reader_on(b.body);
@@ -659,6 +661,11 @@ static void on_report(struct node *n, struct gateway_session *s, struct span pla
         drop_session(n, s);
         return;
     }
+    struct pool_entry *waiting = pool_find_report(n->pool, &rec->name, rec->epoch, q.sequence);
+    if (waiting != NULL) {
+        waiting->waiter = s->id;
+        return;
+    }
     enum ami_status status = record_admits(rec, q.sequence);
     if (status == AMI_SEQUENCE_SETTLED) {
         answer_settled(n, s, q.sequence);
@@ -669,11 +676,6 @@ static void on_report(struct node *n, struct gateway_session *s, struct span pla
         status = AMI_AGAIN;
     if (status != AMI_OK) {
         send_nack(n, s, q.sequence, status);
-        return;
-    }
-    struct pool_entry *waiting = pool_find_report(n->pool, &rec->name, rec->epoch, q.sequence);
-    if (waiting != NULL) {
-        waiting->waiter = s->id;
         return;
     }
     size_t plain_size = SALT_BYTES + q.report.size;
