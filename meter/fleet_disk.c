@@ -1,0 +1,201 @@
+#include "meter/fleet_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Writes of one round of the loop make one group; the storage thread puts all groups that wait into
+ * one transaction. So a thousand meters that report at once cost one sync. */
+
+/* --- reports on their way -------------------------------------------------------------------- */
+
+struct fleet_put *fleet_put_take(struct fleet *f)
+{
+    struct fleet_put *p = f->free_puts;
+    if (p != NULL)
+        f->free_puts = p->next_free;
+    return p;
+}
+
+void fleet_put_give(struct fleet *f, struct fleet_put *p)
+{
+    p->next_free = f->free_puts;
+    f->free_puts = p;
+}
+
+/* --- the loop's side ------------------------------------------------------------------------- */
+
+static struct fleet_group *idle_group(struct fleet *f)
+{
+    for (int i = 0; i < FLEET_GROUPS; i++)
+        if (!f->group[i].busy && f->group[i].count == 0)
+            return &f->group[i];
+    return NULL;
+}
+
+static void flush(void *arg)
+{
+    struct fleet *f = arg;
+    struct fleet_group *g = f->filling;
+    if (g == NULL)
+        return;
+    f->filling = NULL;
+    g->busy = true;
+    enum ami_status status = disk_writer_put(f->writer, g);
+    AMI_CHECK(status == AMI_OK); /* it has room for as many groups as there are */
+}
+
+enum ami_status fleet_env_store(void *ctx, void *write)
+{
+    struct fleet_meter *m = ctx;
+    struct fleet *f = m->fleet;
+    if (f->filling != NULL && f->filling->count == FLEET_GROUP_WRITES)
+        flush(f);
+    if (f->filling == NULL) {
+        f->filling = idle_group(f);
+        if (f->filling == NULL)
+            return AMI_AGAIN;
+        loop_post(f->loop, &f->flush_task);
+    }
+    struct fleet_group *g = f->filling;
+    g->write[g->count] = write;
+    g->owner[g->count] = m;
+    g->count++;
+    f->writes_out++;
+    return AMI_OK;
+}
+
+static void report_done(struct fleet *f, struct fleet_put *p, enum ami_status status)
+{
+    struct fleet_meter *m = p->owner;
+    if (status != AMI_OK) {
+        /* It was never made, as far as anybody will know. */
+        f->outbox_reports--;
+        f->outbox_readings -= p->readings;
+        m->state.reports--;
+        m->state.readings -= p->readings;
+        m->unsettled--;
+    }
+    meter_on_stored(&m->core, &p->put.write, status);
+    fleet_put_give(f, p);
+}
+
+static void settle_done(struct fleet *f, struct fleet_meter *m, struct meter_write *w,
+                        uint16_t readings, enum ami_status status)
+{
+    if (status == AMI_OK) {
+        f->outbox_reports--;
+        f->outbox_readings -= readings;
+        f->stats.reports_acknowledged_now++;
+        f->stats.readings_acknowledged_now += readings;
+        m->unsettled--;
+    }
+    meter_on_stored(&m->core, w, status);
+    fleet_after_settle(m);
+}
+
+static void on_done(void *ctx, void *write, enum ami_status status)
+{
+    struct fleet *f = ctx;
+    struct fleet_group *g = write;
+    for (size_t i = 0; i < g->count; i++) {
+        struct meter_write *w = g->write[i];
+        struct fleet_meter *m = g->owner[i];
+        f->writes_out--;
+        if (w->kind == METER_WRITE_PUT)
+            report_done(f, (struct fleet_put *)(void *)w, status);
+        else
+            settle_done(f, m, w, g->readings[i], status);
+        fleet_touch(m);
+    }
+    g->count = 0;
+    g->busy = false;
+    if (status != AMI_OK)
+        fleet_fail(f, status, "%s", f->disk_why.text);
+    fleet_check_over(f);
+}
+
+enum ami_status fleet_disk_next(void *ctx, uint64_t from, uint8_t *buffer, size_t *size)
+{
+    const struct fleet_meter *m = ctx;
+    return meter_store_next(m->fleet->c.store, METER_OUTBOX, &m->core.keys.name, m->core.keys.epoch,
+                            from, buffer, size);
+}
+
+/* --- the storage thread's side --------------------------------------------------------------- */
+
+static void fill_op(const struct fleet *f, struct meter_op *op, const struct fleet_group *g,
+                    size_t i)
+{
+    const struct meter_write *w = g->write[i];
+    const struct fleet_meter *m = g->owner[i];
+    /* Of the meter only its keys are looked at here; they do not change. */
+    *op = (struct meter_op){.kind = METER_OP_SETTLE,
+                            .name = &m->core.keys.name,
+                            .epoch = m->core.keys.epoch,
+                            .sequence = w->sequence,
+                            .keep = f->c.keep};
+    if (w->kind == METER_WRITE_PUT) {
+        const struct fleet_put *p = (const struct fleet_put *)(const void *)w;
+        op->kind = METER_OP_REPORT;
+        op->record = span_of(p->put.record, p->put.size);
+        op->readings = p->readings;
+        op->state = p->state;
+        op->source = p->has_source ? &p->source : NULL;
+        op->source_row = p->source_row;
+    }
+}
+
+static void execute(void *ctx, void *const *writes, size_t count, enum ami_status *status)
+{
+    struct fleet *f = ctx;
+    size_t ops = 0, at = 0;
+    for (size_t k = 0; k < count; k++) {
+        const struct fleet_group *g = writes[k];
+        for (size_t i = 0; i < g->count; i++)
+            fill_op(f, &f->ops[ops++], g, i);
+    }
+    /* Once a write failed none may follow: the numbers of reports must have no gap. */
+    if (f->disk_status == AMI_OK)
+        f->disk_status = meter_store_apply(f->c.store, f->ops, ops, &f->disk_why);
+    for (size_t k = 0; k < count; k++) {
+        struct fleet_group *g = writes[k];
+        for (size_t i = 0; i < g->count; i++)
+            g->readings[i] = f->ops[at++].readings;
+        status[k] = f->disk_status;
+    }
+}
+
+/* --- start and end --------------------------------------------------------------------------- */
+
+bool fleet_disk_init(struct fleet *f)
+{
+    f->puts = calloc(FLEET_PUTS, sizeof *f->puts);
+    f->group = calloc(FLEET_GROUPS, sizeof *f->group);
+    f->ops = calloc((size_t)FLEET_GROUPS * FLEET_GROUP_WRITES, sizeof *f->ops);
+    if (f->puts == NULL || f->group == NULL || f->ops == NULL)
+        return false;
+    for (size_t i = 0; i < FLEET_PUTS; i++)
+        fleet_put_give(f, &f->puts[i]);
+    f->flush_task = (struct loop_task){.run = flush, .arg = f};
+    struct disk_writer_config config = {
+        .ctx = f, .execute = execute, .on_done = on_done, .writes_max = FLEET_GROUPS};
+    f->writer = disk_writer_new(f->loop, &config);
+    return f->writer != NULL;
+}
+
+void fleet_disk_end(struct fleet *f)
+{
+    if (f->writer == NULL)
+        return;
+    loop_cancel(f->loop, &f->flush_task);
+    flush(f);
+    disk_writer_free(f->writer);
+    f->writer = NULL;
+}
+
+void fleet_disk_free(struct fleet *f)
+{
+    free(f->puts);
+    free(f->group);
+    free(f->ops);
+}

@@ -1,0 +1,254 @@
+#include "meter/fleet_internal.h"
+
+#include <string.h>
+
+/* --- sending --------------------------------------------------------------------------------- */
+
+static void block(struct fleet_link *l, struct fleet_meter *m)
+{
+    struct fleet *f = l->fleet;
+    if (m->blocked)
+        return;
+    m->blocked = true;
+    m->next_blocked = NULL;
+    if (l->blocked_last == NULL)
+        l->blocked_first = m;
+    else
+        l->blocked_last->next_blocked = m;
+    l->blocked_last = m;
+    if (!f->blocked_any) {
+        f->blocked_any = true;
+        loop_alarm_set(f->loop, &f->unblock, clock_mono_us() + FLEET_UNBLOCK_US);
+    }
+}
+
+/* Room is kept for third flights: a meter that waited for its second one should not have to begin
+ * again because others fill the queue with first ones. */
+enum ami_status fleet_env_send(void *ctx, env_link link, struct span frame)
+{
+    struct fleet_meter *m = ctx;
+    struct fleet *f = m->fleet;
+    AMI_CHECK(link >= 1 && link <= f->c.genesis->members.count);
+    struct fleet_link *l = &f->lane[m->lane].link[link - 1];
+    if (!l->welcomed)
+        return AMI_CLOSED;
+    bool third = frame.size > 1 && frame.data[1] == MSG_AGREE_FLIGHT3;
+    enum ami_status status = AMI_AGAIN;
+    if (third || link_queued_bytes(f->links, l->link) < FLEET_QUEUE_SOFT)
+        status = link_send(f->links, l->link, frame);
+    if (status == AMI_AGAIN)
+        block(l, m);
+    return status == AMI_OK || status == AMI_AGAIN ? status : AMI_CLOSED;
+}
+
+static void unblock_link(struct fleet_link *l)
+{
+    struct fleet *f = l->fleet;
+    while (l->blocked_first != NULL &&
+           (!l->welcomed || link_queued_bytes(f->links, l->link) < FLEET_QUEUE_SOFT / 2)) {
+        struct fleet_meter *m = l->blocked_first;
+        l->blocked_first = m->next_blocked;
+        if (l->blocked_first == NULL)
+            l->blocked_last = NULL;
+        m->blocked = false;
+        meter_on_writable(&m->core, (env_link)l->member + 1);
+        fleet_touch(m);
+    }
+}
+
+static void unblock(void *arg)
+{
+    struct fleet *f = arg;
+    f->blocked_any = false;
+    for (unsigned i = 0; i < f->lanes; i++)
+        for (uint8_t k = 0; k < f->c.genesis->members.count; k++) {
+            struct fleet_link *l = &f->lane[i].link[k];
+            unblock_link(l);
+            if (l->blocked_first != NULL && !f->blocked_any) {
+                f->blocked_any = true;
+                loop_alarm_set(f->loop, &f->unblock, clock_mono_us() + FLEET_UNBLOCK_US);
+            }
+        }
+}
+
+/* --- receiving ------------------------------------------------------------------------------- */
+
+static void drop(struct fleet_link *l)
+{
+    l->fleet->stats.frames_bad++;
+    link_drop(l->fleet->links, l->link, LINK_DROP_GARBAGE);
+}
+
+static void on_welcome(struct fleet_link *l, struct span body)
+{
+    struct fleet *f = l->fleet;
+    struct meter_welcome w;
+    if (l->welcomed || meter_welcome_parse(&w, body) != AMI_OK) {
+        drop(l);
+        return;
+    }
+    const char *name = f->c.genesis->members.member[l->member].name.text;
+    l->refused = w.status;
+    if (w.status != AMI_OK || w.member != l->member) {
+        if (w.status == AMI_OK)
+            l->refused = AMI_BAD_ARGUMENT; /* another DC listens where this one should */
+        log_say(f->c.log, ENV_LOG_ERROR, "dc_refuses_us", "dc=%s status=%s", name,
+                ami_status_name((enum ami_status)l->refused));
+        link_close(f->links, l->link);
+        return;
+    }
+    log_say(f->c.log, ENV_LOG_INFO, "dc_connected", "dc=%s", name);
+    l->welcomed = true;
+    f->ever_welcomed = true;
+    l->lane->shared.open |= 1u << l->member;
+    for (size_t i = 0; i < f->count; i++) {
+        struct fleet_meter *m = &f->meter[i];
+        if (&f->lane[m->lane] == l->lane) {
+            meter_on_open(&m->core, (env_link)l->member + 1);
+            fleet_touch(m);
+        }
+    }
+}
+
+static void to_meter(struct fleet_link *l, struct fleet_meter *m, enum message_type type,
+                     struct span body)
+{
+    if (m == NULL || &l->fleet->lane[m->lane] != l->lane)
+        return; /* a meter that another process runs, or a session that is over */
+    meter_on_frame(&m->core, (env_link)l->member + 1, type, body);
+    fleet_touch(m);
+}
+
+static void on_frame(void *ctx, env_link link, struct span frame)
+{
+    struct fleet_link *l = ctx;
+    struct fleet *f = l->fleet;
+    enum message_type type;
+    struct span body;
+    (void)link;
+    if (frame_open(frame, &type, &body) != AMI_OK || (!l->welcomed && type != MSG_METER_WELCOME)) {
+        drop(l);
+        return;
+    }
+    struct reader r = reader_on(body);
+    struct fleet_meter *m = NULL;
+    switch ((int)type) {
+    case MSG_METER_WELCOME:
+        on_welcome(l, body);
+        break;
+    case MSG_BLOCK_PROOF:
+        if (headers_add(f->headers, body) != AMI_OK)
+            log_say(f->c.log, ENV_LOG_WARN, "bad_block_proof", "dc=%s",
+                    f->c.genesis->members.member[l->member].name.text);
+        break;
+    case MSG_AGREE_FLIGHT2:
+    case MSG_REFUSED: {
+        /* Both begin with the meter's name. */
+        struct ami_id name = read_id(&r);
+        to_meter(l, r.failed ? NULL : fleet_find(f, &name), type, body);
+        break;
+    }
+    case MSG_SESSION_ENDED:
+    case MSG_SESSION_DATA: {
+        /* Both begin with the session's id. */
+        uint64_t session = read_u64(&r);
+        HASH_FIND(by_session, f->sessions, &session, sizeof session, m);
+        to_meter(l, m, type, body);
+        break;
+    }
+    default:
+        drop(l);
+        break;
+    }
+}
+
+/* --- opening and closing --------------------------------------------------------------------- */
+
+static void on_open(void *ctx, env_link link, const char *remote)
+{
+    struct fleet_link *l = ctx;
+    struct fleet *f = l->fleet;
+    (void)remote;
+    l->link = link;
+    l->welcomed = false;
+    struct meter_hello hello = {.chain = f->c.genesis->members.chain,
+                                .scheme = f->c.genesis->network.scheme};
+    uint8_t frame[64];
+    struct writer w = writer_on(frame, sizeof frame);
+    frame_begin(&w, MSG_METER_HELLO);
+    meter_hello_encode(&w, &hello);
+    AMI_CHECK(writer_ok(&w));
+    if (link_send(f->links, link, writer_span(&w)) != AMI_OK)
+        link_close(f->links, link);
+}
+
+static void on_closed(void *ctx, env_link link, enum ami_status why)
+{
+    struct fleet_link *l = ctx;
+    struct fleet *f = l->fleet;
+    (void)link;
+    bool was = l->welcomed;
+    l->link = 0;
+    l->welcomed = false;
+    l->lane->shared.open &= ~(1u << l->member);
+    if (!was)
+        return;
+    log_say(f->c.log, ENV_LOG_INFO, "dc_lost", "dc=%s status=%s",
+            f->c.genesis->members.member[l->member].name.text, ami_status_name(why));
+    unblock_link(l);
+    for (size_t i = 0; i < f->count; i++) {
+        struct fleet_meter *m = &f->meter[i];
+        if (&f->lane[m->lane] == l->lane) {
+            meter_on_closed(&m->core, (env_link)l->member + 1);
+            fleet_touch(m);
+        }
+    }
+}
+
+static void on_writable(void *ctx, env_link link)
+{
+    (void)link;
+    unblock_link(ctx);
+}
+
+enum ami_status fleet_links_open(struct fleet *f, struct why *why)
+{
+    const struct link_limits limits = {.frame_bytes_max = AMI_FRAME_METER_BYTES_MAX,
+                                       .queue_bytes_max = FLEET_QUEUE_BYTES,
+                                       .half_frame_ms = 30000};
+    f->unblock = (struct loop_alarm){.fire = unblock, .arg = f};
+    for (unsigned i = 0; i < f->lanes; i++)
+        for (uint8_t k = 0; k < f->c.genesis->members.count; k++) {
+            struct fleet_link *l = &f->lane[i].link[k];
+            l->fleet = f;
+            l->lane = &f->lane[i];
+            l->member = k;
+            struct link_events events = {.ctx = l,
+                                         .on_open = on_open,
+                                         .on_frame = on_frame,
+                                         .on_closed = on_closed,
+                                         .on_writable = on_writable};
+            AMI_TRY(link_dial(f->links, f->c.genesis->address[k].meter, &limits, 1000, &events,
+                              &l->dialer, why));
+        }
+    return AMI_OK;
+}
+
+/* Whether every DC that answers at all refuses us: then waiting is of no use. */
+void fleet_links_tick(struct fleet *f)
+{
+    uint16_t status = AMI_OK;
+    uint8_t refusing = 0;
+    if (f->ever_welcomed || f->over)
+        return;
+    for (uint8_t k = 0; k < f->c.genesis->members.count; k++)
+        if (f->lane[0].link[k].refused != AMI_OK) {
+            status = f->lane[0].link[k].refused;
+            refusing++;
+        }
+    if (refusing > members_f(f->c.genesis->members.count))
+        fleet_fail(
+            f, (enum ami_status)status,
+            "%u DCs refuse this program's links: %s; is it the genesis file of this network?",
+            refusing, ami_status_text((enum ami_status)status));
+}
