@@ -1,6 +1,6 @@
 #include "tests/keyagree/support.h"
 
-#include "tests/harness.h"
+#include "base/check.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 struct ami_id name_of(const char *text)
 {
     struct ami_id id;
-    assert_ok(ami_id_from_text(&id, text));
+    AMI_CHECK(ami_id_from_text(&id, text) == AMI_OK);
     return id;
 }
 
@@ -38,10 +38,11 @@ void world_issue(struct world *w, const struct mdms_keys *mdms, struct agree_key
     struct agree_secret secret;
     struct ami_id id = name_of(name);
     w->scheme->device_begin(&begun, role, world_random(w));
-    assert_ok(w->scheme->mdms_issue(&secret, part, &mdms->net, &mdms->x, role, &id, epoch, home,
-                                    agree_part_span(&begun.request), world_random(w)));
-    assert_ok(w->scheme->device_accept(key, &begun, &mdms->net, role, &id, epoch,
-                                       span_of(secret.b, secret.size), agree_part_span(part)));
+    AMI_CHECK(w->scheme->mdms_issue(&secret, part, &mdms->net, &mdms->x, role, &id, epoch, home,
+                                    agree_part_span(&begun.request), world_random(w)) == AMI_OK);
+    AMI_CHECK(w->scheme->device_accept(key, &begun, &mdms->net, role, &id, epoch,
+                                       span_of(secret.b, secret.size),
+                                       agree_part_span(part)) == AMI_OK);
 }
 
 void world_foreign(struct mdms_keys *out, struct world *w)
@@ -49,7 +50,7 @@ void world_foreign(struct mdms_keys *out, struct world *w)
     uint8_t random[4][SM2_WIDE_BYTES];
     struct ami_id name = name_of("elsewhere");
     world_draw(w, random, sizeof random);
-    assert_ok(mdms_keys_make(out, &name, w->scheme->number, WIDE(random)));
+    AMI_CHECK(mdms_keys_make(out, &name, w->scheme->number, WIDE(random)) == AMI_OK);
 }
 
 static void world_make(struct world *w, const struct scheme *scheme)
@@ -60,9 +61,9 @@ static void world_make(struct world *w, const struct scheme *scheme)
     struct ami_id name = name_of("test.grid");
     w->scheme = scheme;
     world_draw(w, random, sizeof random);
-    assert_ok(mdms_keys_make(&w->mdms, &name, scheme->number, WIDE(random)));
+    AMI_CHECK(mdms_keys_make(&w->mdms, &name, scheme->number, WIDE(random)) == AMI_OK);
     w->table = point_table_new(&w->mdms.net.p_pub);
-    assert_non_null(w->table);
+    AMI_CHECK(w->table != NULL);
     memset(w->chain.b, 0xc4, sizeof w->chain.b);
     for (unsigned i = 0; i < WORLD_DCS; i++)
         world_issue(w, &w->mdms, &w->dc[i], &w->dc_part[i], ROLE_DC_AGREE, dcs[i], 1 + i,
@@ -70,8 +71,8 @@ static void world_make(struct world *w, const struct scheme *scheme)
     for (unsigned i = 0; i < WORLD_METERS; i++) {
         world_issue(w, &w->mdms, &w->meter[i], &w->meter_part[i], ROLE_METER_AGREE, meters[i],
                     1 + i, agree_part_span(&w->dc_part[i % WORLD_DCS]));
-        assert_ok(agree_peer_init(&w->peer[i], scheme, &w->mdms.net, &w->meter[i].name,
-                                  w->meter[i].epoch, agree_part_span(&w->meter_part[i])));
+        AMI_CHECK(agree_peer_init(&w->peer[i], scheme, &w->mdms.net, &w->meter[i].name,
+                                  w->meter[i].epoch, agree_part_span(&w->meter_part[i])) == AMI_OK);
     }
 }
 
@@ -81,7 +82,7 @@ struct world *world_of(const struct scheme *scheme)
 {
     if (worlds[scheme->number] == NULL) {
         worlds[scheme->number] = calloc(1, sizeof(struct world));
-        assert_non_null(worlds[scheme->number]);
+        AMI_CHECK(worlds[scheme->number] != NULL);
         world_make(worlds[scheme->number], scheme);
     }
     return worlds[scheme->number];
@@ -100,7 +101,8 @@ void worlds_free(void)
 
 void world_start(struct world *w, unsigned meter, struct agree_state *state)
 {
-    assert_ok(agree_meter_start(state, &w->meter[meter], 77 + meter, false, world_random(w)));
+    AMI_CHECK(agree_meter_start(state, &w->meter[meter], 77 + meter, false, world_random(w)) ==
+              AMI_OK);
 }
 
 void world_answer(struct world *w, unsigned meter, unsigned dc, const struct agree_flight1 *f1,
@@ -124,11 +126,12 @@ void world_agree(struct world *w, unsigned meter, unsigned dc, struct agree_resu
     uint64_t session;
     world_draw(w, &session, sizeof session);
     world_answer(w, meter, dc, &f1, 3, session, &terms, &answer);
-    assert_ok(answer.status);
+    AMI_CHECK(answer.status == AMI_OK);
     struct agree_flight2 f2 = agree_flight2_of(&terms, &answer);
-    assert_ok(agree_meter_answer(result, &state, &w->mdms.net, &w->meter[meter], &w->chain, &f2));
+    AMI_CHECK(agree_meter_answer(result, &state, &w->mdms.net, &w->meter[meter], &w->chain, &f2) ==
+              AMI_OK);
     struct agree_flight3 f3 = agree_flight3_of(result);
-    assert_ok(agree_confirm(&answer.pending, f3.flight));
-    assert_memory_equal(result->k, answer.pending.k, AGREE_KEY_BYTES);
+    AMI_CHECK(agree_confirm(&answer.pending, f3.flight) == AMI_OK);
+    AMI_CHECK(memcmp(result->k, answer.pending.k, AGREE_KEY_BYTES) == 0);
     *pending = answer.pending;
 }

@@ -1,7 +1,8 @@
 /* tests/keyagree/support.h - a small network to agree in: an MDMS, two DCs, a few meters.
  *
  * Keys come from a seeded generator, so that every run is the same; issuance goes through the
- * scheme's own functions, as enrolment does.
+ * scheme's own functions, as enrolment does. Tests and fuzz targets share it, so it uses nothing of
+ * cmocka: what goes wrong here aborts.
  */
 #ifndef AMI_TESTS_KEYAGREE_SUPPORT_H
 #define AMI_TESTS_KEYAGREE_SUPPORT_H
