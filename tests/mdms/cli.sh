@@ -1,0 +1,214 @@
+#!/bin/bash
+# The program ami-mdms from outside: from an empty directory to a genesis and enrolled meters, and
+# what it says to bad input. usage: cli.sh AMI-MDMS MDMS-DEVICE
+set -u
+mdms=$1
+device=$2
+work=$(mktemp -d)
+serving=
+# shellcheck disable=SC2317  # called by the trap
+cleanup() {
+    [ -z "$serving" ] || kill "$serving" 2>/dev/null
+    rm -rf "$work"
+}
+trap cleanup EXIT
+cd "$work" || exit 1
+failed=0
+
+complain() {
+    echo "FAILED: $*"
+    cat out err 2>/dev/null
+    failed=1
+}
+
+# expect STATUS TEXT COMMAND...: the exit status, and TEXT somewhere in what it prints.
+expect() {
+    local status=$1 text=$2
+    shift 2
+    "$@" >out 2>err
+    local got=$?
+    [ $got -eq "$status" ] || complain "exit status $got instead of $status: $*"
+    grep -qF -- "$text" out err || complain "no \"$text\" from: $*"
+    # An error is one sentence on stderr.
+    if [ "$status" -ne 0 ] && ! grep -q '^ami-mdms: ' err; then
+        complain "no sentence on stderr from: $*"
+    fi
+}
+
+# serve ARGS...: starts it and waits for the ready line; sets address.
+serve() {
+    rm -f ready
+    mkfifo ready
+    "$mdms" serve --listen 127.0.0.1:0 --passphrase-file pass "$@" >ready 2>log &
+    serving=$!
+    address=
+    local line
+    if read -r -t 30 line <ready; then
+        address=${line#ready enrol=}
+        address=${address%% *}
+    fi
+    [ -n "$address" ] || complain "serve $* gave no ready line: $(cat log)"
+}
+
+# stop: ends it as a service manager does.
+stop() {
+    kill -TERM "$serving"
+    wait "$serving"
+    local got=$?
+    serving=
+    [ $got -eq 0 ] || complain "serve ended with $got: $(cat log)"
+}
+
+echo "a passphrase" >pass
+echo "another one" >pass2
+: >empty
+
+# --- init
+expect 2 "no passphrase" "$mdms" init --dir m --name net --passphrase-file empty
+expect 2 "sm2kx and liu2023" "$mdms" init --dir m --name net --passphrase-file pass --scheme rsa
+expect 2 "is no name" "$mdms" init --dir m --name "a b" --passphrase-file pass
+[ ! -e m ] || complain "a refused init left something"
+expect 0 "sm2kx" "$mdms" init --dir m --name net --passphrase-file pass
+cp -r m m.before
+expect 1 "never overwritten" "$mdms" init --dir m --name net --passphrase-file pass2
+diff -r m m.before >/dev/null || complain "a refused init changed something"
+rm -r m.before
+expect 0 '"ok":true' "$mdms" init --dir other --name net --passphrase-file pass --json \
+    --scheme liu2023
+mkdir half
+cp m/mdms.key half/
+expect 1 "cut short" "$mdms" init --dir half --name net --passphrase-file pass
+expect 1 "ami-mdms init" "$mdms" status --dir nowhere
+
+# --- codes
+expect 2 "either --dc or --meter" "$mdms" codes --dir m --id x
+expect 2 "say which devices" "$mdms" codes --dir m --meter
+expect 2 "say which devices" "$mdms" codes --dir m --meter --prefix m-
+expect 0 "4 install codes" "$mdms" codes --dir m --dc --prefix dc- --count 4 --out dc.csv
+[ "$(sed -n 2p dc.csv | cut -d, -f1)" = dc-1 ] || complain "codes: names"
+[ "$(stat -c %a dc.csv)" = 600 ] || complain "a list of codes that others may read"
+expect 1 "waits unused" "$mdms" codes --dir m --dc --id dc-1
+expect 1 "dc.csv" "$mdms" codes --dir m --dc --id dc-9 --out dc.csv
+printf 'm-1\n\n# a comment\nm-2, dc-1\nbad name\n' >ids
+expect 2 "ids:5:" "$mdms" codes --dir m --meter --ids-file ids
+printf 'm-1\nm-2\nm-1\n' >ids
+expect 1 "named twice" "$mdms" codes --dir m --meter --ids-file ids
+printf 'm-1\nm-2,dc-77\n' >ids
+expect 1 "dc-77" "$mdms" codes --dir m --meter --ids-file ids --out none.csv
+[ ! -e none.csv ] || complain "codes: a list stayed behind"
+printf 'm-1\nm-2, dc-3\n' >ids
+expect 0 "m-2," "$mdms" codes --dir m --meter --ids-file - <ids
+expect 0 "m-1," "$mdms" codes --dir m --meter --ids-file ids --replace
+tail -n 3 out >m.csv
+expect 0 '"codes":6' "$mdms" status --dir m --json
+
+# --- serve: keys
+expect 1 "passphrase" "$mdms" serve --dir m --passphrase-file pass2
+cp -r m cut
+head -c 100 m/mdms.key >cut/mdms.key
+expect 1 "cut short" "$mdms" serve --dir cut --passphrase-file pass
+cp other/mdms.key cut/mdms.key
+expect 1 "another network" "$mdms" serve --dir cut --passphrase-file pass
+expect 2 "--until" "$mdms" serve --dir m --passphrase-file pass --until forever
+expect 2 "--log-level" "$mdms" serve --dir m --passphrase-file pass --log-level loud
+
+# --- enrolment of the DCs, then the genesis
+members=()
+for i in 1 2 3 4; do
+    members+=(--member "dc-$i=127.0.0.1:710$i:720$i:730$i")
+done
+expect 1 "not enrolled" "$mdms" genesis --dir m "${members[@]}"
+serve --dir m --until dcs=4
+expect 1 "in use by process" "$mdms" serve --dir m --passphrase-file pass
+expect 1 "$address" "$mdms" serve --dir other --passphrase-file pass --listen "$address"
+# A meter has to wait for the ledger.
+"$device" "$address" m/network.json meter m.csv >out 2>err
+grep -q 'm-1 AGAIN' out || complain "a meter enrolled before the genesis"
+"$device" "$address" m/network.json dc dc.csv >out 2>err || complain "the DCs did not enrol"
+wait "$serving" || complain "serve --until dcs=4 ended with $?"
+serving=
+expect 2 "at least 4" "$mdms" genesis --dir m "${members[@]:0:6}"
+expect 2 "HOST:PEERPORT" "$mdms" genesis --dir m "${members[@]:0:6}" --member dc-4=127.0.0.1:1:2
+expect 2 "no port" "$mdms" genesis --dir m "${members[@]:0:6}" --member dc-4=h:1:2:99999
+expect 1 "named twice" "$mdms" genesis --dir m "${members[@]:0:6}" --member dc-1=h:1:2:3
+expect 1 "dc-5" "$mdms" genesis --dir m "${members[@]:0:6}" --member dc-5=h:1:2:3
+expect 2 "no parameter" "$mdms" genesis --dir m "${members[@]}" --param colour=7
+expect 2 "NUMBER" "$mdms" genesis --dir m "${members[@]}" --param heartbeat_ms=x
+expect 2 "leader or home" "$mdms" genesis --dir m "${members[@]}" --gateway none
+[ ! -e m/genesis.json ] || complain "a refused genesis left a file"
+expect 0 "3 votes" "$mdms" genesis --dir m "${members[@]}" --param block_age_ms=20
+cp m/genesis.json before.json
+expect 1 "genesis.json" "$mdms" genesis --dir m "${members[@]}"
+cmp -s m/genesis.json before.json || complain "genesis was overwritten"
+expect 1 "other keys" "$mdms" serve --dir other --genesis m/genesis.json --passphrase-file pass
+sed 's/"version"/"colour"/' m/genesis.json >odd.json
+expect 1 "odd.json" "$mdms" serve --dir m --genesis odd.json --passphrase-file pass
+
+# --- with a ledger: meters, revocation, the same code twice
+serve --dir m
+"$device" "$address" m/network.json meter m.csv >out 2>err || complain "the meters did not enrol"
+"$device" "$address" m/network.json meter m.csv >out 2>err
+grep -q 'm-1 CODE_USED' out || complain "a code served twice"
+sed 's/^m-1,/m-7,/' m.csv >stranger.csv
+"$device" "$address" m/network.json meter stranger.csv >out 2>err
+grep -q 'm-7 UNKNOWN_DEVICE' out || complain "a stranger enrolled"
+expect 1 "not enrolled" "$mdms" revoke --dir m --id m-9
+expect 2 "neither meter nor dc" "$mdms" revoke --dir m --id m-1 --role cat
+expect 0 "queued" "$mdms" revoke --dir m --id m-1 --reason compromise
+expect 3 "stays in the outbox" "$mdms" revoke --dir m --id m-2 --wait --timeout 1s
+expect 1 "revoked already" "$mdms" revoke --dir m --id m-2
+expect 0 '"meters":2' "$mdms" status --dir m --json
+expect 0 '"outbox":4' "$mdms" status --dir m --json
+# A code can be made while it serves.
+expect 0 "m-3," "$mdms" codes --dir m --meter --id m-3
+tail -n 2 out >m3.csv
+"$device" "$address" m/network.json meter m3.csv >out 2>err || complain "m-3 did not enrol"
+# A killed MDMS goes on where it was.
+kill -KILL "$serving"
+wait "$serving" 2>/dev/null
+serve --dir m
+"$device" "$address" m/network.json meter m3.csv >out 2>err
+grep -q 'm-3 CODE_USED' out || complain "a code served twice after a kill"
+expect 0 '"meters":3' "$mdms" status --dir m --json
+stop
+
+# --- its ledger is its ledger
+"$mdms" genesis --dir m "${members[@]}" --out second.json >out 2>err &&
+    complain "a second genesis for a directory that follows a ledger"
+sed 's/"heartbeat_ms": [0-9]*/"heartbeat_ms": 77/' m/genesis.json >changed.json
+cmp -s m/genesis.json changed.json && complain "the genesis was not changed"
+expect 1 "another ledger" "$mdms" serve --dir m --genesis changed.json --passphrase-file pass
+
+# --- readings
+expect 0 "id,time,interval_s,obis,unit,value,quality,sequence" "$mdms" export --dir m
+expect 2 "csv or jsonl" "$mdms" export --dir m --format xml
+expect 0 "0 readings" "$mdms" export --dir m --out export.csv
+expect 1 "nowhere" "$mdms" export --dir m --out nowhere/export.csv
+expect 1 "no meter" "$mdms" readings --dir m --id m-9
+expect 2 "is no time" "$mdms" readings --dir m --from yesterday
+expect 0 '"readings":[]' "$mdms" readings --dir m --json
+expect 1 "no report 1" "$mdms" proof --dir m --id m-1 --sequence 1
+if [ -c /dev/full ]; then
+    "$mdms" export --dir m >/dev/full 2>err && complain "an export to a full disk succeeded"
+fi
+
+# --- a full store: said, nothing lost, goes on with more room
+"$mdms" codes --dir m --meter --prefix x --count 8000 --out all.csv >out 2>err ||
+    complain "8000 codes"
+head -n 101 all.csv >x.csv
+serve --dir m --map-size 1
+"$device" "$address" m/network.json meter x.csv >out 2>err && complain "a full store enrolled 100"
+grep -q ' FULL' out || complain "no device was told that the store is full"
+wait "$serving"
+[ $? -eq 1 ] || complain "serve on a full store did not fail"
+serving=
+grep -q 'no room' log || complain "serve did not say that there is no room: $(cat log)"
+before=$(grep -c ' OK' out)
+serve --dir m
+"$device" "$address" m/network.json meter x.csv >out 2>err
+[ "$(grep -c ' OK' out)" -eq $((100 - before)) ] || complain "not all enrolled after the full store"
+[ "$(grep -c ' CODE_USED' out)" -eq "$before" ] || complain "a code served twice or was lost"
+expect 0 '"meters":103' "$mdms" status --dir m --json
+stop
+
+exit $failed
