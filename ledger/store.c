@@ -206,8 +206,7 @@ static int get(struct store *s, MDB_txn *txn, int db, struct span key, struct sp
 {
     MDB_val k = {key.size, (void *)(uintptr_t)key.data}, v;
     int rc = mdb_get(txn, s->db[db], &k, &v);
-    if (rc == MDB_SUCCESS)
-        *value = span_of(v.mv_data, v.mv_size);
+    *value = rc == MDB_SUCCESS ? span_of(v.mv_data, v.mv_size) : span_of(NULL, 0);
     return rc;
 }
 

@@ -228,6 +228,8 @@ struct port {
 
 struct shell {
     struct genesis genesis;
+    uint8_t *genesis_text;
+    size_t genesis_size;
     struct device_file device;
     struct registry *registry;
     struct store *store;
@@ -247,6 +249,7 @@ struct shell {
     struct block_header tip_header;
     struct qc tip_commit;
     uint8_t self;
+    bool failed;
 };
 
 static uint64_t env_mono(void *ctx)
@@ -310,7 +313,14 @@ static void on_work_done(void *ctx, void *job)
 
 static void on_write_done(void *ctx, void *write, enum ami_status status)
 {
-    node_on_stored(((struct shell *)ctx)->node, write, status);
+    struct shell *s = ctx;
+    node_on_stored(s->node, write, status);
+    if (status == AMI_IO) {
+        /* What is on the disk now is not known before the ledger is opened anew. */
+        log_say(s->log, ENV_LOG_ERROR, "disk_failed", "the node stops; start it again");
+        s->failed = true;
+        loop_stop(s->loop);
+    }
 }
 
 /* Storage thread. */
@@ -376,20 +386,8 @@ static enum ami_status load_genesis(struct shell *s, struct why *why)
                       sizeof detail);
     if (status != AMI_OK)
         why_set(why, status, "%.150s is no genesis file: %s", opt.genesis, detail);
-    char path[PATH_BYTES], ledger[PATH_BYTES];
-    if (status == AMI_OK)
-        status = path_join(ledger, sizeof ledger, opt.dir, "ledger", why);
-    if (status == AMI_OK)
-        status = directory_make(ledger, 0755, why);
-    /* The ledger carries its genesis file along, so that it can be audited on its own. */
-    if (status == AMI_OK)
-        status = path_join(path, sizeof path, ledger, "genesis.json", why);
-    if (status == AMI_OK) {
-        status = file_write_new(path, span_of(text, size), FILE_MODE_PUBLIC, why);
-        if (status == AMI_EXISTS)
-            status = AMI_OK; /* whose ledger it is, the store tells */
-    }
-    free(text);
+    s->genesis_text = text;
+    s->genesis_size = size;
     return status;
 }
 
@@ -416,8 +414,16 @@ static enum ami_status open_ledger(struct shell *s, struct why *why)
 {
     char dir[PATH_BYTES];
     AMI_TRY(path_join(dir, sizeof dir, opt.dir, "ledger", why));
+    AMI_TRY(directory_make(dir, 0755, why));
     AMI_TRY(store_open(&s->store, dir, &s->genesis.members.chain, STORE_READ_WRITE,
                        (uint64_t)opt.map_bytes, why->text, sizeof why->text));
+    /* The ledger carries its genesis file along, so that it can be audited on its own. */
+    char path[PATH_BYTES];
+    AMI_TRY(path_join(path, sizeof path, dir, "genesis.json", why));
+    enum ami_status copied =
+        file_write_new(path, span_of(s->genesis_text, s->genesis_size), FILE_MODE_PUBLIC, why);
+    if (copied != AMI_OK && copied != AMI_EXISTS)
+        return copied;
     s->registry = registry_new(&s->genesis);
     enum ami_status status =
         s->registry == NULL ? AMI_NO_MEMORY : store_load_registry(s->store, s->registry);
@@ -542,8 +548,8 @@ static enum ami_status start(struct shell *s, struct why *why)
 {
     enum env_log_level level;
     if (log_level_parse(opt.log_level, &level) != AMI_OK)
-        return why_set(why, AMI_BAD_ARGUMENT, "--log is debug, info, warn or error, not '%.20s'",
-                       opt.log_level);
+        return why_set(why, AMI_BAD_ARGUMENT,
+                       "--log-level is debug, info, warn or error, not '%.20s'", opt.log_level);
     s->loop = loop_new();
     if (s->loop == NULL || !loop_catch_signals(s->loop, NULL, NULL))
         return why_set(why, AMI_IO, "the event loop cannot start");
@@ -587,6 +593,7 @@ static void stop(struct shell *s)
     point_table_free(s->p_pub);
     log_close(s->log);
     loop_free(s->loop);
+    free(s->genesis_text);
     secret_wipe(s, sizeof *s);
     free(s);
 }
@@ -611,8 +618,9 @@ static int run_node(int argc, char **argv, void *ctx)
     fflush(stdout);
     loop_run(s->loop);
     log_say(s->log, ENV_LOG_INFO, "stopping", "signal=%d", loop_signal_caught(s->loop));
+    bool failed = s->failed;
     stop(s);
-    return EXIT_STATUS_OK;
+    return failed ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
 }
 
 int main(int argc, char **argv)
@@ -631,7 +639,7 @@ int main(int argc, char **argv)
         {"genesis", 'g', OPTION_TEXT, &opt.genesis, 0, 0, "FILE", "the network's genesis file",
          true},
         {"dir", 0, OPTION_TEXT, &opt.dir, 0, 0, "DIR", "keys (dc.key) and ledger of this DC", true},
-        {"log", 0, OPTION_TEXT, &opt.log_level, 0, 0, "LEVEL",
+        {"log-level", 0, OPTION_TEXT, &opt.log_level, 0, 0, "LEVEL",
          "debug, info (default), warn or error", false},
         {"threads", 0, OPTION_INT, &opt.threads, 0, 256, "N",
          "threads for signatures (default: one per core)", false},
