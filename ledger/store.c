@@ -230,7 +230,7 @@ static struct span key_report(uint8_t out[REPORT_KEY_BYTES], const struct ami_id
 /* Height 0 and the chain id when no block is there. */
 static enum ami_status get_tip(struct store *s, MDB_txn *txn, uint64_t *height, sm3_digest *hash)
 {
-    struct span v;
+    struct span v = {0};
     int rc = get(s, txn, META, SPAN_LITERAL(KEY_TIP), &v);
     if (rc == MDB_NOTFOUND) {
         *height = 0;
@@ -408,7 +408,7 @@ static enum ami_status put_commit(struct attempt *a, uint64_t tip_height, const 
 /* The vote record as it will be after this batch; absent: no block is named by it. */
 static enum ami_status vote_after(struct attempt *a, struct vote_record *out)
 {
-    struct span v;
+    struct span v = {0};
     if (a->c->b->vote_record.size != 0) {
         *out = a->c->vote;
         return AMI_OK;
@@ -570,7 +570,7 @@ static enum ami_status get_copy(struct store *s, int db, struct span key, uint8_
                                 size_t buffer_size, struct span *out)
 {
     MDB_txn *txn;
-    struct span v;
+    struct span v = {0};
     AMI_TRY(begin(s, MDB_RDONLY, &txn));
     enum ami_status status = status_of(get(s, txn, db, key, &v));
     if (status == AMI_OK && v.size > buffer_size)
@@ -587,7 +587,7 @@ enum ami_status store_block(struct store *s, uint64_t height, struct certified_b
                             uint8_t *buffer, size_t buffer_size)
 {
     uint8_t key[8];
-    struct span v;
+    struct span v = {0};
     AMI_TRY(get_copy(s, BLOCKS, key_u64(key, height), buffer, buffer_size, &v));
     if (certified_block_parse(out, v) != AMI_OK || out->header.height != height)
         return AMI_DAMAGED;
@@ -599,7 +599,7 @@ enum ami_status store_header(struct store *s, uint64_t height, struct block_head
 {
     MDB_txn *txn;
     uint8_t key[8];
-    struct span v;
+    struct span v = {0};
     AMI_TRY(begin(s, MDB_RDONLY, &txn));
     enum ami_status status = status_of(get(s, txn, BLOCKS, key_u64(key, height), &v));
     if (status == AMI_OK) {
@@ -614,7 +614,7 @@ enum ami_status store_header(struct store *s, uint64_t height, struct block_head
 static enum ami_status get_height(struct store *s, MDB_txn *txn, const sm3_digest *block,
                                   uint64_t *height)
 {
-    struct span v;
+    struct span v = {0};
     AMI_TRY(status_of(get(s, txn, HASHES, span_of(block->b, SM3_BYTES), &v)));
     if (v.size != 8)
         return AMI_DAMAGED;
@@ -625,7 +625,7 @@ static enum ami_status get_height(struct store *s, MDB_txn *txn, const sm3_diges
 static enum ami_status get_body(struct store *s, MDB_txn *txn, const sm3_digest *block,
                                 struct block_header *header, struct span *body)
 {
-    struct span v;
+    struct span v = {0};
     int rc = get(s, txn, PENDING, span_of(block->b, SM3_BYTES), &v);
     if (rc == MDB_SUCCESS) {
         struct body_reply kept;
@@ -679,7 +679,7 @@ static enum ami_status find_place(struct store *s, int db, struct span key, uint
                                   uint32_t *index)
 {
     uint8_t place[PLACE_BYTES];
-    struct span v;
+    struct span v = {0};
     enum ami_status status = get_copy(s, db, key, place, sizeof place, &v);
     if (status == AMI_TOO_LARGE || (status == AMI_OK && v.size != sizeof place))
         return AMI_DAMAGED;
@@ -705,7 +705,7 @@ enum ami_status store_find_report(struct store *s, const struct ami_id *meter, u
 enum ami_status store_vote_record(struct store *s, struct vote_record *out, uint8_t *buffer,
                                   size_t buffer_size)
 {
-    struct span v;
+    struct span v = {0};
     AMI_TRY(get_copy(s, META, SPAN_LITERAL(KEY_VOTE), buffer, buffer_size, &v));
     return vote_record_parse(out, v) == AMI_OK ? AMI_OK : AMI_DAMAGED;
 }
@@ -980,7 +980,7 @@ static int create_dbs(struct store *s, MDB_txn *txn)
 static enum ami_status check_identity(const struct opening *o, MDB_txn *txn)
 {
     struct store *s = o->s;
-    struct span v;
+    struct span v = {0};
     int rc = open_dbs(s, txn, 0);
     if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE)
         return FAIL(o, AMI_DAMAGED, "%s: " DATA_NAME " belongs to another program", s->dir);
