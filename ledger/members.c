@@ -46,21 +46,23 @@ static struct span vote_body(uint8_t out[VOTE_BODY_BYTES], const struct vote *v)
     return writer_span(&w);
 }
 
-static enum ami_status check_place(const struct members *m, const sm3_digest *chain, uint32_t epoch,
-                                   uint8_t kind)
+static enum ami_status check_place(const struct members *m, const sm3_digest *chain, uint32_t epoch)
 {
     if (!sm3_equal(chain, &m->chain))
         return AMI_WRONG_CHAIN;
-    if (epoch != m->epoch)
-        return AMI_WRONG_EPOCH;
-    return kind == VOTE_PREPARE || kind == VOTE_COMMIT ? AMI_OK : AMI_BAD_ARGUMENT;
+    return epoch == m->epoch ? AMI_OK : AMI_WRONG_EPOCH;
+}
+
+static bool is_kind(uint8_t kind)
+{
+    return kind == VOTE_PREPARE || kind == VOTE_COMMIT;
 }
 
 enum ami_status vote_check(const struct members *m, const struct vote *v)
 {
     uint8_t bytes[VOTE_BODY_BYTES];
-    AMI_TRY(check_place(m, &v->chain, v->epoch, v->kind));
-    if (v->voter >= m->count)
+    AMI_TRY(check_place(m, &v->chain, v->epoch));
+    if (!is_kind(v->kind) || v->voter >= m->count)
         return AMI_BAD_ARGUMENT;
     const struct span parts[] = {vote_body(bytes, v)};
     return verify_key_check(&m->member[v->voter].key, LABEL_VOTE, parts, 1, &v->signature);
@@ -75,8 +77,9 @@ void vote_sign(struct vote *v, const struct sign_key *key, const uint8_t random[
 
 enum ami_status qc_check(const struct members *m, const struct qc *c)
 {
-    AMI_TRY(check_place(m, &c->chain, c->epoch, c->kind));
-    if (m->count < 32 && c->signers >> m->count != 0)
+    AMI_TRY(check_place(m, &c->chain, c->epoch));
+    AMI_CHECK(m->count <= AMI_MEMBERS_MAX);
+    if (!is_kind(c->kind) || c->signers >> m->count != 0)
         return AMI_BAD_CERTIFICATE;
     unsigned signers = (unsigned)__builtin_popcount(c->signers);
     if (signers != c->signatures_count || signers < members_quorum(m->count))
@@ -105,13 +108,20 @@ enum ami_status qc_check(const struct members *m, const struct qc *c)
                                                                             : AMI_BAD_CERTIFICATE;
 }
 
+static bool same_subject(const struct vote *a, const struct vote *b)
+{
+    return a->kind == b->kind && sm3_equal(&a->chain, &b->chain) && a->epoch == b->epoch &&
+           a->term == b->term && a->height == b->height && sm3_equal(&a->block, &b->block);
+}
+
 enum ami_status qc_make(struct qc *out, const struct members *m, const struct vote *votes,
                         size_t count)
 {
     const struct vote *of[AMI_MEMBERS_MAX] = {NULL};
     unsigned voters = 0;
     for (size_t i = 0; i < count; i++) {
-        AMI_CHECK(votes[i].voter < m->count);
+        if (votes[i].voter >= m->count || !same_subject(&votes[i], &votes[0]))
+            return AMI_BAD_ARGUMENT;
         if (of[votes[i].voter] == NULL)
             voters++;
         of[votes[i].voter] = &votes[i];

@@ -57,7 +57,8 @@ void vote_sign(struct vote *v, const struct sign_key *key, const uint8_t random[
  */
 enum ami_status qc_check(const struct members *m, const struct qc *c) AMI_MUST_CHECK;
 /* Puts votes for one (kind, term, height, block) together; the caller has checked each. Votes of
- * one voter count once. AMI_NO_QUORUM when fewer than q voters. */
+ * one voter count once. AMI_NO_QUORUM when fewer than q voters; AMI_BAD_ARGUMENT when they are not
+ * for one thing or a voter is no member. */
 enum ami_status qc_make(struct qc *out, const struct members *m, const struct vote *votes,
                         size_t count) AMI_MUST_CHECK;
 /* rank(QC) = (term, height), term first: negative, 0, positive. */
