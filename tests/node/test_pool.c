@@ -1,0 +1,143 @@
+#include "tests/harness.h"
+
+#include "crypto/secret.h"
+#include "node/pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A report transaction that parses; nobody checks signatures in the pool. */
+static struct span make_report(uint8_t *out, size_t capacity, const char *meter, uint64_t sequence,
+                               uint8_t salt)
+{
+    struct report_meter_part m = {.epoch = 1, .sequence = sequence};
+    struct report_gateway_part g = {.dc_epoch = 1, .timestamp_ms = salt};
+    assert_ok(ami_id_from_text(&m.meter, meter));
+    assert_ok(ami_id_from_text(&g.dc, "dc1"));
+    uint8_t sealed[40];
+    memset(sealed, salt, sizeof sealed);
+    g.sealed = span_of(sealed, sizeof sealed);
+    struct writer w = writer_on(out, capacity);
+    report_tx_encode(&w, &m, &g);
+    assert_true(writer_ok(&w));
+    return writer_span(&w);
+}
+
+static struct pool_entry *add(struct pool *p, const char *meter, uint64_t sequence, uint8_t source,
+                              uint64_t now_us)
+{
+    uint8_t bytes[1024];
+    struct pool_entry *e = NULL;
+    assert_ok(pool_add(p, make_report(bytes, sizeof bytes, meter, sequence, 0), source, source == 0,
+                       now_us, &e));
+    assert_non_null(e);
+    return e;
+}
+
+static void keeps_order_and_finds_again(void **state)
+{
+    (void)state;
+    struct pool *p = pool_new((struct pool_limits){100, 1u << 20});
+    for (uint64_t i = 1; i <= 10; i++)
+        add(p, i % 2 ? "m1" : "m2", i, (uint8_t)(i % 3), i);
+    assert_int_equal(pool_count(p), 10);
+    uint64_t expected = 1;
+    for (struct pool_entry *e = pool_first(p); e != NULL; e = pool_next(e))
+        assert_int_equal(e->view.u.report.meter.sequence, expected++);
+    struct ami_id m1;
+    assert_ok(ami_id_from_text(&m1, "m1"));
+    struct pool_entry *e = pool_find_report(p, &m1, 1, 5);
+    assert_non_null(e);
+    assert_ptr_equal(pool_find(p, &e->view.id), e);
+    assert_null(pool_find_report(p, &m1, 1, 6));
+    assert_null(pool_find_report(p, &m1, 2, 5));
+    sm3_digest id = e->view.id;
+    pool_remove(p, e, 20);
+    assert_null(pool_find(p, &id));
+    assert_null(pool_find_report(p, &m1, 1, 5));
+    assert_int_equal(pool_count(p), 9);
+    pool_free(p);
+}
+
+/* Two gateways may seal the same report: one place on the ledger, one place here. */
+static void refuses_repeats_and_rivals(void **state)
+{
+    (void)state;
+    struct pool *p = pool_new((struct pool_limits){100, 1u << 20});
+    uint8_t bytes[1024];
+    struct pool_entry *e;
+    assert_ok(pool_add(p, make_report(bytes, sizeof bytes, "m", 1, 0), 1, false, 1, &e));
+    assert_status(pool_add(p, make_report(bytes, sizeof bytes, "m", 1, 0), 2, false, 1, &e),
+                  AMI_EXISTS);
+    assert_status(pool_add(p, make_report(bytes, sizeof bytes, "m", 1, 9), 2, false, 1, &e),
+                  AMI_EXISTS);
+    bytes[0] ^= 0x40;
+    assert_status(pool_add(p, span_of(bytes, 100), 2, false, 1, &e), AMI_BAD_ENCODING);
+    assert_int_equal(pool_count(p), 1);
+    pool_free(p);
+}
+
+static void is_bounded_by_count_and_bytes(void **state)
+{
+    (void)state;
+    uint8_t bytes[1024];
+    size_t one = make_report(bytes, sizeof bytes, "m", 1, 0).size;
+    struct pool *p = pool_new((struct pool_limits){2, 10 * one});
+    struct pool_entry *e;
+    add(p, "m", 1, 1, 1);
+    add(p, "m", 2, 1, 1);
+    assert_status(pool_add(p, make_report(bytes, sizeof bytes, "m", 3, 0), 1, false, 1, &e),
+                  AMI_AGAIN);
+    pool_free(p);
+    p = pool_new((struct pool_limits){100, 2 * one});
+    struct pool_entry *first = add(p, "m", 1, 1, 1);
+    add(p, "m", 2, 1, 1);
+    assert_status(pool_add(p, make_report(bytes, sizeof bytes, "m", 3, 0), 1, false, 1, &e),
+                  AMI_AGAIN);
+    pool_remove(p, first, 2);
+    assert_int_equal(pool_bytes(p), one);
+    assert_ok(pool_add(p, make_report(bytes, sizeof bytes, "m", 3, 0), 1, false, 1, &e));
+    pool_free(p);
+}
+
+/* consensus.md rule 8: other commits do not reset a timer; only transactions inside the quota of
+ * their source have one, so that a flood deposes nobody and hides nobody. */
+static void timers_follow_the_quota(void **state)
+{
+    (void)state;
+    struct pool *p = pool_new((struct pool_limits){10000, 8u << 20});
+    assert_true(pool_progress_deadline_us(p, 1000) == UINT64_MAX);
+    struct pool_entry *oldest = add(p, "m", 1, 3, 50);
+    for (uint64_t i = 2; i <= 2 * POOL_QUOTA; i++)
+        add(p, "m", i, 3, 100 + i);
+    assert_int_equal(pool_progress_deadline_us(p, 1000), 1050);
+    /* Another source has a quota of its own. */
+    struct pool_entry *other = add(p, "n", 1, 4, 20);
+    assert_int_equal(pool_progress_deadline_us(p, 1000), 1020);
+    pool_remove(p, other, 900);
+    assert_int_equal(pool_progress_deadline_us(p, 1000), 1050);
+    /* The one that comes into the quota starts now, not when it arrived. */
+    pool_remove(p, oldest, 900);
+    assert_int_equal(pool_progress_deadline_us(p, 1000), 1102);
+    struct pool_entry *next;
+    unsigned removed = 0;
+    for (struct pool_entry *e = pool_first(p); removed < POOL_QUOTA - 1; e = next, removed++) {
+        next = pool_next(e);
+        pool_remove(p, e, 900);
+    }
+    assert_int_equal(pool_progress_deadline_us(p, 1000), 1900);
+    pool_restart_timers(p, 5000);
+    assert_int_equal(pool_progress_deadline_us(p, 1000), 6000);
+    pool_free(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keeps_order_and_finds_again),
+        cmocka_unit_test(refuses_repeats_and_rivals),
+        cmocka_unit_test(is_bounded_by_count_and_bytes),
+        cmocka_unit_test(timers_follow_the_quota),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
