@@ -50,6 +50,7 @@ static size_t split_at(size_t count)
     return k;
 }
 
+/* Root over some of the leaves, which stay as they are; as deep as the tree is high. */
 static sm3_digest range_root(const sm3_digest *leaves, size_t count)
 {
     if (count == 1)
@@ -62,18 +63,24 @@ static sm3_digest range_root(const sm3_digest *leaves, size_t count)
 size_t merkle_path(sm3_digest path[MERKLE_PATH_MAX], const sm3_digest *leaves, size_t count,
                    size_t index)
 {
-    AMI_CHECK(index < count);
-    if (count == 1)
-        return 0;
-    size_t k = split_at(count), length;
-    if (index < k) {
-        length = merkle_path(path, leaves, k, index);
-        path[length] = range_root(leaves + k, count - k);
-    } else {
-        length = merkle_path(path, leaves + k, count - k, index - k);
-        path[length] = range_root(leaves, k);
+    AMI_CHECK(index < count && count <= UINT32_MAX);
+    sm3_digest down[MERKLE_PATH_MAX]; /* from the root, as the subtrees are cut off */
+    size_t length = 0;
+    while (count > 1) {
+        size_t left = split_at(count);
+        if (index < left) {
+            down[length++] = range_root(leaves + left, count - left);
+            count = left;
+        } else {
+            down[length++] = range_root(leaves, left);
+            leaves += left;
+            index -= left;
+            count -= left;
+        }
     }
-    return length + 1;
+    for (size_t i = 0; i < length; i++)
+        path[i] = down[length - 1 - i];
+    return length;
 }
 
 enum ami_status merkle_check(const sm3_digest *root, const sm3_digest *leaf, uint64_t index,
@@ -100,7 +107,8 @@ enum ami_status merkle_check(const sm3_digest *root, const sm3_digest *leaf, uin
 /* --- a kept tree ------------------------------------------------------------------------------ */
 
 /* Level 0 are the leaves; level k + 1 pairs level k. A change marks its leaf; the next root
- * recomputes the marked nodes' ancestors only, each once. */
+ * recomputes the marked leaves' ancestors only, each once. All memory is taken when the tree grows,
+ * so that nothing that shrinks it or takes changes back can fail. */
 struct level {
     sm3_digest *node;
     size_t capacity;
@@ -109,8 +117,10 @@ struct level {
 struct merkle_tree {
     struct level level[MERKLE_PATH_MAX + 1];
     uint64_t size;
-    uint64_t *dirty; /* indices of changed leaves, in any order, possibly repeated */
-    size_t dirty_count, dirty_capacity;
+    uint32_t *dirty; /* indices of changed leaves, each once, in any order; room for all leaves */
+    size_t dirty_count;
+    uint8_t *marked; /* bit i: leaf i is in `dirty` */
+    size_t capacity; /* leaves that `dirty` and `marked` have room for */
 };
 
 struct merkle_tree *merkle_tree_new(void)
@@ -125,16 +135,24 @@ void merkle_tree_free(struct merkle_tree *t)
     for (size_t k = 0; k <= MERKLE_PATH_MAX; k++)
         free(t->level[k].node);
     free(t->dirty);
+    free(t->marked);
     free(t);
+}
+
+static size_t grown(size_t capacity, uint64_t size)
+{
+    if (capacity < 64)
+        capacity = 64;
+    while (capacity < size)
+        capacity += capacity / 4 & ~(size_t)7;
+    return capacity;
 }
 
 static bool reserve_level(struct level *l, uint64_t size)
 {
     if (size <= l->capacity)
         return true;
-    size_t capacity = l->capacity < 16 ? 16 : l->capacity;
-    while (capacity < size)
-        capacity += capacity / 2;
+    size_t capacity = grown(l->capacity, size);
     sm3_digest *node = realloc(l->node, capacity * sizeof *node);
     if (node == NULL)
         return false;
@@ -143,44 +161,70 @@ static bool reserve_level(struct level *l, uint64_t size)
     return true;
 }
 
-/* Room in every level for `size` leaves, so that computing a root cannot fail. */
-static bool reserve(struct merkle_tree *t, uint64_t size)
+static bool reserve_marks(struct merkle_tree *t, uint64_t size)
 {
-    for (size_t k = 0; k <= MERKLE_PATH_MAX; k++) {
-        if (!reserve_level(&t->level[k], size))
-            return false;
-        if (size <= 1)
-            return true;
-        size = size / 2 + size % 2;
-    }
-    return false;
+    if (size <= t->capacity)
+        return true;
+    size_t capacity = grown(t->capacity, size);
+    uint32_t *dirty = realloc(t->dirty, capacity * sizeof *dirty);
+    if (dirty == NULL)
+        return false;
+    t->dirty = dirty;
+    uint8_t *marked = realloc(t->marked, capacity / 8);
+    if (marked == NULL)
+        return false;
+    memset(marked + t->capacity / 8, 0, capacity / 8 - t->capacity / 8);
+    t->marked = marked;
+    t->capacity = capacity;
+    return true;
 }
 
-static bool mark(struct merkle_tree *t, uint64_t index)
+enum ami_status merkle_tree_reserve(struct merkle_tree *t, uint64_t size)
 {
-    if (t->dirty_count == t->dirty_capacity) {
-        size_t capacity = t->dirty_capacity * 2 + 64;
-        uint64_t *dirty = realloc(t->dirty, capacity * sizeof *dirty);
-        if (dirty == NULL)
-            return false;
-        t->dirty = dirty;
-        t->dirty_capacity = capacity;
+    if (size > UINT32_MAX)
+        return AMI_TOO_LARGE;
+    if (!reserve_marks(t, size))
+        return AMI_NO_MEMORY;
+    for (size_t k = 0; k <= MERKLE_PATH_MAX; k++) {
+        if (!reserve_level(&t->level[k], size))
+            return AMI_NO_MEMORY;
+        if (size <= 1)
+            break;
+        size = size / 2 + size % 2;
     }
-    t->dirty[t->dirty_count++] = index;
-    return true;
+    return AMI_OK;
+}
+
+static void mark(struct merkle_tree *t, uint64_t index)
+{
+    uint8_t bit = (uint8_t)(1u << index % 8);
+    if ((t->marked[index / 8] & bit) != 0)
+        return;
+    t->marked[index / 8] |= bit;
+    t->dirty[t->dirty_count++] = (uint32_t)index;
+}
+
+static void unmark(struct merkle_tree *t, uint64_t index)
+{
+    t->marked[index / 8] &= (uint8_t) ~(1u << index % 8);
 }
 
 enum ami_status merkle_tree_set(struct merkle_tree *t, uint64_t index, const sm3_digest *leaf)
 {
     AMI_CHECK(index <= t->size);
-    if (index == t->size && !reserve(t, t->size + 1))
-        return AMI_NO_MEMORY;
-    if (!mark(t, index))
-        return AMI_NO_MEMORY;
-    t->level[0].node[index] = *leaf;
-    if (index == t->size)
+    if (index == t->size) {
+        AMI_TRY(merkle_tree_reserve(t, t->size + 1));
         t->size++;
+    }
+    t->level[0].node[index] = *leaf;
+    mark(t, index);
     return AMI_OK;
+}
+
+sm3_digest merkle_tree_leaf(const struct merkle_tree *t, uint64_t index)
+{
+    AMI_CHECK(index < t->size);
+    return t->level[0].node[index];
 }
 
 void merkle_tree_truncate(struct merkle_tree *t, uint64_t size)
@@ -190,14 +234,16 @@ void merkle_tree_truncate(struct merkle_tree *t, uint64_t size)
         return;
     t->size = size;
     size_t kept = 0;
-    for (size_t i = 0; i < t->dirty_count; i++)
+    for (size_t i = 0; i < t->dirty_count; i++) {
         if (t->dirty[i] < size)
             t->dirty[kept++] = t->dirty[i];
+        else
+            unmark(t, t->dirty[i]);
+    }
     t->dirty_count = kept;
-    /* The last leaf's ancestors lost a right half. There is room: something was dropped or the
-     * mark of a kept leaf is still there. */
+    /* The last leaf's ancestors may have lost their right halves. */
     if (size > 0)
-        AMI_CHECK(mark(t, size - 1));
+        mark(t, size - 1);
 }
 
 uint64_t merkle_tree_size(const struct merkle_tree *t)
@@ -205,45 +251,50 @@ uint64_t merkle_tree_size(const struct merkle_tree *t)
     return t->size;
 }
 
-static int compare_u64(const void *a, const void *b)
+static int compare_u32(const void *a, const void *b)
 {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
     return (x > y) - (x < y);
+}
+
+/* Computes the parents of the listed nodes of level k, which has `count` nodes, and leaves the list
+ * of those parents behind, each once. */
+static void fold_dirty(struct merkle_tree *t, size_t k, uint64_t count)
+{
+    const sm3_digest *below = t->level[k].node;
+    sm3_digest *above = t->level[k + 1].node;
+    size_t up = 0;
+    for (size_t i = 0; i < t->dirty_count; i++) {
+        uint32_t parent = t->dirty[i] / 2;
+        if (up > 0 && t->dirty[up - 1] == parent)
+            continue;
+        size_t left = 2 * (size_t)parent;
+        above[parent] =
+            left + 1 < count ? merkle_node(&below[left], &below[left + 1]) : below[left];
+        t->dirty[up++] = parent;
+    }
+    t->dirty_count = up;
 }
 
 sm3_digest merkle_tree_root(struct merkle_tree *t)
 {
-    if (t->size == 0) {
-        t->dirty_count = 0;
+    if (t->size == 0)
         return sm3(span_of(NULL, 0));
-    }
-    qsort(t->dirty, t->dirty_count, sizeof *t->dirty, compare_u64);
-    uint64_t count = t->size;
-    for (size_t k = 0; count > 1; k++) {
-        size_t up = 0;
-        for (size_t i = 0; i < t->dirty_count; i++) {
-            uint64_t parent = t->dirty[i] / 2;
-            if (up > 0 && t->dirty[up - 1] == parent)
-                continue;
-            const sm3_digest *below = t->level[k].node;
-            t->level[k + 1].node[parent] = 2 * parent + 1 < count
-                                               ? merkle_node(&below[2 * parent], &below[2 * parent + 1])
-                                               : below[2 * parent];
-            t->dirty[up++] = parent;
-        }
-        t->dirty_count = up;
-        count = count / 2 + count % 2;
-    }
-    t->dirty_count = 0;
+    for (size_t i = 0; i < t->dirty_count; i++)
+        unmark(t, t->dirty[i]);
+    qsort(t->dirty, t->dirty_count, sizeof *t->dirty, compare_u32);
     size_t top = 0;
-    for (count = t->size; count > 1; count = count / 2 + count % 2)
-        top++;
+    for (uint64_t count = t->size; count > 1; count = count / 2 + count % 2)
+        fold_dirty(t, top++, count);
+    t->dirty_count = 0;
     return t->level[top].node[0];
 }
 
 size_t merkle_tree_path(struct merkle_tree *t, uint64_t index, sm3_digest path[MERKLE_PATH_MAX])
 {
-    AMI_CHECK(index < t->size && t->dirty_count == 0);
+    AMI_CHECK(index < t->size);
+    if (t->dirty_count > 0)
+        (void)merkle_tree_root(t);
     size_t length = 0;
     uint64_t count = t->size;
     for (size_t k = 0; count > 1; k++) {

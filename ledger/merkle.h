@@ -25,18 +25,24 @@ enum ami_status merkle_check(const sm3_digest *root, const sm3_digest *leaf, uin
                              uint64_t count, const sm3_digest *path,
                              size_t path_size) AMI_MUST_CHECK;
 
-/* A tree that grows at its end and whose leaves change: the registry's state. Memory: 64 bytes a
- * leaf, grown in steps. Roots are those of merkle_root over the leaves. */
+/* A tree that grows at its end and whose leaves change: the registry's state. Memory: 69 bytes a
+ * leaf, grown in steps of a quarter. Roots are those of merkle_root over the leaves. At most
+ * UINT32_MAX leaves. */
 struct merkle_tree;
 struct merkle_tree *merkle_tree_new(void);
 void merkle_tree_free(struct merkle_tree *t);
+/* Makes room, so that growing to `size` leaves cannot fail. AMI_NO_MEMORY, AMI_TOO_LARGE. */
+enum ami_status merkle_tree_reserve(struct merkle_tree *t, uint64_t size) AMI_MUST_CHECK;
+/* index <= size; changing a leaf (index < size) never fails. */
 enum ami_status merkle_tree_set(struct merkle_tree *t, uint64_t index,
-                                const sm3_digest *leaf) AMI_MUST_CHECK; /* index <= size */
+                                const sm3_digest *leaf) AMI_MUST_CHECK;
+sm3_digest merkle_tree_leaf(const struct merkle_tree *t, uint64_t index); /* index < size */
 void merkle_tree_truncate(struct merkle_tree *t, uint64_t size);
 uint64_t merkle_tree_size(const struct merkle_tree *t);
 /* Recomputes only what changed since the last call. */
 sm3_digest merkle_tree_root(struct merkle_tree *t);
-/* Path of leaf `index` < size, in O(log size) after the root was computed. Returns its length. */
+/* Path of leaf `index` < size: O(log size) when nothing changed since the last root. Returns its
+ * length. */
 size_t merkle_tree_path(struct merkle_tree *t, uint64_t index, sm3_digest path[MERKLE_PATH_MAX]);
 
 #endif
