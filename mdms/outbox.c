@@ -109,6 +109,24 @@ static bool exists(struct mdms *m, enum mdms_table table, const struct mdms_key 
     return m->c.kv.get(m->c.kv.ctx, table, key_span(key), &value) == AMI_OK;
 }
 
+/* Does the ledger know this key, or will it before the next number? A DC's keys from before the
+ * genesis are there only when the genesis file holds them. */
+static bool on_ledger(struct mdms *m, const struct revocation_record *r)
+{
+    struct mdms_key key = key_device(r->role, &r->device, r->epoch);
+    struct span value;
+    struct device_record d;
+    if (m->c.kv.get(m->c.kv.ctx, TABLE_DEVICES, key_span(&key), &value) != AMI_OK ||
+        device_record_parse(&d, value) != AMI_OK)
+        return false;
+    for (unsigned i = 0; d.number == 0 && i < m->c.genesis->members.count; i++) {
+        const struct member *dc = &m->c.genesis->members.member[i];
+        if (ami_id_equal(&dc->name, &r->device) && dc->key_epoch == r->epoch)
+            return true;
+    }
+    return d.number != 0;
+}
+
 static bool same_device(const struct revocation_record *a, const struct revocation_record *b)
 {
     return a->role == b->role && a->epoch == b->epoch && ami_id_equal(&a->device, &b->device);
@@ -123,10 +141,10 @@ static void stage_revocation(struct mdms *m, size_t index)
     bool again = exists(m, TABLE_REVOCATIONS, &key);
     for (size_t i = 0; i < index; i++)
         again = again || same_device(&m->wanted[i].record, &r);
-    /* The ledger refuses both, and a refused number would hold up all that follow. */
-    if (again || !exists(m, TABLE_DEVICES, &key)) {
+    /* The ledger refuses these, and a refused number would hold up all that follow. */
+    if (again || !on_ledger(m, &r)) {
         mdms_log(m, ENV_LOG_WARN, "revocation_dropped", "device=%s epoch=%u why=\"%s\"",
-                 r.device.text, (unsigned)r.epoch, again ? "revoked already" : "not enrolled");
+                 r.device.text, (unsigned)r.epoch, again ? "revoked already" : "not on the ledger");
         return;
     }
     uint8_t bytes[256];
@@ -150,12 +168,16 @@ static void stage_revocation(struct mdms *m, size_t index)
 
 bool outbox_stage(struct mdms *m)
 {
-    if (m->bind)
+    m->wanted_in_write = 0;
+    if (m->bind) {
+        /* Alone: a revocation must find what this write says. */
         stage_binding(m);
+        return true;
+    }
     for (size_t i = 0; i < m->wanted_count; i++)
         stage_revocation(m, i);
     m->wanted_in_write = m->wanted_count;
-    return m->bind || m->wanted_count > 0;
+    return m->wanted_count > 0;
 }
 
 /* --- submission ------------------------------------------------------------------------------- */

@@ -488,21 +488,31 @@ static void late_dcs_go_onto_the_ledger(void **state)
     rig_enrol(r, &keys, ENROL_DC, "dc-0-spare");
     rig_enrol(r, &keys, ENROL_DC, "dc-9-spare");
     rig_kill(r);
+    ask_revocation(r, 1, DEVICE_DC, "dc-9-spare", 1); /* goes behind its enrolment */
     rig_genesis(r);
-    assert_int_equal(rig_count(r, TABLE_OUTBOX), 2);
+    rig_advance(r, 1000);
+    assert_int_equal(rig_count(r, TABLE_OUTBOX), 3);
     rig_kill(r);
     rig_start(r);
     rig_settle(r);
-    assert_int_equal(rig_count(r, TABLE_OUTBOX), 2);
+    assert_int_equal(rig_count(r, TABLE_OUTBOX), 3);
     rig_enrol(r, &keys, ENROL_DC, "dc-5");
-    static const char *const names[] = {"dc-0-spare", "dc-9-spare", "dc-5"};
-    for (unsigned i = 0; i < 3; i++) {
+    static const struct {
+        uint8_t kind;
+        const char *name;
+    } expected[] = {{TX_DC_ENROL, "dc-0-spare"},
+                    {TX_DC_ENROL, "dc-9-spare"},
+                    {TX_REVOKE, "dc-9-spare"},
+                    {TX_DC_ENROL, "dc-5"}};
+    for (unsigned i = 0; i < 4; i++) {
         struct span value;
         struct tx_view tx;
         assert_true(rig_get(r, TABLE_OUTBOX, key_number(i + 1), &value));
         assert_ok(tx_view_parse(&tx, value));
-        assert_int_equal(tx.tx.kind, TX_DC_ENROL);
-        assert_string_equal(tx.u.dc_enrol.dc.text, names[i]);
+        assert_int_equal(tx.tx.kind, expected[i].kind);
+        assert_string_equal(tx.tx.kind == TX_REVOKE ? tx.u.revoke.device.text
+                                                    : tx.u.dc_enrol.dc.text,
+                            expected[i].name);
     }
 }
 
