@@ -1,0 +1,282 @@
+/* meter/cmd_proof.c - `ami-meter proof`: one report with the proof that it was recorded.
+ *
+ * The DC gives what everybody may know: header, certificate, path, transaction, the meter's
+ * enrolment. The meter adds what it alone knows: salt and m. The result is checked here before it
+ * is handed out.
+ */
+#include "base/check.h"
+#include "ledger/proof.h"
+#include "meter/calendar.h"
+#include "meter/cli.h"
+#include "net/file.h"
+#include "net/link.h"
+#include "wire/report.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int64_t sequence_given, timeout_ms = 10000;
+static const char *time_given, *node, *out_file;
+
+static const struct option_spec options[] = {
+    CLI_OPTION_GENESIS,
+    CLI_OPTION_DIR,
+    {.name = "id",
+     .kind = OPTION_TEXT,
+     .value = &cli_common.id,
+     .argument = "ID",
+     .help = "the meter",
+     .required = true},
+    {.name = "sequence",
+     .letter = 's',
+     .kind = OPTION_INT,
+     .value = &sequence_given,
+     .min = 1,
+     .max = INT64_MAX,
+     .argument = "N",
+     .help = "number of the report (the last column of `ami-meter export`)"},
+    {.name = "time",
+     .letter = 't',
+     .kind = OPTION_TEXT,
+     .value = &time_given,
+     .argument = "TIME",
+     .help = "instead: a report with the reading that starts then, such as "
+             "2013-01-01T00:00:00Z"},
+    {.name = "node",
+     .letter = 'n',
+     .kind = OPTION_TEXT,
+     .value = &node,
+     .argument = "URL",
+     .help = "admin address of a DC (default: those of the genesis file, one after the other)"},
+    {.name = "out",
+     .letter = 'o',
+     .kind = OPTION_TEXT,
+     .value = &out_file,
+     .argument = "FILE",
+     .help = "where to write it (default stdout)"},
+    {.name = "timeout",
+     .kind = OPTION_DURATION,
+     .value = &timeout_ms,
+     .min = 1,
+     .max = 3600000,
+     .argument = "TIME",
+     .help = "how long a DC may take (default 10s)"},
+    {0},
+};
+
+struct wanted {
+    struct ami_id meter;
+    uint32_t epoch;
+    uint64_t sequence;
+    bool by_time;
+    int64_t start_s;
+    bool found;
+    struct reading *scratch;
+    struct report_submit record;
+    uint8_t bytes[METER_RECORD_BYTES_MAX]; /* that the record points into */
+};
+
+/* --- the meter's part ------------------------------------------------------------------------ */
+
+static bool has_reading_at(const struct wanted *w, const struct report_submit *record)
+{
+    enum report_kind kind;
+    size_t count;
+    if (report_decode(&kind, w->scratch, &count, record->report) != AMI_OK)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (w->scratch[i].start_s == w->start_s)
+            return true;
+    return false;
+}
+
+static bool look(void *ctx, const struct meter_stored_report *report)
+{
+    struct wanted *w = ctx;
+    struct report_submit record;
+    if (!ami_id_equal(&report->name, &w->meter) || report->record.size > sizeof w->bytes ||
+        report_submit_parse(&record, report->record) != AMI_OK)
+        return true;
+    if (w->by_time ? !has_reading_at(w, &record) : report->sequence != w->sequence)
+        return true;
+    memcpy(w->bytes, report->record.data, report->record.size);
+    if (report_submit_parse(&w->record, span_of(w->bytes, report->record.size)) != AMI_OK)
+        return true;
+    w->epoch = report->epoch;
+    w->sequence = report->sequence;
+    w->found = true;
+    return false;
+}
+
+static enum ami_status find(struct wanted *w, const struct genesis *g, struct why *why)
+{
+    struct meter_store *store;
+    AMI_TRY(cli_id(&w->meter, cli_common.id, why));
+    if ((sequence_given != 0) == (time_given != NULL))
+        return why_set(why, AMI_BAD_ARGUMENT, "give either --sequence or --time");
+    w->sequence = (uint64_t)sequence_given;
+    w->by_time = time_given != NULL;
+    if (w->by_time && calendar_parse_iso(&w->start_s, time_given, strlen(time_given)) != AMI_OK)
+        return why_set(why, AMI_BAD_ARGUMENT,
+                       "--time %.60s: expected a time such as 2013-01-01T00:00:00Z", time_given);
+    w->scratch = calloc(AMI_REPORT_READINGS_MAX, sizeof *w->scratch);
+    if (w->scratch == NULL)
+        return AMI_NO_MEMORY;
+    AMI_TRY(cli_store(&store, METER_STORE_READ, g, why));
+    enum ami_status status =
+        meter_store_each_report(store, 1u << METER_OUTBOX | 1u << METER_ARCHIVE, look, w);
+    meter_store_close(store);
+    if (status != AMI_OK)
+        return why_set(why, status, "%s: %s", cli_common.dir, ami_status_text(status));
+    if (!w->found)
+        return why_set(why, AMI_NOT_FOUND,
+                       "%s holds no such report of meter %s; `ami-meter export --dir %s --id %s` "
+                       "shows which there are",
+                       cli_common.dir, w->meter.text, cli_common.dir, w->meter.text);
+    return AMI_OK;
+}
+
+/* --- the DC's part --------------------------------------------------------------------------- */
+
+static enum ami_status read_answer(struct span frame, const char *address, char **proof,
+                                   struct why *why)
+{
+    enum message_type type;
+    struct span body;
+    struct admin_reply reply;
+    if (frame_open(frame, &type, &body) != AMI_OK || type != MSG_ADMIN_REPLY ||
+        admin_reply_parse(&reply, body) != AMI_OK)
+        return why_set(why, AMI_BAD_ENCODING, "%s: what answers there is no DC", address);
+    json_t *json =
+        json_loadb((const char *)reply.json.data, reply.json.size, JSON_REJECT_DUPLICATES, NULL);
+    const char *text = json_string_value(json_object_get(json, "proof"));
+    const char *error = json_string_value(json_object_get(json, "error"));
+    enum ami_status status = AMI_OK;
+    if (reply.status == AMI_OK && text != NULL) {
+        *proof = strdup(text);
+        if (*proof == NULL)
+            status = AMI_NO_MEMORY;
+    } else {
+        status = reply.status == AMI_OK || reply.status >= AMI_STATUS_COUNT
+                     ? AMI_BAD_ENCODING
+                     : (enum ami_status)reply.status;
+        status = why_set(why, status, "%s: %s", address,
+                         error != NULL ? error : ami_status_text(status));
+    }
+    json_decref(json);
+    return status;
+}
+
+static enum ami_status ask(const struct wanted *w, const char *address, char **proof,
+                           struct why *why)
+{
+    char json[256];
+    uint8_t frame[512];
+    int n = snprintf(json, sizeof json,
+                     "{\"ask\":\"proof\",\"meter\":\"%s\",\"epoch\":%" PRIu32
+                     ",\"sequence\":%" PRIu64 "}",
+                     w->meter.text, w->epoch, w->sequence);
+    AMI_CHECK(n > 0 && n < (int)sizeof json);
+    struct admin_request request = {.json = span_of(json, (size_t)n)};
+    struct writer out = writer_on(frame, sizeof frame);
+    frame_begin(&out, MSG_ADMIN_REQUEST);
+    admin_request_encode(&out, &request);
+    AMI_CHECK(writer_ok(&out));
+    uint8_t *reply = malloc(AMI_FRAME_ADMIN_BYTES_MAX);
+    size_t size = 0;
+    if (reply == NULL)
+        return AMI_NO_MEMORY;
+    enum ami_status status = link_call(address, writer_span(&out), (uint32_t)timeout_ms, reply,
+                                       AMI_FRAME_ADMIN_BYTES_MAX, &size, why);
+    if (status == AMI_OK)
+        status = read_answer(span_of(reply, size), address, proof, why);
+    free(reply);
+    return status;
+}
+
+/* Adds the opening to what a DC gave and checks all of it. */
+static enum ami_status complete(const struct wanted *w, const struct genesis *g, const char *given,
+                                const char *address, char **text, struct why *why)
+{
+    char reason[WHY_BYTES_MAX] = "";
+    void *hold = NULL;
+    struct proof *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return AMI_NO_MEMORY;
+    enum ami_status status =
+        proof_parse(p, &hold, span_of(given, strlen(given)), reason, sizeof reason);
+    if (status == AMI_OK) {
+        p->has_opening = true;
+        memcpy(p->salt, w->record.salt, sizeof p->salt);
+        p->m = w->record.report;
+        status = proof_check(p, g, reason, sizeof reason);
+    }
+    if (status != AMI_OK)
+        status = why_set(why, status, "%s gave a proof that is none: %s", address, reason);
+    else if ((*text = proof_print(p)) == NULL)
+        status = AMI_NO_MEMORY;
+    free(hold);
+    free(p);
+    return status;
+}
+
+static enum ami_status from_node(const struct wanted *w, const struct genesis *g,
+                                 const char *address, char **text, struct why *why)
+{
+    char *given = NULL;
+    AMI_TRY(ask(w, address, &given, why));
+    enum ami_status status = complete(w, g, given, address, text, why);
+    free(given);
+    return status;
+}
+
+static enum ami_status make(struct wanted *w, struct genesis **g, char **text, struct why *why)
+{
+    AMI_TRY(cli_genesis(g, why));
+    AMI_TRY(find(w, *g, why));
+    if (node != NULL)
+        return from_node(w, *g, node, text, why);
+    enum ami_status status = AMI_UNREACHABLE;
+    for (unsigned i = 0; i < (*g)->members.count && status != AMI_OK; i++)
+        status = from_node(w, *g, (*g)->address[i].admin, text, why);
+    return status;
+}
+
+static int run(int argc, char **argv, void *ctx)
+{
+    (void)argc;
+    (void)argv;
+    (void)ctx;
+    struct why why = {{0}};
+    struct genesis *g = NULL;
+    char *text = NULL;
+    struct wanted *w = calloc(1, sizeof *w);
+    enum ami_status status = w == NULL ? AMI_NO_MEMORY : make(w, &g, &text, &why);
+    if (status == AMI_OK && out_file != NULL) {
+        status = file_write(out_file, span_of(text, strlen(text)), FILE_MODE_PUBLIC, &why);
+        if (status == AMI_OK)
+            printf("the proof of report %" PRIu64 " of %s was checked and written to %s\n",
+                   w->sequence, w->meter.text, out_file);
+    } else if (status == AMI_OK) {
+        fputs(text, stdout);
+    }
+    if (status == AMI_OK)
+        status = cli_stdout_done(&why);
+    free(text);
+    free(g);
+    if (w != NULL)
+        free(w->scratch);
+    free(w);
+    return status == AMI_OK ? EXIT_STATUS_OK : cli_fail(status, &why);
+}
+
+const struct command_spec COMMAND_PROOF = {
+    .name = "proof",
+    .summary = "one report with the proof that it was recorded, for its consumer",
+    .example = "ami-meter proof --genesis genesis.json --dir fleet --id meter-17 --sequence 3 "
+               "--out reading.json",
+    .options = options,
+    .run = run,
+};
