@@ -301,6 +301,28 @@ static void test_old_keys_are_erased(void **unused)
     }
 }
 
+/* The key of one message that never came lives for exactly W later ones. */
+static void test_kept_key_is_erased_in_time(void **unused)
+{
+    (void)unused;
+    enum { LOST = 2 };
+    struct pair p;
+    struct message m;
+    uint8_t key[SM4_KEY_BYTES];
+    pair_begin(&p, 1000, 1000);
+    for (unsigned i = 0; i < LOST + SESSION_WINDOW + 4; i++) {
+        message_make(&m, &p.meter, i);
+        if (i == LOST)
+            continue;
+        assert_ok(message_open(&p.dc, &m));
+        if (i == LOST + 1)
+            memcpy(key, p.dc.skipped[LOST % SESSION_WINDOW], sizeof key);
+        if (i > LOST)
+            assert_int_equal(contains(&p.dc, sizeof p.dc, key, sizeof key),
+                             i <= LOST + SESSION_WINDOW);
+    }
+}
+
 static void test_limits(void **unused)
 {
     (void)unused;
@@ -396,6 +418,7 @@ int main(void)
         cmocka_unit_test(test_parties),
         cmocka_unit_test(test_kept_keys_expire),
         cmocka_unit_test(test_old_keys_are_erased),
+        cmocka_unit_test(test_kept_key_is_erased_in_time),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_after_agreement),
     };
