@@ -28,6 +28,7 @@
 #define MDMS_SUBMIT_WINDOW      512  /* transactions submitted and not yet seen committed */
 #define MDMS_WRITE_ENROLS_MAX   256  /* enrolments made durable together */
 #define MDMS_WRITE_REQUESTS_MAX 64
+#define MDMS_SERVE_BYTES        (3u << 20) /* a DC stops serving one request when it gave so much */
 #define MDMS_WRITE_BYTES_MAX    (16u << 20) /* blocks are added to a write up to this size */
 
 enum mdms_port {

@@ -32,6 +32,7 @@ struct opened {
     uint32_t readings;
 };
 
+#define POLL_US_MAX    (5u * 1000000u)
 #define BATCHES_CACHED 8 /* encapsulations opened lately: a block holds a few batches per DC */
 
 struct follow_job {
@@ -275,6 +276,13 @@ static struct block_parent tail(const struct mdms *m)
     return (struct block_parent){j->block.header.height, j->hash, j->block.header.timestamp_ms};
 }
 
+/* All that the source gives for one question is here: ask for more at once. Whether a DC has less
+ * than that, or is still sending, it does not say. */
+static bool served_all(const struct mdms *m)
+{
+    return tail(m).height >= m->asked_last || m->served_bytes >= MDMS_SERVE_BYTES;
+}
+
 static struct follow_job *job_new(struct mdms *m, uint8_t member, struct span body)
 {
     struct follow_job *j = calloc(1, sizeof *j);
@@ -318,6 +326,8 @@ void follow_on_block(struct mdms *m, uint8_t member, struct span body)
         return;
     }
     struct block_parent parent = tail(m);
+    if (member == m->source && b.header.height <= parent.height)
+        m->repeated = true;
     /* Not asked for, seen before, or more than we hold: another time. Before the store is bound to
      * the chain there is nothing to extend. */
     if (member != m->source || m->bind || m->slot_count == MDMS_FOLLOW_WINDOW ||
@@ -330,8 +340,8 @@ void follow_on_block(struct mdms *m, uint8_t member, struct span body)
     }
     take(m, member, body);
     m->heard_us = mdms_now_us(m);
-    /* All that was asked for is here: ask for more at once. */
-    if (b.header.height >= m->asked_last)
+    m->served_bytes += body.size;
+    if (served_all(m))
         fetch_soon(m);
 }
 
@@ -479,17 +489,31 @@ void follow_on_stored(struct mdms *m, enum ami_status status)
     memmove(m->slot, m->slot + n, m->slot_count * sizeof m->slot[0]);
     if (settled)
         outbox_on_settled(m);
-    if (tail(m).height >= m->asked_last)
+    if (served_all(m))
         fetch_soon(m);
 }
 
 /* --- asking ----------------------------------------------------------------------------------- */
 
+/* Blocks that come twice were still on their way when they were asked for again: on such a link
+ * asking less often is faster. */
+static uint64_t poll_us(struct mdms *m)
+{
+    uint64_t least = (uint64_t)m->c.timing.poll_ms * 1000;
+    m->poll_us = m->repeated ? 2 * m->poll_us : m->poll_us - m->poll_us / 8;
+    m->repeated = false;
+    if (m->poll_us < least)
+        m->poll_us = least;
+    if (m->poll_us > POLL_US_MAX)
+        m->poll_us = least > POLL_US_MAX ? least : POLL_US_MAX;
+    return m->poll_us;
+}
+
 static void fetch(struct mdms *m)
 {
     uint64_t from = tail(m).height + 1;
     uint32_t room = (uint32_t)(MDMS_FOLLOW_WINDOW - m->slot_count);
-    m->fetch_at_us = mdms_now_us(m) + (uint64_t)m->c.timing.poll_ms * 1000;
+    m->fetch_at_us = mdms_now_us(m) + poll_us(m);
     /* Many small requests would cost more than the pause until the next write is done. */
     if (room < MDMS_FOLLOW_WINDOW / 2)
         return;
@@ -500,6 +524,7 @@ static void fetch(struct mdms *m)
     AMI_CHECK(writer_ok(&w));
     if (mdms_send(m, m->dc[m->source].id, writer_span(&w)) == AMI_OK)
         m->asked_last = from + room - 1;
+    m->served_bytes = 0;
 }
 
 uint64_t follow_on_time(struct mdms *m)
@@ -508,6 +533,8 @@ uint64_t follow_on_time(struct mdms *m)
         return UINT64_MAX;
     uint64_t now = mdms_now_us(m);
     uint64_t silence_us = (uint64_t)m->c.timing.silence_ms * 1000;
+    if (silence_us < 2 * m->poll_us)
+        silence_us = 2 * m->poll_us;
     if (m->slot_count == MDMS_FOLLOW_WINDOW)
         m->heard_us = now; /* it is we who are slow */
     if (!dcs_ready(m, m->source) || now - m->heard_us >= silence_us)

@@ -86,6 +86,9 @@ struct mdms {
     uint64_t fetch_at_us;         /* when to ask (again) */
     uint64_t heard_us;            /* last time the source gave something that we wanted */
     uint64_t asked_last;          /* height of the last block asked for */
+    uint64_t served_bytes;        /* that came for it */
+    uint64_t poll_us;             /* between two questions while nothing comes */
+    bool repeated;                /* a block came that was here already */
 
     struct mdms_stats stats;
     uint8_t *frame; /* AMI_FRAME_PEER_BYTES_MAX: where outgoing frames are put together */

@@ -188,6 +188,30 @@ static void a_silent_dc_is_left(void **state)
     check_readings(f, 40);
 }
 
+/* A link on which blocks take a second: asking five times meanwhile makes them come five times. It
+ * notices and asks less often; on a quick link it comes back to its pace. */
+static void a_slow_link_is_not_asked_in_vain(void **state)
+{
+    struct fixture *f = *state;
+    size_t asked = 0;
+    rig_connect(&f->r, 0);
+    grow(f, 30);
+    for (unsigned second = 0; second < 30; second++) {
+        rig_advance(&f->r, 1000);
+        asked = rig_take(&f->r, 0, MSG_FETCH_BLOCKS, NULL);
+        for (size_t i = 0; i < asked && second < 15; i++) { /* one block a second */
+            struct rig_block *b = &f->r.block[second];
+            rig_send(&f->r, RIG_LINK_DC(0), MSG_BLOCK, span_of(b->bytes, b->size));
+        }
+        if (second == 14)
+            assert_in_range(asked, 0, 2);
+    }
+    assert_int_equal(rig_state(&f->r).height, 15);
+    assert_in_range(asked, 4, 6);
+    rig_follow(&f->r);
+    check_readings(f, 60);
+}
+
 /* A DC that sealed something else than its meter signed is named, once; the reading is not stored,
  * the others of the block are. */
 static void a_wrong_seal_names_the_dc(void **state)
@@ -341,6 +365,7 @@ int main(void)
         T(a_lying_dc_is_passed_over),
         T(a_single_liar_is_asked_again_later),
         T(a_silent_dc_is_left),
+        T(a_slow_link_is_not_asked_in_vain),
         T(a_wrong_seal_names_the_dc),
         T(power_loss_while_following),
         T(full_disk_delays_and_loses_nothing),
