@@ -93,7 +93,11 @@ stop() {
     local name=$1 pid
     pid=$(pid_of "$name") || return 0
     kill -TERM "$pid" 2>/dev/null
-    kill -CONT "$pid" 2>/dev/null
+    # Only a paused process is told to go on: SIGCONT takes a stop away that the leak check of a
+    # sanitized build waits for while the program ends, and it would wait for ever.
+    if grep -q '^State:[[:space:]]*T' "/proc/$pid/status" 2>/dev/null; then
+        kill -CONT "$pid" 2>/dev/null
+    fi
     process_gone() { ! pid_of "$name"; }
     if ! wait_for 10 "$name" process_gone; then
         kill -KILL "$pid" 2>/dev/null
