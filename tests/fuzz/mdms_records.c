@@ -1,0 +1,115 @@
+/* The MDMS's stored records and keys: a damaged store must give AMI_BAD_ENCODING, never more. The
+ * first byte picks the decoder; what is accepted is written again to the same bytes. */
+#include "tests/fuzz/fuzz.h"
+
+#include "base/check.h"
+#include "mdms/records.h"
+
+#include <string.h>
+
+enum { KIND_STATE, KIND_CODE, KIND_DEVICE, KIND_REVOCATION, KIND_REPORT, KIND_BAD_SEAL, RECORDS };
+
+#define RECORD(out, in, T)                                                                         \
+    do {                                                                                           \
+        struct T##_record record;                                                                  \
+        if (T##_record_parse(&record, in) == AMI_OK)                                               \
+            T##_record_encode(out, &record);                                                       \
+    } while (0)
+
+static void keys(struct span in)
+{
+    struct ami_id id;
+    uint8_t role;
+    uint32_t epoch;
+    uint64_t number;
+    if (key_device_parse(&role, &id, &epoch, in) == AMI_OK) {
+        struct mdms_key k = key_device(role, &id, epoch);
+        AMI_CHECK(span_equal(key_span(&k), in));
+    }
+    if (key_report_parse(&id, &epoch, &number, in) == AMI_OK) {
+        struct mdms_key k = key_report(&id, epoch, number);
+        AMI_CHECK(span_equal(key_span(&k), in));
+    }
+    if (key_number_parse(&number, in) == AMI_OK) {
+        struct mdms_key k = key_number(number);
+        AMI_CHECK(span_equal(key_span(&k), in));
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static uint8_t again[2 * MDMS_RECORD_BYTES_MAX];
+    if (size == 0)
+        return 0;
+    struct span in = span_of(data + 1, size - 1);
+    struct writer out = writer_on(again, sizeof again);
+    switch (data[0] % (RECORDS + 1)) {
+    case KIND_STATE:
+        RECORD(&out, in, state);
+        break;
+    case KIND_CODE:
+        RECORD(&out, in, code);
+        break;
+    case KIND_DEVICE:
+        RECORD(&out, in, device);
+        break;
+    case KIND_REVOCATION:
+        RECORD(&out, in, revocation);
+        break;
+    case KIND_REPORT:
+        RECORD(&out, in, report);
+        break;
+    case KIND_BAD_SEAL:
+        RECORD(&out, in, bad_seal);
+        break;
+    default:
+        keys(in);
+        break;
+    }
+    AMI_CHECK(out.size == 0 || span_equal(writer_span(&out), in));
+    return 0;
+}
+
+size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
+{
+    static const uint8_t bytes[80] = {1, 2, 3};
+    struct ami_id id;
+    struct writer w = writer_on(out, capacity);
+    AMI_CHECK(ami_id_from_text(&id, index % 2 == 0 ? "m-1" : "a.longer_name") == AMI_OK);
+    write_u8(&w, (uint8_t)(index % (RECORDS + 1)));
+    const struct state_record state = {.height = index, .settled = 3, .last = 7, .readings = 9};
+    const struct code_record code = {
+        .served_epoch = 1, .has_home = index % 3 == 0, .home = id, .sealed = span_of(bytes, 48)};
+    const struct device_record device = {.number = index,
+                                         .home_dc = id,
+                                         .agree_part = span_of(bytes, 33),
+                                         .reply = span_of(bytes, sizeof bytes)};
+    const struct revocation_record revocation = {.role = 1, .device = id, .epoch = 1};
+    const struct report_record report = {.height = 5, .dc = id, .m = span_of(bytes, 70)};
+    const struct bad_seal_record bad_seal = {.height = 5, .dc = id, .status = 6};
+    struct mdms_key key = index % 4 < 2 ? key_report(&id, 1, index) : key_device(1, &id, 2);
+    switch (index % (RECORDS + 1)) {
+    case KIND_STATE:
+        state_record_encode(&w, &state);
+        break;
+    case KIND_CODE:
+        code_record_encode(&w, &code);
+        break;
+    case KIND_DEVICE:
+        device_record_encode(&w, &device);
+        break;
+    case KIND_REVOCATION:
+        revocation_record_encode(&w, &revocation);
+        break;
+    case KIND_REPORT:
+        report_record_encode(&w, &report);
+        break;
+    case KIND_BAD_SEAL:
+        bad_seal_record_encode(&w, &bad_seal);
+        break;
+    default:
+        write_raw(&w, key.b, key.size);
+        break;
+    }
+    return writer_ok(&w) ? w.size : 0;
+}
