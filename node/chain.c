@@ -197,7 +197,7 @@ fail:
     return NULL;
 }
 
-static void free_write(struct node_write *w)
+void chain_free_write(struct node_write *w)
 {
     free(w->records);
     free(w->memory);
@@ -213,7 +213,7 @@ static bool persist(struct node *n, enum ami_status *status)
     *status = w == NULL ? AMI_NO_MEMORY : n->env.store(n->env.ctx, w);
     if (*status != AMI_OK) {
         if (w != NULL)
-            free_write(w);
+            chain_free_write(w);
         return false;
     }
     c->writing = w;
@@ -238,7 +238,7 @@ void chain_on_stored(struct node *n, struct node_write *w, enum ami_status statu
     struct replica_event e = {.type = REPLICA_PERSISTED};
     e.u.persisted.ticket = w->ticket;
     e.u.persisted.status = status;
-    free_write(w);
+    chain_free_write(w);
     if (c->disk_slow && status == AMI_OK) {
         c->disk_slow = false;
         struct replica_event disk = {.type = REPLICA_DISK, .u.flag = false};

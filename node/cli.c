@@ -52,7 +52,7 @@ int main(int argc, char **argv)
         {"data", 'd', OPTION_TEXT, &c.data, 0, 0, "DIR",
          "look at the ledger in this folder instead of a live node", false},
         {"genesis", 'g', OPTION_TEXT, &c.genesis_path, 0, 0, "FILE",
-         "the genesis file (default: genesis.json in the ledger's folder)", false},
+         "the genesis file (default: genesis.json in the ledger's folder or above)", false},
         {"timeout", 0, OPTION_DURATION, &c.timeout_ms, 1, 3600000, "TIME",
          "how long to wait for an answer (default 5s)", false},
         {0}};

@@ -52,25 +52,25 @@ const char *cli_node(const struct cli *c, int *exit_status);
 struct cli_child;
 /* Runs in the child. Returns a document, which the parent gets; NULL: out of memory. */
 typedef json_t *cli_child_work(struct cli_child *child, void *ctx);
-/* Tells the parent how far it is and what it reads; at least once a minute. */
-void cli_child_progress(struct cli_child *child, uint64_t done, uint64_t total, const char *format,
-                        ...) __attribute__((format(printf, 4, 5)));
+/* Tells the parent how far it is; at least once a minute. */
+void cli_child_progress(struct cli_child *child, uint64_t done, uint64_t total);
+/* Notes which ledger is being read, for the parent to name when the child crashes. */
+void cli_child_reads(struct cli_child *child, const char *data);
 
 /* How a child ended that gave no document, and how far it had come. */
 struct cli_guard_end {
     enum ami_status status; /* AMI_OK, or AMI_DAMAGED: it crashed or went in circles; AMI_IO */
     char why[WHY_BYTES_MAX];
     uint64_t done;
-    char where[256];
 };
 /* Runs `work` in a child process and shows its progress ("audit", "blocks"; what NULL: shows none).
- * The document, or NULL and *end. `data` names what is read. Not to be called once nng was used. */
-json_t *cli_guard(const struct cli *c, const char *what, const char *unit, const char *data,
-                  cli_child_work *work, void *ctx, struct cli_guard_end *end);
+ * The document, or NULL and *end. Not to be called once nng was used. */
+json_t *cli_guard(const struct cli *c, const char *what, const char *unit, cli_child_work *work,
+                  void *ctx, struct cli_guard_end *end);
 
 /* Opens the ledger; in a child. On failure false, with a sentence in `why`. */
-bool cli_child_open(const char *data, const sm3_digest *chain, struct store **store,
-                    enum ami_status *status, char *why, size_t why_size);
+bool cli_child_open(struct cli_child *child, const char *data, const sm3_digest *chain,
+                    struct store **store, enum ami_status *status, char *why, size_t why_size);
 
 /* The status that a document names ("status": "BAD_PROOF"); AMI_BAD_ENCODING when it names none. */
 enum ami_status cli_status_of(const json_t *document);

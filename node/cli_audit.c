@@ -176,11 +176,11 @@ static bool check_block(struct audit *a, uint64_t h)
 static bool check_blocks(struct audit *a, uint64_t height)
 {
     while (a->tip.height < height) {
-        cli_child_progress(a->child, a->tip.height, height, "%s", a->data);
+        cli_child_progress(a->child, a->tip.height, height);
         if (!check_block(a, a->tip.height + 1))
             return false;
     }
-    cli_child_progress(a->child, a->tip.height, height, "%s", a->data);
+    cli_child_progress(a->child, a->tip.height, height);
     return true;
 }
 
@@ -263,7 +263,8 @@ static void run_audit(struct audit *a)
 {
     enum ami_status status;
     char why[WHY_BYTES_MAX];
-    if (!cli_child_open(a->data, &a->genesis->members.chain, &a->store, &status, why, sizeof why)) {
+    if (!cli_child_open(a->child, a->data, &a->genesis->members.chain, &a->store, &status, why,
+                        sizeof why)) {
         (void)wrong(a, 0, status, "%s", why);
         return;
     }
@@ -343,7 +344,7 @@ int cli_audit(int argc, char **argv, void *ctx)
     struct cli_guard_end end;
     if (cli_data(c, &exit_status) == NULL || !cli_genesis(c, c->data, &exit_status))
         return exit_status;
-    json_t *d = cli_guard(c, "audit", "blocks", c->data, audit_in_child, c, &end);
+    json_t *d = cli_guard(c, "audit", "blocks", audit_in_child, c, &end);
     if (d == NULL)
         d = crash_document(c, &end);
     bool ok = json_is_true(json_object_get(d, "ok"));

@@ -33,6 +33,7 @@ static json_t *failure(enum ami_status status, const char *format, ...)
 
 struct compare {
     const struct cli *c;
+    struct cli_child *child;
     int count;
     char **data;
     struct store *store[AMI_MEMBERS_MAX];
@@ -49,7 +50,7 @@ static json_t *open_all(struct compare *p)
         const sm3_digest *chain = i > 0                   ? store_chain(p->store[0])
                                   : p->c->genesis != NULL ? &p->c->genesis->members.chain
                                                           : NULL;
-        if (!cli_child_open(p->data[i], chain, &p->store[i], &status, why, sizeof why))
+        if (!cli_child_open(p->child, p->data[i], chain, &p->store[i], &status, why, sizeof why))
             return failure(status, "%s", why);
         p->height[i] = store_height(p->store[i]);
         if (p->height[i] > p->highest)
@@ -86,6 +87,7 @@ static json_t *compare_height(const struct compare *p, uint64_t h)
         struct qc commit;
         if (p->height[i] < h)
             continue;
+        cli_child_reads(p->child, p->data[i]);
         enum ami_status status = store_header(p->store[i], h, &header, &commit);
         if (status != AMI_OK)
             return failure(status, "%.200s: block %llu cannot be read: %s", p->data[i],
@@ -120,14 +122,15 @@ static json_t *equal_document(const struct compare *p)
 static json_t *compare_in_child(struct cli_child *child, void *ctx)
 {
     struct compare *p = ctx;
+    p->child = child;
     json_t *out = open_all(p);
     for (uint64_t h = 1; out == NULL && h <= p->highest; h++) {
         if (h % 100 == 1)
-            cli_child_progress(child, h - 1, p->highest, "%s", "");
+            cli_child_progress(child, h - 1, p->highest);
         out = compare_height(p, h);
     }
     if (out == NULL) {
-        cli_child_progress(child, p->highest, p->highest, "%s", "");
+        cli_child_progress(child, p->highest, p->highest);
         out = equal_document(p);
     }
     for (int i = 0; i < p->count; i++)
@@ -181,8 +184,7 @@ int cli_compare(int argc, char **argv, void *ctx)
                 return cli_usage("%s and %s are the same folder", argv[j], argv[i]);
     if (c->genesis_path != NULL && !cli_genesis(c, NULL, &exit_status))
         return exit_status;
-    json_t *d =
-        cli_guard(c, "compare", "heights", "one of the folders", compare_in_child, &p, &end);
+    json_t *d = cli_guard(c, "compare", "heights", compare_in_child, &p, &end);
     if (!json_is_true(json_object_get(d, "ok")))
         return print_failure(c, d, &end);
     if (c->json)
@@ -288,7 +290,7 @@ static json_t *export_blocks(struct export *x, uint64_t height)
                            "block %llu cannot be exported: %s", (unsigned long long)h,
                            errno == 0 ? "its transactions cannot be read" : strerror(errno));
         x->transactions += b.header.tx_count;
-        cli_child_progress(x->child, h, height, "%s", x->c->data);
+        cli_child_progress(x->child, h, height);
     }
     return NULL;
 }
@@ -325,7 +327,7 @@ static json_t *export_in_child(struct cli_child *child, void *ctx)
     if (x->buffer == NULL)
         return NULL;
     json_t *out;
-    if (cli_child_open(x->c->data, &x->c->genesis->members.chain, &x->store, &status, why,
+    if (cli_child_open(child, x->c->data, &x->c->genesis->members.chain, &x->store, &status, why,
                        sizeof why)) {
         out = export_all(x);
         store_close(x->store);
@@ -348,8 +350,7 @@ static int export_to(struct cli *c, struct export *x, const char *part)
 {
     struct cli_guard_end end;
     struct why why = {""};
-    json_t *d =
-        cli_guard(c, c->out == NULL ? NULL : "export", "blocks", c->data, export_in_child, x, &end);
+    json_t *d = cli_guard(c, c->out == NULL ? NULL : "export", "blocks", export_in_child, x, &end);
     bool ok = json_is_true(json_object_get(d, "ok"));
     if (ok && part != NULL && finish_file(x->out, part, c->out, &why) != AMI_OK) {
         json_decref(d);

@@ -14,10 +14,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -46,11 +46,16 @@ struct message_head {
 
 struct progress_message {
     uint64_t done, total;
-    char where[256];
+};
+
+/* Memory that both processes see: what the child wrote here stays when it crashes. */
+struct shared {
+    char reading[256];
 };
 
 struct cli_child {
     int pipe;
+    struct shared *shared;
 };
 
 static bool write_all(int fd, const void *data, size_t size)
@@ -79,25 +84,22 @@ static void tell(struct cli_child *child, enum message_kind kind, const void *da
         _exit(EXIT_STATUS_FAILED);
 }
 
-void cli_child_progress(struct cli_child *child, uint64_t done, uint64_t total, const char *format,
-                        ...)
+void cli_child_progress(struct cli_child *child, uint64_t done, uint64_t total)
 {
-    struct progress_message m;
-    memset(&m, 0, sizeof m);
-    m.done = done;
-    m.total = total;
-    va_list args;
-    va_start(args, format);
-    vsnprintf(m.where, sizeof m.where, format, args);
-    va_end(args);
+    const struct progress_message m = {done, total};
     tell(child, MESSAGE_PROGRESS, &m, sizeof m);
 }
 
-_Noreturn static void child_main(int fd, cli_child_work *work, void *ctx)
+void cli_child_reads(struct cli_child *child, const char *data)
+{
+    snprintf(child->shared->reading, sizeof child->shared->reading, "%s", data);
+}
+
+_Noreturn static void child_main(int fd, struct shared *shared, cli_child_work *work, void *ctx)
 {
     static const int crashes[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
     const struct rlimit no_core = {0, 0};
-    struct cli_child child = {fd};
+    struct cli_child child = {fd, shared};
     for (size_t i = 0; i < sizeof crashes / sizeof crashes[0]; i++)
         signal(crashes[i], SIG_DFL);
     signal(SIGPIPE, SIG_IGN);
@@ -159,7 +161,6 @@ static enum heard listen_to(int fd, struct progress *bar, struct cli_guard_end *
                 return h;
             end->done = m.done;
             bar->total = m.total;
-            snprintf(end->where, sizeof end->where, "%s", m.where);
             progress_update(bar, m.done, NULL);
             continue;
         }
@@ -177,51 +178,61 @@ static enum heard listen_to(int fd, struct progress *bar, struct cli_guard_end *
 static void say_end(struct cli_guard_end *end, enum heard heard, const char *data)
 {
     end->status = AMI_DAMAGED;
-    if (heard == HEARD_NOTHING)
-        snprintf(end->why, sizeof end->why,
-                 "the ledger in %.200s is damaged: reading it does not come to an end", data);
-    else
-        snprintf(end->why, sizeof end->why, "the ledger in %.200s is damaged: reading it crashed",
-                 end->where[0] != 0 ? end->where : data);
+    snprintf(end->why, sizeof end->why, "the ledger in %.250s is damaged: reading it %s", data,
+             heard == HEARD_NOTHING ? "does not come to an end" : "crashed");
 }
 
-json_t *cli_guard(const struct cli *c, const char *what, const char *unit, const char *data,
-                  cli_child_work *work, void *ctx, struct cli_guard_end *end)
+static json_t *no_child(struct cli_guard_end *end, const char *what, int error)
+{
+    end->status = AMI_IO;
+    snprintf(end->why, sizeof end->why, "%s: %s", what, strerror(error));
+    return NULL;
+}
+
+/* The parent's side once the child runs. */
+static json_t *follow(const struct cli *c, const char *what, const char *unit, pid_t pid, int fd,
+                      const struct shared *shared, struct cli_guard_end *end)
 {
     struct progress bar;
-    int fds[2];
-    memset(end, 0, sizeof *end);
-    fflush(stdout);
-    fflush(stderr);
-    if (pipe2(fds, O_CLOEXEC) != 0) {
-        end->status = AMI_IO;
-        snprintf(end->why, sizeof end->why, "cannot make a pipe: %s", strerror(errno));
-        return NULL;
-    }
-    pid_t pid = fork();
-    if (pid == 0) {
-        close(fds[0]);
-        child_main(fds[1], work, ctx);
-    }
-    int error = errno;
-    close(fds[1]);
-    if (pid < 0) {
-        close(fds[0]);
-        end->status = AMI_IO;
-        snprintf(end->why, sizeof end->why, "cannot start a process: %s", strerror(error));
-        return NULL;
-    }
     json_t *result = NULL;
     progress_begin(&bar, stderr, c->json || what == NULL, what, unit, 0);
-    enum heard heard = listen_to(fds[0], &bar, end, &result);
+    enum heard heard = listen_to(fd, &bar, end, &result);
     if (heard != HEARD_ALL)
         kill(pid, SIGKILL);
-    close(fds[0]);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
     if (bar.total > 0)
         progress_end(&bar, NULL);
     if (result == NULL)
-        say_end(end, heard, data);
+        say_end(end, heard, shared->reading);
+    return result;
+}
+
+json_t *cli_guard(const struct cli *c, const char *what, const char *unit, cli_child_work *work,
+                  void *ctx, struct cli_guard_end *end)
+{
+    int fds[2];
+    memset(end, 0, sizeof *end);
+    fflush(stdout);
+    fflush(stderr);
+    struct shared *shared =
+        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED)
+        return no_child(end, "cannot share memory with a process", errno);
+    if (pipe2(fds, O_CLOEXEC) != 0) {
+        munmap(shared, sizeof *shared);
+        return no_child(end, "cannot make a pipe", errno);
+    }
+    pid_t pid = fork();
+    int error = errno;
+    if (pid == 0) {
+        close(fds[0]);
+        child_main(fds[1], shared, work, ctx);
+    }
+    close(fds[1]);
+    json_t *result = pid < 0 ? no_child(end, "cannot start a process", error)
+                             : follow(c, what, unit, pid, fds[0], shared, end);
+    close(fds[0]);
+    munmap(shared, sizeof *shared);
     return result;
 }

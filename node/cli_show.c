@@ -189,7 +189,8 @@ int cli_block(int argc, char **argv, void *ctx)
     struct cli *c = ctx;
     int exit_status = EXIT_STATUS_OK;
     int64_t height;
-    json_t *q = integer_parse(argv[0], &height) == AMI_OK
+    /* A hash may consist of decimal digits alone, a height never has so many of them. */
+    json_t *q = strlen(argv[0]) < 2 * SM3_BYTES && integer_parse(argv[0], &height) == AMI_OK
                     ? json_pack("{s:s, s:I}", "ask", "block", "height", (json_int_t)height)
                     : json_pack("{s:s, s:s}", "ask", "block", "hash", argv[0]);
     json_t *a = cli_ask(c, q, &exit_status);

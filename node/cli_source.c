@@ -86,10 +86,11 @@ const char *cli_data(const struct cli *c, int *exit_status)
     return c->data;
 }
 
-bool cli_child_open(const char *data, const sm3_digest *chain, struct store **store,
-                    enum ami_status *status, char *why, size_t why_size)
+bool cli_child_open(struct cli_child *child, const char *data, const sm3_digest *chain,
+                    struct store **store, enum ami_status *status, char *why, size_t why_size)
 {
     why[0] = '\0';
+    cli_child_reads(child, data);
     *status = store_open(store, data, chain, STORE_READ_ONLY, 0, why, why_size);
     return *status == AMI_OK;
 }
@@ -200,12 +201,11 @@ static json_t *answer_from(struct cli *c, struct store *store, const json_t *que
 
 static json_t *ask_in_child(struct cli_child *child, void *ctx)
 {
-    (void)child;
     struct data_question *q = ctx;
     struct store *store;
     enum ami_status status;
     char why[WHY_BYTES_MAX];
-    if (!cli_child_open(q->c->data, &q->c->genesis->members.chain, &store, &status, why,
+    if (!cli_child_open(child, q->c->data, &q->c->genesis->members.chain, &store, &status, why,
                         sizeof why))
         return error_document(status, why);
     json_t *out = answer_from(q->c, store, q->question);
@@ -228,7 +228,7 @@ static json_t *ask_data(struct cli *c, const json_t *question, int *exit_status)
     struct cli_guard_end end;
     if (!cli_genesis(c, c->data, exit_status))
         return NULL;
-    json_t *document = cli_guard(c, NULL, "", c->data, ask_in_child, &q, &end);
+    json_t *document = cli_guard(c, NULL, "", ask_in_child, &q, &end);
     if (document == NULL) {
         *exit_status = cli_fail(c, end.status, "%s", end.why);
         return NULL;

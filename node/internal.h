@@ -170,8 +170,9 @@ void chain_on_message(struct node *n, uint8_t from, enum message_type type, stru
 void chain_on_time(struct node *n);
 bool chain_on_work(struct node *n, void *job); /* false: not this part's job */
 void chain_on_stored(struct node *n, struct node_write *write, enum ami_status status);
-void chain_work_pending(struct node *n);     /* transactions came in */
-void chain_progress_expired(struct node *n); /* rule 8 */
+void chain_free_write(struct node_write *write); /* one that will never complete */
+void chain_work_pending(struct node *n);         /* transactions came in */
+void chain_progress_expired(struct node *n);     /* rule 8 */
 void chain_settle(struct node *n);
 uint64_t chain_deadline_us(const struct node *n);
 

@@ -31,7 +31,7 @@ struct pool_entry {
     struct tx_view view; /* borrows `view.encoded`, which the entry owns */
     uint8_t source;
     bool own;             /* made by this DC's gateway, which sees it through */
-    uint64_t handed_us;   /* own only: when it was last handed to every DC; 0 never */
+    uint64_t handed_us;   /* when it was last handed on because it waited long; 0 never */
     uint64_t handed_term; /* own only: term whose leader it was handed to; 0 none */
     uint64_t waiter;      /* id of the session that waits for the acknowledgement; 0 none */
     uint64_t arrived_us;

@@ -165,6 +165,13 @@ static bool long_waiting(const struct node *n, const struct pool_entry *e)
     return e->own && submit_half_time(n, e) <= node_now_us(n);
 }
 
+/* Somebody else's transaction that still waits: perhaps the leader never got it, and would be
+ * deposed for what it does not know. */
+static bool foreign_long_waiting(const struct node *n, const struct pool_entry *e)
+{
+    return !e->own && submit_half_time(n, e) <= node_now_us(n);
+}
+
 uint64_t submit_half_time(const struct node *n, const struct pool_entry *e)
 {
     uint64_t from = e->handed_us > e->arrived_us ? e->handed_us : e->arrived_us;
@@ -219,31 +226,36 @@ void submit_prune(struct node *n)
     }
 }
 
-uint64_t submit_on_time(struct node *n)
+/* Hands on what has waited for half of T_progress; returns when the next one will have. */
+static uint64_t hand_on(struct node *n)
 {
     uint64_t now = node_now_us(n), next = UINT64_MAX;
-    check_next(n);
-    bool any = false;
+    uint8_t leader;
+    bool own = false, foreign = false;
     for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e)) {
-        if (!e->own)
-            continue;
-        uint64_t at = submit_half_time(n, e);
-        if (at <= now)
-            any = true;
-        else if (at < next)
-            next = at;
+        own |= long_waiting(n, e);
+        foreign |= foreign_long_waiting(n, e);
     }
-    if (any) {
-        for (uint8_t i = 0; i < n->c.genesis->members.count; i++)
-            if (i != n->c.self && n->to_member[i] != 0)
-                hand_to(n, i, long_waiting);
-        for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e)) {
-            if (long_waiting(n, e))
-                e->handed_us = now;
-            if (e->own && submit_half_time(n, e) < next)
-                next = submit_half_time(n, e);
-        }
+    for (uint8_t i = 0; own && i < n->c.genesis->members.count; i++)
+        if (i != n->c.self && n->to_member[i] != 0)
+            hand_to(n, i, long_waiting);
+    if (foreign && replica_leader(n->replica, &leader) && leader != n->c.self &&
+        n->to_member[leader] != 0)
+        hand_to(n, leader, foreign_long_waiting);
+    for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e)) {
+        if (submit_half_time(n, e) <= now)
+            e->handed_us = now;
+        if (submit_half_time(n, e) < next)
+            next = submit_half_time(n, e);
     }
+    return next;
+}
+
+uint64_t submit_on_time(struct node *n)
+{
+    uint64_t now = node_now_us(n);
+    check_next(n);
+    uint64_t next = hand_on(n);
     uint64_t progress_us = (uint64_t)n->c.genesis->parameters.progress_timeout_ms * 1000u;
     uint64_t deadline = pool_progress_deadline_us(n->pool, progress_us);
     if (deadline <= now) {

@@ -1,0 +1,97 @@
+/* tests/node/net.h - whole nodes in memory on virtual time, for tests of node/'s core.
+ *
+ * Four DCs or so with real keys, a perfect network with a fixed delay, disks that are arrays, a
+ * work pool that is done at once. A test drives it by letting time pass until a condition holds,
+ * and may kill a node, start it again from what was durable, and speak to it as the MDMS, a meter
+ * or another DC through links of its own.
+ */
+#ifndef AMI_TESTS_NODE_NET_H
+#define AMI_TESTS_NODE_NET_H
+
+#include "keyagree/session.h"
+#include "node/internal.h"
+#include "tests/ledger/fixture.h"
+
+#define NET_NODES_MAX 7
+
+struct net;
+
+/* Frames that a test's own end of a link received. */
+struct net_inbox {
+    struct net_inbox *next;
+    size_t size;
+    uint8_t bytes[];
+};
+
+/* The test's end of a link to a node. */
+struct net_peer {
+    struct net *net;
+    unsigned node;
+    env_link near_id, far_id; /* the test's and the node's */
+    bool open;
+    struct net_inbox *inbox;
+};
+
+struct net *net_new(unsigned nodes, enum gateway_policy policy, uint64_t seed);
+void net_free(struct net *net);
+
+struct fixture *net_fixture(struct net *net);
+struct node *net_node(struct net *net, unsigned i); /* NULL while it is down */
+unsigned net_count(const struct net *net);
+uint64_t net_now_us(const struct net *net);
+
+/* Lets time pass until done(arg), at most limit_ms. True when it held. */
+bool net_until(struct net *net, uint64_t limit_ms, bool (*done)(struct net *net, void *arg),
+               void *arg);
+void net_run_ms(struct net *net, uint64_t ms);
+
+void net_kill(struct net *net, unsigned i);  /* what was not durable is lost */
+void net_start(struct net *net, unsigned i); /* from its disk */
+
+/* Index of the DC that leads in the highest term among those that run; -1: none. */
+int net_leader(struct net *net);
+/* Greatest and least committed height among those that run. */
+uint64_t net_height_max(struct net *net);
+uint64_t net_height_min(struct net *net);
+/* Block at a height on a node's disk; false when it has none. */
+bool net_block(struct net *net, unsigned i, uint64_t height, struct certified_block *out);
+
+/* A link to a node's port, as a stranger would open it. */
+struct net_peer *net_dial(struct net *net, unsigned node, enum node_port port);
+void net_send(struct net_peer *p, struct span frame);
+/* Takes the next frame of this type off the inbox, dropping others before it; false when time ran
+ * out. The body stays valid until the next call. */
+bool net_expect(struct net_peer *p, enum message_type type, uint64_t limit_ms, struct span *body);
+
+/* The handshake of a peer link, as the MDMS or as member `member` with its real key. */
+struct net_peer *net_dial_as_mdms(struct net *net, unsigned node);
+struct net_peer *net_dial_as_member(struct net *net, unsigned node, unsigned member);
+/* TX_SUBMIT of one transaction. */
+void net_submit(struct net_peer *p, struct span encoded_tx);
+
+/* A meter with real agreeing and signing keys, and its enrolment on the ledger. */
+struct net_meter {
+    struct fixture_device device;
+    struct agree_key agree;
+    struct session session;
+    uint64_t session_id;
+    struct net_peer *link;
+    unsigned node;
+    struct block_proof proof; /* the newest that came on the link */
+};
+/* Makes its keys and submits its enrolment to `node`; waits until every running node has it. */
+void net_meter_enrol(struct net *net, struct net_meter *m, unsigned number, unsigned node);
+/* AMI_OK: the session stands. Otherwise the refusal's status; *redirect: member or -1. */
+enum ami_status net_meter_agree(struct net *net, struct net_meter *m, unsigned node, bool insist,
+                                int *redirect);
+/* Makes (once per sequence) and sends a report. */
+void net_meter_report(struct net *net, struct net_meter *m, uint64_t sequence);
+/* Waits for the acknowledgement of it and checks everything that a meter checks. AMI_OK, the
+ * nack's status, AMI_BAD_PROOF, AMI_TIMEOUT. */
+enum ami_status net_meter_ack(struct net *net, struct net_meter *m, uint64_t sequence,
+                              uint64_t limit_ms, uint64_t *height);
+/* First part of this meter's report, as it signed it. */
+struct report_meter_part net_meter_part(struct net *net, const struct net_meter *m,
+                                        uint64_t sequence);
+
+#endif

@@ -1,0 +1,459 @@
+#!/usr/bin/env python3
+"""dc-cli from outside: what it prints, its exit statuses, and what it says of ledgers and proofs
+with something wrong in them.
+
+usage: test_cli.py MAKE_LEDGER DC_CLI
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+
+failures = []
+
+
+def check(what, ok, detail=""):
+    if not ok:
+        failures.append(what)
+    print(("ok   " if ok else "FAIL ") + what + ("" if ok else f": {detail}"), flush=True)
+
+
+class Cli:
+    def __init__(self, program):
+        self.program = program
+
+    def run(self, *arguments, **more):
+        environment = {k: v for k, v in os.environ.items() if k != "AMI_NODE"}
+        done = subprocess.run([self.program, *arguments], capture_output=True, text=True, timeout=200,
+                              env=environment, **more)
+        return done.returncode, done.stdout, done.stderr
+
+    def json(self, *arguments):
+        status, out, _ = self.run(*arguments, "--json")
+        return status, json.loads(out)
+
+    def fails(self, what, status, expected, *arguments):
+        """One sentence on stderr, nothing on stdout."""
+        got, out, err = self.run(*arguments)
+        if arguments[:1] in (("audit",), ("compare",)):  # their progress comes first
+            err = "".join(line for line in err.splitlines(True) if not line.startswith(arguments[0]))
+        check(what, got == status and out == "" and err.startswith("dc-cli: ") and expected in err
+              and err.count("\n") == 1, (got, out, err))
+
+
+# --- usage and dead nodes -------------------------------------------------------------------------
+
+
+def usage(cli):
+    cli.fails("no command", 2, "a command is missing")
+    cli.fails("an unknown command", 2, "there is no command \"frobnicate\"", "frobnicate")
+    cli.fails("an unknown option", 2, "there is no option", "audit", "--frobnicate")
+    cli.fails("a missing value", 2, "--data expects a value", "audit", "--data")
+    cli.fails("an argument too many", 2, "one argument too many", "audit", "x")
+    cli.fails("an audit of nothing", 2, "which ledger?", "audit")
+    cli.fails("an export of nothing", 2, "which ledger?", "export")
+    cli.fails("an unknown format", 2, "jsonl or csv", "export", "--data", "x", "--format", "xml")
+    cli.fails("one ledger to compare", 2, "DIR DIR... is missing", "compare", "/tmp")
+    cli.fails("a ledger compared with itself", 2, "the same folder", "compare", "/tmp", "/tmp/.")
+    cli.fails("a proof without a genesis file", 2, "--genesis FILE", "verify-proof", "x")
+    cli.fails("a question to nobody", 2, "which node?", "blocks")
+    cli.fails("status of nobody", 2, "which node?", "status")
+    cli.fails("a proof of nothing", 2, "name either", "proof", "--meter", "m-1", "--node", "127.0.0.1:1")
+    for command in ("status", "blocks", "block", "tx", "meter", "readings", "proof", "verify-proof",
+                    "audit", "compare", "export", "events"):
+        status, out, _ = cli.run(command, "--help")
+        check(f"{command} --help has an example",
+              status == 0 and f"Example:\n  dc-cli {command}" in out, out)
+    status, out, _ = cli.run("--version")
+    check("--version", status == 0 and out.startswith("dc-cli "), out)
+
+
+def dead_node(cli):
+    # A port that was free a moment ago and that nobody listens on.
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        dead = f"127.0.0.1:{s.getsockname()[1]}"
+    for command in (["blocks"], ["block", "1"], ["tx", "00"], ["meter", "m-1"], ["events"]):
+        cli.fails(f"{command[0]} of a dead node", 3, "cannot be reached", *command, "--node", dead)
+    status, document = cli.json("blocks", "--node", dead)
+    check("the same as JSON", status == 3 and document["ok"] is False
+          and document["status"] == "UNREACHABLE", document)
+    status, out, _ = cli.run("status", "--node", dead)
+    check("status of a dead node", status == 3 and "unreachable" in out, out)
+    # Somebody listens and never answers.
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        where = f"127.0.0.1:{mute.getsockname()[1]}"
+        cli.fails("a node that does not answer", 3, where, "blocks", "--node", where, "--timeout", "200ms")
+
+
+# --- a good ledger --------------------------------------------------------------------------------
+
+
+def good_ledger(cli, folder, facts):
+    data, genesis = f"{folder}/ledger", f"{folder}/genesis.json"
+    status, out, err = cli.run("audit", "--data", data, "--genesis", genesis)
+    check("the audit of a good ledger", status == 0 and
+          f"the ledger verifies from its genesis to height {facts['blocks']}" in out, (out, err))
+    check("its progress", "audit 100 %" in err, err)
+    status, a = cli.json("audit", "--data", data)
+    check("as JSON, with the genesis file found above the ledger",
+          status == 0 and a["ok"] is True and a["problem"] is None, a)
+    for key in ("blocks", "transactions", "reports", "meters", "tip"):
+        check(f"the audit's {key}", a[key] == facts[key], (a[key], facts[key]))
+    signatures = 3 * facts["blocks"] + facts["transactions"] + facts["reports"]
+    check("the audit's signatures", a["signatures"] == signatures, (a["signatures"], signatures))
+    check("the audit's time", a["seconds"] > 0 and a["transactions_per_s"] > 0, a)
+    before = os.stat(f"{data}/data.mdb")
+    status, _, _ = cli.run("audit", "--data", data)
+    after = os.stat(f"{data}/data.mdb")
+    check("an audit changes nothing", (before.st_mtime_ns, before.st_size) ==
+          (after.st_mtime_ns, after.st_size))
+    cli.fails("an audit against another genesis file", 1, "of another chain", "audit", "--data", data,
+              "--genesis", f"{folder}/other-genesis.json")
+    cli.fails("an audit of an empty folder", 1, "no ledger here", "audit", "--data", folder)
+    cli.fails("an audit of no folder", 1, "no such", "audit", "--data", f"{folder}/nothing",
+              "--genesis", genesis)
+    os.mkdir(f"{folder}/broken")
+    with open(f"{folder}/broken/genesis.json", "w", encoding="ascii") as file:
+        file.write("{}")
+    cli.fails("an audit with a broken genesis file", 1, "is no genesis file", "audit", "--data",
+              f"{folder}/broken")
+
+
+def views(cli, folder, facts):
+    data = ["--data", f"{folder}/ledger"]
+    status, blocks = cli.json("blocks", *data, "--from", "1", "--count", "100")
+    check("blocks", status == 0 and [b["height"] for b in blocks["blocks"]] ==
+          list(range(1, facts["blocks"] + 1)), blocks)
+    status, block = cli.json("block", "5", *data)
+    kinds = [t["kind"] for t in block["transactions"]]
+    check("a block's transactions", status == 0 and
+          kinds == ["report", "revoke", "meter_enrol", "report", "revoke"], kinds)
+    check("a block's voters", block["certificate"]["voters"] == ["dc-1", "dc-2", "dc-3"], block)
+    _, by_hash = cli.json("block", block["header"]["hash"], *data)
+    check("the same block by its hash", by_hash == block)
+    cli.fails("a block that is not there", 1, "there is no block 99", "block", "99", *data)
+    cli.fails("a hash of no block", 1, "no committed block", "block", "00" * 32, *data)
+    tx = block["transactions"][0]["id"]
+    status, found = cli.json("tx", tx, *data)
+    check("a transaction", status == 0 and found["height"] == 5 and found["index"] == 0
+          and found["fields"]["meter"] == "m-6", found)
+    cli.fails("a transaction that is not there", 1, "no committed transaction", "tx", "ab" * 32, *data)
+    status, meter = cli.json("meter", "m-6", *data)
+    check("a meter's epochs", status == 0 and [e["epoch"] for e in meter["epochs"]] == [1, 2]
+          and meter["epochs"][0]["revoked_at"] == 5, meter)
+    cli.fails("an unknown meter", 1, "no meter 'm-99'", "meter", "m-99", *data)
+    status, readings = cli.json("readings", "m-3", *data)
+    check("a meter's reports", status == 0 and
+          [r["sequence"] for r in readings["readings"]][:5] == [1, 2, 3, 5, 6], readings)
+    for command in (["blocks"], ["block", "5"], ["tx", tx], ["meter", "m-6"], ["readings", "m-3"]):
+        status, out, err = cli.run(*command, *data)
+        check(f"{command[0]} for people", status == 0 and out != "" and err == "", (out, err))
+    cli.fails("events of a ledger on disk", 1, "kept by a running node", "events", *data)
+
+
+# --- export and compare ---------------------------------------------------------------------------
+
+
+def export(cli, folder, facts):
+    data = ["--data", f"{folder}/ledger"]
+    status, out, _ = cli.run("export", *data, "--format", "csv")
+    rows = out.splitlines()
+    check("csv has a row for every transaction", status == 0 and len(rows) == facts["transactions"] + 1
+          and rows[0] == "height,index,id,kind,device,epoch,sequence,timestamp_ms,bytes", rows[:2])
+    reports = [r.split(",") for r in rows if ",report," in r]
+    keys = {(r[4], r[5], r[6]) for r in reports}
+    check("csv has every report once", len(reports) == len(keys) == facts["reports"], len(keys))
+    status, out, _ = cli.run("export", *data, "--from", "14")
+    kinds = [json.loads(line)["kind"] for line in out.splitlines()]
+    check("an export from a height on", status == 0 and
+          kinds == ["genesis"] + ["block"] * (facts["blocks"] - 13) + ["end"], kinds)
+    target = f"{folder}/out.jsonl"
+    status, out, err = cli.run("export", *data, "--out", target)
+    with open(target, encoding="ascii") as file:
+        lines = file.read().splitlines()
+    check("an export into a file", status == 0 and out == "" and len(lines) == facts["blocks"] + 2
+          and not os.path.exists(target + ".part"), (out, err))
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([cli.program, "export", *data], stdout=full, stderr=subprocess.PIPE,
+                              text=True, timeout=100, check=False)
+    check("an export to a full disk", done.returncode == 1 and "No space left" in done.stderr,
+          done.stderr)
+    cli.fails("an export under another genesis file", 1, "of another chain", "export", *data, "--genesis",
+              f"{folder}/other-genesis.json")
+    cli.fails("an export into a folder that is not there", 1, "No such file", "export", *data, "--out",
+              f"{folder}/nowhere/x")
+
+
+def compare(cli, folder, facts):
+    ledger, short, fork = (f"{folder}/{name}" for name in ("ledger", "short", "fork"))
+    status, out, _ = cli.run("compare", ledger, short)
+    check("a ledger and its prefix", status == 0 and
+          f"the ledgers are one up to height {facts['short']}" in out, out)
+    status, document = cli.json("compare", short, ledger, "--genesis", f"{folder}/genesis.json")
+    check("the same as JSON", status == 0 and document["ok"] is True and
+          document["height"] == facts["blocks"] and document["height_common"] == facts["short"], document)
+    status, document = cli.json("compare", short, ledger, fork)
+    difference = document["difference"]
+    check("the first difference", status == 1 and difference["height"] == facts["fork_height"]
+          and [b["data"] for b in difference["blocks"]] == [ledger, fork]
+          and difference["blocks"][0]["hash"] == facts["fork_hash"]
+          and difference["blocks"][1]["hash"] != facts["fork_hash"], document)
+    status, out, err = cli.run("compare", ledger, fork)
+    check("the same for people", status == 1 and out == "" and
+          f"the ledgers part at height {facts['fork_height']}" in err and facts["fork_hash"] in err, err)
+    status, out, err = cli.run("compare", short, fork)
+    check("a fork beyond the common height is none", status == 0, err)
+    cli.fails("a comparison with nothing", 1, "no ledger here", "compare", ledger, folder)
+    cli.fails("a comparison under another genesis file", 1, "of another chain", "compare", ledger, short,
+              "--genesis", f"{folder}/other-genesis.json")
+
+
+# --- ledgers with something wrong in them ---------------------------------------------------------
+
+WRONG = {
+    "merkle": ("BAD_MERKLE_ROOT", None), "state": ("BAD_STATE_ROOT", None),
+    "time": ("BAD_TIMESTAMP", None), "members": ("WRONG_EPOCH", None),
+    "proposer": ("BAD_ARGUMENT", None), "vote": ("BAD_CERTIFICATE", None),
+    "two-votes": ("BAD_CERTIFICATE", None), "quorum": ("BAD_CERTIFICATE", None),
+    "early-term": ("BAD_CERTIFICATE", None), "meter-signature": ("BAD_SIGNATURE", 1),
+    "gateway-signature": ("BAD_SIGNATURE", 1), "mdms-signature": ("BAD_SIGNATURE", 1),
+    "number": ("SEQUENCE_AHEAD", 1), "ahead": ("SEQUENCE_AHEAD", 1),
+    "settled": ("SEQUENCE_SETTLED", 1), "revoked": ("REVOKED", 2), "unknown": ("UNKNOWN_DEVICE", 1),
+}
+DAMAGE = {
+    "hash-index": "index of hashes", "hash-gone": "index of hashes", "tx-index": "index of transactions",
+    "tx-gone": "index of transactions", "report-index": "index of reports",
+    "report-gone": "index of reports", "block-gone": "block 1 cannot be read",
+    "block-byte": "the Merkle root", "record-byte": "the registry kept in",
+    "record-gone": "the registry kept in",
+}
+
+
+def one_problem(cli, what, folder, expected_status, height, tx, words):
+    status, out, err = cli.run("audit", "--data", f"{folder}/ledger")
+    lines = [line for line in err.splitlines() if line.startswith("dc-cli: ")]
+    check(f"the audit finds {what}", status == 1 and out == "" and len(lines) == 1 and words in lines[0],
+          (status, out, err))
+    status, a = cli.json("audit", "--data", f"{folder}/ledger")
+    problem = a["problem"]
+    check(f"and names it: {what}", status == 1 and a["ok"] is False
+          and (expected_status is None or problem["status"] == expected_status)
+          and (height is None or problem["height"] == height) and problem["tx"] == tx, a)
+
+
+def wrong_ledgers(cli, make_ledger, folder):
+    for wrong, (status, tx) in WRONG.items():
+        place = f"{folder}/wrong-{wrong}"
+        subprocess.run([make_ledger, place, wrong], capture_output=True, timeout=100, check=True)
+        words = "block 8: " if tx is None else f"block 8, transaction {tx}: "
+        one_problem(cli, wrong, place, status, 8, tx, words)
+    place = f"{folder}/wrong-registry"
+    subprocess.run([make_ledger, place, "registry"], capture_output=True, timeout=100, check=True)
+    one_problem(cli, "a wrong record of the registry", place, "BAD_STATE_ROOT", 0, None,
+                "the registry kept in")
+    for damage, words in DAMAGE.items():
+        place = f"{folder}/damage-{damage}"
+        os.mkdir(place)
+        shutil.copytree(f"{folder}/ledger", f"{place}/ledger")
+        shutil.copy(f"{folder}/genesis.json", place)
+        subprocess.run([make_ledger, place, "damage", damage], timeout=100, check=True)
+        status, out, err = cli.run("audit", "--data", f"{place}/ledger")
+        check(f"the audit finds the damage {damage}", status == 1 and out == "" and words in err,
+              (status, out, err))
+
+
+def flip_bytes(path, rng, kind):
+    """Damages a data file in one of the ways in which disks do."""
+    size = os.path.getsize(path)
+    with open(path, "r+b") as file:
+        if kind == "cut":
+            file.truncate(rng.randrange(size))
+            return
+        # Page 0 and 1 are LMDB's meta pages.
+        at = rng.randrange(4096 if kind != "meta" else 0, size if kind != "meta" else 8192)
+        if kind == "page":
+            at -= at % 4096
+            content = rng.choice([bytes(4096), rng.randbytes(4096)])
+        else:
+            file.seek(at)
+            content = bytes([file.read(1)[0] ^ (1 << rng.randrange(8))])
+        file.seek(at)
+        file.write(content)
+
+
+def damaged_files(cli, folder):
+    """Whatever happens to the file, the answer is a verdict: right, or one sentence."""
+    rng = random.Random(11)
+    place = f"{folder}/flipped"
+    found = crashed = 0
+    rounds = 100
+    for i in range(rounds):
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(f"{folder}/ledger", place)
+        kind = ("byte", "page", "cut", "byte", "meta")[i % 5]
+        flip_bytes(f"{place}/data.mdb", rng, kind)
+        command = ("audit", "compare", "export", "blocks")[i % 4] if i % 3 == 2 else "audit"
+        arguments = {"compare": [f"{folder}/ledger", place]}.get(
+            command, ["--data", place, "--genesis", f"{folder}/genesis.json"])
+        status, out, err = cli.run(command, *arguments, "--json")
+        if command == "audit":
+            document = json.loads(out)
+            sound = document["ok"] == (status == 0) and (document["problem"] is None) == (status == 0)
+            found += status == 1
+            crashed += status == 1 and "damaged: reading it" in document["problem"]["text"]
+        else:
+            sound = status == 0 or out.rstrip().endswith("}")
+        check(f"damage {i}, {kind}: {command} ends with a verdict", status in (0, 1) and sound,
+              (status, out[-300:], err))
+    # Most pages of so young a file are old copies: damage there is none of the ledger.
+    print(f"     the audit found {found} damages, {crashed} of them by a reader that crashed")
+    check("damage is found", found > 0)
+
+
+def crashing_reader(cli, folder):
+    """The process that reads dies of a signal, as one does that meets a damaged page."""
+    with subprocess.Popen([cli.program, "export", "--data", f"{folder}/ledger"], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as parent:
+        # More than a pipe holds: the reader stands still until somebody takes it.
+        first = parent.stdout.readline()
+        with open(f"/proc/{parent.pid}/task/{parent.pid}/children", encoding="ascii") as file:
+            children = file.read().split()
+        check("one process reads", len(children) == 1 and '"kind":"genesis"' in first, children)
+        os.kill(int(children[0]), signal.SIGSEGV)
+        _, err = parent.communicate(timeout=100)
+        check("a reader that crashed", parent.returncode == 1 and
+              err == f"dc-cli: the ledger in {folder}/ledger is damaged: reading it crashed\n", err)
+
+
+def damaged_transaction(cli, folder):
+    """A flipped bit in the stored bytes of a transaction, wherever they are in the file."""
+    _, block = cli.json("block", "9", "--data", f"{folder}/ledger")
+    _, tx = cli.json("tx", block["transactions"][1]["id"], "--data", f"{folder}/ledger")
+    encoded = bytes.fromhex(tx["encoded"])
+    place = f"{folder}/flipped-tx"
+    shutil.copytree(f"{folder}/ledger", place)
+    with open(f"{place}/data.mdb", "r+b") as file:
+        content = file.read()
+        check("the transaction's bytes are in the file", encoded in content)
+        file.seek(0)
+        file.write(content.replace(encoded, encoded[:90] + bytes([encoded[90] ^ 4]) + encoded[91:]))
+    cli.fails("an audit of a flipped bit", 1, "block 9: the Merkle root", "audit", "--data", place,
+              "--genesis", f"{folder}/genesis.json")
+
+
+# --- proofs ---------------------------------------------------------------------------------------
+
+
+def proofs(cli, folder):
+    genesis = f"{folder}/genesis.json"
+    empty = f"{folder}/empty"
+    os.mkdir(empty)
+    status, out, err = cli.run("verify-proof", f"{folder}/proof.json", "--genesis", genesis, cwd=empty)
+    check("a proof in an empty directory", status == 0 and err == "" and "0.250" in out
+          and "1-0:1.8.0*255" in out and "kWh" in out and "m-3" in out, (out, err))
+    status, p = cli.json("verify-proof", f"{folder}/proof.json", "--genesis", genesis)
+    check("as JSON", status == 0 and p["ok"] is True and p["meter"]["id"] == "m-3"
+          and p["report"]["sequence"] == 1 and p["readings"][0] ==
+          {"obis": "1-0:1.8.0*255", "start": "2013-01-01T00:30:00Z", "interval_s": 1800,
+           "value": "0.250", "unit": "kWh", "quality": []}, p)
+    status, out, _ = cli.run("verify-proof", f"{folder}/proof-closed.json", "--genesis", genesis)
+    check("a proof without the reading", status == 0 and "not shown by this proof" in out, out)
+    made = f"{folder}/made.json"
+    status, out, err = cli.run("proof", "--meter", "m-3", "--sequence", "1", "--data",
+                               f"{folder}/ledger", "--out", made)
+    with open(made, encoding="ascii") as a, open(f"{folder}/proof-closed.json", encoding="ascii") as b:
+        check("dc-cli proof makes the same", status == 0 and a.read() == b.read(), err)
+    status, _, err = cli.run("verify-proof", made, "--genesis", genesis)
+    check("and it verifies", status == 0, err)
+    cli.fails("a proof of what is not there", 1, "is not on the ledger", "proof", "--meter", "m-3",
+              "--sequence", "4", "--data", f"{folder}/ledger")
+    cli.fails("a proof under another genesis file", 1, "proves nothing", "verify-proof",
+              f"{folder}/proof.json", "--genesis", f"{folder}/other-genesis.json")
+    cli.fails("a proof that is not there", 1, "No such file", "verify-proof", f"{folder}/none.json",
+              "--genesis", genesis)
+
+
+def changed_proofs(cli, folder):
+    """Every byte counts; a few hundred of them, spread and random."""
+    with open(f"{folder}/proof.json", "rb") as file:
+        proof = file.read()
+    rng = random.Random(5)
+    places = list(range(0, len(proof), len(proof) // 150)) + [rng.randrange(len(proof)) for _ in range(50)]
+    path = f"{folder}/changed.json"
+    for at in places:
+        other = rng.randrange(255)
+        other += other >= proof[at]
+        # Half of them stay text that a parser takes.
+        if chr(proof[at]) in "0123456789abcdef" and rng.randrange(2):
+            other = ord(rng.choice([c for c in "0123456789abcdef" if ord(c) != proof[at]]))
+        with open(path, "wb") as file:
+            file.write(proof[:at] + bytes([other]) + proof[at + 1 :])
+        status, out, err = cli.run("verify-proof", path, "--genesis", f"{folder}/genesis.json")
+        if status != 1 or out != "" or "proves nothing: " not in err or err.count("\n") != 1:
+            check(f"byte {at} changed from {proof[at]} to {other} is refused", False, (status, out, err))
+    check(f"{len(places)} proofs with one changed byte are refused", True)
+    for what, content in (("cut short", proof[:-40]), ("with more behind it", proof + b"\n"),
+                          ("empty", b""), ("of zeros", bytes(100))):
+        with open(path, "wb") as file:
+            file.write(content)
+        cli.fails(f"a proof {what}", 1, "proves nothing: ", "verify-proof", path, "--genesis",
+                  f"{folder}/genesis.json")
+
+
+# --- completion -----------------------------------------------------------------------------------
+
+
+def complete(cli, *words):
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                          "../../docs/completion/amiledger.bash")
+    line = ' '.join(f"'{w}'" for w in words)
+    text = (f". {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; "
+            f"_ami_complete '{cli.program}' '{words[-1]}' '{words[-2]}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"")
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout.split()
+
+
+def completion(cli, folder):
+    check("commands are completed", complete(cli, "dc-cli", "a") == ["audit"])
+    check("options are completed", complete(cli, "dc-cli", "audit", "--da") == ["--data"])
+    check("formats are completed", complete(cli, "dc-cli", "export", "--format", "j") == ["jsonl"])
+    check("folders are completed", complete(cli, "dc-cli", "audit", "--data", f"{folder}/led")
+          == [f"{folder}/ledger"])
+    check("files are completed", complete(cli, "dc-cli", "verify-proof", f"{folder}/proof-")
+          == [f"{folder}/proof-closed.json"])
+
+
+def main():
+    make_ledger, program = sys.argv[1:]
+    cli = Cli(program)
+    with tempfile.TemporaryDirectory(prefix="dc-cli.") as folder:
+        made = subprocess.run([make_ledger, folder], capture_output=True, text=True, timeout=100, check=True)
+        facts = json.loads(made.stdout)
+        usage(cli)
+        dead_node(cli)
+        good_ledger(cli, folder, facts)
+        views(cli, folder, facts)
+        export(cli, folder, facts)
+        compare(cli, folder, facts)
+        wrong_ledgers(cli, make_ledger, folder)
+        damaged_files(cli, folder)
+        damaged_transaction(cli, folder)
+        crashing_reader(cli, folder)
+        proofs(cli, folder)
+        changed_proofs(cli, folder)
+        completion(cli, folder)
+    if failures:
+        sys.exit(f"{len(failures)} checks failed")
+
+
+if __name__ == "__main__":
+    main()
