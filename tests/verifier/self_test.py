@@ -4,6 +4,8 @@ one differs."""
 
 import sys
 
+sys.dont_write_bytecode = True  # the source tree stays as it is
+
 import gm
 
 

@@ -1,0 +1,455 @@
+/* tests/verifier/make_ledger.c - a small ledger on disk with everything that one may hold, to look
+ * into with dc-cli and with the independent verifier; or one with a single thing wrong in it.
+ *
+ * usage: make_ledger DIR                    genesis.json, ledger/, short/, fork/, proofs, and the
+ *                                           figures of ledger/ as JSON on stdout
+ *        make_ledger DIR WRONG              genesis.json and ledger/, wrong at its end
+ *        make_ledger DIR damage WHAT        changes DIR/ledger behind the store's back
+ */
+#include "base/check.h"
+#include "ledger/store.h"
+#include "tests/ledger/fixture.h"
+#include "wire/report.h"
+
+#include <lmdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define OK(expr)      AMI_CHECK((expr) == AMI_OK)
+#define MDB_OK(expr)  AMI_CHECK((expr) == MDB_SUCCESS)
+#define METERS        6
+#define BLOCKS_MAX    64
+#define FORK_HEIGHT   8
+#define SHORT_HEIGHT  6
+#define REPORT_SALT   16
+#define RECORDS_BYTES (64u << 10)
+
+struct maker {
+    struct fixture *f;
+    struct store *store;
+    struct fixture_body *body;
+    struct fixture_device meter[METERS], joined; /* a DC that came after the genesis */
+    struct fixture_block *block[BLOCKS_MAX];
+    unsigned blocks;
+    uint64_t transactions, reports;
+};
+
+static void write_file(const char *dir, const char *name, const char *text)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *file = fopen(path, "w");
+    AMI_CHECK(file != NULL && fputs(text, file) >= 0 && fclose(file) == 0);
+}
+
+static void start(struct maker *m, const char *dir, const char *name)
+{
+    char path[4096], why[256] = "";
+    memset(m, 0, sizeof *m);
+    m->f = fixture_new(4, 2024);
+    m->body = fixture_body();
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    OK(store_open(&m->store, path, &m->f->genesis.members.chain, STORE_READ_WRITE, 0, why,
+                  sizeof why));
+}
+
+static void finish(struct maker *m)
+{
+    for (unsigned i = 0; i < m->blocks; i++)
+        fixture_block_free(m->block[i]);
+    store_close(m->store);
+    free(m->body);
+    fixture_free(m->f);
+}
+
+/* --- blocks ------------------------------------------------------------------------------------
+ */
+
+static struct span all_records(const struct maker *m, uint8_t *bytes)
+{
+    struct writer w = writer_on(bytes, RECORDS_BYTES);
+    for (uint64_t i = 0; i < registry_size(m->f->registry); i++) {
+        uint8_t record[RECORD_BYTES_MAX];
+        struct writer r = writer_on(record, sizeof record);
+        record_encode(&r, registry_at(m->f->registry, i));
+        write_u64(&w, i);
+        write_bytes(&w, writer_span(&r));
+    }
+    AMI_CHECK(writer_ok(&w));
+    return writer_span(&w);
+}
+
+static void store_it(struct maker *m, const struct block_header *h, const struct qc *commit,
+                     struct span body, struct span records)
+{
+    uint8_t header[512], cert[4096];
+    struct writer hw = writer_on(header, sizeof header), cw = writer_on(cert, sizeof cert);
+    block_header_encode(&hw, h);
+    qc_encode(&cw, commit);
+    const struct store_batch batch = {.commit = true,
+                                      .block_header = writer_span(&hw),
+                                      .block_commit = writer_span(&cw),
+                                      .block_body = body,
+                                      .records = records};
+    OK(store_write(m->store, &batch));
+}
+
+static void commit_block(struct maker *m, uint64_t term)
+{
+    uint8_t *records = malloc(RECORDS_BYTES);
+    AMI_CHECK(records != NULL && m->blocks < BLOCKS_MAX);
+    struct fixture_block *b = fixture_commit(m->f, m->body, term);
+    store_it(m, &b->header, &b->commit, b->body, all_records(m, records));
+    m->block[m->blocks++] = b;
+    m->transactions += b->header.tx_count;
+    fixture_clear(m->body);
+    free(records);
+}
+
+/* --- transactions ------------------------------------------------------------------------------
+ */
+
+/* Two registers of half an hour, one of them missing now and then. */
+static size_t measure(uint8_t *out, size_t out_size, uint64_t sequence)
+{
+    struct reading r[2] = {{.unit = UNIT_KWH, .interval_s = 1800}, {.unit = UNIT_V}};
+    struct writer w = writer_on(out, out_size);
+    char value[16];
+    OK(obis_parse(r[0].obis, "1-0:1.8.0"));
+    OK(obis_parse(r[1].obis, "1-0:32.7.0"));
+    snprintf(value, sizeof value, "0.%03u", (unsigned)(sequence * 250 % 1000));
+    OK(reading_value_set(&r[0], value, strlen(value)));
+    OK(reading_value_set(&r[1], "230.1", sequence % 3 == 2 ? 0 : 5));
+    r[0].start_s = r[1].start_s = 1356998400 + (int64_t)sequence * 1800;
+    OK(report_encode(&w, REPORT_READINGS, r, 2));
+    return w.size;
+}
+
+struct opened {
+    uint8_t salt_and_m[REPORT_SALT + 256];
+    size_t m_size;
+};
+
+static struct opened open_of(const struct fixture_device *meter, uint64_t sequence)
+{
+    struct opened o;
+    fixture_opening(o.salt_and_m, NULL, 0, meter, sequence);
+    o.m_size = measure(o.salt_and_m + REPORT_SALT, 256, sequence);
+    return o;
+}
+
+enum spoil { SPOIL_NOTHING, SPOIL_METER, SPOIL_GATEWAY };
+
+static void add_report_of(struct maker *m, struct fixture_device *meter,
+                          const struct fixture_device *gateway, uint64_t sequence, enum spoil spoil)
+{
+    struct fixture *f = m->f;
+    const sm3_digest *chain = &f->genesis.members.chain;
+    uint8_t wide[SM2_WIDE_BYTES], sealed[512], bytes[AMI_TX_BYTES_MAX];
+    struct opened o = open_of(meter, sequence);
+    struct span plain = span_of(o.salt_and_m, REPORT_SALT + o.m_size);
+    struct report_meter_part part = {.meter = meter->name,
+                                     .epoch = meter->epoch,
+                                     .sequence = sequence,
+                                     .commitment = sm3(plain)};
+    fixture_random(f, wide);
+    report_meter_sign(&part, chain, &meter->key, wide);
+    part.signature.b[40] ^= spoil == SPOIL_METER;
+    struct seal_batch batch;
+    fixture_random(f, wide);
+    OK(seal_batch_begin(&batch, &f->genesis.network.readings, wide));
+    seal_report(sealed, &batch, chain, &gateway->name, &meter->name, meter->epoch, sequence, plain);
+    struct report_gateway_part g = {.c1 = batch.c1,
+                                    .sealed = span_of(sealed, plain.size + 16),
+                                    .timestamp_ms = f->tip.timestamp_ms + 500,
+                                    .dc = gateway->name,
+                                    .dc_epoch = gateway->epoch};
+    fixture_random(f, wide);
+    report_gateway_sign(&g, &part, chain, &gateway->key, wide);
+    g.signature.b[40] ^= spoil == SPOIL_GATEWAY;
+    struct writer w = writer_on(bytes, sizeof bytes);
+    report_tx_encode(&w, &part, &g);
+    AMI_CHECK(writer_ok(&w));
+    fixture_append(m->body, writer_span(&w));
+    m->reports++;
+}
+
+static void add_report(struct maker *m, unsigned meter, const struct fixture_device *gateway)
+{
+    struct fixture_device *d = &m->meter[meter];
+    add_report_of(m, d, gateway, d->sequence++, SPOIL_NOTHING);
+}
+
+/* --- the ledger --------------------------------------------------------------------------------
+ */
+
+static void enrol_meters(struct maker *m)
+{
+    for (unsigned i = 0; i < METERS; i++) {
+        m->meter[i] = fixture_meter(m->f, i + 1);
+        fixture_meter_enrol(m->f, m->body, &m->meter[i], &m->f->dc[i % 4].name);
+    }
+    commit_block(m, 1);
+}
+
+/* Heights 2 to 5: every kind of transaction, and what the rules leave free. */
+static void every_kind(struct maker *m)
+{
+    struct fixture *f = m->f;
+    for (unsigned i = 0; i < METERS; i++)
+        add_report(m, i, &f->dc[i % 4]);
+    commit_block(m, 1);
+
+    m->joined = fixture_device(f, ROLE_DC_SIGN, fixture_id("dc-5"), 1);
+    fixture_dc_enrol(f, m->body, &m->joined);
+    struct fixture_device again = fixture_device(f, ROLE_DC_SIGN, f->dc[1].name, 2);
+    fixture_dc_enrol(f, m->body, &again);
+    add_report(m, 0, &m->joined);
+    add_report(m, 1, &again);
+    commit_block(m, 2); /* a new leader, a new term */
+
+    /* Out of order inside the window, then the gap closes; a skip; the far end of the window. */
+    add_report_of(m, &m->meter[2], &f->dc[0], 5, SPOIL_NOTHING);
+    add_report_of(m, &m->meter[2], &f->dc[0], 2, SPOIL_NOTHING);
+    add_report_of(m, &m->meter[2], &f->dc[2], 3, SPOIL_NOTHING);
+    m->meter[2].sequence = 6;
+    fixture_skip(f, m->body, &m->meter[2], 5);
+    add_report_of(m, &m->meter[3], &f->dc[3], 2 + 63, SPOIL_NOTHING);
+    fixture_skip(f, m->body, &m->meter[3], 2 + 64);
+    m->meter[3].sequence = 2 + 64;
+    commit_block(m, 2);
+
+    /* Revoked, enrolled again and heard again in one block. */
+    add_report(m, 5, &f->dc[0]);
+    fixture_revoke(f, m->body, 1, &m->meter[5].name, 1);
+    m->meter[5] = fixture_device(f, ROLE_METER_REPORT, m->meter[5].name, 2);
+    fixture_meter_enrol(f, m->body, &m->meter[5], &m->joined.name);
+    add_report(m, 5, &m->joined);
+    fixture_revoke(f, m->body, 2, &f->dc[1].name, 1);
+    commit_block(m, 2);
+}
+
+/* Up to `height`; `fork` adds a report at FORK_HEIGHT. */
+static void make_chain(struct maker *m, unsigned height, bool fork)
+{
+    enrol_meters(m);
+    every_kind(m);
+    commit_block(m, 3); /* empty */
+    while (m->blocks < height) {
+        unsigned h = m->blocks + 1;
+        for (unsigned i = 0; i < h % METERS; i++)
+            add_report(m, (h + i) % METERS, &m->f->dc[2 + i % 2]);
+        if (fork && h == FORK_HEIGHT)
+            add_report(m, h % METERS, &m->f->dc[2]);
+        commit_block(m, 3 + h / 8);
+    }
+}
+
+static void write_proofs(const struct maker *m, const char *dir)
+{
+    struct proof p = fixture_proof(m->block[1], 2, m->block[0], 2);
+    char *text = proof_print(&p);
+    AMI_CHECK(text != NULL);
+    write_file(dir, "proof-closed.json", text);
+    free(text);
+    struct opened o = open_of(&m->meter[2], 1);
+    p.has_opening = true;
+    memcpy(p.salt, o.salt_and_m, sizeof p.salt);
+    p.m = span_of(o.salt_and_m + REPORT_SALT, o.m_size);
+    text = proof_print(&p);
+    AMI_CHECK(text != NULL);
+    write_file(dir, "proof.json", text);
+    free(text);
+}
+
+static void make_good(const char *dir)
+{
+    struct maker m;
+    start(&m, dir, "short");
+    make_chain(&m, SHORT_HEIGHT, false);
+    finish(&m);
+    start(&m, dir, "fork");
+    make_chain(&m, FORK_HEIGHT + 2, true);
+    finish(&m);
+    start(&m, dir, "ledger");
+    make_chain(&m, 16, false);
+    write_file(dir, "genesis.json", m.f->genesis_text);
+    write_proofs(&m, dir);
+    struct fixture *other = fixture_new(4, 2025);
+    write_file(dir, "other-genesis.json", other->genesis_text);
+    fixture_free(other);
+    char tip[2 * SM3_BYTES + 1], fork[2 * SM3_BYTES + 1];
+    hex_encode(tip, m.f->tip.hash.b, SM3_BYTES);
+    hex_encode(fork, m.block[FORK_HEIGHT - 1]->hash.b, SM3_BYTES);
+    printf("{\"blocks\": %u, \"transactions\": %llu, \"reports\": %llu, \"meters\": %d, "
+           "\"tip\": \"%s\", \"fork_height\": %d, \"fork_hash\": \"%s\", \"short\": %d}\n",
+           m.blocks, (unsigned long long)m.transactions, (unsigned long long)m.reports, METERS + 1,
+           tip, FORK_HEIGHT, fork, SHORT_HEIGHT);
+    finish(&m);
+}
+
+/* --- one thing wrong ---------------------------------------------------------------------------
+ */
+
+static void flip_in(struct span encoded, size_t from_end)
+{
+    ((uint8_t *)(uintptr_t)encoded.data)[encoded.size - from_end] ^= 1;
+}
+
+/* A body that the block's rules refuse, or one that they do not look at. */
+static void wrong_body(struct maker *m, const char *wrong)
+{
+    struct fixture *f = m->f;
+    add_report(m, 0, &f->dc[2]);
+    uint64_t next = m->meter[1].sequence;
+    if (strcmp(wrong, "meter-signature") == 0)
+        add_report_of(m, &m->meter[1], &f->dc[2], next, SPOIL_METER);
+    else if (strcmp(wrong, "gateway-signature") == 0)
+        add_report_of(m, &m->meter[1], &f->dc[2], next, SPOIL_GATEWAY);
+    else if (strcmp(wrong, "ahead") == 0)
+        add_report_of(m, &m->meter[1], &f->dc[2], next + 64, SPOIL_NOTHING);
+    else if (strcmp(wrong, "settled") == 0) {
+        /* A skip has settled number 4 of this meter, and no report has it. */
+        add_report_of(m, &m->meter[2], &f->dc[2], 4, SPOIL_NOTHING);
+    } else if (strcmp(wrong, "revoked") == 0) {
+        fixture_revoke(f, m->body, 1, &m->meter[1].name, 1);
+        add_report_of(m, &m->meter[1], &f->dc[2], next, SPOIL_NOTHING);
+    } else if (strcmp(wrong, "unknown") == 0) {
+        struct fixture_device stranger = fixture_meter(f, 77);
+        add_report_of(m, &stranger, &f->dc[2], 1, SPOIL_NOTHING);
+    } else if (strcmp(wrong, "mdms-signature") == 0) {
+        struct fixture_device newcomer = fixture_meter(f, 77);
+        fixture_meter_enrol(f, m->body, &newcomer, &f->dc[0].name);
+        flip_in(fixture_last(m->body), 5);
+    } else if (strcmp(wrong, "number") == 0) {
+        struct fixture_device newcomer = fixture_meter(f, 77);
+        f->mdms_number++;
+        fixture_meter_enrol(f, m->body, &newcomer, &f->dc[0].name);
+    }
+}
+
+/* As block_build, but for the rules that are to be broken. */
+static void wrong_header(struct maker *m, struct block_header *h, const char *wrong)
+{
+    struct fixture *f = m->f;
+    struct body_reader it = body_reader_on(fixture_span(m->body));
+    struct span encoded;
+    registry_stage_begin(f->registry, f->tip.height + 1);
+    while (body_next(&it, &encoded)) {
+        struct tx_view tx;
+        OK(tx_view_parse(&tx, encoded));
+        if (registry_stage_tx(f->registry, &tx) != AMI_OK)
+            fprintf(stderr, "make_ledger: the registry refuses the %s transaction, as it should\n",
+                    wrong);
+    }
+    OK(block_build(h, &f->genesis, f->registry, &f->tip, 9, 1, f->tip.timestamp_ms + 1000,
+                   fixture_span(m->body)));
+    registry_stage_commit(f->registry);
+    if (strcmp(wrong, "merkle") == 0)
+        h->merkle_root.b[3] ^= 1;
+    else if (strcmp(wrong, "state") == 0)
+        h->state_root.b[3] ^= 1;
+    else if (strcmp(wrong, "time") == 0)
+        h->timestamp_ms = f->tip.timestamp_ms;
+    else if (strcmp(wrong, "members") == 0)
+        h->members.b[3] ^= 1;
+    else if (strcmp(wrong, "proposer") == 0)
+        h->proposer = 4;
+}
+
+static void make_wrong(const char *dir, const char *wrong)
+{
+    struct maker m;
+    struct block_header h;
+    uint8_t *records = malloc(RECORDS_BYTES);
+    AMI_CHECK(records != NULL);
+    start(&m, dir, "ledger");
+    make_chain(&m, 7, false);
+    write_file(dir, "genesis.json", m.f->genesis_text);
+    wrong_body(&m, wrong);
+    wrong_header(&m, &h, wrong);
+    sm3_digest hash = block_hash(&h);
+    uint32_t voters = strcmp(wrong, "quorum") == 0 ? 3u : fixture_quorum(m.f);
+    uint64_t term = strcmp(wrong, "early-term") == 0 ? h.term - 1 : h.term;
+    struct qc commit = fixture_qc(m.f, VOTE_COMMIT, term, h.height, &hash, voters);
+    if (strcmp(wrong, "vote") == 0)
+        commit.signatures[1].b[7] ^= 1;
+    if (strcmp(wrong, "two-votes") == 0)
+        commit.signatures[2] = commit.signatures[1];
+    struct span kept = all_records(&m, records);
+    if (strcmp(wrong, "registry") == 0)
+        flip_in(kept, 17 - 8); /* lowest byte of the last record's floor */
+    store_it(&m, &h, &commit, fixture_span(m.body), kept);
+    finish(&m);
+    free(records);
+}
+
+/* --- damage behind the store's back ------------------------------------------------------------
+ */
+
+/* Changes or deletes an entry of a sub-database: the first, or the last one. */
+static void damage(const char *dir, const char *what)
+{
+    static const struct {
+        const char *what, *db;
+        bool last, delete;
+        size_t at; /* byte of the value that changes, from its end */
+    } kinds[] = {
+        {"hash-index", "hashes", false, false, 1},   {"hash-gone", "hashes", true, true, 0},
+        {"tx-index", "txs", false, false, 1},        {"tx-gone", "txs", true, true, 0},
+        {"report-index", "reports", true, false, 1}, {"report-gone", "reports", true, true, 0},
+        {"block-gone", "blocks", false, true, 0},    {"block-byte", "blocks", true, false, 30},
+        {"record-byte", "records", true, false, 9},  {"record-gone", "records", true, true, 0}};
+    char path[4096];
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    size_t i = 0;
+    while (i < sizeof kinds / sizeof kinds[0] && strcmp(kinds[i].what, what) != 0)
+        i++;
+    AMI_CHECK(i < sizeof kinds / sizeof kinds[0]);
+    snprintf(path, sizeof path, "%s/ledger", dir);
+    MDB_OK(mdb_env_create(&env));
+    MDB_OK(mdb_env_set_maxdbs(env, 16));
+    MDB_OK(mdb_env_open(env, path, 0, 0600));
+    MDB_OK(mdb_txn_begin(env, NULL, 0, &txn));
+    MDB_OK(mdb_dbi_open(txn, kinds[i].db, 0, &dbi));
+    MDB_OK(mdb_cursor_open(txn, dbi, &cursor));
+    MDB_OK(mdb_cursor_get(cursor, &k, &v, kinds[i].last ? MDB_LAST : MDB_FIRST));
+    if (kinds[i].delete) {
+        MDB_OK(mdb_cursor_del(cursor, 0));
+    } else {
+        uint8_t *copy = malloc(v.mv_size), key[64];
+        AMI_CHECK(copy != NULL && k.mv_size <= sizeof key);
+        memcpy(copy, v.mv_data, v.mv_size);
+        memcpy(key, k.mv_data, k.mv_size);
+        copy[v.mv_size - kinds[i].at] ^= 1;
+        MDB_val nk = {k.mv_size, key}, nv = {v.mv_size, copy};
+        mdb_cursor_close(cursor);
+        MDB_OK(mdb_put(txn, dbi, &nk, &nv, 0));
+        free(copy);
+        cursor = NULL;
+    }
+    if (cursor != NULL)
+        mdb_cursor_close(cursor);
+    MDB_OK(mdb_txn_commit(txn));
+    mdb_env_close(env);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2 || argc > 4)
+        return 2;
+    (void)mkdir(argv[1], 0700);
+    if (argc == 2)
+        make_good(argv[1]);
+    else if (argc == 3)
+        make_wrong(argv[1], argv[2]);
+    else
+        damage(argv[1], argv[3]);
+    return 0;
+}

@@ -1,0 +1,286 @@
+#!/usr/bin/env python3
+"""Checks an exported ledger from its genesis on, without any code of the project.
+
+usage: verify_ledger.py GENESIS EXPORT [--sample N] [--certificates K] [--quiet]
+
+GENESIS is genesis.json; EXPORT comes from `dc-cli export --format jsonl`. Written from
+docs/ledger-format.md and docs/wire-format.md; needs nothing but Python's standard library.
+
+It recomputes chain id, network id and member list; for every block its hash, link, transaction ids,
+Merkle root, the registry and its root; and checks commit certificates and the signatures of meters,
+gateways and the MDMS. Python is slow: --sample N checks the signatures of about N reports, evenly
+spread, and --certificates K the certificate of every K-th block and the last one. Everything else
+is always checked. Exit status 0; 1 with the first thing wrong; 2 for wrong usage.
+"""
+
+import argparse
+import json
+import sys
+import time
+
+sys.dont_write_bytecode = True  # the source tree stays as it is
+
+import gm
+from registry import Registry, leaf, merkle_root
+from wire import Bad, Reader, block_header, dc_enrol, mdms_part, meter_enrol, put_id, qc, \
+    report_gateway_part, report_meter_part, revoke, skip_meter_part, tx, u32, u64
+
+REPORT, METER_ENROL, DC_ENROL, REVOKE, SKIP = 1, 2, 3, 4, 5
+COMMIT = 2
+
+
+def labelled(label, *parts):
+    return gm.sm3(label.encode() + b"\x00" + b"".join(parts))
+
+
+def quorum(n):
+    f = (n - 1) // 3
+    return (n + f + 2) // 2  # the ceiling of (n + f + 1) / 2
+
+
+def need(true, text):
+    if not true:
+        raise Bad(text)
+
+
+def once(pairs):
+    """Refuses a JSON object that names a key twice: readers differ in which one counts."""
+    need(len(dict(pairs)) == len(pairs), "a key stands twice in a JSON object")
+    return dict(pairs)
+
+
+# --- genesis --------------------------------------------------------------------------------------
+
+
+class Member:
+    def __init__(self, name, key_epoch, w_sign, agree_part):
+        self.name, self.key_epoch, self.w_sign, self.agree_part = name, key_epoch, w_sign, agree_part
+
+
+class Genesis:
+    def __init__(self, data):
+        self.chain = labelled("amiledger genesis v1", data)
+        self.read(json.loads(data, object_pairs_hook=once))
+        self.network_id = labelled(
+            "amiledger network v1", put_id(self.name), bytes([self.scheme]), self.p_pub_bytes,
+            self.sign_bytes, self.enrol_bytes, self.readings_bytes,
+        )
+        need(self.network_id.hex() == self.written_id, "the network's id is not the hash of its keys")
+        self.p_pub = gm.decode_point(self.p_pub_bytes)
+        for point in (self.enrol_bytes, self.readings_bytes):
+            gm.decode_point(point)
+        self.mdms_key = gm.PlainKey(gm.decode_point(self.sign_bytes), b"amiledger mdms")
+        self.members_hash = labelled(
+            "amiledger members v1", u32(self.epoch), bytes([len(self.members)]),
+            *(put_id(m.name) + u32(m.key_epoch) + m.w_sign for m in self.members),
+        )
+        self.keys = [self.implicit_key(4, m.name, m.key_epoch, m.w_sign) for m in self.members]
+
+    def read(self, file):
+        need(file["format"] == "amiledger-genesis" and file["version"] == 1, "no genesis file of version 1")
+        network = file["network"]
+        need(network["format"] == "amiledger-network" and network["version"] == 1,
+             "the genesis file's network is not of version 1")
+        self.name, self.scheme = network["name"], network["scheme"]
+        points = [bytes.fromhex(network[key]) for key in ("p_pub", "sign", "enrol", "readings")]
+        self.p_pub_bytes, self.sign_bytes, self.enrol_bytes, self.readings_bytes = points
+        self.created_ms = file["created_ms"]
+        self.block_txs_max = file["parameters"]["block_txs_max"]
+        self.epoch = 1
+        self.members = [
+            Member(m["id"], m["key_epoch"], bytes.fromhex(m["w_sign"]), bytes.fromhex(m["agree_part"]))
+            for m in file["members"]
+        ]
+        need(len({m.name for m in self.members}) == len(self.members), "a member is listed twice")
+        self.written_id = network["id"]
+
+    def implicit_key(self, role, name, epoch, w):
+        """The key of this role and name under the implicit certificate W (GM/T 0130-2023)."""
+        identity = (b"amiledger id v1\x00" + self.network_id + bytes([role]) + u32(epoch) + put_id(name))
+        try:
+            return gm.ImplicitKey(gm.decode_point(w), identity, self.p_pub)
+        except ValueError as error:
+            raise Bad(f"the key of {name} in epoch {epoch}: {error}") from None
+
+
+# --- blocks ---------------------------------------------------------------------------------------
+
+
+class Verifier:
+    def __init__(self, genesis, stride, certificates):
+        self.genesis = genesis
+        self.registry = Registry(genesis)
+        self.stride, self.certificates = stride, certificates
+        self.height, self.previous, self.time_ms = 0, genesis.chain, genesis.created_ms
+        self.last = None  # certificate of the last block, when it was not checked
+        self.transactions = self.reports = self.signatures = 0
+
+    def check_signature(self, key, label, parts, signature, whose):
+        need(key.verify(label.encode() + b"\x00" + b"".join(parts), signature),
+             f"the signature of {whose} does not verify")
+        self.signatures += 1
+
+    def certificate(self, cert):
+        g = self.genesis
+        body = (bytes([cert.kind]) + cert.chain + u32(cert.epoch) + u64(cert.term)
+                + u64(cert.height) + cert.block)
+        signers = [i for i in range(32) if cert.signers >> i & 1]
+        need(all(i < len(g.members) for i in signers), "the certificate names a member that is none")
+        need(len(signers) == len(cert.signatures), "the certificate has too many or few signatures")
+        need(len(signers) >= quorum(len(g.members)),
+             f"{len(signers)} votes are no quorum of {len(g.members)}")
+        for i, signature in zip(signers, cert.signatures):
+            self.check_signature(g.keys[i], "amiledger vote v1", [body], signature,
+                                 f"{g.members[i].name} in the certificate")
+
+    def transaction(self, encoded, height):
+        """Applies one transaction and returns its Merkle leaf."""
+        g, r = self.genesis, self.registry
+        t = tx(encoded)
+        if t.kind == REPORT:
+            meter, gateway = report_meter_part(t.first), report_gateway_part(t.second)
+            need(meter.epoch and meter.sequence and gateway.dc_epoch, "an epoch or number is 0")
+            r.report(meter, gateway)
+            if self.reports % self.stride == 0:
+                self.check_signature(
+                    r.key(r.find(1, meter.meter, meter.epoch)), "amiledger report v1",
+                    [g.chain, t.first[:-64]], meter.signature, f"meter {meter.meter}")
+                self.check_signature(
+                    r.key(r.find(2, gateway.dc, gateway.dc_epoch)), "amiledger gateway v1",
+                    [g.chain, t.first, t.second[:-64]], gateway.signature, f"gateway {gateway.dc}")
+            self.reports += 1
+        elif t.kind == SKIP:
+            part = skip_meter_part(t.first)
+            need(part.epoch and not t.second, "a skip has a wrong epoch or a second part")
+            r.skip(part)
+            self.check_signature(r.key(r.find(1, part.meter, part.epoch)), "amiledger skip v1",
+                                 [g.chain, t.first[:-64]], part.signature, f"meter {part.meter}")
+        elif t.kind in (METER_ENROL, DC_ENROL, REVOKE):
+            decode = {METER_ENROL: meter_enrol, DC_ENROL: dc_enrol, REVOKE: revoke}[t.kind]
+            part, by = decode(t.first), mdms_part(t.second)
+            need(part.number and part.epoch, "an epoch or number is 0")
+            need(t.kind != REVOKE or part.role in (1, 2), "the role of a revocation is neither 1 nor 2")
+            apply = {METER_ENROL: r.meter_enrol, DC_ENROL: r.dc_enrol, REVOKE: r.revoke}[t.kind]
+            apply(part, height)
+            self.check_signature(g.mdms_key, "amiledger mdms v1", [g.chain, bytes([t.kind]), t.first],
+                                 by.signature, "the MDMS")
+        else:
+            raise Bad(f"there is no transaction of kind {t.kind}")
+        self.transactions += 1
+        return leaf(labelled("amiledger tx v1", bytes([t.kind]), gm.sm3(t.first), gm.sm3(t.second)))
+
+    def header(self, h):
+        g = self.genesis
+        need(h.version == 1, f"version {h.version}")
+        need(h.chain == g.chain, "it belongs to another chain")
+        need(h.epoch == g.epoch and h.members == g.members_hash, "it has another member list")
+        need(h.height == self.height + 1, f"it says height {h.height}")
+        need(h.previous == self.previous, "it does not follow the block before it")
+        need(h.timestamp_ms > self.time_ms, "its time is not after that of the block before it")
+        need(h.proposer < len(g.members), "its proposer is no member")
+        need(h.term >= 1, "its term is 0")
+        need(h.tx_count <= g.block_txs_max, f"{h.tx_count} transactions are too many")
+
+    def block(self, line):
+        g = self.genesis
+        encoded = bytes.fromhex(line["header"])
+        h, cert = block_header(encoded), qc(bytes.fromhex(line["commit"]))
+        self.header(h)
+        block_hash = labelled("amiledger block v1", encoded)
+        need(line["hash"] == block_hash.hex() and line["height"] == h.height,
+             "the line's hash or height is not that of its header")
+        need(cert.kind == COMMIT and cert.chain == g.chain and cert.epoch == g.epoch
+             and cert.height == h.height and cert.block == block_hash and cert.term >= h.term,
+             "the certificate is not a commit certificate of this block")
+        self.last = cert
+        if h.height % self.certificates == 0 or self.certificates == 1:
+            self.certificate(cert)
+            self.last = None
+        need(len(line["transactions"]) == h.tx_count, f"{len(line['transactions'])} transactions, the header says {h.tx_count}")
+        leaves = []
+        for index, text in enumerate(line["transactions"]):
+            try:
+                leaves.append(self.transaction(bytes.fromhex(text), h.height))
+            except (Bad, ValueError) as error:
+                raise Bad(f"transaction {index}: {error}") from None
+        need(merkle_root(leaves) == h.merkle_root, "the Merkle root is another one")
+        need(self.registry.root() == h.state_root, "the state root is another one")
+        self.height, self.previous, self.time_ms = h.height, block_hash, h.timestamp_ms
+
+    def end(self, line):
+        need(line["height"] == self.height and line["transactions"] == self.transactions,
+             "the last line counts other blocks or transactions than there are")
+        if self.last is not None:
+            self.certificate(self.last)
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+def count_transactions(path):
+    """From the last line."""
+    with open(path, "rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - 4096))
+        lines = file.read().splitlines()
+    try:
+        return int(json.loads(lines[-1])["transactions"])
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise Bad("the file has no last line of kind \"end\": it was cut short") from None
+
+
+def verify(arguments):
+    with open(arguments.genesis, "rb") as file:
+        genesis = Genesis(file.read())
+    total = count_transactions(arguments.export)
+    stride = max(1, -(-total // arguments.sample)) if arguments.sample else 1
+    v = Verifier(genesis, stride, arguments.certificates)
+    ended = False
+    with open(arguments.export, encoding="ascii") as file:
+        for number, text in enumerate(file, 1):
+            line = json.loads(text)
+            need(not ended, f"line {number}: something stands behind the end")
+            if number == 1:
+                need(line["kind"] == "genesis" and line["version"] == 1, "line 1 is not that of a genesis")
+                need(line["chain"] == genesis.chain.hex(), "the export is of another chain than the genesis file")
+                need(line["from"] == 1, "the export does not begin with block 1")
+            elif line["kind"] == "block":
+                try:
+                    v.block(line)
+                except Bad as error:
+                    raise Bad(f"block {v.height + 1}: {error}") from None
+            else:
+                need(line["kind"] == "end", f"line {number} is of kind {line['kind']}")
+                v.end(line)
+                ended = True
+    need(ended, "the file has no last line of kind \"end\": it was cut short")
+    return v
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Checks an exported ledger from its genesis on.")
+    parser.add_argument("genesis", help="genesis.json")
+    parser.add_argument("export", help="output of dc-cli export --format jsonl")
+    parser.add_argument("--sample", type=int, default=0, metavar="N",
+                        help="check the signatures of about N reports (default: of all)")
+    parser.add_argument("--certificates", type=int, default=1, metavar="K",
+                        help="check every K-th certificate (default: each)")
+    parser.add_argument("--quiet", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.sample < 0 or arguments.certificates < 1:
+        parser.error("--sample is at least 0, --certificates at least 1")
+    started = time.monotonic()
+    try:
+        v = verify(arguments)
+    except (Bad, OSError) as error:
+        sys.exit(f"verify_ledger: {error}")
+    except (KeyError, TypeError, ValueError) as error:
+        sys.exit(f"verify_ledger: not an export or genesis file as documented: {error!r}")
+    if not arguments.quiet:
+        print(f"chain {v.genesis.chain.hex()}, {len(v.genesis.members)} members: {v.height} blocks, "
+              f"{v.transactions} transactions of which {v.reports} reports, {v.signatures} "
+              f"signatures checked, {time.monotonic() - started:.1f} s: all as the documents say")
+
+
+if __name__ == "__main__":
+    main()
