@@ -16,6 +16,7 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
@@ -199,6 +200,7 @@ struct serve {
     struct why why;
     struct why write_why; /* of the storage thread's last write; read when the write is back */
     struct state_record reported;
+    uint64_t drops_reported[LINK_DROP_REASONS];
 };
 
 static void stop_now(void *arg)
@@ -207,12 +209,29 @@ static void stop_now(void *arg)
     loop_stop(s->loop);
 }
 
+/* What strangers did on the open port. */
+static void report_drops(struct serve *s)
+{
+    const struct link_counters *c = link_listener_counters(s->listener);
+    if (memcmp(c->dropped, s->drops_reported, sizeof c->dropped) == 0)
+        return;
+    memcpy(s->drops_reported, c->dropped, sizeof c->dropped);
+    char text[256];
+    size_t at = 0;
+    for (int i = 0; i < LINK_DROP_REASONS && at < sizeof text; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, " %s=%" PRIu64,
+                               link_drop_name((enum link_drop_reason)i), c->dropped[i]);
+    log_say(s->log, ENV_LOG_WARN, "strangers_dropped", "open=%u opened=%" PRIu64 "%s",
+            link_listener_open_now(s->listener), c->opened, text);
+}
+
 /* Ends in order: no newcomers, answers that are queued leave, then the loop stops. */
 static void stop(struct serve *s)
 {
     if (s->stopping)
         return;
     s->stopping = true;
+    report_drops(s);
     log_say(s->log, ENV_LOG_INFO, "stopping", "links=%u", HASH_COUNT(s->open));
     link_listener_stop(s->listener);
     for (unsigned i = 0; i < AMI_MEMBERS_MAX; i++) {
@@ -477,6 +496,7 @@ static void on_report(void *arg)
                 t.state.height, t.state.reports, t.state.readings, t.state.meters,
                 t.state.last - t.state.settled, t.state.bad_seals, t.links_ready);
     s->reported = t.state;
+    report_drops(s);
     loop_alarm_set(s->loop, &s->report_alarm, clock_mono_us() + REPORT_PERIOD_US);
 }
 

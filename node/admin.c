@@ -64,6 +64,27 @@ static json_t *counters(const struct node *n)
     return o;
 }
 
+/* What strangers did on each port, and what became of them. */
+static json_t *ports(struct node *n)
+{
+    static const char *const name[] = {
+        [NODE_PORT_PEER] = "peers", [NODE_PORT_METER] = "meters", [NODE_PORT_ADMIN] = "admin"};
+    json_t *o = json_object();
+    for (enum node_port p = NODE_PORT_PEER; p <= NODE_PORT_ADMIN && n->c.port_counters != NULL;
+         p++) {
+        struct node_port_counters c = {0};
+        n->c.port_counters(n->c.port_ctx, p, &c);
+        json_t *dropped = json_object();
+        for (size_t i = 0; i < c.reasons; i++)
+            json_object_set_new(dropped, c.reason[i], json_integer((json_int_t)c.dropped[i]));
+        json_object_set_new(o, name[p],
+                            json_pack("{s:I, s:I, s:I, s:o}", "open", (json_int_t)c.open_now,
+                                      "opened", (json_int_t)c.opened, "closed",
+                                      (json_int_t)c.closed, "dropped", dropped));
+    }
+    return o;
+}
+
 /* Committed transactions per second since the last question that was long enough ago. */
 static double rate(struct node *n)
 {
@@ -118,6 +139,7 @@ static json_t *ask_status(struct node *n)
     json_object_set_new(o, "sm2_path", json_string(sm2_path_name()));
     json_object_set_new(o, "version", json_string(AMI_VERSION));
     json_object_set_new(o, "counters", counters(n));
+    json_object_set_new(o, "ports", ports(n));
     return o;
 }
 

@@ -37,6 +37,15 @@ struct node_write {
     uint8_t *records; /* of the registry's changes */
 };
 
+/* What a listening port went through since the start; kept by the shell's links. */
+#define NODE_DROP_REASONS_MAX 8
+struct node_port_counters {
+    uint64_t open_now, opened, closed;
+    size_t reasons;
+    const char *reason[NODE_DROP_REASONS_MAX]; /* why links were dropped */
+    uint64_t dropped[NODE_DROP_REASONS_MAX];   /* and how many */
+};
+
 struct node_config {
     const struct genesis *genesis; /* outlives the node, as all pointers here */
     uint8_t self;                  /* own member index */
@@ -56,6 +65,9 @@ struct node_config {
     size_t sessions_max;
     size_t pool_txs_max;
     size_t pool_bytes_max;
+    /* For the status; NULL: the shell has no ports. `port` is PEER, METER or ADMIN. */
+    void (*port_counters)(void *ctx, enum node_port port, struct node_port_counters *out);
+    void *port_ctx;
 };
 
 struct node;

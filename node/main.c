@@ -375,6 +375,24 @@ static void dial_closed(void *ctx, env_link link, enum ami_status why)
     node_on_closed(((struct dial *)ctx)->shell->node, link);
 }
 
+static void port_counters(void *ctx, enum node_port port, struct node_port_counters *out)
+{
+    const struct shell *s = ctx;
+    _Static_assert((int)LINK_DROP_REASONS <= NODE_DROP_REASONS_MAX, "room for every reason");
+    for (size_t i = 0; i < sizeof s->port / sizeof s->port[0]; i++) {
+        if (s->port[i].port != port || s->port[i].listener == NULL)
+            continue;
+        const struct link_counters *c = link_listener_counters(s->port[i].listener);
+        out->open_now = link_listener_open_now(s->port[i].listener);
+        out->opened = c->opened;
+        out->closed = c->closed;
+        for (out->reasons = 0; out->reasons < LINK_DROP_REASONS; out->reasons++) {
+            out->reason[out->reasons] = link_drop_name((enum link_drop_reason)out->reasons);
+            out->dropped[out->reasons] = c->dropped[out->reasons];
+        }
+    }
+}
+
 static enum ami_status load_genesis(struct shell *s, struct why *why)
 {
     uint8_t *text;
@@ -529,7 +547,9 @@ static enum ami_status make_node(struct shell *s, bool sign, struct why *why)
                             .tip_timestamp_ms = s->genesis.created_ms,
                             .sessions_max = SESSIONS_MAX,
                             .pool_txs_max = POOL_TXS_MAX,
-                            .pool_bytes_max = POOL_BYTES_MAX};
+                            .pool_bytes_max = POOL_BYTES_MAX,
+                            .port_counters = port_counters,
+                            .port_ctx = s};
     if (height > 0) {
         c.tip = block_hash(&s->tip_header);
         c.tip_timestamp_ms = s->tip_header.timestamp_ms;
