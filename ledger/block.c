@@ -1,6 +1,7 @@
 #include "ledger/block.h"
 
 #include "base/check.h"
+#include "ledger/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,10 @@ enum ami_status block_build(struct block_header *out, const struct genesis *g, s
                             int64_t now_ms, struct span body)
 {
     AMI_CHECK(registry_staged(r) && proposer < g->members.count);
+    if (body.size > g->parameters.block_bytes_max)
+        return AMI_TOO_LARGE;
+    if (parent->timestamp_ms == INT64_MAX)
+        return AMI_BAD_TIMESTAMP;
     sm3_digest *leaves = malloc(g->parameters.block_txs_max * sizeof *leaves);
     if (leaves == NULL)
         return AMI_NO_MEMORY;
@@ -88,118 +93,213 @@ enum ami_status block_check_time(const struct genesis *g, const struct block_hea
     return AMI_OK;
 }
 
-/* --- signatures -------------------------------------------------------------------------------- */
+/* --- checking a body ----------------------------------------------------------------------------
+ */
+
+#define NO_DEVICE UINT32_MAX
+/* Transactions whose signatures are verified in one batch. */
+#define BATCH_TXS 256
+
+/* A transaction and who signed it: places among the devices. */
+struct item {
+    struct span encoded;
+    uint32_t author;
+    uint32_t gateway;
+};
+
+/* A key that the body needs: of a record of the registry, or of an enrolment in this very body. */
+struct device {
+    uint8_t kind;
+    struct ami_id name;
+    uint32_t epoch;
+    point_bytes w;
+    uint32_t first_tx;            /* that needs it */
+    bool recorded;                /* it is record `index` of the registry */
+    uint64_t index;               /* of that record */
+    const struct verify_key *key; /* NULL until recovered */
+    struct verify_key own;        /* where it is recovered to */
+};
+
+struct batch {
+    point p[BATCH_TXS * TX_SIGNATURES_MAX];
+    sm3_digest e[BATCH_TXS * TX_SIGNATURES_MAX];
+    sm2_signature sig[BATCH_TXS * TX_SIGNATURES_MAX];
+    uint32_t tx[BATCH_TXS * TX_SIGNATURES_MAX];
+    bool ok[BATCH_TXS * TX_SIGNATURES_MAX];
+    size_t count;
+};
 
 struct block_check {
-    uint32_t count;
-    struct tx_view *tx;
-    struct tx_check *keys;
-    /* Keys of meters that this very body enrols: the registry does not know them yet. */
-    struct verify_key *enrolled;
-    uint32_t enrolled_count;
+    struct registry *registry;
+    const struct genesis *genesis;
     sm3_digest merkle_root;
+    uint32_t count;
+    struct item *item;
+    struct device **device; /* each stays in place */
+    uint32_t device_count, device_capacity;
+    uint32_t *found; /* devices by kind, name and epoch: open addressing, place + 1 */
+    size_t found_count;
 };
 
 void block_check_free(struct block_check *c)
 {
     if (c == NULL)
         return;
-    free(c->tx);
-    free(c->keys);
-    free(c->enrolled);
+    for (uint32_t i = 0; i < c->device_count; i++) {
+        struct device *d = c->device[i];
+        /* What was recovered in the other thread need not be recovered again. */
+        if (d->recorded && d->key == &d->own)
+            registry_adopt_key(c->registry, d->index, d->key);
+        free(d);
+    }
+    free(c->device);
+    free(c->found);
+    free(c->item);
     free(c);
 }
 
-static enum ami_status parse_body(struct block_check *c, struct span body, uint32_t *bad_index)
+static uint32_t *device_place(const struct block_check *c, uint8_t kind, const struct ami_id *name,
+                              uint32_t epoch)
+{
+    uint64_t h = UINT64_C(1469598103934665603) ^ kind ^ (uint64_t)epoch << 8;
+    for (uint8_t i = 0; i < name->size; i++)
+        h = (h ^ (uint8_t)name->text[i]) * UINT64_C(1099511628211);
+    h = (h ^ h >> 32) * UINT64_C(0x9e3779b97f4a7c15);
+    size_t mask = c->found_count - 1;
+    for (size_t i = (size_t)(h >> 32) & mask;; i = (i + 1) & mask) {
+        uint32_t *place = &c->found[i];
+        if (*place == 0)
+            return place;
+        const struct device *d = c->device[*place - 1];
+        if (d->kind == kind && d->epoch == epoch && ami_id_equal(&d->name, name))
+            return place;
+    }
+}
+
+static enum ami_status add_device(struct block_check *c, uint32_t *place, const struct device *d,
+                                  uint32_t *out)
+{
+    if (c->device_count == c->device_capacity) {
+        uint32_t capacity = c->device_capacity * 2 + 32;
+        struct device **device = realloc(c->device, capacity * sizeof(struct device *));
+        if (device == NULL)
+            return AMI_NO_MEMORY;
+        c->device = device;
+        c->device_capacity = capacity;
+    }
+    struct device *copy = malloc(sizeof *copy);
+    if (copy == NULL)
+        return AMI_NO_MEMORY;
+    *copy = *d;
+    *out = c->device_count;
+    c->device[c->device_count++] = copy;
+    *place = c->device_count;
+    return AMI_OK;
+}
+
+/* The device that signed transaction `tx`: met before in this body (an enrolment, perhaps), or in
+ * the registry. */
+static enum ami_status need_device(struct block_check *c, uint32_t tx, uint8_t kind,
+                                   const struct ami_id *name, uint32_t epoch, uint32_t *out)
+{
+    uint32_t *place = device_place(c, kind, name, epoch);
+    if (*place != 0) {
+        *out = *place - 1;
+        return AMI_OK;
+    }
+    const struct record *rec = registry_find(c->registry, kind, name, epoch);
+    if (rec == NULL)
+        return AMI_UNKNOWN_DEVICE;
+    const struct device d = {.kind = kind,
+                             .name = *name,
+                             .epoch = epoch,
+                             .w = rec->w,
+                             .first_tx = tx,
+                             .recorded = true,
+                             .index = registry_index_of(c->registry, rec),
+                             .key = rec->key};
+    return add_device(c, place, &d, out);
+}
+
+/* An enrolment: what follows in this body may be signed with its key. One that is enrolled already
+ * is refused when it is staged; until then the key that is in force counts. */
+static enum ami_status meet_device(struct block_check *c, uint32_t tx, uint8_t kind,
+                                   const struct ami_id *name, uint32_t epoch, const point_bytes *w)
+{
+    uint32_t at;
+    enum ami_status status = need_device(c, tx, kind, name, epoch, &at);
+    if (status != AMI_UNKNOWN_DEVICE)
+        return status;
+    const struct device d = {.kind = kind, .name = *name, .epoch = epoch, .w = *w, .first_tx = tx};
+    return add_device(c, device_place(c, kind, name, epoch), &d, &at);
+}
+
+static enum ami_status find_signers(struct block_check *c, uint32_t tx, const struct tx_view *v)
+{
+    struct item *item = &c->item[tx];
+    switch (v->tx.kind) {
+    case TX_REPORT: {
+        const struct report_meter_part *m = &v->u.report.meter;
+        const struct report_gateway_part *g = &v->u.report.gateway;
+        AMI_TRY(need_device(c, tx, RECORD_METER, &m->meter, m->epoch, &item->author));
+        return need_device(c, tx, RECORD_DC, &g->dc, g->dc_epoch, &item->gateway);
+    }
+    case TX_SKIP:
+        return need_device(c, tx, RECORD_METER, &v->u.skip.meter, v->u.skip.epoch, &item->author);
+    case TX_METER_ENROL: {
+        const struct meter_enrol *e = &v->u.meter_enrol;
+        return meet_device(c, tx, RECORD_METER, &e->meter, e->epoch, &e->w_report);
+    }
+    case TX_DC_ENROL: {
+        const struct dc_enrol *e = &v->u.dc_enrol;
+        return meet_device(c, tx, RECORD_DC, &e->dc, e->epoch, &e->w_sign);
+    }
+    default:
+        return AMI_OK;
+    }
+}
+
+static enum ami_status read_body(struct block_check *c, struct span body, uint32_t *bad_index)
 {
     struct body_reader it = body_reader_on(body);
     struct span encoded;
     uint32_t at = 0;
     while (body_next(&it, &encoded)) {
+        struct tx_view v;
         *bad_index = at;
         if (at == c->count)
-            return AMI_TOO_LARGE;
-        AMI_TRY(tx_view_parse(&c->tx[at], encoded));
+            return AMI_BAD_ENCODING;
+        c->item[at] = (struct item){encoded, NO_DEVICE, NO_DEVICE};
+        AMI_TRY(tx_view_decode(&v, encoded));
+        AMI_TRY(find_signers(c, at, &v));
         at++;
     }
     *bad_index = at;
     return body_ok(&it) && at == c->count ? AMI_OK : AMI_BAD_ENCODING;
 }
 
-/* The record that an enrolment earlier in this body makes: its key, recovered once. */
-static const struct verify_key *enrolled_here(struct block_check *c, const struct genesis *g,
-                                              uint32_t before, enum record_kind kind,
-                                              const struct ami_id *name, uint32_t epoch)
-{
-    for (uint32_t i = 0; i < before; i++) {
-        const struct tx_view *tx = &c->tx[i];
-        enum key_role role = kind == RECORD_METER ? ROLE_METER_REPORT : ROLE_DC_SIGN;
-        const point_bytes *w = NULL;
-        if (kind == RECORD_METER && tx->tx.kind == TX_METER_ENROL &&
-            tx->u.meter_enrol.epoch == epoch && ami_id_equal(&tx->u.meter_enrol.meter, name))
-            w = &tx->u.meter_enrol.w_report;
-        if (kind == RECORD_DC && tx->tx.kind == TX_DC_ENROL && tx->u.dc_enrol.epoch == epoch &&
-            ami_id_equal(&tx->u.dc_enrol.dc, name))
-            w = &tx->u.dc_enrol.w_sign;
-        if (w == NULL)
-            continue;
-        struct verify_key *key = &c->enrolled[c->enrolled_count];
-        if (verify_key_init(key, &g->network, role, name, epoch, w) != AMI_OK)
-            return NULL;
-        c->enrolled_count++;
-        return key;
-    }
-    return NULL;
-}
-
-static enum ami_status find_keys(struct block_check *c, struct registry *r, uint32_t index)
-{
-    const struct genesis *g = registry_genesis(r);
-    const struct tx_view *tx = &c->tx[index];
-    enum ami_status status = registry_check_prepare(r, tx, &c->keys[index]);
-    if (status != AMI_UNKNOWN_DEVICE)
-        return status;
-    struct tx_check *k = &c->keys[index];
-    if (tx->tx.kind == TX_REPORT) {
-        const struct report_meter_part *m = &tx->u.report.meter;
-        const struct report_gateway_part *d = &tx->u.report.gateway;
-        const struct record *rec = registry_find(r, RECORD_METER, &m->meter, m->epoch);
-        k->author = rec != NULL ? registry_key(r, rec)
-                                : enrolled_here(c, g, index, RECORD_METER, &m->meter, m->epoch);
-        rec = registry_find(r, RECORD_DC, &d->dc, d->dc_epoch);
-        k->gateway = rec != NULL ? registry_key(r, rec)
-                                 : enrolled_here(c, g, index, RECORD_DC, &d->dc, d->dc_epoch);
-        return k->author == NULL || k->gateway == NULL ? AMI_UNKNOWN_DEVICE : AMI_OK;
-    }
-    k->author = enrolled_here(c, g, index, RECORD_METER, &tx->u.skip.meter, tx->u.skip.epoch);
-    return k->author == NULL ? AMI_UNKNOWN_DEVICE : AMI_OK;
-}
-
 enum ami_status block_check_prepare(struct registry *r, const struct block_header *h,
                                     struct span body, struct block_check **out, uint32_t *bad_index)
 {
+    const struct genesis *g = registry_genesis(r);
     *out = NULL;
     *bad_index = 0;
-    if (h->tx_count > AMI_BLOCK_TXS_MAX || body.size > AMI_BLOCK_BYTES_MAX)
+    if (h->tx_count > g->parameters.block_txs_max || body.size > g->parameters.block_bytes_max)
         return AMI_TOO_LARGE;
     struct block_check *c = calloc(1, sizeof *c);
     if (c == NULL)
         return AMI_NO_MEMORY;
-    size_t count = h->tx_count;
-    c->count = h->tx_count;
+    c->registry = r;
+    c->genesis = g;
     c->merkle_root = h->merkle_root;
-    c->tx = calloc(count + 1, sizeof *c->tx);
-    c->keys = calloc(count + 1, sizeof *c->keys);
-    /* Two at most per transaction: a report's meter and its gateway. */
-    c->enrolled = calloc(2 * count + 1, sizeof *c->enrolled);
+    c->count = h->tx_count;
+    /* Two devices at most per transaction, and half of the table free. */
+    for (c->found_count = 64; c->found_count < (size_t)c->count * 4;)
+        c->found_count *= 2;
+    c->item = calloc((size_t)c->count + 1, sizeof *c->item);
+    c->found = calloc(c->found_count, sizeof *c->found);
     enum ami_status status =
-        c->tx == NULL || c->keys == NULL || c->enrolled == NULL ? AMI_NO_MEMORY : AMI_OK;
-    if (status == AMI_OK)
-        status = parse_body(c, body, bad_index);
-    for (uint32_t i = 0; status == AMI_OK && i < c->count; i++) {
-        *bad_index = i;
-        status = find_keys(c, r, i);
-    }
+        c->item == NULL || c->found == NULL ? AMI_NO_MEMORY : read_body(c, body, bad_index);
     if (status != AMI_OK) {
         block_check_free(c);
         return status;
@@ -208,23 +308,81 @@ enum ami_status block_check_prepare(struct registry *r, const struct block_heade
     return AMI_OK;
 }
 
-enum ami_status block_check_run(struct block_check *c, uint32_t *bad_index)
+static enum ami_status check_merkle_root(const struct block_check *c)
 {
-    sm3_digest *leaves = malloc((c->count + (size_t)1) * sizeof *leaves);
-    *bad_index = 0;
+    sm3_digest *leaves = malloc(((size_t)c->count + 1) * sizeof *leaves);
     if (leaves == NULL)
         return AMI_NO_MEMORY;
-    for (uint32_t i = 0; i < c->count; i++)
-        leaves[i] = tx_leaf(&c->tx[i].id);
+    for (uint32_t i = 0; i < c->count; i++) {
+        struct tx_view v;
+        AMI_CHECK(tx_view_parse(&v, c->item[i].encoded) == AMI_OK); /* it did in `prepare` */
+        leaves[i] = tx_leaf(&v.id);
+    }
     sm3_digest root = merkle_root(leaves, c->count);
     free(leaves);
-    if (!sm3_equal(&root, &c->merkle_root))
-        return AMI_BAD_MERKLE_ROOT;
-    for (uint32_t i = 0; i < c->count; i++) {
-        *bad_index = i;
-        AMI_TRY(tx_check_run(&c->keys[i], &c->tx[i]));
+    return sm3_equal(&root, &c->merkle_root) ? AMI_OK : AMI_BAD_MERKLE_ROOT;
+}
+
+/* Devices come in order of the transactions that need them. */
+static enum ami_status recover_keys(struct block_check *c, uint32_t *bad_index)
+{
+    for (uint32_t i = 0; i < c->device_count; i++) {
+        struct device *d = c->device[i];
+        if (d->key != NULL)
+            continue;
+        *bad_index = d->first_tx;
+        AMI_TRY(verify_key_init(&d->own, &c->genesis->network, record_role(d->kind), &d->name,
+                                d->epoch, &d->w));
+        d->key = &d->own;
     }
     return AMI_OK;
+}
+
+static const struct verify_key *key_at(const struct block_check *c, uint32_t device)
+{
+    return device == NO_DEVICE ? NULL : c->device[device]->key;
+}
+
+static void batch_tx(struct batch *b, const struct block_check *c, uint32_t tx)
+{
+    const struct item *item = &c->item[tx];
+    struct tx_signature s[TX_SIGNATURES_MAX];
+    struct tx_view v;
+    AMI_CHECK(tx_view_decode(&v, item->encoded) == AMI_OK);
+    unsigned count = tx_signatures(s, &v, &c->genesis->members.chain, &c->genesis->network.sign,
+                                   key_at(c, item->author), key_at(c, item->gateway));
+    for (unsigned i = 0; i < count; i++) {
+        b->p[b->count] = s[i].p;
+        b->e[b->count] = s[i].e;
+        b->sig[b->count] = s[i].sig;
+        b->tx[b->count++] = tx;
+    }
+}
+
+static enum ami_status check_signatures(const struct block_check *c, uint32_t *bad_index)
+{
+    struct batch *b = malloc(sizeof *b);
+    enum ami_status status = b == NULL ? AMI_NO_MEMORY : AMI_OK;
+    for (uint32_t from = 0; status == AMI_OK && from < c->count; from += BATCH_TXS) {
+        b->count = 0;
+        for (uint32_t i = from; i < c->count && i - from < BATCH_TXS; i++)
+            batch_tx(b, c, i);
+        status = sm2_verify_batch(b->p, b->e, b->sig, b->ok, b->count);
+        for (size_t i = b->count; status != AMI_OK && i-- > 0;)
+            if (!b->ok[i])
+                *bad_index = b->tx[i];
+    }
+    free(b);
+    return status;
+}
+
+enum ami_status block_check_run(struct block_check *c, uint32_t *bad_index)
+{
+    *bad_index = c->count;
+    AMI_TRY(check_merkle_root(c));
+    AMI_TRY(recover_keys(c, bad_index));
+    *bad_index = c->count;
+    return check_signatures(c, bad_index);
 }
 
 enum ami_status block_check_body(struct registry *r, const struct block_header *h, struct span body,
@@ -244,14 +402,19 @@ enum ami_status block_stage(struct registry *r, const struct block_header *h, st
     struct span encoded;
     uint32_t at = 0;
     enum ami_status status = AMI_OK;
+    *bad_index = 0;
+    if (h->height == 0)
+        return AMI_BAD_PARENT;
     registry_stage_begin(r, h->height);
     while (status == AMI_OK && body_next(&it, &encoded)) {
         struct tx_view tx;
         *bad_index = at++;
-        status = tx_view_parse(&tx, encoded);
+        status = tx_view_decode(&tx, encoded);
         if (status == AMI_OK)
             status = registry_stage_tx(r, &tx);
     }
+    if (status == AMI_OK)
+        *bad_index = at;
     if (status == AMI_OK && (!body_ok(&it) || at != h->tx_count))
         status = AMI_BAD_ENCODING;
     if (status == AMI_OK) {

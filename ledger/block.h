@@ -29,12 +29,20 @@ enum ami_status block_check_header(const struct genesis *g, const struct block_h
 /* T_min <= now - timestamp <= T_max; only for a fresh block, at receipt. */
 enum ami_status block_check_time(const struct genesis *g, const struct block_header *h,
                                  int64_t now_ms) AMI_MUST_CHECK;
-/* Body against header: count, size, Merkle root, every signature. In two steps, so that the long one
- * can run in another thread: `prepare` parses the body and finds every key in the registry (owner's
- * thread; a meter enrolled in the same body is found there), `run` computes and touches nothing but
- * the check and the body, which must stay in place. `bad_index` receives the first offending
- * transaction. On failure of `prepare` there is no check. AMI_TOO_LARGE, AMI_BAD_ENCODING,
- * AMI_UNKNOWN_DEVICE, AMI_BAD_MERKLE_ROOT, AMI_BAD_SIGNATURE, AMI_NO_MEMORY, ... */
+/* Body against header: count, size, Merkle root, every signature, every W. In two steps, so that
+ * the long one can run in another thread.
+ *
+ * `prepare`, on the registry's thread, reads the body and finds who signed what; a device that the
+ * body itself enrols is found there. `run`, in any one thread, computes: it touches the check, the
+ * body (which must stay in place) and keys that the registry never moves nor changes, so the owner
+ * may go on changing the registry meanwhile. `free`, on the registry's thread again and while the
+ * registry lives, keeps the keys that `run` had to recover. Whether the devices are in force and
+ * the numbers admissible is what block_stage judges.
+ *
+ * `bad_index` receives the first offending transaction, or tx_count when it is none in particular.
+ * AMI_TOO_LARGE, AMI_BAD_ENCODING, AMI_BAD_ARGUMENT, AMI_UNKNOWN_DEVICE, AMI_BAD_MERKLE_ROOT,
+ * AMI_BAD_CRYPTO (a W), AMI_BAD_SIGNATURE, AMI_NO_MEMORY. When `prepare` fails there is no check.
+ * Memory: about 400 bytes a transaction. */
 struct block_check;
 enum ami_status block_check_prepare(struct registry *r, const struct block_header *h,
                                     struct span body, struct block_check **out,
@@ -45,7 +53,7 @@ void block_check_free(struct block_check *c); /* NULL is allowed */
 enum ami_status block_check_body(struct registry *r, const struct block_header *h, struct span body,
                                  uint32_t *bad_index) AMI_MUST_CHECK;
 /* Applies the body to a stage (begun here) and compares the state root; on success the block stays
- * staged, on failure nothing is staged. */
+ * staged, on failure nothing is staged. Signatures are not looked at. */
 enum ami_status block_stage(struct registry *r, const struct block_header *h, struct span body,
                             uint32_t *bad_index) AMI_MUST_CHECK;
 

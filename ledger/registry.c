@@ -1,48 +1,284 @@
 #include "ledger/registry.h"
 
 #include "base/check.h"
+#include "ledger/internal.h"
 #include "ledger/merkle.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define SKIP_MAX AMI_SEQ_WINDOW /* a skip moves the floor by this much at most */
-
 /* Records live in chunks, so that pointers to them stay good while the registry grows. */
 #define CHUNK_RECORDS 1024
 
-/* One change of the stage: the record as it was before. */
-struct undo {
-    uint64_t index;
-    bool added;
-    struct record before;
+#define MDMS_NAME "mdms"
+
+/* A committed record. */
+struct slot {
+    struct record rec; /* first: a record's address is its slot's */
+    uint64_t hash;     /* of kind and name */
+    uint32_t index;
+    uint32_t older; /* index + 1 of the same device's previous key epoch; 0: none */
+};
+
+/* A record as the stage has it. */
+struct change {
+    struct record rec;
+    uint64_t hash;       /* of kind, name and epoch */
+    sm3_digest old_leaf; /* of the committed record, while the stage's leaf is in the tree */
+    uint32_t index;
+    bool added;   /* the stage enrolled it */
+    bool in_tree; /* the tree holds a leaf of the stage */
+    bool stale;   /* that leaf, or the want of one, is behind the record */
 };
 
 struct registry {
     const struct genesis *genesis;
-    struct record **chunk;
+
+    struct slot **chunk;
     size_t chunk_count;
     uint64_t size;
 
-    uint64_t *slot; /* open addressing: index + 1; 0 is free */
-    size_t slot_count;
+    /* Newest key epoch by kind and name: open addressing, index + 1, 0 is free. Nothing is ever
+     * taken out. */
+    uint32_t *newest;
+    size_t newest_count; /* a power of two, at least twice the number of records */
 
-    struct merkle_tree *tree; /* leaves: of the committed or, while staged, the staged state */
+    struct merkle_tree *tree; /* of the committed state, or of the stage after its root was asked */
 
     bool staged;
     uint64_t height; /* of the stage */
-    uint64_t staged_from; /* size before the stage */
-    struct undo *undo;
-    size_t undo_count, undo_capacity;
+    sm3_digest committed_root;
+    struct change *change;
+    uint64_t *order; /* room for sorting the changes by index */
+    size_t change_count, change_capacity, added_count;
+    uint32_t *found; /* the changes by kind, name and epoch: open addressing, place + 1 */
+    size_t found_count;
 };
 
-/* --- records ----------------------------------------------------------------------------------- */
+/* --- one record --------------------------------------------------------------------------------
+ */
 
-static struct record *at(const struct registry *r, uint64_t index)
+/* Devices other than meters have no home; a name must not be empty. */
+static const struct ami_id no_home = {1, "-"};
+
+void record_encode(struct writer *w, const struct record *rec)
+{
+    write_u8(w, rec->kind);
+    write_id(w, &rec->name);
+    write_u32(w, rec->epoch);
+    write_id(w, rec->kind == RECORD_METER ? &rec->home_dc : &no_home);
+    write_raw(w, rec->w.b, SM2_POINT_BYTES);
+    write_bytes(w, span_of(rec->agree_part, rec->agree_part_size));
+    write_u64(w, rec->enrolled_at);
+    write_u64(w, rec->revoked_at);
+    write_u64(w, rec->floor);
+    write_u64(w, rec->window);
+}
+
+/* What holds for every record of that kind, whatever happens to it. */
+static bool is_sound(const struct record *rec, const struct ami_id *home)
+{
+    if (rec->epoch == 0 || (rec->window & 1) != 0)
+        return false;
+    if (rec->revoked_at != 0 && rec->revoked_at < rec->enrolled_at)
+        return false;
+    switch (rec->kind) {
+    case RECORD_MDMS:
+        return ami_id_equal(home, &no_home) && rec->window == 0 && rec->revoked_at == 0 &&
+               rec->agree_part_size == 0;
+    case RECORD_METER:
+        return rec->floor >= 1 && rec->enrolled_at >= 1;
+    case RECORD_DC:
+        return ami_id_equal(home, &no_home) && rec->floor == 1 && rec->window == 0;
+    default:
+        return false;
+    }
+}
+
+enum ami_status record_parse(struct record *out, struct span s)
+{
+    struct reader r = reader_on(s);
+    memset(out, 0, sizeof *out);
+    out->kind = read_u8(&r);
+    out->name = read_id(&r);
+    out->epoch = read_u32(&r);
+    struct ami_id home = read_id(&r);
+    read_raw(&r, out->w.b, SM2_POINT_BYTES);
+    struct span part = read_bytes(&r, sizeof out->agree_part);
+    out->enrolled_at = read_u64(&r);
+    out->revoked_at = read_u64(&r);
+    out->floor = read_u64(&r);
+    out->window = read_u64(&r);
+    if (!reader_done(&r))
+        return AMI_BAD_ENCODING;
+    if (part.size != 0)
+        memcpy(out->agree_part, part.data, part.size);
+    out->agree_part_size = (uint8_t)part.size;
+    if (out->kind == RECORD_METER)
+        out->home_dc = home;
+    return is_sound(out, &home) ? AMI_OK : AMI_BAD_ENCODING;
+}
+
+static sm3_digest record_leaf(const struct record *rec)
+{
+    uint8_t bytes[RECORD_BYTES_MAX];
+    struct writer w = writer_on(bytes, sizeof bytes);
+    record_encode(&w, rec);
+    AMI_CHECK(writer_ok(&w));
+    return merkle_leaf(writer_span(&w));
+}
+
+enum ami_status record_admits(const struct record *rec, uint64_t sequence)
+{
+    if (sequence < rec->floor)
+        return AMI_SEQUENCE_SETTLED;
+    /* The last number of all is never used: the floor could not move beyond it. */
+    if (sequence - rec->floor >= AMI_SEQ_WINDOW || sequence == UINT64_MAX)
+        return AMI_SEQUENCE_AHEAD;
+    return rec->window >> (sequence - rec->floor) & 1 ? AMI_SEQUENCE_SETTLED : AMI_OK;
+}
+
+static void slide(struct record *rec)
+{
+    while (rec->window & 1) {
+        rec->window >>= 1;
+        rec->floor++;
+    }
+}
+
+static void settle(struct record *rec, uint64_t sequence)
+{
+    rec->window |= (uint64_t)1 << (sequence - rec->floor);
+    slide(rec);
+}
+
+static void settle_below(struct record *rec, uint64_t below)
+{
+    uint64_t shift = below - rec->floor;
+    rec->window = shift >= 64 ? 0 : rec->window >> shift;
+    rec->floor = below;
+    slide(rec);
+}
+
+/* --- committed records by name -----------------------------------------------------------------
+ */
+
+/* FNV-1a with a finish that spreads the high bits. Names come from the MDMS, not from strangers. */
+static uint64_t hash_name(uint8_t kind, const struct ami_id *name)
+{
+    uint64_t h = (UINT64_C(1469598103934665603) ^ kind) * UINT64_C(1099511628211);
+    for (uint8_t i = 0; i < name->size; i++)
+        h = (h ^ (uint8_t)name->text[i]) * UINT64_C(1099511628211);
+    h = (h ^ h >> 32) * UINT64_C(0x9e3779b97f4a7c15);
+    return h ^ h >> 29;
+}
+
+static uint64_t hash_epoch(uint64_t hash, uint32_t epoch)
+{
+    hash = (hash ^ epoch) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ hash >> 32;
+}
+
+static struct slot *slot_at(const struct registry *r, uint64_t index)
 {
     AMI_CHECK(index < r->size);
     return &r->chunk[index / CHUNK_RECORDS][index % CHUNK_RECORDS];
 }
+
+/* The slot behind a record that was handed out. */
+static struct slot *slot_of(const struct registry *r, const struct record *rec)
+{
+    struct slot *s = (struct slot *)(uintptr_t)rec;
+    AMI_CHECK(s->index < r->size && slot_at(r, s->index) == s);
+    return s;
+}
+
+static uint32_t *newest_place(const struct registry *r, uint8_t kind, const struct ami_id *name,
+                              uint64_t hash)
+{
+    size_t mask = r->newest_count - 1;
+    for (size_t i = (size_t)hash & mask;; i = (i + 1) & mask) {
+        uint32_t *place = &r->newest[i];
+        if (*place == 0)
+            return place;
+        const struct slot *s = slot_at(r, *place - 1);
+        if (s->hash == hash && s->rec.kind == kind && ami_id_equal(&s->rec.name, name))
+            return place;
+    }
+}
+
+static const struct slot *find_newest(const struct registry *r, uint8_t kind,
+                                      const struct ami_id *name)
+{
+    uint32_t place = *newest_place(r, kind, name, hash_name(kind, name));
+    return place == 0 ? NULL : slot_at(r, place - 1);
+}
+
+/* Epochs of a device rise one by one, so an old one is found in as many steps as it is behind. */
+static const struct record *find_committed(const struct registry *r, uint8_t kind,
+                                           const struct ami_id *name, uint32_t epoch)
+{
+    const struct slot *s = find_newest(r, kind, name);
+    while (s != NULL && s->rec.epoch > epoch)
+        s = s->older == 0 ? NULL : slot_at(r, s->older - 1);
+    return s != NULL && s->rec.epoch == epoch ? &s->rec : NULL;
+}
+
+static bool grow_newest(struct registry *r)
+{
+    size_t count = r->newest_count == 0 ? 1024 : r->newest_count * 2;
+    uint32_t *newest = calloc(count, sizeof *newest);
+    if (newest == NULL)
+        return false;
+    uint32_t *old = r->newest;
+    size_t old_count = r->newest_count;
+    r->newest = newest;
+    r->newest_count = count;
+    for (size_t i = 0; i < old_count; i++) {
+        if (old[i] == 0)
+            continue;
+        const struct slot *s = slot_at(r, old[i] - 1);
+        *newest_place(r, s->rec.kind, &s->rec.name, s->hash) = old[i];
+    }
+    free(old);
+    return true;
+}
+
+/* Room for `more` further records, so that appending them cannot fail. */
+static enum ami_status reserve_records(struct registry *r, size_t more)
+{
+    uint64_t size = r->size + more;
+    if (size >= UINT32_MAX)
+        return AMI_TOO_LARGE;
+    while (size * 2 > r->newest_count)
+        if (!grow_newest(r))
+            return AMI_NO_MEMORY;
+    while (size > (uint64_t)r->chunk_count * CHUNK_RECORDS) {
+        struct slot **chunk = realloc(r->chunk, (r->chunk_count + 1) * sizeof *chunk);
+        if (chunk == NULL)
+            return AMI_NO_MEMORY;
+        r->chunk = chunk;
+        chunk[r->chunk_count] = calloc(CHUNK_RECORDS, sizeof **chunk);
+        if (chunk[r->chunk_count] == NULL)
+            return AMI_NO_MEMORY;
+        r->chunk_count++;
+    }
+    return merkle_tree_reserve(r->tree, size);
+}
+
+/* There is room. The leaf is the caller's business. */
+static void append(struct registry *r, const struct record *rec)
+{
+    uint32_t index = (uint32_t)r->size++;
+    struct slot *s = slot_at(r, index);
+    uint64_t hash = hash_name(rec->kind, &rec->name);
+    uint32_t *place = newest_place(r, rec->kind, &rec->name, hash);
+    *s = (struct slot){.rec = *rec, .hash = hash, .index = index, .older = *place};
+    *place = index + 1;
+}
+
+/* --- looking -----------------------------------------------------------------------------------
+ */
 
 const struct genesis *registry_genesis(const struct registry *r)
 {
@@ -56,224 +292,86 @@ uint64_t registry_size(const struct registry *r)
 
 const struct record *registry_at(const struct registry *r, uint64_t index)
 {
-    return at(r, index);
-}
-
-void record_encode(struct writer *w, const struct record *rec)
-{
-    static const struct ami_id self = {1, "-"};
-    write_u8(w, rec->kind);
-    write_id(w, &rec->name);
-    write_u32(w, rec->epoch);
-    write_id(w, rec->home_dc.size == 0 ? &self : &rec->home_dc);
-    write_raw(w, rec->w.b, SM2_POINT_BYTES);
-    write_bytes(w, span_of(rec->agree_part, rec->agree_part_size));
-    write_u64(w, rec->enrolled_at);
-    write_u64(w, rec->revoked_at);
-    write_u64(w, rec->floor);
-    write_u64(w, rec->window);
-}
-
-enum ami_status record_parse(struct record *out, struct span s)
-{
-    struct reader r = reader_on(s);
-    *out = (struct record){.kind = read_u8(&r)};
-    out->name = read_id(&r);
-    out->epoch = read_u32(&r);
-    out->home_dc = read_id(&r);
-    read_raw(&r, out->w.b, SM2_POINT_BYTES);
-    struct span part = read_bytes(&r, sizeof out->agree_part);
-    out->enrolled_at = read_u64(&r);
-    out->revoked_at = read_u64(&r);
-    out->floor = read_u64(&r);
-    out->window = read_u64(&r);
-    if (!reader_done(&r) || out->kind > RECORD_DC || (out->window & 1) != 0)
-        return AMI_BAD_ENCODING;
-    if (part.size != 0)
-        memcpy(out->agree_part, part.data, part.size);
-    out->agree_part_size = (uint8_t)part.size;
-    if (out->kind != RECORD_METER) {
-        /* "-" stands for none; anything else would be a second encoding. */
-        if (out->home_dc.size != 1 || out->home_dc.text[0] != '-')
-            return AMI_BAD_ENCODING;
-        out->home_dc = (struct ami_id){0};
-    }
-    return AMI_OK;
-}
-
-static sm3_digest record_leaf(const struct record *rec)
-{
-    uint8_t bytes[RECORD_BYTES_MAX];
-    struct writer w = writer_on(bytes, sizeof bytes);
-    record_encode(&w, rec);
-    AMI_CHECK(writer_ok(&w));
-    return merkle_leaf(writer_span(&w));
-}
-
-/* --- lookup ------------------------------------------------------------------------------------ */
-
-/* FNV-1a over kind, name and epoch: names come from the MDMS, not from strangers. */
-static uint64_t hash_of(uint8_t kind, const struct ami_id *name, uint32_t epoch)
-{
-    uint64_t h = 1469598103934665603u ^ kind;
-    for (uint8_t i = 0; i < name->size; i++)
-        h = (h ^ (uint8_t)name->text[i]) * 1099511628211u;
-    h = (h ^ epoch) * 1099511628211u;
-    return h ^ h >> 29;
-}
-
-static uint64_t *slot_for(const struct registry *r, uint8_t kind, const struct ami_id *name,
-                          uint32_t epoch)
-{
-    size_t mask = r->slot_count - 1;
-    for (size_t i = (size_t)hash_of(kind, name, epoch) & mask;; i = (i + 1) & mask) {
-        uint64_t *s = &r->slot[i];
-        if (*s == 0)
-            return s;
-        const struct record *rec = at(r, *s - 1);
-        if (rec->kind == kind && rec->epoch == epoch && ami_id_equal(&rec->name, name))
-            return s;
-    }
-}
-
-static bool grow_slots(struct registry *r)
-{
-    size_t count = r->slot_count == 0 ? 4096 : r->slot_count * 2;
-    uint64_t *slot = calloc(count, sizeof *slot);
-    if (slot == NULL)
-        return false;
-    free(r->slot);
-    r->slot = slot;
-    r->slot_count = count;
-    for (uint64_t i = 0; i < r->size; i++) {
-        const struct record *rec = at(r, i);
-        *slot_for(r, rec->kind, &rec->name, rec->epoch) = i + 1;
-    }
-    return true;
-}
-
-/* Removing from open addressing: the run behind the hole is put in again. */
-static void forget_slot(struct registry *r, const struct record *rec)
-{
-    uint64_t *hole = slot_for(r, rec->kind, &rec->name, rec->epoch);
-    AMI_CHECK(*hole != 0);
-    *hole = 0;
-    size_t mask = r->slot_count - 1;
-    for (size_t i = ((size_t)(hole - r->slot) + 1) & mask; r->slot[i] != 0; i = (i + 1) & mask) {
-        uint64_t moved = r->slot[i];
-        r->slot[i] = 0;
-        const struct record *m = at(r, moved - 1);
-        *slot_for(r, m->kind, &m->name, m->epoch) = moved;
-    }
-}
-
-static struct record *find_exact(const struct registry *r, enum record_kind kind,
-                                 const struct ami_id *name, uint32_t epoch)
-{
-    uint64_t index = *slot_for(r, (uint8_t)kind, name, epoch);
-    return index == 0 ? NULL : at(r, index - 1);
-}
-
-/* What the stage added may vanish again, and its key with it: nobody outside sees it. */
-static const struct record *if_committed(const struct registry *r, const struct record *rec)
-{
-    if (rec == NULL || !r->staged || registry_index_of(r, rec) < r->staged_from)
-        return rec;
-    return NULL;
-}
-
-/* The newest epoch, staged ones included; NULL when there is none. */
-static const struct record *find_newest(const struct registry *r, enum record_kind kind,
-                                        const struct ami_id *name)
-{
-    /* Epochs rise by one, so the newest is the one before the first gap. */
-    const struct record *newest = NULL, *next;
-    for (uint32_t e = 1; (next = find_exact(r, kind, name, e)) != NULL; e++)
-        newest = next;
-    if (newest != NULL || kind != RECORD_DC)
-        return newest;
-    /* A genesis member may start with a later epoch. */
-    for (uint8_t i = 0; i < r->genesis->members.count; i++)
-        if (ami_id_equal(&r->genesis->members.member[i].name, name))
-            for (uint32_t e = r->genesis->members.member[i].key_epoch;
-                 (next = find_exact(r, kind, name, e)) != NULL; e++)
-                newest = next;
-    return newest;
+    return &slot_at(r, index)->rec;
 }
 
 const struct record *registry_find(const struct registry *r, enum record_kind kind,
                                    const struct ami_id *name, uint32_t epoch)
 {
     if (epoch != 0)
-        return if_committed(r, find_exact(r, kind, name, epoch));
-    const struct record *newest = find_newest(r, kind, name);
-    if (newest == NULL || if_committed(r, newest) != NULL)
-        return newest;
-    return newest->epoch == 1 ? NULL
-                              : if_committed(r, find_exact(r, kind, name, newest->epoch - 1));
+        return find_committed(r, (uint8_t)kind, name, epoch);
+    const struct slot *s = find_newest(r, (uint8_t)kind, name);
+    return s == NULL ? NULL : &s->rec;
 }
 
 uint64_t registry_index_of(const struct registry *r, const struct record *rec)
 {
-    uint64_t index = *slot_for(r, rec->kind, &rec->name, rec->epoch);
-    AMI_CHECK(index != 0 && at(r, index - 1) == rec);
-    return index - 1;
+    return slot_of(r, rec)->index;
 }
 
-static enum key_role role_of(const struct record *rec)
+sm3_digest registry_root(struct registry *r)
 {
-    return rec->kind == RECORD_METER ? ROLE_METER_REPORT : ROLE_DC_SIGN;
+    return r->staged ? r->committed_root : merkle_tree_root(r->tree);
+}
+
+static enum ami_status recover(const struct registry *r, const struct record *rec,
+                               struct verify_key **out)
+{
+    struct verify_key *key = malloc(sizeof *key);
+    if (key == NULL)
+        return AMI_NO_MEMORY;
+    enum ami_status status = verify_key_init(key, &r->genesis->network, record_role(rec->kind),
+                                             &rec->name, rec->epoch, &rec->w);
+    if (status == AMI_OK)
+        *out = key;
+    else
+        free(key);
+    return status;
+}
+
+static enum ami_status key_of(struct registry *r, const struct record *rec,
+                              const struct verify_key **out)
+{
+    struct slot *s = slot_of(r, rec);
+    if (s->rec.key == NULL)
+        AMI_TRY(recover(r, rec, &s->rec.key));
+    *out = s->rec.key;
+    return AMI_OK;
 }
 
 const struct verify_key *registry_key(struct registry *r, const struct record *rec)
 {
-    if (rec->key != NULL)
-        return rec->key;
-    struct verify_key *key = malloc(sizeof *key);
-    if (key == NULL)
-        return NULL;
-    if (verify_key_init(key, &r->genesis->network, role_of(rec), &rec->name, rec->epoch,
-                        &rec->w) != AMI_OK) {
-        free(key);
-        return NULL;
-    }
-    at(r, registry_index_of(r, rec))->key = key;
-    return key;
+    const struct verify_key *key;
+    return key_of(r, rec, &key) == AMI_OK ? key : NULL;
 }
 
-/* --- start ------------------------------------------------------------------------------------- */
-
-static struct record *append(struct registry *r, const struct record *rec)
+void registry_adopt_key(struct registry *r, uint64_t index, const struct verify_key *key)
 {
-    if ((r->size + 1) * 2 > r->slot_count && !grow_slots(r))
-        return NULL;
-    if (r->size / CHUNK_RECORDS == r->chunk_count) {
-        struct record **chunk = realloc(r->chunk, (r->chunk_count + 1) * sizeof *chunk);
-        if (chunk == NULL)
-            return NULL;
-        r->chunk = chunk;
-        chunk[r->chunk_count] = calloc(CHUNK_RECORDS, sizeof **chunk);
-        if (chunk[r->chunk_count] == NULL)
-            return NULL;
-        r->chunk_count++;
-    }
+    struct slot *s = slot_at(r, index);
+    if (s->rec.key != NULL)
+        return;
+    s->rec.key = malloc(sizeof *key);
+    if (s->rec.key != NULL)
+        *s->rec.key = *key;
+}
+
+/* --- start and end -----------------------------------------------------------------------------
+ */
+
+static enum ami_status add_committed(struct registry *r, const struct record *rec)
+{
     sm3_digest leaf = record_leaf(rec);
-    if (merkle_tree_set(r->tree, r->size, &leaf) != AMI_OK)
-        return NULL;
-    uint64_t index = r->size++;
-    *at(r, index) = *rec;
-    *slot_for(r, rec->kind, &rec->name, rec->epoch) = index + 1;
-    return at(r, index);
+    AMI_TRY(reserve_records(r, 1));
+    append(r, rec);
+    return merkle_tree_set(r->tree, r->size - 1, &leaf);
 }
 
-static bool append_genesis(struct registry *r)
+static enum ami_status add_genesis(struct registry *r)
 {
-    struct record mdms = {.kind = RECORD_MDMS};
-    AMI_CHECK(ami_id_from_text(&mdms.name, "mdms") == AMI_OK);
-    mdms.w = point_encode(&r->genesis->network.sign);
-    mdms.epoch = 1;
-    if (append(r, &mdms) == NULL)
-        return false;
+    struct record mdms = {
+        .kind = RECORD_MDMS, .epoch = 1, .w = point_encode(&r->genesis->network.sign)};
+    AMI_TRY(ami_id_from_text(&mdms.name, MDMS_NAME));
+    AMI_TRY(add_committed(r, &mdms));
     for (uint8_t i = 0; i < r->genesis->members.count; i++) {
         const struct member *m = &r->genesis->members.member[i];
         struct record dc = {.kind = RECORD_DC,
@@ -283,10 +381,9 @@ static bool append_genesis(struct registry *r)
                             .agree_part_size = (uint8_t)m->agree_part_size,
                             .floor = 1};
         memcpy(dc.agree_part, m->agree_part, m->agree_part_size);
-        if (append(r, &dc) == NULL)
-            return false;
+        AMI_TRY(add_committed(r, &dc));
     }
-    return true;
+    return AMI_OK;
 }
 
 struct registry *registry_new(const struct genesis *g)
@@ -296,7 +393,7 @@ struct registry *registry_new(const struct genesis *g)
         return NULL;
     r->genesis = g;
     r->tree = merkle_tree_new();
-    if (r->tree == NULL || !append_genesis(r)) {
+    if (r->tree == NULL || add_genesis(r) != AMI_OK) {
         registry_free(r);
         return NULL;
     }
@@ -307,15 +404,28 @@ void registry_free(struct registry *r)
 {
     if (r == NULL)
         return;
+    if (r->staged)
+        registry_stage_drop(r);
     for (uint64_t i = 0; i < r->size; i++)
-        free(at(r, i)->key);
+        free(slot_at(r, i)->rec.key);
     for (size_t i = 0; i < r->chunk_count; i++)
         free(r->chunk[i]);
     free(r->chunk);
-    free(r->slot);
-    free(r->undo);
+    free(r->newest);
+    free(r->change);
+    free(r->order);
+    free(r->found);
     merkle_tree_free(r->tree);
     free(r);
+}
+
+/* What no block changes. */
+static bool same_device(const struct record *a, const struct record *b)
+{
+    return a->kind == b->kind && a->epoch == b->epoch && ami_id_equal(&a->name, &b->name) &&
+           memcmp(&a->w, &b->w, sizeof a->w) == 0 && a->enrolled_at == b->enrolled_at &&
+           span_equal(span_of(a->agree_part, a->agree_part_size),
+                      span_of(b->agree_part, b->agree_part_size));
 }
 
 enum ami_status registry_load(struct registry *r, uint64_t index, const struct record *rec)
@@ -324,136 +434,226 @@ enum ami_status registry_load(struct registry *r, uint64_t index, const struct r
     if (index > r->size)
         return AMI_DAMAGED;
     if (index == r->size) {
-        if (find_exact(r, rec->kind, &rec->name, rec->epoch) != NULL)
+        const struct slot *newest = find_newest(r, rec->kind, &rec->name);
+        if (rec->kind == RECORD_MDMS || rec->enrolled_at == 0 ||
+            rec->epoch - 1 != (newest == NULL ? 0 : newest->rec.epoch))
             return AMI_DAMAGED;
-        return append(r, rec) == NULL ? AMI_NO_MEMORY : AMI_OK;
+        struct record copy = *rec;
+        copy.key = NULL;
+        return add_committed(r, &copy);
     }
-    struct record *old = at(r, index);
-    if (old->kind != rec->kind || old->epoch != rec->epoch || !ami_id_equal(&old->name, &rec->name))
+    struct slot *s = slot_at(r, index);
+    if (!same_device(&s->rec, rec))
         return AMI_DAMAGED;
     sm3_digest leaf = record_leaf(rec);
-    AMI_TRY(merkle_tree_set(r->tree, index, &leaf));
-    struct verify_key *key = old->key;
-    *old = *rec;
-    old->key = key;
+    s->rec.revoked_at = rec->revoked_at;
+    s->rec.floor = rec->floor;
+    s->rec.window = rec->window;
+    return merkle_tree_set(r->tree, index, &leaf);
+}
+
+/* --- the stage's records -----------------------------------------------------------------------
+ */
+
+static uint32_t *found_place(const struct registry *r, uint8_t kind, const struct ami_id *name,
+                             uint32_t epoch, uint64_t hash)
+{
+    size_t mask = r->found_count - 1;
+    for (size_t i = (size_t)hash & mask;; i = (i + 1) & mask) {
+        uint32_t *place = &r->found[i];
+        if (*place == 0)
+            return place;
+        const struct change *c = &r->change[*place - 1];
+        if (c->hash == hash && c->rec.kind == kind && c->rec.epoch == epoch &&
+            ami_id_equal(&c->rec.name, name))
+            return place;
+    }
+}
+
+static struct change *find_change(const struct registry *r, uint8_t kind, const struct ami_id *name,
+                                  uint32_t epoch)
+{
+    if (r->change_count == 0)
+        return NULL;
+    uint32_t place = *found_place(r, kind, name, epoch, hash_epoch(hash_name(kind, name), epoch));
+    return place == 0 ? NULL : &r->change[place - 1];
+}
+
+/* The state that a rule looks at: with the stage or without it. */
+struct view {
+    const struct registry *r;
+    bool staged;
+};
+
+static const struct record *look(struct view v, uint8_t kind, const struct ami_id *name,
+                                 uint32_t epoch)
+{
+    const struct change *c = v.staged ? find_change(v.r, kind, name, epoch) : NULL;
+    return c != NULL ? &c->rec : find_committed(v.r, kind, name, epoch);
+}
+
+static const struct record *look_mdms(struct view v)
+{
+    const struct record *mdms = registry_at(v.r, 0);
+    return look(v, RECORD_MDMS, &mdms->name, mdms->epoch);
+}
+
+/* Room for `more` further changes, so that making them cannot fail. */
+static enum ami_status reserve_changes(struct registry *r, size_t more)
+{
+    if (r->change_count + more <= r->change_capacity)
+        return AMI_OK;
+    size_t capacity = r->change_capacity == 0 ? 64 : r->change_capacity * 2;
+    struct change *change = realloc(r->change, capacity * sizeof *change);
+    if (change == NULL)
+        return AMI_NO_MEMORY;
+    r->change = change;
+    uint64_t *order = realloc(r->order, capacity * sizeof *order);
+    if (order == NULL)
+        return AMI_NO_MEMORY;
+    r->order = order;
+    uint32_t *found = calloc(capacity * 2, sizeof *found);
+    if (found == NULL)
+        return AMI_NO_MEMORY;
+    free(r->found);
+    r->found = found;
+    r->found_count = capacity * 2;
+    r->change_capacity = capacity;
+    for (size_t i = 0; i < r->change_count; i++) {
+        const struct change *c = &change[i];
+        *found_place(r, c->rec.kind, &c->rec.name, c->rec.epoch, c->hash) = (uint32_t)i + 1;
+    }
     return AMI_OK;
 }
 
-sm3_digest registry_root(struct registry *r)
+static struct record *add_change(struct registry *r, const struct record *rec, uint32_t index,
+                                 bool added)
 {
-    AMI_CHECK(!r->staged);
-    return merkle_tree_root(r->tree);
+    AMI_CHECK(r->change_count < r->change_capacity);
+    struct change *c = &r->change[r->change_count++];
+    memset(c, 0, sizeof *c);
+    c->rec = *rec;
+    c->hash = hash_epoch(hash_name(rec->kind, &rec->name), rec->epoch);
+    c->index = index;
+    c->added = added;
+    c->stale = true;
+    *found_place(r, rec->kind, &rec->name, rec->epoch, c->hash) = (uint32_t)r->change_count;
+    return &c->rec;
 }
 
-/* --- rules ------------------------------------------------------------------------------------- */
-
-enum ami_status record_admits(const struct record *rec, uint64_t sequence)
+/* The stage's own copy of a record, to be changed; there is room for it. */
+static struct record *edit(struct registry *r, const struct record *rec)
 {
-    if (sequence < rec->floor)
-        return AMI_SEQUENCE_SETTLED;
-    if (sequence - rec->floor >= AMI_SEQ_WINDOW || sequence == UINT64_MAX)
-        return AMI_SEQUENCE_AHEAD;
-    return rec->window >> (sequence - rec->floor) & 1 ? AMI_SEQUENCE_SETTLED : AMI_OK;
-}
-
-/* Marks one number settled and slides the floor over the settled run at its start. */
-static void settle(struct record *rec, uint64_t sequence)
-{
-    rec->window |= (uint64_t)1 << (sequence - rec->floor);
-    while (rec->window & 1) {
-        rec->window >>= 1;
-        rec->floor++;
+    struct change *c = find_change(r, rec->kind, &rec->name, rec->epoch);
+    if (c != NULL) {
+        c->stale = true;
+        return &c->rec;
     }
+    struct record copy = *rec;
+    copy.key = NULL; /* the committed record keeps its own */
+    return add_change(r, &copy, slot_of(r, rec)->index, false);
 }
 
-static void settle_below(struct record *rec, uint64_t below)
-{
-    uint64_t shift = below - rec->floor;
-    rec->window = shift >= 64 ? 0 : rec->window >> shift;
-    rec->floor = below;
-    while (rec->window & 1) {
-        rec->window >>= 1;
-        rec->floor++;
-    }
-}
+/* --- rules -------------------------------------------------------------------------------------
+ */
 
-static enum ami_status check_number(const struct registry *r, uint64_t number)
+static enum ami_status check_number(struct view v, uint64_t number)
 {
-    uint64_t last = at(r, 0)->floor;
+    uint64_t last = look_mdms(v)->floor;
     if (number <= last)
         return AMI_SEQUENCE_SETTLED;
-    return number == last + 1 ? AMI_OK : AMI_SEQUENCE_AHEAD;
+    return number - last == 1 ? AMI_OK : AMI_SEQUENCE_AHEAD;
 }
 
-static enum ami_status check_enrol(const struct registry *r, enum record_kind kind,
-                                   const struct ami_id *name, uint32_t epoch, const point_bytes *w)
+static enum ami_status check_valid(const struct record *rec)
 {
-    const struct record *newest = find_newest(r, kind, name);
-    if (newest == NULL ? epoch != 1 : epoch != newest->epoch + 1)
-        return newest != NULL && epoch <= newest->epoch ? AMI_ALREADY_ENROLLED : AMI_WRONG_EPOCH;
-    struct verify_key key;
-    return verify_key_init(&key, &r->genesis->network,
-                           kind == RECORD_METER ? ROLE_METER_REPORT : ROLE_DC_SIGN, name, epoch, w);
+    if (rec == NULL)
+        return AMI_UNKNOWN_DEVICE;
+    return rec->revoked_at != 0 ? AMI_REVOKED : AMI_OK;
 }
 
-static const struct record *revoked_record(const struct registry *r, const struct revoke *v)
-{
-    return find_exact(r, v->role == 1 ? RECORD_METER : RECORD_DC, &v->device, v->epoch);
-}
-
-static enum ami_status check_report(const struct registry *r, const struct tx_view *tx)
+static enum ami_status check_report(struct view v, const struct tx_view *tx,
+                                    const struct record **meter)
 {
     const struct report_meter_part *m = &tx->u.report.meter;
     const struct report_gateway_part *g = &tx->u.report.gateway;
-    const struct record *meter = find_exact(r, RECORD_METER, &m->meter, m->epoch);
-    const struct record *dc = find_exact(r, RECORD_DC, &g->dc, g->dc_epoch);
-    if (meter == NULL || dc == NULL)
-        return AMI_UNKNOWN_DEVICE;
-    if (meter->revoked_at != 0 || dc->revoked_at != 0)
-        return AMI_REVOKED;
-    return record_admits(meter, m->sequence);
+    *meter = look(v, RECORD_METER, &m->meter, m->epoch);
+    AMI_TRY(check_valid(*meter));
+    AMI_TRY(check_valid(look(v, RECORD_DC, &g->dc, g->dc_epoch)));
+    return record_admits(*meter, m->sequence);
 }
 
-static enum ami_status check_skip(const struct registry *r, const struct skip_meter_part *s)
+static enum ami_status check_skip(struct view v, const struct skip_meter_part *s,
+                                  const struct record **meter)
 {
-    const struct record *meter = find_exact(r, RECORD_METER, &s->meter, s->epoch);
-    if (meter == NULL)
-        return AMI_UNKNOWN_DEVICE;
-    if (meter->revoked_at != 0)
-        return AMI_REVOKED;
-    if (s->below <= meter->floor)
+    *meter = look(v, RECORD_METER, &s->meter, s->epoch);
+    AMI_TRY(check_valid(*meter));
+    if (s->below <= (*meter)->floor)
         return AMI_SEQUENCE_SETTLED;
-    return s->below - meter->floor > SKIP_MAX ? AMI_SEQUENCE_AHEAD : AMI_OK;
+    return s->below - (*meter)->floor > AMI_SEQ_WINDOW ? AMI_SEQUENCE_AHEAD : AMI_OK;
 }
 
-/* All rules but signatures, on whatever state the records are in now. */
-static enum ami_status check_rules(const struct registry *r, const struct tx_view *tx)
+/* The first epoch of a new device is 1 (a genesis member's may be later), then one after the other.
+ */
+static enum ami_status check_epoch(struct view v, uint8_t kind, const struct ami_id *name,
+                                   uint32_t epoch)
+{
+    const struct slot *newest = find_newest(v.r, kind, name);
+    if (look(v, kind, name, epoch) != NULL || (newest != NULL && epoch < newest->rec.epoch))
+        return AMI_ALREADY_ENROLLED;
+    if (epoch == 1)
+        return AMI_OK;
+    return look(v, kind, name, epoch - 1) != NULL ? AMI_OK : AMI_WRONG_EPOCH;
+}
+
+static bool is_known_dc(struct view v, const struct ami_id *name)
+{
+    /* A DC that only the stage knows began at epoch 1. */
+    return find_newest(v.r, RECORD_DC, name) != NULL || look(v, RECORD_DC, name, 1) != NULL;
+}
+
+static enum ami_status check_revoke(struct view v, const struct revoke *q,
+                                    const struct record **device)
+{
+    *device = look(v, q->role == 1 ? RECORD_METER : RECORD_DC, &q->device, q->epoch);
+    return check_valid(*device);
+}
+
+static uint64_t number_of(const struct tx_view *tx)
 {
     switch (tx->tx.kind) {
+    case TX_METER_ENROL:
+        return tx->u.meter_enrol.number;
+    case TX_DC_ENROL:
+        return tx->u.dc_enrol.number;
+    case TX_REVOKE:
+        return tx->u.revoke.number;
+    default:
+        return 0;
+    }
+}
+
+/* All rules but signatures and the goodness of W. *subject receives the record that a report, a
+ * skip or a revocation changes. */
+static enum ami_status check_rules(struct view v, const struct tx_view *tx,
+                                   const struct record **subject)
+{
+    if (number_of(tx) != 0)
+        AMI_TRY(check_number(v, number_of(tx)));
+    switch (tx->tx.kind) {
     case TX_REPORT:
-        return check_report(r, tx);
+        return check_report(v, tx, subject);
     case TX_SKIP:
-        return check_skip(r, &tx->u.skip);
+        return check_skip(v, &tx->u.skip, subject);
     case TX_METER_ENROL: {
         const struct meter_enrol *e = &tx->u.meter_enrol;
-        AMI_TRY(check_number(r, e->number));
-        const struct record *home = find_newest(r, RECORD_DC, &e->home_dc);
-        if (home == NULL)
-            return AMI_UNKNOWN_DEVICE;
-        return check_enrol(r, RECORD_METER, &e->meter, e->epoch, &e->w_report);
+        AMI_TRY(is_known_dc(v, &e->home_dc) ? AMI_OK : AMI_UNKNOWN_DEVICE);
+        return check_epoch(v, RECORD_METER, &e->meter, e->epoch);
     }
-    case TX_DC_ENROL: {
-        const struct dc_enrol *e = &tx->u.dc_enrol;
-        AMI_TRY(check_number(r, e->number));
-        return check_enrol(r, RECORD_DC, &e->dc, e->epoch, &e->w_sign);
-    }
-    case TX_REVOKE: {
-        AMI_TRY(check_number(r, tx->u.revoke.number));
-        const struct record *rec = revoked_record(r, &tx->u.revoke);
-        if (rec == NULL)
-            return AMI_UNKNOWN_DEVICE;
-        return rec->revoked_at != 0 ? AMI_REVOKED : AMI_OK;
-    }
+    case TX_DC_ENROL:
+        return check_epoch(v, RECORD_DC, &tx->u.dc_enrol.dc, tx->u.dc_enrol.epoch);
+    case TX_REVOKE:
+        return check_revoke(v, &tx->u.revoke, subject);
     default:
         return AMI_BAD_ARGUMENT;
     }
@@ -461,222 +661,180 @@ static enum ami_status check_rules(const struct registry *r, const struct tx_vie
 
 enum ami_status registry_admits(const struct registry *r, const struct tx_view *tx)
 {
-    return check_rules(r, tx);
+    const struct view v = {r, false};
+    const struct record *subject;
+    uint64_t number = number_of(tx), last = registry_at(r, 0)->floor;
+    if (number > last && number - last > 1)
+        return number - last <= REGISTRY_NUMBERS_AHEAD_MAX ? AMI_OK : AMI_SEQUENCE_AHEAD;
+    return check_rules(v, tx, &subject);
 }
 
-/* --- signatures -------------------------------------------------------------------------------- */
+/* --- signatures --------------------------------------------------------------------------------
+ */
 
-static enum ami_status key_for(struct registry *r, enum record_kind kind,
-                               const struct ami_id *name, uint32_t epoch,
-                               const struct verify_key **out)
+static enum ami_status find_key(struct registry *r, uint8_t kind, const struct ami_id *name,
+                                uint32_t epoch, const struct verify_key **out)
 {
-    const struct record *rec = if_committed(r, find_exact(r, kind, name, epoch));
-    if (rec == NULL)
-        return AMI_UNKNOWN_DEVICE;
-    *out = registry_key(r, rec);
-    return *out == NULL ? AMI_NO_MEMORY : AMI_OK;
+    const struct record *rec = find_committed(r, kind, name, epoch);
+    return rec == NULL ? AMI_UNKNOWN_DEVICE : key_of(r, rec, out);
 }
 
 enum ami_status registry_check_prepare(struct registry *r, const struct tx_view *tx,
                                        struct tx_check *out)
 {
-    *out = (struct tx_check){.chain = r->genesis->members.chain,
-                             .mdms = &r->genesis->network.sign};
+    *out = (struct tx_check){.genesis = r->genesis};
     if (tx->tx.kind == TX_REPORT) {
         const struct report_meter_part *m = &tx->u.report.meter;
         const struct report_gateway_part *g = &tx->u.report.gateway;
-        AMI_TRY(key_for(r, RECORD_METER, &m->meter, m->epoch, &out->author));
-        return key_for(r, RECORD_DC, &g->dc, g->dc_epoch, &out->gateway);
+        AMI_TRY(find_key(r, RECORD_METER, &m->meter, m->epoch, &out->author));
+        return find_key(r, RECORD_DC, &g->dc, g->dc_epoch, &out->gateway);
     }
     if (tx->tx.kind == TX_SKIP)
-        return key_for(r, RECORD_METER, &tx->u.skip.meter, tx->u.skip.epoch, &out->author);
+        return find_key(r, RECORD_METER, &tx->u.skip.meter, tx->u.skip.epoch, &out->author);
     return AMI_OK;
 }
 
 enum ami_status tx_check_run(const struct tx_check *c, const struct tx_view *tx)
 {
-    switch (tx->tx.kind) {
-    case TX_REPORT:
-        AMI_TRY(report_meter_check(&tx->u.report.meter, &c->chain, c->author));
-        return report_gateway_check(&tx->u.report.gateway, &tx->u.report.meter, &c->chain,
-                                    c->gateway);
-    case TX_SKIP:
-        return skip_check(&tx->u.skip, &c->chain, c->author);
-    default:
-        return mdms_tx_check(c->mdms, &c->chain, tx->tx.kind, tx->tx.first, &tx->mdms.signature);
+    struct tx_signature s[TX_SIGNATURES_MAX];
+    const struct network *net = &c->genesis->network;
+    unsigned count =
+        tx_signatures(s, tx, &c->genesis->members.chain, &net->sign, c->author, c->gateway);
+    for (unsigned i = 0; i < count; i++)
+        AMI_TRY(sm2_verify(&s[i].p, &s[i].e, &s[i].sig));
+    struct verify_key key;
+    if (tx->tx.kind == TX_METER_ENROL) {
+        const struct meter_enrol *e = &tx->u.meter_enrol;
+        return verify_key_init(&key, net, ROLE_METER_REPORT, &e->meter, e->epoch, &e->w_report);
     }
+    if (tx->tx.kind == TX_DC_ENROL) {
+        const struct dc_enrol *e = &tx->u.dc_enrol;
+        return verify_key_init(&key, net, ROLE_DC_SIGN, &e->dc, e->epoch, &e->w_sign);
+    }
+    return AMI_OK;
 }
 
-/* --- staging ----------------------------------------------------------------------------------- */
-
-void registry_stage_begin(struct registry *r, uint64_t height)
-{
-    AMI_CHECK(!r->staged);
-    r->staged = true;
-    r->height = height;
-    r->staged_from = r->size;
-    r->undo_count = 0;
-}
+/* --- staging -----------------------------------------------------------------------------------
+ */
 
 bool registry_staged(const struct registry *r)
 {
     return r->staged;
 }
 
-static struct undo *note(struct registry *r)
+void registry_stage_begin(struct registry *r, uint64_t height)
 {
-    if (r->undo_count == r->undo_capacity) {
-        size_t capacity = r->undo_capacity * 2 + 64;
-        struct undo *undo = realloc(r->undo, capacity * sizeof *undo);
-        if (undo == NULL)
-            return NULL;
-        r->undo = undo;
-        r->undo_capacity = capacity;
+    AMI_CHECK(!r->staged && r->change_count == 0 && height > 0);
+    r->committed_root = merkle_tree_root(r->tree);
+    r->staged = true;
+    r->height = height;
+}
+
+/* The record that an enrolment makes. */
+static struct record enrolled(const struct registry *r, const struct tx_view *tx)
+{
+    struct record rec = {.enrolled_at = r->height, .floor = 1};
+    struct span part;
+    if (tx->tx.kind == TX_METER_ENROL) {
+        const struct meter_enrol *e = &tx->u.meter_enrol;
+        rec.kind = RECORD_METER;
+        rec.name = e->meter;
+        rec.epoch = e->epoch;
+        rec.home_dc = e->home_dc;
+        rec.w = e->w_report;
+        part = e->agree_part;
+    } else {
+        const struct dc_enrol *e = &tx->u.dc_enrol;
+        rec.kind = RECORD_DC;
+        rec.name = e->dc;
+        rec.epoch = e->epoch;
+        rec.w = e->w_sign;
+        part = e->agree_part;
     }
-    return &r->undo[r->undo_count++];
-}
-
-static enum ami_status stage_change(struct registry *r, struct record *rec,
-                                    const struct record *after)
-{
-    uint64_t index = registry_index_of(r, rec);
-    sm3_digest leaf = record_leaf(after);
-    struct undo *u = note(r);
-    if (u == NULL)
-        return AMI_NO_MEMORY;
-    *u = (struct undo){index, false, *rec};
-    if (merkle_tree_set(r->tree, index, &leaf) != AMI_OK) {
-        r->undo_count--;
-        return AMI_NO_MEMORY;
-    }
-    *rec = *after;
-    return AMI_OK;
-}
-
-static enum ami_status stage_add(struct registry *r, const struct record *rec)
-{
-    struct undo *u = note(r);
-    if (u == NULL)
-        return AMI_NO_MEMORY;
-    *u = (struct undo){.index = r->size, .added = true};
-    if (append(r, rec) == NULL) {
-        r->undo_count--;
-        return AMI_NO_MEMORY;
-    }
-    return AMI_OK;
-}
-
-/* Moves the MDMS's number on, last, so that nothing has to be taken back. */
-static enum ami_status stage_number(struct registry *r, uint64_t number)
-{
-    struct record mdms = *at(r, 0);
-    mdms.floor = number;
-    return stage_change(r, at(r, 0), &mdms);
-}
-
-static enum ami_status stage_enrol(struct registry *r, enum record_kind kind, uint64_t number,
-                                   const struct ami_id *name, uint32_t epoch,
-                                   const struct ami_id *home, const point_bytes *w,
-                                   struct span part)
-{
-    struct record rec = {.kind = (uint8_t)kind,
-                         .name = *name,
-                         .epoch = epoch,
-                         .w = *w,
-                         .agree_part_size = (uint8_t)part.size,
-                         .enrolled_at = r->height,
-                         .floor = 1};
-    if (home != NULL)
-        rec.home_dc = *home;
     if (part.size != 0)
         memcpy(rec.agree_part, part.data, part.size);
-    AMI_TRY(stage_number(r, number));
-    return stage_add(r, &rec);
+    rec.agree_part_size = (uint8_t)part.size;
+    return rec;
 }
 
-static enum ami_status stage_rules(struct registry *r, const struct tx_view *tx)
+static enum ami_status stage_enrol(struct registry *r, const struct tx_view *tx)
 {
-    switch (tx->tx.kind) {
-    case TX_REPORT: {
-        const struct report_meter_part *m = &tx->u.report.meter;
-        struct record *rec = find_exact(r, RECORD_METER, &m->meter, m->epoch);
-        struct record after = *rec;
-        settle(&after, m->sequence);
-        return stage_change(r, rec, &after);
-    }
-    case TX_SKIP: {
-        struct record *rec = find_exact(r, RECORD_METER, &tx->u.skip.meter, tx->u.skip.epoch);
-        struct record after = *rec;
-        settle_below(&after, tx->u.skip.below);
-        return stage_change(r, rec, &after);
-    }
-    case TX_METER_ENROL: {
-        const struct meter_enrol *e = &tx->u.meter_enrol;
-        return stage_enrol(r, RECORD_METER, e->number, &e->meter, e->epoch, &e->home_dc,
-                           &e->w_report, e->agree_part);
-    }
-    case TX_DC_ENROL: {
-        const struct dc_enrol *e = &tx->u.dc_enrol;
-        return stage_enrol(r, RECORD_DC, e->number, &e->dc, e->epoch, NULL, &e->w_sign,
-                           e->agree_part);
-    }
-    default: {
-        const struct revoke *v = &tx->u.revoke;
-        struct record *rec =
-            find_exact(r, v->role == 1 ? RECORD_METER : RECORD_DC, &v->device, v->epoch);
-        struct record after = *rec;
-        after.revoked_at = r->height;
-        AMI_TRY(stage_number(r, v->number));
-        return stage_change(r, rec, &after);
-    }
-    }
-}
-
-/* Takes back everything noted beyond `keep`, newest first. */
-static void unwind(struct registry *r, size_t keep)
-{
-    while (r->undo_count > keep) {
-        struct undo *u = &r->undo[--r->undo_count];
-        if (u->added) {
-            struct record *rec = at(r, u->index);
-            AMI_CHECK(u->index == r->size - 1);
-            forget_slot(r, rec);
-            free(rec->key);
-            *rec = (struct record){0};
-            r->size--;
-            merkle_tree_truncate(r->tree, r->size);
-        } else {
-            struct record *rec = at(r, u->index);
-            struct verify_key *key = rec->key; /* recovered meanwhile, perhaps */
-            *rec = u->before;
-            rec->key = key;
-            sm3_digest leaf = record_leaf(rec);
-            AMI_CHECK(merkle_tree_set(r->tree, u->index, &leaf) == AMI_OK);
-        }
-    }
+    struct record rec = enrolled(r, tx);
+    AMI_TRY(reserve_records(r, r->added_count + 1));
+    AMI_TRY(recover(r, &rec, &rec.key));
+    add_change(r, &rec, (uint32_t)(r->size + r->added_count++), true);
+    return AMI_OK;
 }
 
 enum ami_status registry_stage_tx(struct registry *r, const struct tx_view *tx)
 {
     AMI_CHECK(r->staged);
-    AMI_TRY(check_rules(r, tx));
-    size_t before = r->undo_count;
-    enum ami_status status = stage_rules(r, tx);
-    if (status != AMI_OK)
-        unwind(r, before);
-    return status;
+    const struct view v = {r, true};
+    const struct record *subject = NULL;
+    AMI_TRY(check_rules(v, tx, &subject));
+    /* From here on nothing but want of memory and a bad W can fail, and both come first: the MDMS's
+     * record and one more at most are changed. `subject` may lie among the changes. */
+    uint32_t epoch = subject == NULL ? 0 : subject->epoch;
+    uint8_t kind = subject == NULL ? 0 : subject->kind;
+    struct ami_id name = subject == NULL ? (struct ami_id){0} : subject->name;
+    AMI_TRY(reserve_changes(r, 2));
+    if (subject == NULL)
+        AMI_TRY(stage_enrol(r, tx));
+    if (number_of(tx) != 0)
+        edit(r, look_mdms(v))->floor = number_of(tx);
+    if (subject == NULL)
+        return AMI_OK;
+    struct record *rec = edit(r, look(v, kind, &name, epoch));
+    switch (tx->tx.kind) {
+    case TX_REPORT:
+        settle(rec, tx->u.report.meter.sequence);
+        break;
+    case TX_SKIP:
+        settle_below(rec, tx->u.skip.below);
+        break;
+    default:
+        rec->revoked_at = r->height;
+        break;
+    }
+    return AMI_OK;
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Fills `order` with the changes' places, by index. */
+static void sort_changes(struct registry *r)
+{
+    for (size_t i = 0; i < r->change_count; i++)
+        r->order[i] = (uint64_t)r->change[i].index << 32 | i;
+    if (r->change_count > 1)
+        qsort(r->order, r->change_count, sizeof *r->order, compare_u64);
+}
+
+static struct change *nth_change(const struct registry *r, size_t n)
+{
+    return &r->change[(uint32_t)r->order[n]];
 }
 
 sm3_digest registry_stage_root(struct registry *r)
 {
     AMI_CHECK(r->staged);
+    sort_changes(r);
+    for (size_t i = 0; i < r->change_count; i++) {
+        struct change *c = nth_change(r, i);
+        if (!c->stale)
+            continue;
+        if (!c->in_tree && !c->added)
+            c->old_leaf = merkle_tree_leaf(r->tree, c->index);
+        sm3_digest leaf = record_leaf(&c->rec);
+        AMI_CHECK(merkle_tree_set(r->tree, c->index, &leaf) == AMI_OK); /* there is room */
+        c->in_tree = true;
+        c->stale = false;
+    }
     return merkle_tree_root(r->tree);
-}
-
-static int compare_index(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
 }
 
 void registry_stage_changes(struct registry *r,
@@ -684,29 +842,47 @@ void registry_stage_changes(struct registry *r,
                             void *ctx)
 {
     AMI_CHECK(r->staged);
-    if (r->undo_count == 0)
-        return;
-    uint64_t *index = malloc(r->undo_count * sizeof *index);
-    AMI_CHECK(index != NULL);
-    for (size_t i = 0; i < r->undo_count; i++)
-        index[i] = r->undo[i].index;
-    qsort(index, r->undo_count, sizeof *index, compare_index);
-    for (size_t i = 0; i < r->undo_count; i++)
-        if (i == 0 || index[i] != index[i - 1])
-            put(ctx, index[i], at(r, index[i]));
-    free(index);
+    sort_changes(r);
+    for (size_t i = 0; i < r->change_count; i++)
+        put(ctx, nth_change(r, i)->index, &nth_change(r, i)->rec);
+}
+
+static void end_stage(struct registry *r)
+{
+    if (r->change_count > 0)
+        memset(r->found, 0, r->found_count * sizeof *r->found);
+    r->change_count = r->added_count = 0;
+    r->staged = false;
 }
 
 void registry_stage_commit(struct registry *r)
 {
-    AMI_CHECK(r->staged);
-    r->staged = false;
-    r->undo_count = 0;
+    (void)registry_stage_root(r);
+    for (size_t i = 0; i < r->change_count; i++) {
+        const struct change *c = nth_change(r, i);
+        if (c->added) {
+            AMI_CHECK(c->index == r->size);
+            append(r, &c->rec);
+            continue;
+        }
+        struct record *rec = &slot_at(r, c->index)->rec;
+        rec->revoked_at = c->rec.revoked_at;
+        rec->floor = c->rec.floor;
+        rec->window = c->rec.window;
+    }
+    end_stage(r);
 }
 
 void registry_stage_drop(struct registry *r)
 {
     AMI_CHECK(r->staged);
-    unwind(r, 0);
-    r->staged = false;
+    for (size_t i = 0; i < r->change_count; i++) {
+        const struct change *c = &r->change[i];
+        if (c->added)
+            free(c->rec.key);
+        else if (c->in_tree)
+            AMI_CHECK(merkle_tree_set(r->tree, c->index, &c->old_leaf) == AMI_OK);
+    }
+    merkle_tree_truncate(r->tree, r->size);
+    end_stage(r);
 }

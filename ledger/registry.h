@@ -6,6 +6,10 @@
  *
  * At most one block is staged on top of the committed state: stage, look at the root, then commit
  * or drop. Validation, building a block and audit all go through the same staging.
+ *
+ * One thread owns a registry and calls all of this; what other threads may do is said where it is.
+ * Work per block grows with the block, not with the registry. Memory: about 400 bytes a record, 180
+ * more once its key was needed.
  */
 #ifndef AMI_LEDGER_REGISTRY_H
 #define AMI_LEDGER_REGISTRY_H
@@ -33,8 +37,8 @@ struct record {
 };
 
 struct registry;
-/* Height 0: the MDMS's record, then the genesis members as DC records. NULL: out of memory. The
- * genesis must outlive it. */
+/* Height 0: the MDMS's record (named "mdms"), then the genesis members as DC records. NULL: out of
+ * memory. The genesis must outlive it. */
 struct registry *registry_new(const struct genesis *g);
 void registry_free(struct registry *r);
 
@@ -45,36 +49,42 @@ const struct record *registry_at(const struct registry *r, uint64_t index);
 const struct record *registry_find(const struct registry *r, enum record_kind kind,
                                    const struct ami_id *name, uint32_t epoch);
 uint64_t registry_index_of(const struct registry *r, const struct record *rec);
-/* The verification key of a record, recovered and cached. NULL: W is bad (cannot happen for a
- * record that was admitted). */
+/* The verification key of a committed record, recovered and cached; it never moves nor changes.
+ * NULL: out of memory, or W is bad (cannot happen for a record that was admitted). */
 const struct verify_key *registry_key(struct registry *r, const struct record *rec);
-sm3_digest registry_root(struct registry *r); /* of the committed state */
+sm3_digest registry_root(struct registry *r); /* of the committed state, also while one is staged */
 
 /* floor-and-window rule: AMI_OK, AMI_SEQUENCE_SETTLED or AMI_SEQUENCE_AHEAD. */
 enum ami_status record_admits(const struct record *rec, uint64_t sequence);
 
-/* Signatures of one transaction, in two steps as in block.h: `prepare` finds the keys (owner's thread;
- * they stay where they are as long as the registry lives), `run` checks (any thread).
- * AMI_UNKNOWN_DEVICE when a signer has no record. */
+/* Signatures of one transaction, in two steps as in block.h: `prepare` finds the keys (owner's
+ * thread; they stay where they are as long as the registry lives), `run` checks (any thread), for
+ * an enrolment also that W leads to a key. AMI_UNKNOWN_DEVICE when a signer has no record. */
 struct tx_check {
-    sm3_digest chain;
-    const point *mdms;               /* transactions of the MDMS */
-    const struct verify_key *author; /* a report's or skip's meter */
-    const struct verify_key *gateway;
+    const struct genesis *genesis;
+    const struct verify_key *author;  /* a report's or skip's meter */
+    const struct verify_key *gateway; /* a report's */
 };
 enum ami_status registry_check_prepare(struct registry *r, const struct tx_view *tx,
                                        struct tx_check *out) AMI_MUST_CHECK;
 enum ami_status tx_check_run(const struct tx_check *c, const struct tx_view *tx) AMI_MUST_CHECK;
-/* Would it be admissible on the committed state (no signatures)? For the pending pool. */
+
+/* Would it be admissible on the committed state (no signatures)? For the pending pool. A
+ * transaction of the MDMS whose number is not the next one cannot be judged yet, because those
+ * before it are missing: AMI_OK up to this distance, so that it can wait; staging says
+ * AMI_SEQUENCE_AHEAD then. */
+#define REGISTRY_NUMBERS_AHEAD_MAX 4096
 enum ami_status registry_admits(const struct registry *r, const struct tx_view *tx);
 
 /* Staging. stage_begin at a height; stage_tx applies one transaction's rules to the staged state
  * (not its signatures): the error says why and leaves the staged state as it was before this
- * transaction. */
+ * transaction. Later transactions of the stage see what earlier ones changed; everything above
+ * (find, at, root, admits, keys) goes on seeing the committed state. */
 void registry_stage_begin(struct registry *r, uint64_t height);
 enum ami_status registry_stage_tx(struct registry *r, const struct tx_view *tx) AMI_MUST_CHECK;
 sm3_digest registry_stage_root(struct registry *r);
-/* Calls back for every record changed or added, in order of index: what the store must write. */
+/* Calls back for every record changed or added, in order of index: what the store must write. The
+ * records are those of the stage and vanish with it. */
 void registry_stage_changes(struct registry *r,
                             void (*put)(void *ctx, uint64_t index, const struct record *rec),
                             void *ctx);
@@ -86,7 +96,10 @@ bool registry_staged(const struct registry *r);
 #define RECORD_BYTES_MAX 320
 void record_encode(struct writer *w, const struct record *rec);
 enum ami_status record_parse(struct record *out, struct span s) AMI_MUST_CHECK;
-/* Loads stored records in order of index into a new registry (replaces the genesis state). */
+/* Loads stored records, in order of index, into a new registry: an index below registry_size says
+ * how a record of the genesis has changed, the next index adds one. AMI_DAMAGED when the record
+ * cannot stand there; AMI_NO_MEMORY. Whoever has the header of the last block compares its state
+ * root with registry_root afterwards. */
 enum ami_status registry_load(struct registry *r, uint64_t index,
                               const struct record *rec) AMI_MUST_CHECK;
 

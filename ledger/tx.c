@@ -3,12 +3,14 @@
 #include "base/check.h"
 #include "crypto/secret.h"
 #include "crypto/sm4gcm.h"
+#include "ledger/internal.h"
 
 #include <string.h>
 
 #define MDMS_ID "amiledger mdms"
 
-/* --- parsing ----------------------------------------------------------------------------------- */
+/* --- parsing -----------------------------------------------------------------------------------
+ */
 
 static enum ami_status parse_report(struct tx_view *v)
 {
@@ -37,7 +39,7 @@ static enum ami_status parse_mdms(struct tx_view *v)
         AMI_TRY(revoke_parse(&v->u.revoke, v->tx.first));
         number = v->u.revoke.number;
         epoch = v->u.revoke.epoch;
-        if (v->u.revoke.role != 1 && v->u.revoke.role != 2)
+        if (v->u.revoke.role < 1 || v->u.revoke.role > 2 || v->u.revoke.reason > 3)
             return AMI_BAD_ARGUMENT;
     }
     return number == 0 || epoch == 0 ? AMI_BAD_ARGUMENT : AMI_OK;
@@ -51,7 +53,7 @@ static enum ami_status parse_skip(struct tx_view *v)
     return v->u.skip.epoch == 0 ? AMI_BAD_ARGUMENT : AMI_OK;
 }
 
-enum ami_status tx_view_parse(struct tx_view *out, struct span encoded)
+enum ami_status tx_view_decode(struct tx_view *out, struct span encoded)
 {
     if (encoded.size > AMI_TX_BYTES_MAX)
         return AMI_TOO_LARGE;
@@ -59,21 +61,28 @@ enum ami_status tx_view_parse(struct tx_view *out, struct span encoded)
     out->encoded = encoded;
     switch (out->tx.kind) {
     case TX_REPORT:
-        AMI_TRY(parse_report(out));
-        break;
+        return parse_report(out);
     case TX_METER_ENROL:
     case TX_DC_ENROL:
     case TX_REVOKE:
-        AMI_TRY(parse_mdms(out));
-        break;
+        return parse_mdms(out);
     case TX_SKIP:
-        AMI_TRY(parse_skip(out));
-        break;
+        return parse_skip(out);
     default:
         return AMI_BAD_ARGUMENT;
     }
-    sm3_digest first = sm3(out->tx.first), second = sm3(out->tx.second);
-    out->id = tx_id(out->tx.kind, &first, &second);
+}
+
+void tx_view_identify(struct tx_view *tx)
+{
+    sm3_digest first = sm3(tx->tx.first), second = sm3(tx->tx.second);
+    tx->id = tx_id(tx->tx.kind, &first, &second);
+}
+
+enum ami_status tx_view_parse(struct tx_view *out, struct span encoded)
+{
+    AMI_TRY(tx_view_decode(out, encoded));
+    tx_view_identify(out);
     return AMI_OK;
 }
 
@@ -115,7 +124,8 @@ void body_append(struct writer *body, struct span encoded_tx)
     write_bytes(body, encoded_tx);
 }
 
-/* --- signatures -------------------------------------------------------------------------------- */
+/* --- signatures --------------------------------------------------------------------------------
+ */
 
 /* Largest first: a gateway part is a sealed report and a few fields. */
 #define PART_BYTES_MAX (AMI_SEALED_BYTES_MAX + 256)
@@ -174,8 +184,8 @@ void report_gateway_sign(struct report_gateway_part *part, const struct report_m
 }
 
 enum ami_status report_gateway_check(const struct report_gateway_part *part,
-                                     const struct report_meter_part *meter,
-                                     const sm3_digest *chain, const struct verify_key *dc)
+                                     const struct report_meter_part *meter, const sm3_digest *chain,
+                                     const struct verify_key *dc)
 {
     struct gateway_bytes b;
     gateway_body(&b, part, meter, chain);
@@ -247,7 +257,38 @@ void mdms_tx_encode(struct writer *out, uint8_t kind, struct span first, const s
     tx_encode(out, &t);
 }
 
-/* --- sealing ----------------------------------------------------------------------------------- */
+unsigned tx_signatures(struct tx_signature out[TX_SIGNATURES_MAX], const struct tx_view *tx,
+                       const sm3_digest *chain, const point *mdms, const struct verify_key *author,
+                       const struct verify_key *gateway)
+{
+    /* The parts lie in the transaction as they were signed: nothing is encoded anew. */
+    struct span first = tx->tx.first, second = tx->tx.second;
+    struct span parts[] = {span_of(chain->b, SM3_BYTES), signed_part(first), signed_part(second)};
+    switch (tx->tx.kind) {
+    case TX_REPORT:
+        out[0].p = author->p;
+        out[0].e = verify_key_digest(author, LABEL_REPORT, parts, 2);
+        out[0].sig = tx->u.report.meter.signature;
+        parts[1] = first;
+        out[1].p = gateway->p;
+        out[1].e = verify_key_digest(gateway, LABEL_GATEWAY, parts, 3);
+        out[1].sig = tx->u.report.gateway.signature;
+        return 2;
+    case TX_SKIP:
+        out[0].p = author->p;
+        out[0].e = verify_key_digest(author, LABEL_SKIP, parts, 2);
+        out[0].sig = tx->u.skip.signature;
+        return 1;
+    default:
+        out[0].p = *mdms;
+        out[0].e = mdms_digest(mdms, chain, tx->tx.kind, first);
+        out[0].sig = tx->mdms.signature;
+        return 1;
+    }
+}
+
+/* --- sealing -----------------------------------------------------------------------------------
+ */
 
 #define SEAL_INFO "amiledger seal batch v1"
 
@@ -302,15 +343,13 @@ void seal_report(uint8_t *out, const struct seal_batch *batch, const sm3_digest 
     secret_wipe(&s, sizeof s);
 }
 
-enum ami_status unseal_report(uint8_t *out, const struct seal_batch *batch,
-                              const sm3_digest *chain, const struct ami_id *dc,
-                              const struct ami_id *meter, uint32_t epoch, uint64_t sequence,
-                              struct span sealed)
+enum ami_status unseal_report(uint8_t *out, const struct seal_batch *batch, const sm3_digest *chain,
+                              const struct ami_id *dc, const struct ami_id *meter, uint32_t epoch,
+                              uint64_t sequence, struct span sealed)
 {
     struct seal s;
     seal_for(&s, batch, chain, dc, meter, epoch, sequence);
-    enum ami_status status =
-        sm4gcm_open(out, &s.key, &s.nonce, span_of(s.aad, s.aad_size), sealed);
+    enum ami_status status = sm4gcm_open(out, &s.key, &s.nonce, span_of(s.aad, s.aad_size), sealed);
     secret_wipe(&s, sizeof s);
     return status;
 }

@@ -1,0 +1,35 @@
+/* ledger/internal.h - what the files of this room tell each other and nobody else. */
+#ifndef AMI_LEDGER_INTERNAL_H
+#define AMI_LEDGER_INTERNAL_H
+
+#include "ledger/registry.h"
+
+/* One signature with all that checking it takes: sm2_verify over many of them. */
+struct tx_signature {
+    point p;
+    sm3_digest e;
+    sm2_signature sig;
+};
+#define TX_SIGNATURES_MAX 2
+
+/* The transaction's author (meter or MDMS) first, then the gateway. Returns how many. `author` is
+ * not used for a transaction of the MDMS, `gateway` only for a report. */
+unsigned tx_signatures(struct tx_signature out[TX_SIGNATURES_MAX], const struct tx_view *tx,
+                       const sm3_digest *chain, const point *mdms, const struct verify_key *author,
+                       const struct verify_key *gateway);
+
+/* tx_view_parse without the id, which is most of its cost. */
+enum ami_status tx_view_decode(struct tx_view *out, struct span encoded) AMI_MUST_CHECK;
+void tx_view_identify(struct tx_view *tx);
+
+/* Which key a record's W stands for. */
+static inline enum key_role record_role(uint8_t kind)
+{
+    return kind == RECORD_METER ? ROLE_METER_REPORT : ROLE_DC_SIGN;
+}
+
+/* The committed record's key was recovered elsewhere: keeps a copy unless there is one. Does
+ * nothing when memory is short. */
+void registry_adopt_key(struct registry *r, uint64_t index, const struct verify_key *key);
+
+#endif
