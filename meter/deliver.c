@@ -138,7 +138,7 @@ static bool slot_fill(struct meter *m, struct meter_slot *s, struct span record)
     return true;
 }
 
-/* True when it left. Otherwise the link is starved or closed, or the session is at its end. */
+/* True when it left. Otherwise the link is starved or closed. */
 static bool slot_send(struct meter *m, struct meter_slot *s, struct span record)
 {
     uint8_t sealed[METER_RECORD_BYTES_MAX + GCM_TAG_BYTES];
@@ -155,12 +155,10 @@ static bool slot_send(struct meter *m, struct meter_slot *s, struct span record)
         session_data_encode(&w, &message);
         AMI_CHECK(writer_ok(&w));
         status = m->shared->env->send(m->ctx, (env_link)m->target + 1, writer_span(&w));
-        if (status != AMI_OK)
-            m->u.session = before;
         m->starved = status == AMI_AGAIN;
-    } else {
-        meter_restart(m, m->target);
     }
+    if (status != AMI_OK)
+        m->u.session = before;
     secret_wipe(&before, sizeof before);
     if (status != AMI_OK)
         return false;
@@ -233,6 +231,29 @@ static bool reload(struct meter *m, const struct meter_slot *s, uint8_t *buffer,
     return status == AMI_OK;
 }
 
+/* Sent in this session and not answered yet. */
+static bool awaits_answer(const struct meter *m)
+{
+    for (unsigned i = 0; i < METER_IN_FLIGHT_MAX; i++) {
+        const struct meter_slot *s = &m->slot[i];
+        if (s->write.sequence != 0 && !settling(s) &&
+            (s->write.flags & (SLOT_SENT | SLOT_BARRED)) == SLOT_SENT)
+            return true;
+    }
+    return false;
+}
+
+/* A session at its limit takes no more reports. Answers to those that it took are waited for first:
+ * to agree anew at once would mean to send them again, for ever when the limit is low. */
+static bool session_takes(struct meter *m)
+{
+    if (session_check(&m->u.session, meter_now_s(m)) == AMI_OK)
+        return true;
+    if (!awaits_answer(m))
+        meter_restart(m, m->target);
+    return false;
+}
+
 void deliver_pump(struct meter *m)
 {
     uint8_t record[METER_RECORD_BYTES_MAX];
@@ -247,7 +268,7 @@ void deliver_pump(struct meter *m)
             if (m->waiting_us == 0)
                 m->waiting_us = meter_now_us(m);
         }
-        if (!slot_send(m, s, span_of(record, size)))
+        if (!session_takes(m) || !slot_send(m, s, span_of(record, size)))
             break;
     }
     if (m->phase == METER_IN_SESSION && !deliver_outstanding(m))

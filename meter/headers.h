@@ -31,8 +31,8 @@ struct headers {
 void headers_init(struct headers *h, const struct members *members);
 
 /* The body of a BLOCK_PROOF frame. AMI_OK also when it is known already. AMI_BAD_ENCODING,
- * AMI_WRONG_CHAIN, AMI_WRONG_EPOCH, AMI_BAD_CERTIFICATE: nothing is kept. */
-enum ami_status headers_add(struct headers *h, struct span block_proof_body) AMI_MUST_CHECK;
+ * AMI_WRONG_CHAIN, AMI_WRONG_EPOCH, AMI_BAD_CERTIFICATE: nothing is kept, and it is counted. */
+enum ami_status headers_add(struct headers *h, struct span block_proof_body);
 
 /* NULL when there is no certified header of this height with this hash. */
 const struct certified_header *headers_find(const struct headers *h, uint64_t height,

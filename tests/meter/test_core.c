@@ -1,0 +1,488 @@
+/* The meter's state machine among DCs that lose, refuse, lie and fall silent; both schemes. */
+#include "tests/harness.h"
+
+#include "crypto/secret.h"
+#include "tests/meter/script.h"
+
+#include <string.h>
+
+/* Runs a test under every scheme. */
+#define EACH_SCHEME(name)                                                                          \
+    static void name##_under(const struct scheme *scheme);                                         \
+    static void name(void **state)                                                                 \
+    {                                                                                              \
+        (void)state;                                                                               \
+        for (size_t i = 0; scheme_at(i) != NULL; i++)                                              \
+            name##_under(scheme_at(i));                                                            \
+    }                                                                                              \
+    static void name##_under(const struct scheme *scheme)
+
+/* What must hold at the end of every story: nothing left before it was durable, everything measured
+ * was settled, and what is stored is what was sent. */
+static void assert_good_end(const struct script *s, size_t reports)
+{
+    assert_int_equal(s->early, 0);
+    assert_int_equal(s->report_count, reports);
+    assert_int_equal(s->settled_count, reports);
+    for (size_t i = 0; i < s->report_count; i++)
+        assert_true(s->report[i].settled);
+    assert_false(meter_unsettled(&s->meter));
+}
+
+EACH_SCHEME(delivers)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    script_measure(s, 40);
+    assert_true(script_run_settled(s, 5000));
+    assert_good_end(s, 40);
+    assert_int_equal(s->dc[0].reports, 40); /* the home DC is the first guess */
+    assert_int_equal(s->notes[METER_NOTE_AGREED], 1);
+    assert_int_equal(s->notes[METER_NOTE_ACKNOWLEDGED], 40);
+    assert_int_equal(s->notes[METER_NOTE_BAD_ACK], 0);
+    script_free(s);
+}
+
+/* A report is durable before it is sent: while writes are held up nothing leaves. */
+EACH_SCHEME(durable_before_sent)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    s->hold_writes = true;
+    script_measure(s, 3);
+    script_run(s, 3000);
+    assert_int_equal(s->dc[0].sessions, 1);
+    assert_int_equal(s->dc[0].reports, 0);
+    s->hold_writes = false;
+    assert_true(script_run_settled(s, 3000));
+    assert_good_end(s, 3);
+    script_free(s);
+}
+
+EACH_SCHEME(any_flight_may_be_lost)
+{
+    for (int which = 1; which <= 3; which++) {
+        struct script *s = script_new(scheme, GATEWAY_LEADER);
+        for (unsigned k = 0; k < SCRIPT_DCS; k++) {
+            s->dc[k].lose_flight1 = which == 1 ? 2 : 0;
+            s->dc[k].lose_flight2 = which == 2 ? 2 : 0;
+            s->dc[k].lose_flight3 = which == 3 ? 2 : 0;
+        }
+        script_measure(s, 5);
+        assert_true(script_run_settled(s, 120000));
+        assert_good_end(s, 5);
+        script_free(s);
+    }
+}
+
+EACH_SCHEME(reports_and_acknowledgements_may_be_lost)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    s->dc[0].lose_data = 3;
+    s->dc[1].lose_ack = 4;
+    script_measure(s, 8);
+    assert_true(script_run_settled(s, 120000));
+    assert_good_end(s, 8);
+    script_free(s);
+}
+
+EACH_SCHEME(follows_the_leader)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    for (unsigned k = 0; k < SCRIPT_DCS; k++)
+        if (k != 2) {
+            s->dc[k].refuse = AMI_NOT_LEADER;
+            s->dc[k].refer_to = 2;
+            s->dc[k].demands_insist = true;
+        }
+    script_measure(s, 4);
+    assert_true(script_run_settled(s, 1000));
+    assert_good_end(s, 4);
+    assert_int_equal(s->dc[2].reports, 4);
+    assert_int_equal(s->dc[2].insisted, 0);
+    assert_int_equal(s->notes[METER_NOTE_REDIRECTED], 1);
+    /* The next meter of this process goes there at once. */
+    assert_int_equal(s->shared.leader, 2);
+    script_free(s);
+}
+
+EACH_SCHEME(session_ended_names_a_new_leader)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    script_measure(s, 1);
+    assert_true(script_run_settled(s, 1000));
+    struct session_ended e = {.session = s->meter.session_id,
+                              .status = AMI_NOT_LEADER,
+                              .has_other = true,
+                              .other.member = 3};
+    uint8_t bytes[64];
+    struct writer w = writer_on(bytes, sizeof bytes);
+    session_ended_encode(&w, &e);
+    /* Another DC's word about this session counts for nothing. */
+    meter_on_frame(&s->meter, 2, MSG_SESSION_ENDED, writer_span(&w));
+    assert_int_equal(s->meter.phase, METER_IN_SESSION);
+    meter_on_frame(&s->meter, 1, MSG_SESSION_ENDED, writer_span(&w));
+    script_measure(s, 2);
+    assert_true(script_run_settled(s, 2000));
+    assert_int_equal(s->dc[3].reports, 2);
+    assert_int_equal(s->dc[3].insisted, 0);
+    assert_good_end(s, 3);
+    script_free(s);
+}
+
+/* Two DCs that send the meter to one another for ever. */
+EACH_SCHEME(redirections_in_a_circle_end)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    for (unsigned k = 0; k < 2; k++) {
+        s->dc[k].refuse = AMI_NOT_LEADER;
+        s->dc[k].refer_to = 1 - (int)k;
+        s->dc[k].demands_insist = true;
+    }
+    script_measure(s, 2);
+    assert_true(script_run_settled(s, 20000));
+    assert_good_end(s, 2);
+    assert_true(s->dc[0].flights1 + s->dc[1].flights1 < 40);
+    script_free(s);
+}
+
+/* protocol.md section 5: no leader can silence a meter. */
+EACH_SCHEME(a_silent_leader_is_left)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    for (unsigned k = 1; k < SCRIPT_DCS; k++) {
+        s->dc[k].refuse = AMI_NOT_LEADER;
+        s->dc[k].refer_to = 0;
+        s->dc[k].demands_insist = true;
+    }
+    s->dc[0].lose_flight1 = 1000000;
+    script_measure(s, 3);
+    assert_true(script_run_settled(s, 10000));
+    assert_good_end(s, 3);
+    assert_true(s->dc[1].insisted > 0);
+    assert_int_equal(s->dc[1].reports, 3);
+    assert_true(s->notes[METER_NOTE_FELL_BACK] >= 1);
+    script_free(s);
+}
+
+/* A leader that takes reports and never acknowledges; the other DC gets the very same bytes. */
+EACH_SCHEME(no_acknowledgement_leads_elsewhere_with_the_same_bytes)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    for (unsigned k = 1; k < SCRIPT_DCS; k++) {
+        s->dc[k].refuse = AMI_NOT_LEADER;
+        s->dc[k].refer_to = 0;
+        s->dc[k].demands_insist = true;
+    }
+    s->dc[0].ack = ACK_NONE;
+    script_measure(s, 1);
+    assert_true(script_run_settled(s, 20000));
+    assert_good_end(s, 1);
+    assert_int_equal(s->dc[0].reports, 1);
+    assert_int_equal(s->dc[1].reports, 1);
+    assert_int_equal(s->dc[0].last_size, s->dc[1].last_size);
+    assert_memory_equal(s->dc[0].last_record, s->dc[1].last_record, s->dc[0].last_size);
+    assert_memory_equal(s->dc[0].last_record, s->report[0].record, s->report[0].size);
+    script_free(s);
+}
+
+EACH_SCHEME(false_acknowledgements_are_not_believed)
+{
+    static const enum ack_mode lies[] = {ACK_WRONG_PATH,    ACK_WRONG_INDEX,  ACK_OTHER_LEAF,
+                                         ACK_OTHER_CONTENT, ACK_OTHER_HEIGHT, ACK_BAD_CERT,
+                                         ACK_FEW_VOTES,     ACK_PREPARE_CERT, ACK_NO_PROOF};
+    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+        struct script *s = script_new(scheme, GATEWAY_LEADER);
+        for (unsigned k = 0; k < SCRIPT_DCS; k++)
+            s->dc[k].ack = lies[i];
+        script_measure(s, 2);
+        assert_false(script_run_settled(s, 30000));
+        assert_int_equal(s->settled_count, 0);
+        assert_int_equal(s->notes[METER_NOTE_ACKNOWLEDGED], 0);
+        assert_true(s->notes[METER_NOTE_BAD_ACK] >= 2);
+        for (unsigned k = 0; k < SCRIPT_DCS; k++)
+            assert_true(s->dc[k].reports > 0); /* it asked everybody */
+        /* One honest DC is enough, and the report is still there. */
+        s->dc[2].ack = ACK_GOOD;
+        assert_true(script_run_settled(s, 120000));
+        assert_good_end(s, 2);
+        script_free(s);
+    }
+}
+
+EACH_SCHEME(a_report_refused_for_the_moment_is_sent_again_in_the_session)
+{
+    static const enum ami_status again[] = {AMI_AGAIN, AMI_SEQUENCE_AHEAD, AMI_NO_QUORUM};
+    for (size_t i = 0; i < sizeof again / sizeof again[0]; i++) {
+        struct script *s = script_new(scheme, GATEWAY_LEADER);
+        s->dc[0].nack = again[i];
+        s->dc[0].nacks = 5;
+        script_measure(s, 4);
+        assert_true(script_run_settled(s, 4000));
+        assert_good_end(s, 4);
+        assert_int_equal(s->dc[0].sessions, 1);
+        assert_int_equal(s->dc[0].reports, 9);
+        script_free(s);
+    }
+}
+
+/* "It is settled" without a proof is no reason to forget a report. */
+EACH_SCHEME(settled_without_proof_is_asked_elsewhere)
+{
+    static const enum ami_status said[] = {AMI_SEQUENCE_SETTLED, AMI_BAD_SIGNATURE, AMI_REPLAYED};
+    for (size_t i = 0; i < sizeof said / sizeof said[0]; i++) {
+        struct script *s = script_new(scheme, GATEWAY_LEADER);
+        s->dc[0].nack = said[i];
+        s->dc[0].nacks = 1000000;
+        script_measure(s, 2);
+        script_run(s, 1000);
+        assert_int_equal(s->settled_count, 0);
+        assert_true(meter_unsettled(&s->meter));
+        assert_true(script_run_settled(s, 20000));
+        assert_int_equal(s->dc[1].reports, 2);
+        assert_good_end(s, 2);
+        script_free(s);
+    }
+}
+
+EACH_SCHEME(a_session_that_is_gone_is_agreed_anew)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    script_measure(s, 1);
+    assert_true(script_run_settled(s, 1000));
+    s->dc[0].confirmed = false; /* it was restarted */
+    script_measure(s, 3);
+    assert_true(script_run_settled(s, 5000));
+    assert_int_equal(s->dc[0].sessions, 2);
+    assert_good_end(s, 4);
+    script_free(s);
+}
+
+EACH_SCHEME(a_session_at_its_limit_is_agreed_anew)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    s->f->genesis.parameters.session_messages_max = 7;
+    script_measure(s, 30);
+    assert_true(script_run_settled(s, 60000));
+    assert_good_end(s, 30);
+    assert_true(s->notes[METER_NOTE_AGREED] >= 5);
+    script_free(s);
+}
+
+EACH_SCHEME(goes_on_from_the_outbox_after_a_crash)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    for (unsigned k = 0; k < SCRIPT_DCS; k++)
+        s->dc[k].ack = ACK_NONE;
+    script_measure(s, 20);
+    script_run(s, 2000);
+    s->hold_writes = true;
+    script_measure(s, 2); /* never durable: never happened */
+    script_restart_meter(s);
+    s->hold_writes = false;
+    assert_int_equal(s->meter.next_sequence, 21);
+    for (unsigned k = 0; k < SCRIPT_DCS; k++)
+        s->dc[k].ack = ACK_GOOD;
+    script_measure(s, 2); /* the numbers that were lost serve now */
+    assert_true(script_run_settled(s, 10000));
+    assert_good_end(s, 22);
+    script_free(s);
+}
+
+/* A crash between the belief and the settling: sent again, acknowledged again, settled once. */
+EACH_SCHEME(an_acknowledgement_that_was_not_stored_comes_again)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    script_measure(s, 3);
+    script_run(s, 40);
+    while (s->notes[METER_NOTE_ACKNOWLEDGED] == 0 && s->settled_count == 0) {
+        s->hold_writes = true;
+        script_run(s, 10);
+    }
+    s->hold_writes = true;
+    script_run(s, 500);
+    size_t settled = s->settled_count;
+    script_restart_meter(s);
+    s->hold_writes = false;
+    assert_true(script_run_settled(s, 10000));
+    assert_good_end(s, 3);
+    assert_true(settled <= 3);
+    script_free(s);
+}
+
+/* In flight: never more than the window allows, also when the first of them is stuck. */
+EACH_SCHEME(stays_inside_the_window)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    s->dc[0].nack = AMI_SEQUENCE_SETTLED;
+    s->dc[0].nacks = 1; /* the first report is barred at this DC */
+    script_measure(s, 120);
+    script_run(s, 3000);
+    assert_int_equal(s->meter.target, 0);
+    assert_int_equal(s->settled_count, AMI_SEQ_WINDOW - 1); /* 2 to 64, not 65 */
+    assert_false(s->report[0].settled);
+    assert_true(script_run_settled(s, 60000));
+    assert_good_end(s, 120);
+    script_free(s);
+}
+
+EACH_SCHEME(a_full_link_holds_reports_back)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    script_measure(s, 1);
+    assert_true(script_run_settled(s, 1000));
+    for (int i = 0; i < 30; i++) {
+        /* Tried again and again: a count that was sealed and never left must not be used up. */
+        s->dc[0].starved = true;
+        script_measure(s, 1);
+        meter_on_writable(&s->meter, 1);
+        meter_on_writable(&s->meter, 1);
+        s->dc[0].starved = false;
+        meter_on_writable(&s->meter, 1);
+        script_run(s, 10);
+    }
+    assert_true(script_run_settled(s, 1000));
+    assert_good_end(s, 31);
+    assert_int_equal(s->dc[0].sessions, 1);
+    assert_int_equal(s->dc[0].data_refused, 0);
+    script_free(s);
+}
+
+EACH_SCHEME(a_closed_link_leads_elsewhere)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    script_measure(s, 2);
+    assert_true(script_run_settled(s, 1000));
+    script_close(s, 0);
+    script_measure(s, 2);
+    assert_true(script_run_settled(s, 1000));
+    assert_int_equal(s->dc[1].reports, 2);
+    /* Nobody is there any more; then one comes back. */
+    for (unsigned k = 1; k < SCRIPT_DCS; k++)
+        script_close(s, k);
+    script_measure(s, 2);
+    script_run(s, 60000);
+    assert_true(meter_unsettled(&s->meter));
+    script_open(s, 3);
+    assert_true(script_run_settled(s, 10000));
+    assert_int_equal(s->dc[3].reports, 2);
+    assert_good_end(s, 6);
+    script_free(s);
+}
+
+EACH_SCHEME(home_policy_stays_at_home)
+{
+    struct script *s = script_new(scheme, GATEWAY_HOME);
+    s->shared.leader = 2; /* whoever leads does not matter */
+    script_measure(s, 5);
+    assert_true(script_run_settled(s, 1000));
+    assert_int_equal(s->dc[0].reports, 5);
+    script_close(s, 0);
+    script_measure(s, 1);
+    assert_true(script_run_settled(s, 1000));
+    assert_int_equal(s->dc[1].reports, 1);
+    assert_good_end(s, 6);
+    script_free(s);
+}
+
+EACH_SCHEME(revocation_needs_more_than_one_voice)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    s->dc[0].refuse = AMI_REVOKED;
+    script_measure(s, 1);
+    assert_true(script_run_settled(s, 5000));
+    assert_status(meter_outcast(&s->meter), AMI_OK); /* one DC lied, another took it */
+    for (unsigned k = 0; k < SCRIPT_DCS; k++) {
+        s->dc[k].refuse = AMI_REVOKED;
+        s->dc[k].confirmed = false;
+    }
+    script_measure(s, 1);
+    assert_false(script_run_settled(s, 5000));
+    assert_status(meter_outcast(&s->meter), AMI_REVOKED);
+    assert_true(meter_unsettled(&s->meter)); /* and nothing is lost */
+    script_free(s);
+}
+
+/* Numbers have no gap: after a write that failed no report is made any more. */
+EACH_SCHEME(a_full_disk_stops_the_numbers)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    script_measure(s, 2);
+    s->store_fails = AMI_FULL;
+    script_measure(s, 1);
+    struct reading r = {.unit = UNIT_KWH, .interval_s = 1800};
+    uint8_t m[64];
+    struct writer w = writer_on(m, sizeof m);
+    assert_ok(report_encode(&w, REPORT_READINGS, &r, 1));
+    assert_status(meter_report(&s->meter, &s->put[9], writer_span(&w)), AMI_FULL);
+    s->store_fails = AMI_OK;
+    script_restart_meter(s);
+    assert_int_equal(s->meter.next_sequence, 3);
+    script_measure(s, 1);
+    assert_true(script_run_settled(s, 5000));
+    assert_good_end(s, 3);
+    script_free(s);
+}
+
+/* Garbage in any frame, from any DC, changes nothing. */
+EACH_SCHEME(garbage_is_ignored)
+{
+    static const enum message_type types[] = {MSG_AGREE_FLIGHT2, MSG_REFUSED, MSG_SESSION_ENDED,
+                                              MSG_SESSION_DATA};
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    uint64_t seed = 5;
+    script_measure(s, 2);
+    for (int i = 0; i < 2000; i++) {
+        uint8_t bytes[300];
+        fixture_bytes(&seed, bytes, sizeof bytes);
+        size_t size = (size_t)fixture_u64(&seed) % sizeof bytes;
+        enum message_type type = types[fixture_u64(&seed) % 4];
+        /* Half of them name the session or the meter rightly. */
+        if (i % 4 == 0)
+            store_be64(bytes, s->meter.session_id);
+        if (i % 4 == 1) {
+            bytes[0] = s->keys.name.size;
+            memcpy(bytes + 1, s->keys.name.text, s->keys.name.size);
+        }
+        if (type != MSG_SESSION_ENDED || i % 4 != 0)
+            meter_on_frame(&s->meter, 1 + fixture_u64(&seed) % SCRIPT_DCS, type,
+                           span_of(bytes, size));
+        headers_add(&s->headers, span_of(bytes, size));
+        if (i % 100 == 0)
+            script_run(s, 5);
+    }
+    assert_true(script_run_settled(s, 5000));
+    assert_good_end(s, 2);
+    assert_int_equal(s->dc[0].sessions, 1);
+    script_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(delivers),
+        cmocka_unit_test(durable_before_sent),
+        cmocka_unit_test(any_flight_may_be_lost),
+        cmocka_unit_test(reports_and_acknowledgements_may_be_lost),
+        cmocka_unit_test(follows_the_leader),
+        cmocka_unit_test(session_ended_names_a_new_leader),
+        cmocka_unit_test(redirections_in_a_circle_end),
+        cmocka_unit_test(a_silent_leader_is_left),
+        cmocka_unit_test(no_acknowledgement_leads_elsewhere_with_the_same_bytes),
+        cmocka_unit_test(false_acknowledgements_are_not_believed),
+        cmocka_unit_test(a_report_refused_for_the_moment_is_sent_again_in_the_session),
+        cmocka_unit_test(settled_without_proof_is_asked_elsewhere),
+        cmocka_unit_test(a_session_that_is_gone_is_agreed_anew),
+        cmocka_unit_test(a_session_at_its_limit_is_agreed_anew),
+        cmocka_unit_test(goes_on_from_the_outbox_after_a_crash),
+        cmocka_unit_test(an_acknowledgement_that_was_not_stored_comes_again),
+        cmocka_unit_test(stays_inside_the_window),
+        cmocka_unit_test(a_full_link_holds_reports_back),
+        cmocka_unit_test(a_closed_link_leads_elsewhere),
+        cmocka_unit_test(home_policy_stays_at_home),
+        cmocka_unit_test(revocation_needs_more_than_one_voice),
+        cmocka_unit_test(a_full_disk_stops_the_numbers),
+        cmocka_unit_test(garbage_is_ignored),
+    };
+    if (crypto_start() != AMI_OK)
+        return 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

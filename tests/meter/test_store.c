@@ -1,0 +1,340 @@
+/* The meters' store on disk: all or nothing, also when its process is killed; damage and strangers
+ * are told apart with one sentence each. */
+#include "tests/harness.h"
+
+#include "crypto/secret.h"
+#include "meter/store.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char folder[64];
+static const sm3_digest network = {{1}}, chain = {{2}}, other_chain = {{3}};
+static struct ami_id a, b;
+
+static int make_folder(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/ami-meters-XXXXXX");
+    return mkdtemp(folder) == NULL;
+}
+
+static int drop_folder(void **state)
+{
+    (void)state;
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+static struct meter_store *opened(enum meter_store_mode mode, uint64_t map_bytes)
+{
+    struct meter_store *s = NULL;
+    struct why why = {{0}};
+    enum ami_status status = meter_store_open(&s, folder, mode, &network, &chain, map_bytes, &why);
+    if (status != AMI_OK)
+        print_error("%s\n", why.text);
+    assert_ok(status);
+    return s;
+}
+
+static void assert_refused(enum meter_store_mode mode, const sm3_digest *wanted,
+                           enum ami_status expected, const char *sentence)
+{
+    struct meter_store *s = NULL;
+    struct why why = {{0}};
+    assert_status(meter_store_open(&s, folder, mode, &network, wanted, 0, &why), expected);
+    assert_null(s);
+    if (strstr(why.text, sentence) == NULL)
+        print_error("expected \"%s\" in \"%s\"\n", sentence, why.text);
+    assert_non_null(strstr(why.text, sentence));
+}
+
+/* A record that tells which report it is. */
+static struct meter_op report_op(const struct ami_id *name, uint64_t sequence, uint8_t record[64])
+{
+    memset(record, (int)sequence, 64);
+    return (struct meter_op){.kind = METER_OP_REPORT,
+                             .name = name,
+                             .epoch = 1,
+                             .sequence = sequence,
+                             .record = span_of(record, 64),
+                             .readings = (uint16_t)(sequence % 7),
+                             .state = {.next_sequence = sequence + 1, .reports = sequence},
+                             .source = &chain,
+                             .source_row = sequence * 10};
+}
+
+static void put(struct meter_store *s, const struct ami_id *name, uint64_t sequence)
+{
+    uint8_t record[64];
+    struct meter_op op = report_op(name, sequence, record);
+    assert_ok(meter_store_apply(s, &op, 1, NULL));
+}
+
+static uint16_t settle(struct meter_store *s, const struct ami_id *name, uint64_t sequence,
+                       uint64_t keep)
+{
+    struct meter_op op = {
+        .kind = METER_OP_SETTLE, .name = name, .epoch = 1, .sequence = sequence, .keep = keep};
+    assert_ok(meter_store_apply(s, &op, 1, NULL));
+    return op.readings;
+}
+
+struct listing {
+    char text[512];
+    size_t size;
+};
+
+static bool list(void *ctx, const struct meter_stored_report *r)
+{
+    struct listing *l = ctx;
+    assert_int_equal(r->record.size, 64);
+    assert_int_equal(r->record.data[5], r->sequence & 0xff);
+    assert_int_equal(r->readings, r->sequence % 7);
+    l->size += (size_t)snprintf(l->text + l->size, sizeof l->text - l->size, "%s/%u/%llu%s ",
+                                r->name.text, (unsigned)r->epoch, (unsigned long long)r->sequence,
+                                r->settled ? "+" : "");
+    return true;
+}
+
+static void reports_move_and_stay_in_order(void **state)
+{
+    (void)state;
+    struct meter_store *s = opened(METER_STORE_CREATE, 0);
+    for (uint64_t i = 1; i <= 4; i++) {
+        put(s, &b, i);
+        put(s, &a, i);
+    }
+    /* "m" comes before "m-2" although it is written later. */
+    assert_int_equal(settle(s, &a, 2, 0), 2);
+    settle(s, &b, 1, 0);
+    settle(s, &b, 3, 0);
+    meter_store_close(s);
+    s = opened(METER_STORE_WRITE, 0);
+    struct listing l = {{0}, 0};
+    assert_ok(meter_store_each_report(s, 3, list, &l));
+    assert_string_equal(l.text, "m/1/1 m/1/2+ m/1/3 m/1/4 m-2/1/1+ m-2/1/2 m-2/1/3+ m-2/1/4 ");
+    uint8_t record[METER_RECORD_BYTES_MAX];
+    size_t size;
+    assert_ok(meter_store_next(s, METER_OUTBOX, &a, 1, 2, record, &size));
+    assert_int_equal(record[0], 3);
+    assert_ok(meter_store_next(s, METER_ARCHIVE, &b, 1, 2, record, &size));
+    assert_int_equal(record[0], 3);
+    assert_status(meter_store_next(s, METER_OUTBOX, &b, 1, 5, record, &size), AMI_NOT_FOUND);
+    assert_status(meter_store_next(s, METER_OUTBOX, &a, 2, 1, record, &size), AMI_NOT_FOUND);
+    struct meter_state st;
+    assert_ok(meter_store_state(s, &b, 1, &st));
+    assert_int_equal(st.next_sequence, 5);
+    uint64_t row;
+    assert_ok(meter_store_source(s, &b, 1, &chain, &row));
+    assert_int_equal(row, 40);
+    assert_ok(meter_store_source(s, &b, 1, &other_chain, &row));
+    assert_int_equal(row, 0);
+    /* What is not in the outbox cannot be settled. */
+    struct meter_op op = {.kind = METER_OP_SETTLE, .name = &a, .epoch = 1, .sequence = 9};
+    assert_status(meter_store_apply(s, &op, 1, NULL), AMI_DAMAGED);
+    meter_store_close(s);
+}
+
+static void a_group_is_written_whole_or_not(void **state)
+{
+    (void)state;
+    struct meter_store *s = opened(METER_STORE_CREATE, 0);
+    uint8_t record[3][64];
+    put(s, &a, 1);
+    struct meter_op ops[3] = {report_op(&a, 2, record[0]), report_op(&b, 1, record[1]),
+                              report_op(&a, 1, record[2])}; /* a number serves once */
+    struct why why = {{0}};
+    assert_int_not_equal(meter_store_apply(s, ops, 3, &why), AMI_OK);
+    struct listing l = {{0}, 0};
+    assert_ok(meter_store_each_report(s, 3, list, &l));
+    assert_string_equal(l.text, "m/1/1 ");
+    struct meter_state st;
+    assert_ok(meter_store_state(s, &a, 1, &st));
+    assert_int_equal(st.next_sequence, 2);
+    assert_status(meter_store_state(s, &b, 1, &st), AMI_NOT_FOUND);
+    meter_store_close(s);
+}
+
+static void the_archive_is_a_ring(void **state)
+{
+    (void)state;
+    struct meter_store *s = opened(METER_STORE_CREATE, 0);
+    for (uint64_t i = 1; i <= 9; i++) {
+        put(s, &a, i);
+        settle(s, &a, i, 3);
+    }
+    struct listing l = {{0}, 0};
+    assert_ok(meter_store_each_report(s, 3, list, &l));
+    assert_string_equal(l.text, "m/1/7+ m/1/8+ m/1/9+ ");
+    meter_store_close(s);
+}
+
+static void keys_replace_the_pending_enrolment(void **state)
+{
+    (void)state;
+    struct meter_store *s = opened(METER_STORE_CREATE, 0);
+    uint8_t bytes[100] = {7}, out[200];
+    size_t size;
+    struct meter_op op = {.kind = METER_OP_PENDING, .name = &a, .record = span_of(bytes, 100)};
+    assert_ok(meter_store_apply(s, &op, 1, NULL));
+    assert_ok(meter_store_pending(s, &a, out, sizeof out, &size));
+    assert_int_equal(size, 100);
+    assert_status(meter_store_pending(s, &b, out, sizeof out, &size), AMI_NOT_FOUND);
+    assert_status(meter_store_keys(s, &a, out, sizeof out, &size), AMI_NOT_FOUND);
+    op = (struct meter_op){.kind = METER_OP_KEYS,
+                           .name = &a,
+                           .epoch = 1,
+                           .record = span_of(bytes, 50),
+                           .state = {.next_sequence = 1}};
+    assert_ok(meter_store_apply(s, &op, 1, NULL));
+    assert_status(meter_store_pending(s, &a, out, sizeof out, &size), AMI_NOT_FOUND);
+    assert_ok(meter_store_keys(s, &a, out, sizeof out, &size));
+    assert_int_equal(size, 50);
+    meter_store_close(s);
+}
+
+static void refusals(void **state)
+{
+    (void)state;
+    assert_refused(METER_STORE_READ, &chain, AMI_NOT_FOUND, "no meter is enrolled here");
+    assert_refused(METER_STORE_WRITE, &chain, AMI_NOT_FOUND, "no meter is enrolled here");
+    struct meter_store *s = opened(METER_STORE_CREATE, 0);
+    put(s, &a, 1);
+    assert_refused(METER_STORE_WRITE, &chain, AMI_IN_USE, folder);
+    meter_store_close(s);
+    assert_refused(METER_STORE_WRITE, &other_chain, AMI_WRONG_CHAIN, "belong to chain");
+    assert_refused(METER_STORE_READ, &other_chain, AMI_WRONG_CHAIN, "belong to chain");
+    assert_refused(METER_STORE_CREATE, &other_chain, AMI_WRONG_CHAIN, "belong to chain");
+    /* Nothing of this changed it. */
+    s = opened(METER_STORE_READ, 0);
+    struct listing l = {{0}, 0};
+    assert_ok(meter_store_each_report(s, 3, list, &l));
+    assert_string_equal(l.text, "m/1/1 ");
+    meter_store_close(s);
+}
+
+static void foreign_and_empty_files(void **state)
+{
+    (void)state;
+    char path[128];
+    snprintf(path, sizeof path, "%s/meters.mdb", folder);
+    FILE *f = fopen(path, "wb");
+    assert_int_equal(fclose(f), 0);
+    assert_refused(METER_STORE_WRITE, &chain, AMI_DAMAGED, "the file is empty");
+    f = fopen(path, "wb");
+    for (int i = 0; i < 20000; i++)
+        fputc(i, f);
+    assert_int_equal(fclose(f), 0);
+    assert_refused(METER_STORE_WRITE, &chain, AMI_DAMAGED, "damaged");
+    assert_refused(METER_STORE_CREATE, &chain, AMI_DAMAGED, "damaged");
+}
+
+/* A full disk: nothing of the transaction that did not fit is there, everything before it is. */
+static void a_full_store(void **state)
+{
+    (void)state;
+    struct meter_store *s = opened(METER_STORE_CREATE, 256u << 10);
+    struct why why = {{0}};
+    uint64_t i = 1;
+    enum ami_status status = AMI_OK;
+    for (; i < 10000 && status == AMI_OK; i++) {
+        uint8_t record[64];
+        struct meter_op op = report_op(&a, i, record);
+        status = meter_store_apply(s, &op, 1, &why);
+    }
+    assert_status(status, AMI_FULL);
+    assert_non_null(strstr(why.text, "no room to write"));
+    meter_store_close(s);
+    s = opened(METER_STORE_WRITE, 0); /* more room */
+    struct meter_state st;
+    assert_ok(meter_store_state(s, &a, 1, &st));
+    assert_int_equal(st.next_sequence, i - 1);
+    put(s, &a, i - 1);
+    meter_store_close(s);
+}
+
+/* A process that is killed at any moment leaves every report that it was told to be durable, and
+ * position, state and outbox of one instant. */
+static void killed_while_writing(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 6; round++) {
+        int pipe_fd[2];
+        assert_int_equal(pipe(pipe_fd), 0);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            struct meter_store *s = NULL;
+            struct meter_state st = {.next_sequence = 1};
+            if (meter_store_open(&s, folder, METER_STORE_CREATE, &network, &chain, 0, NULL) !=
+                AMI_OK)
+                _exit(1);
+            (void)!meter_store_state(s, &a, 1, &st);
+            for (uint64_t i = st.next_sequence;; i++) {
+                uint8_t record[2][64];
+                struct meter_op op[2] = {report_op(&a, i, record[0]), report_op(&b, i, record[1])};
+                if (meter_store_apply(s, op, 2, NULL) != AMI_OK ||
+                    write(pipe_fd[1], &i, sizeof i) != sizeof i)
+                    _exit(1);
+            }
+        }
+        close(pipe_fd[1]);
+        uint64_t told = 0, next;
+        for (int i = 0; i < 5 + 7 * round; i++) {
+            assert_int_equal(read(pipe_fd[0], &next, sizeof next), sizeof next);
+            told = next;
+        }
+        assert_int_equal(kill(child, SIGKILL), 0);
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status));
+        while (read(pipe_fd[0], &next, sizeof next) == sizeof next)
+            told = next;
+        close(pipe_fd[0]);
+        struct meter_store *s = opened(METER_STORE_WRITE, 0);
+        struct meter_state st[2];
+        uint64_t row;
+        assert_ok(meter_store_state(s, &a, 1, &st[0]));
+        assert_ok(meter_store_state(s, &b, 1, &st[1]));
+        assert_int_equal(st[0].next_sequence, st[1].next_sequence);
+        assert_true(st[0].next_sequence > told);
+        assert_true(st[0].next_sequence <= told + 2);
+        assert_ok(meter_store_source(s, &a, 1, &chain, &row));
+        assert_int_equal(row, (st[0].next_sequence - 1) * 10);
+        uint8_t record[METER_RECORD_BYTES_MAX];
+        size_t size;
+        for (uint64_t i = 1; i < st[0].next_sequence; i++) {
+            assert_ok(meter_store_next(s, METER_OUTBOX, &b, 1, i, record, &size));
+            assert_int_equal(record[0], i & 0xff);
+        }
+        assert_status(meter_store_next(s, METER_OUTBOX, &a, 1, st[0].next_sequence, record, &size),
+                      AMI_NOT_FOUND);
+        meter_store_close(s);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(reports_move_and_stay_in_order, make_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(a_group_is_written_whole_or_not, make_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(the_archive_is_a_ring, make_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(keys_replace_the_pending_enrolment, make_folder,
+                                        drop_folder),
+        cmocka_unit_test_setup_teardown(refusals, make_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(foreign_and_empty_files, make_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(a_full_store, make_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(killed_while_writing, make_folder, drop_folder),
+    };
+    if (crypto_start() != AMI_OK || ami_id_from_text(&a, "m") != AMI_OK ||
+        ami_id_from_text(&b, "m-2") != AMI_OK)
+        return 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
