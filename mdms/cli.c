@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
@@ -51,20 +52,40 @@ static enum ami_status passphrase_from_file(const char *file, char *out, struct 
     return status;
 }
 
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
+{
+    interrupted = number;
+}
+
+/* A line without echo. Ctrl-C ends the process, but not before the terminal shows again what is
+ * typed. */
+static bool read_unseen(const struct termios *old, char *out)
+{
+    struct termios quiet = *old;
+    struct sigaction catch = {.sa_handler = on_interrupt}, before;
+    quiet.c_lflag &= (tcflag_t)~ECHO;
+    (void)sigaction(SIGINT, &catch, &before); /* without SA_RESTART: reading ends */
+    (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+    bool read = fgets(out, PASSPHRASE_BYTES_MAX, stdin) != NULL;
+    (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, old);
+    (void)sigaction(SIGINT, &before, NULL);
+    fputc('\n', stderr);
+    if (interrupted != 0)
+        (void)raise(SIGINT);
+    return read;
+}
+
 static enum ami_status passphrase_typed(const char *prompt, char *out, struct why *why)
 {
-    struct termios old, quiet;
+    struct termios old;
     if (tcgetattr(STDIN_FILENO, &old) != 0)
         return why_set(why, AMI_BAD_ARGUMENT,
                        "a passphrase is needed: give --passphrase-file FILE, or set "
                        "AMI_PASSPHRASE, or run this on a terminal");
-    quiet = old;
-    quiet.c_lflag &= (tcflag_t)~ECHO;
     fprintf(stderr, "%s: ", prompt);
-    (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
-    bool read = fgets(out, PASSPHRASE_BYTES_MAX, stdin) != NULL;
-    (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);
-    fputc('\n', stderr);
+    bool read = read_unseen(&old, out);
     if (read)
         out[strcspn(out, "\r\n")] = '\0';
     if (!read || out[0] == '\0')

@@ -401,10 +401,7 @@ size_t enrol_count(const struct mdms *m)
 
 void enrol_free(struct mdms *m)
 {
-    struct enrolment *e, *next;
-    HASH_ITER(hh, m->enrolling, e, next)
-    {
-        enrolment_free(m, e);
-    }
+    while (m->enrolling != NULL)
+        enrolment_free(m, m->enrolling);
     m->ready = m->in_write = NULL;
 }

@@ -555,11 +555,10 @@ void follow_free(struct mdms *m)
         job_free(m->slot[i]);
     }
     m->slot_count = 0;
-    struct follow_job *j, *next;
-    LL_FOREACH_SAFE(m->abandoned, j, next)
-    {
+    while (m->abandoned != NULL) {
+        struct follow_job *j = m->abandoned;
+        m->abandoned = j->next;
         j->working = false;
         job_free(j);
     }
-    m->abandoned = NULL;
 }

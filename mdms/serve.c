@@ -239,11 +239,8 @@ static void stop(struct serve *s)
             link_dialer_stop(s->dialled[i].dialer);
         s->dialled[i].dialer = NULL;
     }
-    struct open_link *l, *next;
-    HASH_ITER(hh, s->open, l, next)
-    {
+    for (struct open_link *l = s->open; l != NULL; l = l->hh.next)
         link_close(s->links, l->id);
-    }
     loop_alarm_set(s->loop, &s->stop_alarm,
                    HASH_COUNT(s->open) == 0 ? clock_mono_us() : clock_mono_us() + STOP_US);
 }
@@ -624,9 +621,8 @@ static void end(struct serve *s)
     mdms_store_close(s->store);
     loop_free(s->loop);
     log_close(s->log);
-    struct open_link *l, *next;
-    HASH_ITER(hh, s->open, l, next)
-    {
+    while (s->open != NULL) {
+        struct open_link *l = s->open;
         HASH_DEL(s->open, l);
         free(l);
     }

@@ -194,7 +194,7 @@ void rig_put(struct rig *r, enum mdms_table table, struct mdms_key key, struct s
 
 /* --- starting, killing, time ------------------------------------------------------------------ */
 
-void rig_begin(struct rig *r)
+void rig_begin(struct rig *r, uint8_t scheme)
 {
     memset(r, 0, sizeof *r);
     r->random = 0x9e3779b97f4a7c15ull;
@@ -215,8 +215,7 @@ void rig_begin(struct rig *r)
     uint8_t random[4][SM2_WIDE_BYTES];
     assert_ok(ami_id_from_text(&name, "test-net"));
     env_random(r, random, sizeof random);
-    assert_ok(
-        mdms_keys_make(&r->keys, &name, SCHEME_DEFAULT, (const uint8_t(*)[SM2_WIDE_BYTES])random));
+    assert_ok(mdms_keys_make(&r->keys, &name, scheme, (const uint8_t(*)[SM2_WIDE_BYTES])random));
     uint8_t bytes[256];
     struct state_record state = mdms_state_initial(&r->keys.net);
     struct writer w = writer_on(bytes, sizeof bytes);

@@ -76,7 +76,7 @@ struct rig {
 };
 
 /* A network with keys, an empty store and no MDMS running. */
-void rig_begin(struct rig *r);
+void rig_begin(struct rig *r, uint8_t scheme);
 void rig_end(struct rig *r);
 
 /* Starts the MDMS on what the store holds. */

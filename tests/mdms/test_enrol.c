@@ -12,7 +12,7 @@ static int setup(void **state)
 {
     struct rig *r = malloc(sizeof *r);
     assert_non_null(r);
-    rig_begin(r);
+    rig_begin(r, SCHEME_DEFAULT);
     *state = r;
     return 0;
 }
@@ -318,6 +318,30 @@ static void homes_go_round_unless_one_is_named(void **state)
     assert_string_equal(keys.home_dc.text, "dc-3");
 }
 
+/* Under the published scheme a meter's key depends on its home DC's. */
+static void enrolment_under_the_published_scheme(void **state)
+{
+    struct rig *r = *state;
+    rig_end(r);
+    rig_begin(r, SCHEME_LIU2023);
+    rig_genesis(r);
+    for (unsigned i = 0; i < RIG_DCS; i++) {
+        char id[16];
+        struct device_keys keys;
+        struct span value;
+        struct device_record d;
+        snprintf(id, sizeof id, "m-%u", i);
+        rig_enrol(r, &keys, ENROL_METER, id);
+        assert_int_equal(keys.agree.scheme, SCHEME_LIU2023);
+        /* y_DC of the home DC, as the genesis file has it, is what the ledger will say. */
+        const struct member *home = &r->genesis->members.member[i];
+        assert_true(ami_id_equal(&keys.home_dc, &home->name));
+        assert_true(rig_get(r, TABLE_DEVICES, key_device(DEVICE_METER, &keys.name, 1), &value));
+        assert_ok(device_record_parse(&d, value));
+        assert_true(span_equal(d.agree_part, span_of(home->agree_part, home->agree_part_size)));
+    }
+}
+
 static void strangers_are_dropped(void **state)
 {
     struct rig *r = *state;
@@ -582,6 +606,7 @@ int main(void)
                                         setup_with_ledger, teardown),
         cmocka_unit_test_setup_teardown(homes_go_round_unless_one_is_named, setup_with_ledger,
                                         teardown),
+        cmocka_unit_test_setup_teardown(enrolment_under_the_published_scheme, setup, teardown),
         cmocka_unit_test_setup_teardown(strangers_are_dropped, setup_with_ledger, teardown),
         cmocka_unit_test_setup_teardown(outbox_is_submitted_in_order_until_committed,
                                         setup_with_ledger, teardown),

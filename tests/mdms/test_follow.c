@@ -17,7 +17,7 @@ static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
-    rig_begin(&f->r);
+    rig_begin(&f->r, SCHEME_DEFAULT);
     rig_genesis(&f->r);
     rig_enrol(&f->r, &f->meter, ENROL_METER, "m-1");
     *state = f;
