@@ -156,12 +156,17 @@ void json_in_point(struct json_in *in, const json_t *o, const char *where, const
         json_in_fail(in, AMI_BAD_CRYPTO, "%s is no point of the curve", place_of(where, key).text);
 }
 
-void json_in_format(struct json_in *in, const json_t *o, const char *expected)
+void json_in_format(struct json_in *in, const json_t *o, const char *where, const char *expected,
+                    int version)
 {
-    const char *text = json_in_text(in, o, "", "format");
+    const char *text = json_in_text(in, o, where, "format");
     if (in->status == AMI_OK && strcmp(text, expected) != 0)
-        json_in_fail(in, AMI_BAD_ENCODING, "the format is \"%.60s\", expected is \"%s\"", text,
-                     expected);
+        json_in_fail(in, AMI_BAD_ENCODING, "%s is \"%.60s\", expected is \"%s\"",
+                     place_of(where, "format").text, text, expected);
+    int64_t n = json_in_integer(in, o, where, "version", 0, INT32_MAX);
+    if (in->status == AMI_OK && n != version)
+        json_in_fail(in, AMI_BAD_VERSION, "%s is %lld, this program reads version %d",
+                     place_of(where, "version").text, (long long)n, version);
 }
 
 void json_in_canonical(struct json_in *in, struct span text, const char *printed)

@@ -44,7 +44,9 @@ size_t json_in_bytes(struct json_in *in, const json_t *o, const char *where, con
                      uint8_t *out, size_t size_max);
 void json_in_point(struct json_in *in, const json_t *o, const char *where, const char *key,
                    point *out);
-void json_in_format(struct json_in *in, const json_t *o, const char *expected);
+/* The keys "format" and "version". AMI_BAD_VERSION. */
+void json_in_format(struct json_in *in, const json_t *o, const char *where, const char *expected,
+                    int version);
 
 /* The document is canonical when it is what `printed` says (NULL: out of memory), byte by byte. */
 void json_in_canonical(struct json_in *in, struct span text, const char *printed);

@@ -1,283 +1,320 @@
 #include "ledger/proof.h"
 
 #include "base/check.h"
+#include "ledger/json.h"
 
-#include <jansson.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PROOF_FORMAT  "amiledger-proof"
 #define PROOF_VERSION 1
+/* Two transactions, a report, two certificates of 31 votes and two paths, in hex, take less. */
+#define FILE_BYTES_MAX (128u << 10)
 
-/* --- printing ---------------------------------------------------------------------------------- */
+#define HEADER_BYTES_MAX 320
+#define QC_BYTES_MAX     (128 + AMI_MEMBERS_MAX * SM2_SIGNATURE_BYTES)
 
-static json_t *hex(const void *data, size_t size)
+/* One transaction in its certified block. The same for the report and for the enrolment. */
+struct place {
+    struct block_header header;
+    struct qc commit;
+    uint32_t index;
+    sm3_digest path[MERKLE_PATH_MAX];
+    size_t path_size;
+    struct span tx;
+};
+
+static struct place place_of_report(const struct proof *p)
 {
-    char *text = malloc(2 * size + 1);
-    if (text == NULL)
-        return NULL;
-    hex_encode(text, data, size);
-    json_t *o = json_string(text);
-    free(text);
-    return o;
+    struct place x = {.header = p->header,
+                      .commit = p->commit,
+                      .index = p->index,
+                      .path_size = p->path_size,
+                      .tx = p->tx};
+    memcpy(x.path, p->path, sizeof x.path);
+    return x;
 }
 
-static json_t *place_json(const struct block_header *h, const struct qc *commit, uint32_t index,
-                          const sm3_digest *path, size_t path_size, struct span tx)
+static struct place place_of_enrolment(const struct proof *p)
 {
-    uint8_t header[512], *cert = malloc(8192);
-    if (cert == NULL)
-        return NULL;
-    struct writer hw = writer_on(header, sizeof header), cw = writer_on(cert, 8192);
-    block_header_encode(&hw, h);
-    qc_encode(&cw, commit);
-    AMI_CHECK(writer_ok(&hw) && writer_ok(&cw));
+    struct place x = {.header = p->enrol_header,
+                      .commit = p->enrol_commit,
+                      .index = p->enrol_index,
+                      .path_size = p->enrol_path_size,
+                      .tx = p->enrolment};
+    memcpy(x.path, p->enrol_path, sizeof x.path);
+    return x;
+}
+
+/* --- printing ----------------------------------------------------------------------------------
+ */
+
+static json_t *path_out(const struct place *x)
+{
     json_t *steps = json_array();
-    for (size_t i = 0; i < path_size; i++)
-        json_array_append_new(steps, hex(path[i].b, SM3_BYTES));
-    json_t *o = json_pack("{s:o, s:o, s:I, s:o, s:o}", "header", hex(header, hw.size),
-                          "certificate", hex(cert, cw.size), "index", (json_int_t)index, "path",
-                          steps, "transaction", hex(tx.data, tx.size));
-    free(cert);
-    return o;
+    for (size_t i = 0; i < x->path_size; i++)
+        if (json_array_append_new(steps, json_out_hex(x->path[i].b, SM3_BYTES)) != 0) {
+            json_decref(steps);
+            return NULL;
+        }
+    return steps;
+}
+
+static json_t *place_out(const struct place *x)
+{
+    uint8_t header[HEADER_BYTES_MAX], cert[QC_BYTES_MAX];
+    struct writer h = writer_on(header, sizeof header), c = writer_on(cert, sizeof cert);
+    block_header_encode(&h, &x->header);
+    qc_encode(&c, &x->commit);
+    AMI_CHECK(writer_ok(&h) && writer_ok(&c));
+    return json_pack("{s:o, s:o, s:I, s:o, s:o}", "header", json_out_hex(header, h.size),
+                     "certificate", json_out_hex(cert, c.size), "index", (json_int_t)x->index,
+                     "path", path_out(x), "transaction", json_out_hex(x->tx.data, x->tx.size));
 }
 
 char *proof_print(const struct proof *p)
 {
-    json_t *o = json_pack(
-        "{s:s, s:i, s:o, s:o, s:o}", "format", PROOF_FORMAT, "version", PROOF_VERSION, "chain",
-        hex(p->header.chain.b, SM3_BYTES), "report",
-        place_json(&p->header, &p->commit, p->index, p->path, p->path_size, p->tx), "enrolment",
-        place_json(&p->enrol_header, &p->enrol_commit, p->enrol_index, p->enrol_path,
-                   p->enrol_path_size, p->enrolment));
-    if (o != NULL && p->has_opening)
-        json_object_set_new(o, "opening",
-                            json_pack("{s:o, s:o}", "salt", hex(p->salt, sizeof p->salt), "report",
-                                      hex(p->m.data, p->m.size)));
-    char *text = o == NULL ? NULL : json_dumps(o, JSON_INDENT(2));
-    json_decref(o);
-    if (text == NULL)
-        return NULL;
-    size_t size = strlen(text);
-    char *line = realloc(text, size + 2);
-    if (line == NULL) {
-        free(text);
+    struct place report = place_of_report(p), enrolment = place_of_enrolment(p);
+    json_t *o = json_pack("{s:s, s:i, s:o, s:o, s:o}", "format", PROOF_FORMAT, "version",
+                          PROOF_VERSION, "chain", json_out_hex(p->header.chain.b, SM3_BYTES),
+                          "report", place_out(&report), "enrolment", place_out(&enrolment));
+    if (o == NULL || !p->has_opening)
+        return json_out_text(o);
+    json_t *opening = json_pack("{s:o, s:o}", "salt", json_out_hex(p->salt, sizeof p->salt),
+                                "report", json_out_hex(p->m.data, p->m.size));
+    if (json_object_set_new(o, "opening", opening) != 0) {
+        json_decref(o);
         return NULL;
     }
-    memcpy(line + size, "\n", 2);
-    return line;
+    return json_out_text(o);
 }
 
-/* --- parsing ----------------------------------------------------------------------------------- */
+/* --- parsing -----------------------------------------------------------------------------------
+ */
 
-struct parse {
-    char *why;
-    size_t why_size;
-    uint8_t *hold; /* decoded bytes, one after the other */
-    size_t used, capacity;
+/* The bytes that a parsed proof points to. */
+struct hold {
+    uint8_t report[AMI_TX_BYTES_MAX];
+    uint8_t enrolment[AMI_TX_BYTES_MAX];
+    uint8_t m[AMI_REPORT_BYTES_MAX];
 };
 
-static enum ami_status bad(const struct parse *x, enum ami_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static enum ami_status bad(const struct parse *x, enum ami_status status, const char *format, ...)
+static void read_path(struct json_in *in, struct place *x, const json_t *steps, const char *where)
 {
-    va_list args;
-    va_start(args, format);
-    vsnprintf(x->why, x->why_size, format, args);
-    va_end(args);
-    return status;
-}
-
-static enum ami_status get_bytes(struct parse *x, const json_t *o, const char *key, size_t size_max,
-                                 struct span *out)
-{
-    const char *text = json_string_value(json_object_get(o, key));
-    size_t size = text == NULL ? 0 : strlen(text) / 2;
-    if (text == NULL || size > size_max || size > x->capacity - x->used ||
-        hex_decode(x->hold + x->used, size, text) != AMI_OK)
-        return bad(x, AMI_BAD_ENCODING, "the proof's \"%s\" is missing or no hex text", key);
-    *out = span_of(x->hold + x->used, size);
-    x->used += size;
-    return AMI_OK;
-}
-
-static enum ami_status get_place(struct parse *x, const json_t *o, const char *what,
-                                 struct block_header *h, struct qc *commit, uint32_t *index,
-                                 sm3_digest path[MERKLE_PATH_MAX], size_t *path_size,
-                                 struct span *tx)
-{
-    struct span bytes;
-    if (!json_is_object(o))
-        return bad(x, AMI_BAD_ENCODING, "the proof's \"%s\" is missing", what);
-    AMI_TRY(get_bytes(x, o, "header", 512, &bytes));
-    if (block_header_parse(h, bytes) != AMI_OK)
-        return bad(x, AMI_BAD_ENCODING, "the header of the %s's block is malformed", what);
-    AMI_TRY(get_bytes(x, o, "certificate", 8192, &bytes));
-    if (qc_parse(commit, bytes) != AMI_OK)
-        return bad(x, AMI_BAD_ENCODING, "the certificate of the %s's block is malformed", what);
-    AMI_TRY(get_bytes(x, o, "transaction", AMI_TX_BYTES_MAX, tx));
-    const json_t *number = json_object_get(o, "index");
-    if (!json_is_integer(number) || json_integer_value(number) < 0 ||
-        json_integer_value(number) >= AMI_BLOCK_TXS_MAX)
-        return bad(x, AMI_BAD_ENCODING, "the %s's \"index\" is no place in a block", what);
-    *index = (uint32_t)json_integer_value(number);
-    const json_t *steps = json_object_get(o, "path");
-    *path_size = json_array_size(steps);
-    if (!json_is_array(steps) || *path_size > MERKLE_PATH_MAX)
-        return bad(x, AMI_BAD_ENCODING, "the %s's \"path\" is no inclusion path", what);
-    for (size_t i = 0; i < *path_size; i++) {
-        const char *text = json_string_value(json_array_get(steps, i));
-        if (text == NULL || hex_decode(path[i].b, SM3_BYTES, text) != AMI_OK)
-            return bad(x, AMI_BAD_ENCODING, "step %zu of the %s's path is no digest", i, what);
+    x->path_size = json_array_size(steps);
+    if (!json_is_array(steps) || x->path_size > MERKLE_PATH_MAX) {
+        json_in_fail(in, AMI_BAD_ENCODING, "%s.path must be a list of at most %d digests", where,
+                     MERKLE_PATH_MAX);
+        x->path_size = 0;
     }
-    return AMI_OK;
+    for (size_t i = 0; i < x->path_size; i++) {
+        const char *text = json_string_value(json_array_get(steps, i));
+        if (text == NULL || hex_decode(x->path[i].b, SM3_BYTES, text) != AMI_OK)
+            json_in_fail(in, AMI_BAD_ENCODING, "%s.path[%zu] must be %d hex digits", where, i,
+                         2 * SM3_BYTES);
+    }
 }
 
-static enum ami_status get_proof(struct parse *x, struct proof *p, const json_t *o)
+static void read_place(struct json_in *in, struct place *x, const json_t *o, const char *where,
+                       uint8_t *tx)
 {
-    const char *format = json_string_value(json_object_get(o, "format"));
-    if (format == NULL || strcmp(format, PROOF_FORMAT) != 0)
-        return bad(x, AMI_BAD_ENCODING, "it is no proof: its format is not '%s'", PROOF_FORMAT);
-    if (json_integer_value(json_object_get(o, "version")) != PROOF_VERSION)
-        return bad(x, AMI_BAD_VERSION, "its version is not %d, which this program reads",
-                   PROOF_VERSION);
-    AMI_TRY(get_place(x, json_object_get(o, "report"), "report", &p->header, &p->commit, &p->index,
-                      p->path, &p->path_size, &p->tx));
-    AMI_TRY(get_place(x, json_object_get(o, "enrolment"), "enrolment", &p->enrol_header,
-                      &p->enrol_commit, &p->enrol_index, p->enrol_path, &p->enrol_path_size,
-                      &p->enrolment));
+    static const char *const keys[] = {"header", "certificate", "index", "path", "transaction"};
+    uint8_t header[HEADER_BYTES_MAX], cert[QC_BYTES_MAX];
+    memset(x, 0, sizeof *x);
+    json_in_keys(in, o, where, keys, 5, 5);
+    size_t header_size = json_in_bytes(in, o, where, "header", header, sizeof header);
+    size_t cert_size = json_in_bytes(in, o, where, "certificate", cert, sizeof cert);
+    x->index = (uint32_t)json_in_integer(in, o, where, "index", 0, AMI_BLOCK_TXS_MAX - 1);
+    read_path(in, x, json_object_get(o, "path"), where);
+    x->tx = span_of(tx, json_in_bytes(in, o, where, "transaction", tx, AMI_TX_BYTES_MAX));
+    if (in->status != AMI_OK)
+        return;
+    if (block_header_parse(&x->header, span_of(header, header_size)) != AMI_OK)
+        json_in_fail(in, AMI_BAD_ENCODING, "%s.header is no encoding of a block's header", where);
+    if (qc_parse(&x->commit, span_of(cert, cert_size)) != AMI_OK)
+        json_in_fail(in, AMI_BAD_ENCODING, "%s.certificate is no encoding of a certificate", where);
+}
+
+static void read_proof(struct json_in *in, struct proof *p, struct hold *hold, const json_t *o)
+{
+    static const char *const keys[] = {"format", "version",   "chain",
+                                       "report", "enrolment", "opening"};
+    static const char *const opening_keys[] = {"salt", "report"};
+    struct place x;
+    sm3_digest chain;
+    json_in_keys(in, o, "", keys, 6, 5);
+    json_in_format(in, o, "", PROOF_FORMAT, PROOF_VERSION);
+    json_in_fixed(in, o, "", "chain", chain.b, sizeof chain.b);
+    read_place(in, &x, json_object_get(o, "report"), "report", hold->report);
+    p->header = x.header;
+    p->commit = x.commit;
+    p->index = x.index;
+    p->path_size = x.path_size;
+    memcpy(p->path, x.path, sizeof p->path);
+    p->tx = x.tx;
+    read_place(in, &x, json_object_get(o, "enrolment"), "enrolment", hold->enrolment);
+    p->enrol_header = x.header;
+    p->enrol_commit = x.commit;
+    p->enrol_index = x.index;
+    p->enrol_path_size = x.path_size;
+    memcpy(p->enrol_path, x.path, sizeof p->enrol_path);
+    p->enrolment = x.tx;
+    if (in->status == AMI_OK && !sm3_equal(&chain, &p->header.chain))
+        json_in_fail(in, AMI_BAD_ENCODING,
+                     "the proof names another chain than the header of its report's block");
     const json_t *opening = json_object_get(o, "opening");
     if (opening == NULL)
-        return AMI_OK;
-    struct span salt;
-    AMI_TRY(get_bytes(x, opening, "salt", sizeof p->salt, &salt));
-    if (salt.size != sizeof p->salt)
-        return bad(x, AMI_BAD_ENCODING, "the opening's salt has not 16 bytes");
-    memcpy(p->salt, salt.data, sizeof p->salt);
-    AMI_TRY(get_bytes(x, opening, "report", AMI_REPORT_BYTES_MAX, &p->m));
+        return;
+    json_in_keys(in, opening, "opening", opening_keys, 2, 2);
+    json_in_fixed(in, opening, "opening", "salt", p->salt, sizeof p->salt);
+    p->m = span_of(hold->m,
+                   json_in_bytes(in, opening, "opening", "report", hold->m, AMI_REPORT_BYTES_MAX));
     p->has_opening = true;
-    return AMI_OK;
 }
 
 enum ami_status proof_parse(struct proof *p, void **hold, struct span json, char *why,
                             size_t why_size)
 {
-    struct parse x = {why, why_size, NULL, 0, json.size / 2 + 1};
-    json_error_t error;
+    struct json_in in = {AMI_OK, why, why_size};
     memset(p, 0, sizeof *p);
     *hold = NULL;
-    json_t *o = json_loadb((const char *)json.data, json.size, JSON_REJECT_DUPLICATES, &error);
+    json_t *o = json_in_load(&in, json, FILE_BYTES_MAX);
     if (o == NULL)
-        return bad(&x, AMI_BAD_ENCODING, "line %d is no JSON: %s", error.line, error.text);
-    x.hold = malloc(x.capacity);
-    enum ami_status status = x.hold == NULL ? bad(&x, AMI_NO_MEMORY, "out of memory")
-                                            : get_proof(&x, p, o);
+        return in.status;
+    struct hold *bytes = calloc(1, sizeof *bytes);
+    if (bytes == NULL)
+        json_in_fail(&in, AMI_NO_MEMORY, "out of memory");
+    else
+        read_proof(&in, p, bytes, o);
     json_decref(o);
-    if (status == AMI_OK) {
+    if (in.status == AMI_OK) {
         char *again = proof_print(p);
-        if (again == NULL)
-            status = bad(&x, AMI_NO_MEMORY, "out of memory");
-        else if (strlen(again) != json.size || memcmp(again, json.data, json.size) != 0)
-            status = bad(&x, AMI_BAD_ENCODING,
-                         "the file is not in its one canonical form: some text in it was altered");
+        json_in_canonical(&in, json, again);
         free(again);
     }
-    if (status != AMI_OK) {
-        free(x.hold);
-        return status;
+    if (in.status != AMI_OK) {
+        free(bytes);
+        return in.status;
     }
-    *hold = x.hold;
+    *hold = bytes;
     return AMI_OK;
 }
 
-/* --- checking ---------------------------------------------------------------------------------- */
+/* --- checking ----------------------------------------------------------------------------------
+ */
 
-/* Header, certificate and inclusion of one transaction; parses it. */
-static enum ami_status check_place(const struct parse *x, const struct genesis *g, const char *what,
-                                   const struct block_header *h, const struct qc *commit,
-                                   uint32_t index, const sm3_digest *path, size_t path_size,
-                                   struct span encoded, struct tx_view *tx)
+/* Header, certificate and inclusion of one transaction; decodes it. */
+static void check_place(struct json_in *in, const struct genesis *g, const char *what,
+                        const struct place *x, struct tx_view *tx)
 {
+    const struct block_header *h = &x->header;
+    if (h->version != 1)
+        json_in_fail(in, AMI_BAD_VERSION, "the %s's block has version %d, expected is 1", what,
+                     h->version);
     if (!sm3_equal(&h->chain, &g->members.chain))
-        return bad(x, AMI_WRONG_CHAIN, "the %s's block belongs to another chain than the genesis "
-                                       "file", what);
+        json_in_fail(in, AMI_WRONG_CHAIN,
+                     "the %s's block belongs to another chain than the genesis file", what);
     if (h->epoch != g->members.epoch || !sm3_equal(&h->members, &g->members.hash))
-        return bad(x, AMI_WRONG_EPOCH, "the %s's block names other members than the genesis file",
-                   what);
+        json_in_fail(in, AMI_WRONG_EPOCH,
+                     "the %s's block names other members than the genesis file", what);
     sm3_digest hash = block_hash(h);
-    if (commit->kind != VOTE_COMMIT || commit->height != h->height ||
-        !sm3_equal(&commit->block, &hash))
-        return bad(x, AMI_BAD_CERTIFICATE, "the certificate is not one for the %s's block", what);
-    if (qc_check(&g->members, commit) != AMI_OK)
-        return bad(x, AMI_BAD_CERTIFICATE,
-                   "the certificate of the %s's block does not hold %u valid votes", what,
-                   members_quorum(g->members.count));
-    if (tx_view_parse(tx, encoded) != AMI_OK)
-        return bad(x, AMI_BAD_ENCODING, "the %s's transaction is malformed", what);
+    if (x->commit.kind != VOTE_COMMIT || x->commit.height != h->height ||
+        !sm3_equal(&x->commit.block, &hash))
+        json_in_fail(in, AMI_BAD_CERTIFICATE,
+                     "the certificate is not one for the %s's block: one of the two was altered",
+                     what);
+    if (in->status == AMI_OK && qc_check(&g->members, &x->commit) != AMI_OK)
+        json_in_fail(in, AMI_BAD_CERTIFICATE,
+                     "the certificate of the %s's block does not hold the %u valid votes that it "
+                     "takes",
+                     what, members_quorum(g->members.count));
+    if (in->status != AMI_OK)
+        return;
+    if (tx_view_parse(tx, x->tx) != AMI_OK) {
+        json_in_fail(in, AMI_BAD_ENCODING, "the %s's transaction is malformed", what);
+        return;
+    }
     sm3_digest leaf = tx_leaf(&tx->id);
-    if (merkle_check(&h->merkle_root, &leaf, index, h->tx_count, path, path_size) != AMI_OK)
-        return bad(x, AMI_BAD_PROOF, "the %s's transaction is not in its block: the path does not "
-                                     "lead to the Merkle root", what);
-    return AMI_OK;
+    if (merkle_check(&h->merkle_root, &leaf, x->index, h->tx_count, x->path, x->path_size) !=
+        AMI_OK)
+        json_in_fail(in, AMI_BAD_PROOF,
+                     "the %s's transaction is not in its block: the path does not lead to the "
+                     "Merkle root",
+                     what);
 }
 
 static const struct member *gateway_member(const struct genesis *g,
                                            const struct report_gateway_part *d)
 {
-    for (uint8_t i = 0; i < g->members.count; i++)
-        if (ami_id_equal(&g->members.member[i].name, &d->dc) &&
-            g->members.member[i].key_epoch == d->dc_epoch)
-            return &g->members.member[i];
+    for (uint8_t i = 0; i < g->members.count; i++) {
+        const struct member *m = &g->members.member[i];
+        if (ami_id_equal(&m->name, &d->dc) && m->key_epoch == d->dc_epoch)
+            return m;
+    }
     return NULL;
 }
 
-static enum ami_status check_report(const struct parse *x, const struct proof *p,
-                                    const struct genesis *g, const struct tx_view *report,
-                                    const struct tx_view *enrolment)
+static void check_enrolment(struct json_in *in, const struct genesis *g, const struct tx_view *tx,
+                            const struct report_meter_part *m)
 {
-    if (enrolment->tx.kind != TX_METER_ENROL)
-        return bad(x, AMI_BAD_PROOF, "the enrolment's transaction is no meter enrolment");
-    if (report->tx.kind != TX_REPORT)
-        return bad(x, AMI_BAD_PROOF, "the report's transaction is no report");
+    if (tx->tx.kind != TX_METER_ENROL) {
+        json_in_fail(in, AMI_BAD_PROOF, "the enrolment's transaction is no meter enrolment");
+        return;
+    }
+    const struct meter_enrol *e = &tx->u.meter_enrol;
+    if (!ami_id_equal(&e->meter, &m->meter) || e->epoch != m->epoch)
+        json_in_fail(in, AMI_BAD_PROOF,
+                     "the report is of meter %s, key epoch %u, the enrolment of %s, key epoch %u",
+                     m->meter.text, m->epoch, e->meter.text, e->epoch);
+    else if (mdms_tx_check(&g->network.sign, &g->members.chain, TX_METER_ENROL, tx->tx.first,
+                           &tx->mdms.signature) != AMI_OK)
+        json_in_fail(in, AMI_BAD_SIGNATURE, "the enrolment of meter %s is not signed by the MDMS",
+                     e->meter.text);
+}
+
+static void check_signatures(struct json_in *in, const struct genesis *g,
+                             const struct tx_view *report, const struct tx_view *enrolment)
+{
     const struct meter_enrol *e = &enrolment->u.meter_enrol;
     const struct report_meter_part *m = &report->u.report.meter;
     const struct report_gateway_part *d = &report->u.report.gateway;
     const sm3_digest *chain = &g->members.chain;
-    if (mdms_tx_check(&g->network.sign, chain, TX_METER_ENROL, enrolment->tx.first,
-                      &enrolment->mdms.signature) != AMI_OK)
-        return bad(x, AMI_BAD_SIGNATURE, "the enrolment is not signed by the MDMS");
-    if (!ami_id_equal(&e->meter, &m->meter) || e->epoch != m->epoch)
-        return bad(x, AMI_BAD_PROOF, "the enrolment is that of another meter than the report's");
     struct verify_key key;
     if (verify_key_init(&key, &g->network, ROLE_METER_REPORT, &e->meter, e->epoch, &e->w_report) !=
             AMI_OK ||
         report_meter_check(m, chain, &key) != AMI_OK)
-        return bad(x, AMI_BAD_SIGNATURE, "the report is not signed by meter %s", m->meter.text);
+        json_in_fail(in, AMI_BAD_SIGNATURE, "the report is not signed by meter %s", m->meter.text);
     const struct member *dc = gateway_member(g, d);
-    if (dc != NULL && report_gateway_check(d, m, chain, &dc->key) != AMI_OK)
-        return bad(x, AMI_BAD_SIGNATURE, "the transaction is not signed by its gateway %s",
-                   d->dc.text);
-    /* A gateway that came after the genesis is vouched for by the certificate alone. */
-    if (!p->has_opening)
-        return AMI_OK;
-    sm3_digest c = report_commitment(p->salt, p->m);
-    if (!sm3_equal(&c, &m->commitment))
-        return bad(x, AMI_BAD_PROOF, "the opened reading is not the one that meter %s committed to",
-                   m->meter.text);
-    return AMI_OK;
+    if (dc == NULL)
+        json_in_fail(in, AMI_UNKNOWN_DEVICE,
+                     "the gateway %s, key epoch %u, is no member in the genesis file", d->dc.text,
+                     d->dc_epoch);
+    else if (report_gateway_check(d, m, chain, &dc->key) != AMI_OK)
+        json_in_fail(in, AMI_BAD_SIGNATURE, "the transaction is not signed by its gateway %s",
+                     d->dc.text);
 }
 
 enum ami_status proof_check(const struct proof *p, const struct genesis *g, char *why,
                             size_t why_size)
 {
-    const struct parse x = {.why = why, .why_size = why_size};
+    struct json_in in = {AMI_OK, why, why_size};
+    const struct place at_report = place_of_report(p), at_enrolment = place_of_enrolment(p);
     struct tx_view report, enrolment;
-    AMI_TRY(check_place(&x, g, "report", &p->header, &p->commit, p->index, p->path, p->path_size,
-                        p->tx, &report));
-    AMI_TRY(check_place(&x, g, "enrolment", &p->enrol_header, &p->enrol_commit, p->enrol_index,
-                        p->enrol_path, p->enrol_path_size, p->enrolment, &enrolment));
-    return check_report(&x, p, g, &report, &enrolment);
+    check_place(&in, g, "report", &at_report, &report);
+    check_place(&in, g, "enrolment", &at_enrolment, &enrolment);
+    if (in.status == AMI_OK && report.tx.kind != TX_REPORT)
+        json_in_fail(&in, AMI_BAD_PROOF, "the report's transaction is no report");
+    if (in.status == AMI_OK && p->enrol_header.height > p->header.height)
+        json_in_fail(&in, AMI_BAD_PROOF, "the meter was enrolled after its report");
+    if (in.status == AMI_OK)
+        check_enrolment(&in, g, &enrolment, &report.u.report.meter);
+    if (in.status == AMI_OK)
+        check_signatures(&in, g, &report, &enrolment);
+    if (in.status != AMI_OK || !p->has_opening)
+        return in.status;
+    sm3_digest c = report_commitment(p->salt, p->m);
+    if (!sm3_equal(&c, &report.u.report.meter.commitment))
+        json_in_fail(&in, AMI_BAD_PROOF, "the opened reading is not the one that meter %s signed",
+                     report.u.report.meter.meter.text);
+    return in.status;
 }
