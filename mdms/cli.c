@@ -146,6 +146,8 @@ enum ami_status cli_genesis(const char *path, const struct network *net, bool al
     enum ami_status status =
         genesis_parse(out, span_of(data, size), allow_single, reason, sizeof reason);
     free(data);
+    if (status == AMI_BAD_ARGUMENT)
+        status = AMI_BAD_ENCODING; /* the file's mistake, not the caller's */
     if (status != AMI_OK)
         return why_set(why, status, "%s: %s", path, reason);
     if (!sm3_equal(&out->network.id, &net->id))

@@ -24,6 +24,8 @@ enum ami_status cli_genesis(struct genesis **out, struct why *why)
     free(data);
     if (status != AMI_OK) {
         free(g);
+        if (status == AMI_BAD_ARGUMENT)
+            status = AMI_BAD_ENCODING; /* the file's mistake, not the caller's */
         return why_set(why, status, "%s: %s", cli_common.genesis,
                        reason[0] != '\0' ? reason : ami_status_text(status));
     }
