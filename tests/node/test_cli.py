@@ -341,6 +341,22 @@ def crashing_reader(cli, folder):
               err == f"dc-cli: the ledger in {folder}/ledger is damaged: reading it crashed\n", err)
 
 
+def damaged_transaction(cli, folder):
+    """A flipped bit in the stored bytes of a transaction, wherever they are in the file."""
+    _, block = cli.json("block", "9", "--data", f"{folder}/ledger")
+    _, tx = cli.json("tx", block["transactions"][1]["id"], "--data", f"{folder}/ledger")
+    encoded = bytes.fromhex(tx["encoded"])
+    place = f"{folder}/flipped-tx"
+    shutil.copytree(f"{folder}/ledger", place)
+    with open(f"{place}/data.mdb", "r+b") as file:
+        content = file.read()
+        check("the transaction's bytes are in the file", encoded in content)
+        file.seek(0)
+        file.write(content.replace(encoded, encoded[:90] + bytes([encoded[90] ^ 4]) + encoded[91:]))
+    cli.fails("an audit of a flipped bit", 1, "block 9: the Merkle root", "audit", "--data", place,
+              "--genesis", f"{folder}/genesis.json")
+
+
 # --- proofs ---------------------------------------------------------------------------------------
 
 
