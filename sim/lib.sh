@@ -1,4 +1,6 @@
 # shellcheck shell=bash
+# The caller sets dir, nodes and base_port, and some functions are called by name only.
+# shellcheck disable=SC2154,SC2317
 # sim/lib.sh - what sim/cluster and sim/demo share: where programs and files are, and how processes
 # are started, found again and stopped. Sourced, never run.
 #

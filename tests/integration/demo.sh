@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# sim/demo in small: either scheme ends well with every figure in its summary, and a damaged ledger
+# makes it fail and say whose.
+# shellcheck source=tests/integration/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+demo="$here/../../sim/demo"
+
+# figure FILTER: a condition on the summary.
+figure() { jq -e "$1" "$work/summary.json" >/dev/null; }
+
+for scheme in sm2kx liu2023; do
+    say "a run with $scheme"
+    clusters+=("$work/$scheme")
+    timeout 120 "$demo" --no-install --meters 12 --seconds 10 --scheme "$scheme" \
+        --keep "$work/$scheme" --json "$work/summary.json" >"$work/$scheme.out" 2>&1
+    status=$?
+    [ $status -eq 0 ] || {
+        complain "sim/demo ended with $status"
+        tail -n 60 "$work/$scheme.out"
+    }
+    jq -e . "$work/summary.json" >/dev/null || give_up "the summary is no JSON"
+    for field in ok scheme nodes meters agreements agreement_us_p50 elections recovery_ms blocks \
+        transactions readings_sent readings_acknowledged readings_exported lost duplicated \
+        commit_ms_p50 commit_ms_p99 audit_ok; do
+        check "the summary lacks $field" figure "has(\"$field\")"
+    done
+    check "not ok: $(jq -c . "$work/summary.json")" figure '.ok and .audit_ok and .problems == []'
+    check "lost or duplicated" figure '.lost == 0 and .duplicated == 0'
+    check "not what was asked for" figure ".scheme == \"$scheme\" and .nodes == 4 and .meters == 12"
+    check "readings are missing" figure '.readings_sent >= 100 and
+        .readings_acknowledged == .readings_sent and .readings_exported == .readings_sent'
+    # Every meter agreed with the first leader and again with the one after it was killed.
+    check "no new agreement after the kill" figure '.agreements >= 24 and .elections >= 2'
+    check "no time until commits went on" figure '.recovery_ms > 0 and .recovery_ms < 30000'
+    check "no times" figure '.agreement_us_p50 > 0 and .commit_ms_p50 > 0 and
+        .commit_ms_p99 >= .commit_ms_p50'
+    check "fewer transactions than readings and meters" figure \
+        '.transactions >= .readings_sent + 12 and .blocks > 0'
+    for log in "$work/$scheme"/log/*.log; do scan "$log"; done
+    scan "$work/$scheme.out"
+done
+
+say "a run whose ledger of dc2 is damaged before the audit"
+clusters+=("$work/damaged")
+AMI_DEMO_DAMAGE=dc2 timeout 120 "$demo" --no-install --meters 4 --seconds 4 --keep "$work/damaged" \
+    --json "$work/summary.json" >"$work/damaged.out" 2>&1
+status=$?
+[ $status -eq 1 ] || complain "sim/demo ended with $status although a ledger is damaged"
+grep -q '^FAILED: .*dc2' "$work/damaged.out" || {
+    complain "sim/demo does not name the damaged ledger"
+    tail -n 40 "$work/damaged.out"
+}
+check "the summary hides the damage" figure \
+    '.ok == false and .audit_ok == false and (.problems | any(contains("dc2")))'
+check "an undamaged ledger is accused" figure \
+    '.problems | any(contains("audit of dc1") or contains("audit of dc3")) | not'
+
+say "wrong usage"
+expect 2 "at least 4" "$demo" --nodes 3
+expect 2 "sm2kx or liu2023" "$demo" --scheme rsa
+expect 2 "wants a number" "$demo" --meters 0
+expect 2 "leader or home" "$demo" --gateway none
+expect 2 "unknown option" "$demo" --colour
+expect 1 "cannot read" "$demo" --replay "$work/nothing.csv"
+finish

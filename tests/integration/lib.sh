@@ -1,0 +1,253 @@
+# shellcheck shell=bash
+# tests/integration/lib.sh - what the process-level tests share: a work folder of their own, clusters
+# and processes through sim/lib.sh, judgements, and an end that stops whatever was started and looks
+# through every log for what a sanitizer or a broken invariant left there. Sourced, never run.
+#
+# A test looks like this:
+#   . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+#   up a; enrol_meters 4; ...; expect 1 "TEXT" COMMAND...; check "what should be" COMMAND...
+#   finish
+# Programs come from AMI_BIN, so that the tests run the build under test.
+set -u
+: "${AMI_BIN:?names the folder of the programs under test}"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=sim/lib.sh
+. "$here/../../sim/lib.sh"
+
+for program in ami-mdms dc-node ami-meter dc-cli; do
+    if [ ! -x "$bin/$program" ]; then
+        echo "$bin/$program is not built"
+        exit 1
+    fi
+done
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/ami-test.XXXXXX")
+clusters=() # folders of sim/lib.sh
+failed=0
+began=$SECONDS
+# A small quarantine, so that the memory of a sanitized program can be judged.
+export ASAN_OPTIONS=${ASAN_OPTIONS:-quarantine_size_mb=16:malloc_context_size=8}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
+cd "$work" || exit 1
+
+# Whether the programs under test carry AddressSanitizer.
+sanitized() { grep -q __asan_init "$bin/dc-node"; }
+
+say() { printf '%3d s  %s\n' $((SECONDS - began)) "$*"; }
+
+complain() {
+    say "FAILED: $*"
+    failed=1
+}
+
+# give_up WHAT: what follows would make no sense.
+give_up() {
+    complain "$*"
+    finish
+}
+
+# expect STATUS TEXT COMMAND...: the exit status, and TEXT in what it prints (left in out and err).
+# An error is one sentence on stderr that begins with the program's name.
+expect() {
+    local status=$1 text=$2 got
+    shift 2
+    timeout 60 "$@" >"$work/out" 2>"$work/err" </dev/null
+    got=$?
+    if [ "$got" -ne "$status" ]; then
+        complain "exit status $got instead of $status: $*"
+        head -c 2000 "$work/out" "$work/err"
+    fi
+    if ! grep -qF -- "$text" "$work/out" "$work/err"; then
+        complain "no \"$text\" from: $*"
+        head -c 2000 "$work/out" "$work/err"
+    fi
+    if [ "$status" -ne 0 ] && [ "$(grep -c "^${1##*/}: " "$work/err")" -ne 1 ]; then
+        complain "not one sentence on stderr from: $*"
+        head -c 2000 "$work/err"
+    fi
+    scan "$work/out" "$work/err"
+}
+
+# check WHAT COMMAND...: the command succeeds.
+check() {
+    local what=$1
+    shift
+    "$@" || complain "$what"
+}
+
+# soon SECONDS WHAT COMMAND...: the command succeeds within that time.
+soon() {
+    local limit=$1 what=$2
+    shift 2
+    wait_for "$limit" "$what" "$@" || complain "not within $limit s: $what"
+}
+
+# scan FILE...: no report of a sanitizer, no broken invariant, no death by a signal of the program's
+# own making.
+scan() {
+    local file
+    for file in "$@"; do
+        [ -f "$file" ] || continue
+        if grep -nE 'Sanitizer|runtime error:|invariant violated|double free|stack smashing' "$file"; then
+            complain "a program reports a defect of its own: $file"
+            grep -nE -A 25 'Sanitizer|runtime error:|invariant violated' "$file" | head -n 60
+        fi
+    done
+}
+
+# --- clusters ------------------------------------------------------------------------------------
+
+# use FOLDER: the cluster that the following calls are about.
+use() {
+    dir=$work/$1
+    load_cluster
+}
+
+# up FOLDER [OPTION...]: a cluster of sim/cluster; the options are its.
+up() {
+    local folder=$1
+    shift
+    clusters+=("$work/$folder")
+    timeout 90 "$here/../../sim/cluster" up --dir "$work/$folder" "$@" >"$work/$folder.up" 2>&1 || {
+        cat "$work/$folder.up"
+        give_up "the cluster does not come up"
+    }
+    use "$folder"
+}
+
+# enrol_meters COUNT [PREFIX]: install codes and keys for so many meters, in the fleet's folder.
+enrol_meters() {
+    local count=$1 prefix=${2:-m-}
+    "$bin/ami-mdms" codes --dir "$dir/mdms" --meter --prefix "$prefix" --count "$count" \
+        --out "$dir/codes-$prefix.csv" >"$work/out" 2>&1 || give_up "no codes: $(cat "$work/out")"
+    timeout 60 "$bin/ami-meter" enrol --genesis "$dir/genesis.json" --dir "$dir/fleet" \
+        --mdms "$(mdms_url)" --codes "$dir/codes-$prefix.csv" >"$work/out" 2>&1 ||
+        give_up "the meters do not enrol: $(cat "$work/out")"
+    soon 30 "the enrolments of $count meters are on the ledger" mdms_settled
+}
+
+# Everything that the MDMS wants on the ledger is there.
+mdms_settled() {
+    [ "$("$bin/ami-mdms" status --dir "$dir/mdms" --json | jq -r .outbox)" = 0 ]
+}
+
+# start_fleet [OPTION...]: all meters of the folder measure until they are stopped. The interval is
+# that of the meters' clocks between two readings, in milliseconds.
+start_fleet() {
+    start fleet "$bin/ami-meter" fleet --genesis "$dir/genesis.json" --dir "$dir/fleet" \
+        --seconds 600 --interval 250 --drain 30 --stats "$dir/fleet.json" "$@"
+    soon 30 "the fleet has its first acknowledgement" acknowledged_above 0
+}
+
+# Fields of the fleet's statistics, which it rewrites every second.
+fleet_stat() { jq -r ".$1 // 0" "$dir/fleet.json" 2>/dev/null || echo 0; }
+acknowledged() { fleet_stat readings_acknowledged; }
+acknowledged_above() { [ "$(acknowledged)" -gt "$1" ]; }
+# goes_on SECONDS WHAT: the fleet gets further acknowledgements, more than those under way.
+goes_on() { soon "$1" "$2" acknowledged_above $(($(acknowledged) + 10)); }
+
+status_of() { "$bin/dc-cli" status --json --node "$(admin_url "$1")" 2>/dev/null | jq -r "$2"; }
+height_at_least() {
+    local h
+    h=$(height_of "$1") && [ "$h" -ge "$2" ]
+}
+mdms_height_at_least() {
+    [ "$("$bin/ami-mdms" status --dir "$dir/mdms" --json | jq -r .height)" -ge "$1" ]
+}
+runs() { pid_of "$1"; }
+ended() { ! pid_of "$1" >/dev/null; }
+
+# stop_all: everything of this cluster stops on SIGTERM, and every DC has said so.
+stop_all() {
+    local name i
+    for name in fleet $(seq -f 'dc%.0f' "$nodes") mdms; do
+        pid_of "$name" >/dev/null || continue
+        stop "$name" || complain "$name did not stop cleanly"
+    done
+    for i in $(seq "$nodes"); do
+        grep -q ' stopping ' "$dir/log/dc$i.log" || complain "dc$i never said that it stops"
+    done
+}
+
+# audit_all: every ledger verifies from its genesis on, and they are prefixes of one another.
+audit_all() {
+    local i ledgers=()
+    for i in $(seq "$nodes"); do
+        ledgers+=("$dir/dc$i/ledger")
+        expect 0 "" "$bin/dc-cli" audit --data "$dir/dc$i/ledger" --genesis "$dir/genesis.json"
+    done
+    expect 0 "" "$bin/dc-cli" compare --genesis "$dir/genesis.json" "${ledgers[@]}"
+}
+
+# nothing_lost: what the meters measured is what the MDMS exports, row for row. The fleet has ended
+# and delivered everything, the MDMS has followed.
+nothing_lost() {
+    "$bin/ami-meter" export --dir "$dir/fleet" --format csv >"$dir/measured.csv" ||
+        complain "ami-meter export"
+    "$bin/ami-mdms" export --dir "$dir/mdms" --format csv --out "$dir/exported.csv" >/dev/null ||
+        complain "ami-mdms export"
+    [ "$(wc -l <"$dir/measured.csv")" -gt 1 ] || complain "nothing was measured"
+    cmp "$dir/measured.csv" "$dir/exported.csv" || complain "the export is not what was measured"
+}
+
+# --- processes outside a cluster -----------------------------------------------------------------
+
+helpers=() # pids
+# helper COMMAND...: in the background, stopped at the end; its pid is in helper_pid.
+helper() {
+    "$@" </dev/null &
+    helper_pid=$!
+    helpers+=("$helper_pid")
+}
+
+# --- the end -------------------------------------------------------------------------------------
+
+kill_everything() {
+    local folder file pid
+    for pid in "${helpers[@]}"; do
+        kill -KILL "$pid" 2>/dev/null
+    done
+    for folder in "${clusters[@]}"; do
+        dir=$folder
+        for file in "$dir"/run/*.pid; do
+            [ -e "$file" ] || continue
+            if pid=$(pid_of "$(basename "$file" .pid)"); then kill -KILL "$pid" 2>/dev/null; fi
+        done
+    done
+}
+
+at_exit() {
+    local status=$?
+    trap - EXIT
+    kill_everything
+    if [ "$status" -ne 0 ] || [ "$failed" -ne 0 ]; then
+        local log
+        for log in "$work"/*/log/*.log; do
+            [ -e "$log" ] || continue
+            printf -- '--- last lines of %s\n' "${log#"$work"/}"
+            tail -n 5 "$log" | cut -c 1-200
+        done
+        [ "$status" -ne 0 ] || status=1
+    fi
+    if [ -n "${AMI_TEST_KEEP:-}" ]; then echo "kept: $work"; else rm -rf "$work"; fi
+    exit "$status"
+}
+trap at_exit EXIT
+trap 'complain "interrupted, or out of time"; exit 1' INT TERM
+
+# finish: the last line of a test.
+finish() {
+    local folder name file
+    for folder in "${clusters[@]}"; do
+        dir=$folder
+        for file in "$dir"/run/*.pid; do
+            [ -e "$file" ] || continue
+            name=$(basename "$file" .pid)
+            pid_of "$name" >/dev/null || continue
+            stop "$name" || complain "$name did not stop on SIGTERM"
+        done
+    done
+    for file in "$work"/*/log/*.log "$work"/*.log; do scan "$file"; done
+    [ "$failed" -ne 0 ] || say "all as expected"
+    exit "$failed"
+}
