@@ -10,8 +10,9 @@
 struct meter_timing meter_timing_default(void)
 {
     return (struct meter_timing){.answer_ms = 2000,
+                                 .answer_ms_max = 16000,
                                  .ack_ms = 4000,
-                                 .ack_ms_max = 30000,
+                                 .ack_ms_max = 60000,
                                  .insist_ms = 4000,
                                  .backoff_ms_min = 100,
                                  .backoff_ms_max = 5000,
@@ -85,6 +86,24 @@ static uint64_t backoff_us(const struct meter *m)
     if (ms > t->backoff_ms_max)
         ms = t->backoff_ms_max;
     return ms * 500u + meter_random_below(m, ms * 500u);
+}
+
+uint64_t meter_patience_us(uint32_t least_ms, uint32_t most_ms, uint64_t usual_us,
+                           unsigned doublings)
+{
+    uint64_t us = (uint64_t)least_ms * 1000u;
+    if (us < 4 * usual_us)
+        us = 4 * usual_us;
+    us <<= doublings < 16 ? doublings : 16;
+    uint64_t most = (uint64_t)most_ms * 1000u;
+    return us < most ? us : most;
+}
+
+void meter_learn_us(uint64_t *usual, uint64_t sample)
+{
+    if (sample > 60u * 1000000u)
+        sample = 60u * 1000000u; /* the network was down, that is not how long it takes */
+    *usual = *usual - *usual / 16 + sample / 16;
 }
 
 void meter_rearm(struct meter *m)
@@ -195,7 +214,16 @@ static void attempt(struct meter *m)
         m->attempts++;
     m->phase = METER_AGREEING;
     m->began_us = now;
-    m->wake_us = now + (uint64_t)m->shared->timing.answer_ms * 1000u;
+    const struct meter_timing *t = &m->shared->timing;
+    m->wake_us = now + meter_patience_us(t->answer_ms, t->answer_ms_max, m->shared->answer_us,
+                                         m->attempts - 1u);
+}
+
+void meter_slow_down(struct meter *m)
+{
+    m->window = m->window > 1 ? m->window / 2 : 1;
+    if (m->busy < UINT8_MAX)
+        m->busy++;
 }
 
 static void deem_failed(struct meter *m)
@@ -205,6 +233,7 @@ static void deem_failed(struct meter *m)
         m->shared->leader = METER_NO_MEMBER;
     if (m->vain < UINT8_MAX)
         m->vain++;
+    meter_slow_down(m);
     meter_note(m, METER_NOTE_FELL_BACK, m->target);
 }
 
@@ -227,6 +256,9 @@ void meter_success(struct meter *m)
 {
     m->attempts = 0;
     m->vain = 0;
+    m->busy = 0;
+    if (m->window < METER_IN_FLIGHT_MAX)
+        m->window++;
     m->hops = 0;
     m->failed_us = 0;
     m->refused_by = 0;
@@ -268,6 +300,7 @@ static void on_flight2(struct meter *m, struct span body)
     } else {
         uint64_t now = meter_now_us(m);
         meter_note(m, METER_NOTE_AGREED, now - m->began_us);
+        meter_learn_us(&m->shared->answer_us, now - m->began_us);
         session_begin(&m->u.session, true, result.k, &result.terms,
                       g->parameters.session_messages_max, g->parameters.session_seconds_max,
                       meter_now_s(m));
@@ -380,6 +413,7 @@ void meter_init(struct meter *m, struct meter_shared *shared, void *ctx,
     m->load_from = load_from;
     m->wake_us = UINT64_MAX;
     m->resend_us = UINT64_MAX;
+    m->window = METER_WINDOW_FIRST;
     const struct members *members = &shared->genesis->members;
     for (uint8_t k = 0; k < members->count; k++)
         if (ami_id_equal(&members->member[k].name, &keys->home_dc))

@@ -33,17 +33,20 @@
 #define METER_RECORD_BYTES_MAX (8 + 16 + SM2_SIGNATURE_BYTES + 4 + AMI_REPORT_BYTES_MAX)
 #define METER_NO_MEMBER        0xff
 
+/* The two waiting times are least ones: where answers take long (a busy DC, a narrow link) four
+ * times the usual time is waited, lest everybody begins anew and makes a busy DC busier. */
 struct meter_timing {
-    uint32_t answer_ms;      /* for flight 2 */
+    uint32_t answer_ms;      /* for flight 2; doubled with each attempt */
+    uint32_t answer_ms_max;  /* up to this */
     uint32_t ack_ms;         /* for a good acknowledgement; doubled each time it was in vain */
     uint32_t ack_ms_max;     /* up to this */
     uint32_t insist_ms;      /* waited so long for a leader: insist */
     uint32_t backoff_ms_min; /* before another try; doubled each time, half of it random */
     uint32_t backoff_ms_max;
-    uint32_t resend_ms; /* before a report that was refused for the moment is sent again */
+    uint32_t resend_ms; /* before a report that was refused for the moment is sent again; doubled */
     uint32_t spread_ms; /* meters that lose the same DC come back spread over this time */
 };
-/* 2000, 4000, 30000, 4000, 100, 5000, 500, 50. */
+/* 2000, 16000, 4000, 60000, 4000, 100, 5000, 500, 50. */
 struct meter_timing meter_timing_default(void);
 
 enum meter_note_kind {
@@ -72,8 +75,9 @@ struct meter_shared {
     struct meter_disk disk;
     struct meter_timing timing;
     void (*note)(void *ctx, enum meter_note_kind kind, uint64_t value); /* or NULL */
-    uint32_t open;  /* bit k: the link to member k is open. Kept by the shell. */
-    uint8_t leader; /* who led when somebody last said so; a hint */
+    uint32_t open;              /* bit k: the link to member k is open. Kept by the shell. */
+    uint8_t leader;             /* who led when somebody last said so; a hint */
+    uint64_t answer_us, ack_us; /* how long answers and acknowledgements usually take */
 };
 void meter_shared_init(struct meter_shared *s, const struct genesis *genesis,
                        struct headers *headers, const struct env *env);
@@ -116,6 +120,9 @@ struct meter {
     uint8_t hops;        /* redirections followed in a row */
     uint8_t attempts;    /* since the last success, for the back-off */
     uint8_t vain;        /* times that acknowledgements were waited for in vain */
+    uint8_t window;      /* reports that may be in flight: one more with each acknowledgement, half
+                            as many when a DC is too busy */
+    uint8_t busy;        /* times in a row that a DC was too busy */
     bool starved;        /* the link's queue was full: waits for meter_on_writable */
     bool settled_said;   /* a DC says that reports are settled which we hold unacknowledged */
     uint32_t failed_us;  /* bit k: member k let us wait in vain or lied since the last success */

@@ -72,9 +72,13 @@ static struct meter_slot *slot_find(struct meter *m, uint64_t sequence)
     return NULL;
 }
 
+/* A place for another report, as far as the window allows. */
 static struct meter_slot *slot_free(struct meter *m)
 {
-    return slot_find(m, 0);
+    unsigned used = 0;
+    for (unsigned i = 0; i < METER_IN_FLIGHT_MAX; i++)
+        used += m->slot[i].write.sequence != 0 && !settling(&m->slot[i]);
+    return used < m->window ? slot_find(m, 0) : NULL;
 }
 
 /* The lowest number that waits for its acknowledgement; UINT64_MAX: none. */
@@ -117,11 +121,8 @@ bool meter_unsettled(const struct meter *m)
 static void set_deadline(struct meter *m)
 {
     const struct meter_timing *t = &m->shared->timing;
-    unsigned doublings = m->vain < 8 ? m->vain : 8;
-    uint64_t ms = (uint64_t)t->ack_ms << doublings;
-    if (ms > t->ack_ms_max)
-        ms = t->ack_ms_max;
-    m->wake_us = meter_now_us(m) + ms * 1000u;
+    m->wake_us =
+        meter_now_us(m) + meter_patience_us(t->ack_ms, t->ack_ms_max, m->shared->ack_us, m->vain);
 }
 
 /* Takes a record into a slot. False: the record is no record (damaged). */
@@ -170,18 +171,21 @@ static bool slot_send(struct meter *m, struct meter_slot *s, struct span record)
     return true;
 }
 
-/* The slot with the lowest number that is not sent in this session yet. */
+/* The slot with the lowest number that is not sent in this session yet; the window holds here too.
+ */
 static struct meter_slot *slot_unsent(struct meter *m)
 {
     struct meter_slot *found = NULL;
+    unsigned sent = 0;
     for (unsigned i = 0; i < METER_IN_FLIGHT_MAX; i++) {
         struct meter_slot *s = &m->slot[i];
+        sent += !settling(s) && (s->write.flags & (SLOT_SENT | SLOT_BARRED)) == SLOT_SENT;
         if (s->write.sequence != 0 && !settling(s) &&
             (s->write.flags & (SLOT_SENT | SLOT_BARRED)) == 0 &&
             (found == NULL || s->write.sequence < found->write.sequence))
             found = s;
     }
-    return found;
+    return sent < m->window ? found : NULL;
 }
 
 static void storage_failed(struct meter *m, enum ami_status status)
@@ -353,6 +357,7 @@ static void on_ack(struct meter *m, struct span plain)
         if (status == AMI_OK) {
             uint64_t since = s->sent_us == 0 ? 0 : meter_now_us(m) - s->sent_us;
             meter_note(m, METER_NOTE_ACKNOWLEDGED, since);
+            meter_learn_us(&m->shared->ack_us, since);
             meter_success(m);
             settle(m, s);
             if (deliver_outstanding(m))
@@ -372,11 +377,12 @@ static void on_ack(struct meter *m, struct span plain)
 /* A report refused for the moment: again in this session, after a while. */
 static void bar_for_now(struct meter *m, struct meter_slot *s)
 {
-    const struct meter_timing *t = &m->shared->timing;
-    uint64_t wait_us = (uint64_t)t->resend_ms * 500u;
     s->write.flags |= SLOT_BARRED;
-    if (m->resend_us == UINT64_MAX)
-        m->resend_us = meter_now_us(m) + wait_us + meter_random_below(m, wait_us);
+    if (m->resend_us != UINT64_MAX)
+        return;
+    uint64_t wait_us = (uint64_t)m->shared->timing.resend_ms * 500u << (m->busy < 5 ? m->busy : 5);
+    meter_slow_down(m);
+    m->resend_us = meter_now_us(m) + wait_us + meter_random_below(m, wait_us);
 }
 
 void deliver_on_resend(struct meter *m)

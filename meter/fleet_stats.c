@@ -177,7 +177,7 @@ void fleet_stats_write(struct fleet *f)
     if (f->c.stats_path == NULL)
         return;
     json_t *o = stats_json(f);
-    char *text = json_dumps(o, JSON_INDENT(2));
+    char *text = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
     json_decref(o);
     struct why why;
     enum ami_status status = AMI_NO_MEMORY;

@@ -10,6 +10,8 @@
 #include "base/check.h"
 #include "meter/core.h"
 
+#define METER_WINDOW_FIRST 4
+
 /* Flags of a slot. */
 enum {
     SLOT_SENT = 1,  /* in this session */
@@ -22,6 +24,11 @@ uint64_t meter_random_below(const struct meter *m, uint64_t limit);
 void meter_note(const struct meter *m, enum meter_note_kind kind, uint64_t value);
 
 /* core.c */
+/* How long to wait for something that usually takes usual_us. */
+uint64_t meter_patience_us(uint32_t least_ms, uint32_t most_ms, uint64_t usual_us,
+                           unsigned doublings);
+void meter_learn_us(uint64_t *usual, uint64_t sample);
+void meter_slow_down(struct meter *m);
 /* Something good came: a believed acknowledgement. */
 void meter_success(struct meter *m);
 /* Leaves the session: the DC did not do its part. */
