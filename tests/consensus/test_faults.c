@@ -2,8 +2,8 @@
  * write, before or after it is durable, and come back), then a liveness phase: once faults stop,
  * every healthy node commits everything within a bound. A seed replays bit for bit.
  *
- * Without arguments each test takes its usual range of seeds; `test-consensus-faults N` shows the
- * run of seed N alone.
+ * Without arguments each test takes its usual range of seeds; `test-consensus-faults SEED` shows
+ * one run alone.
  */
 #include "tests/harness.h"
 
@@ -13,10 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SEEDS          300
-#define SAFETY_US      (12 * SECONDS)
-#define LIVENESS_US    (40 * SECONDS)
-#define BYZANTINE_RUNS 60
+#define SEEDS       300
+#define SAFETY_US   (12 * SECONDS)
+#define LIVENESS_US (40 * SECONDS)
 
 static uint64_t draw(uint64_t *state, uint64_t below)
 {
@@ -24,11 +23,21 @@ static uint64_t draw(uint64_t *state, uint64_t below)
     return (*state >> 33) % below;
 }
 
-static struct world_options faults_of(uint64_t seed)
+/* What to run: the same faults with other rules, or with members that run twice. */
+struct plan {
+    uint32_t rules_off;
+    unsigned n; /* 0: drawn */
+    bool twins; /* f of them */
+};
+
+static struct world_options faults_of(uint64_t seed, const struct plan *p)
 {
     static const unsigned sizes[] = {4, 5, 7, 4};
     uint64_t s = seed * 2654435761u + 99;
     struct world_options o = {.seed = seed, .n = sizes[draw(&s, 4)]};
+    o.n = p->n != 0 ? p->n : o.n;
+    o.twins = p->twins ? members_f(o.n) : 0;
+    o.rules_off = p->rules_off;
     o.loss_percent = (unsigned)draw(&s, 31);
     o.dup_percent = (unsigned)draw(&s, 20);
     o.delay_mean_us = 1000 + draw(&s, 60000);
@@ -47,9 +56,10 @@ static void trouble(struct world *w, const struct world_options *o)
     while (world_now(w) < end && world_violation(w) == NULL) {
         world_run(w, world_random(w, 800 * MS));
         uint64_t what = world_random(w, 10);
-        unsigned a = (unsigned)world_random(w, o->n), b = (unsigned)world_random(w, o->n);
+        unsigned n = o->n + o->twins;
+        unsigned a = (unsigned)world_random(w, n), b = (unsigned)world_random(w, n);
         if (what < 2)
-            world_isolate(w, (uint32_t)world_random(w, 1u << o->n));
+            world_isolate(w, (uint32_t)world_random(w, 1u << n));
         else if (what < 5)
             world_isolate(w, 0);
         else if (what < 7)
@@ -65,7 +75,7 @@ static void trouble(struct world *w, const struct world_options *o)
 
 static bool all_committed(struct world *w, const struct world_options *o, uint32_t txs)
 {
-    for (unsigned i = 0; i < o->n; i++)
+    for (unsigned i = o->twins; i < o->n; i++)
         for (uint32_t tx = 0; tx < txs; tx++)
             if (!world_up(w, i) || !world_tx_committed(w, i, tx))
                 return false;
@@ -73,17 +83,17 @@ static bool all_committed(struct world *w, const struct world_options *o, uint32
 }
 
 /* NULL: sound and alive. */
-static const char *run(uint64_t seed, bool show, uint64_t *trace)
+static const char *run(uint64_t seed, const struct plan *p, bool show, uint64_t *trace)
 {
     static char why[300];
-    struct world_options o = faults_of(seed);
+    struct world_options o = faults_of(seed, p);
     struct world *w = world_new(&o);
     trouble(w, &o);
     uint64_t before = world_now(w), height = 0;
     for (unsigned i = 0; i < o.n; i++)
         height = world_height(w, i) > height ? world_height(w, i) : height;
     world_heal(w);
-    for (unsigned i = 0; i < o.n; i++)
+    for (unsigned i = 0; i < o.n + o.twins; i++)
         if (!world_up(w, i))
             world_start(w, i);
     uint32_t txs = world_txs(w) + 1;
@@ -107,10 +117,10 @@ static const char *run(uint64_t seed, bool show, uint64_t *trace)
                o.crash_after_per_mille, (unsigned long long)height,
                (unsigned long long)world_elections(w), (unsigned long long)world_events(w),
                (unsigned long long)((world_now(w) - before) / MS), why);
-        for (unsigned i = 0; i < o.n; i++)
+        for (unsigned i = 0; i < o.n + o.twins; i++)
             printf("  node %u: role %d term %llu height %llu refused %u diverged %u\n", i,
-                   (int)replica_role(world_replica(w, i)),
-                   (unsigned long long)replica_term(world_replica(w, i)),
+                   world_up(w, i) ? (int)replica_role(world_replica(w, i)) : 0,
+                   (unsigned long long)(world_up(w, i) ? replica_term(world_replica(w, i)) : 0),
                    (unsigned long long)world_height(w, i), world_notes(w, i, REPLICA_NOTE_REFUSED),
                    world_notes(w, i, REPLICA_NOTE_DIVERGED));
     }
@@ -119,13 +129,28 @@ static const char *run(uint64_t seed, bool show, uint64_t *trace)
     return why[0] == 0 ? NULL : why;
 }
 
+static const struct plan honest = {0};
+static const struct plan with_twins = {.twins = true};
+
 /* Rules 1 to 8 and 10. */
 static void faults_break_nothing_and_work_goes_on(void **state)
 {
     (void)state;
     uint64_t trace;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-        const char *why = run(seed, false, &trace);
+        const char *why = run(seed, &honest, false, &trace);
+        if (why != NULL)
+            fail_msg("%s", why);
+    }
+}
+
+/* The same with f members that run twice. */
+static void f_twins_break_nothing_and_work_goes_on(void **state)
+{
+    (void)state;
+    uint64_t trace;
+    for (uint64_t seed = 1; seed <= SEEDS / 2; seed++) {
+        const char *why = run(seed, &with_twins, false, &trace);
         if (why != NULL)
             fail_msg("%s", why);
     }
@@ -137,27 +162,35 @@ static void a_seed_replays_bit_for_bit(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 3; seed++) {
         uint64_t a, b;
-        assert_null(run(seed, false, &a));
-        assert_null(run(seed, false, &b));
+        assert_null(run(seed, &honest, false, &a));
+        assert_null(run(seed, &honest, false, &b));
         assert_true(a == b);
     }
+}
+
+static int run_range(uint64_t from, uint64_t to, const struct plan *p)
+{
+    unsigned bad = 0;
+    uint64_t trace;
+    for (uint64_t seed = from; seed <= to; seed++)
+        bad += run(seed, p, true, &trace) == NULL ? 0 : 1;
+    return bad == 0 ? 0 : 1;
 }
 
 int main(int argc, char **argv)
 {
     if (crypto_start() != AMI_OK)
         return 1;
-    uint64_t trace;
-    if (argc == 2)
-        return run(strtoull(argv[1], NULL, 10), true, &trace) == NULL ? 0 : 1;
-    if (argc == 3) {
-        unsigned bad = 0;
-        for (uint64_t s = strtoull(argv[1], NULL, 10); s <= strtoull(argv[2], NULL, 10); s++)
-            bad += run(s, true, &trace) == NULL ? 0 : 1;
-        return bad == 0 ? 0 : 1;
+    if (argc > 1) { /* FROM [TO [N [TWINS [RULES_OFF]]]] */
+        uint64_t v[5] = {0};
+        for (int i = 1; i < argc && i <= 5; i++)
+            v[i - 1] = strtoull(argv[i], NULL, 0);
+        struct plan p = {.n = (unsigned)v[2], .twins = v[3] != 0, .rules_off = (uint32_t)v[4]};
+        return run_range(v[0], argc > 2 ? v[1] : v[0], &p);
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(faults_break_nothing_and_work_goes_on),
+        cmocka_unit_test(f_twins_break_nothing_and_work_goes_on),
         cmocka_unit_test(a_seed_replays_bit_for_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

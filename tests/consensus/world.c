@@ -104,6 +104,7 @@ struct node {
     struct replica *replica;
     uint64_t starts;
     uint64_t alarm_at;
+    int64_t clock_offset_ms;
 
     /* the disk */
     struct span record_bytes;
@@ -300,11 +301,28 @@ static bool slot_same(struct world *w, unsigned node, unsigned what, uint64_t te
     return true;
 }
 
+unsigned world_nodes(const struct world *w)
+{
+    return w->o.n + w->o.twins;
+}
+
+/* The member that a node is. */
+static uint8_t member_of(const struct world *w, unsigned node)
+{
+    return (uint8_t)(node < w->o.n ? node : node - w->o.n);
+}
+
+bool world_honest(const struct world *w, unsigned node)
+{
+    uint8_t m = member_of(w, node);
+    return m >= w->o.twins && (w->byzantine >> m & 1) == 0;
+}
+
 /* --- checkers -------------------------------------------------------------------------------- */
 
 static bool judged(const struct world *w, unsigned node)
 {
-    return w->o.rules_off == 0 && (w->byzantine >> node & 1) == 0;
+    return w->o.rules_off == 0 && world_honest(w, node);
 }
 
 static const struct stored *find_kept(const struct node *n, const sm3_digest *hash)
@@ -517,9 +535,9 @@ void world_make_block(struct world *w, struct block_header *h, const sm3_digest 
                                .proposer = proposer};
 }
 
-static int64_t wall_of(const struct world *w)
+static int64_t wall_of(const struct world *w, const struct node *n)
 {
-    return WALL_START_MS + (int64_t)(w->now / 1000);
+    return WALL_START_MS + (int64_t)(w->now / 1000) + n->clock_offset_ms;
 }
 
 static const sm3_digest *tip_of(const struct world *w, const struct node *n)
@@ -580,7 +598,7 @@ static void keep(struct node *n, struct stored *s)
             return;
         }
     }
-    AMI_CHECK(!"too many blocks are kept");
+    AMI_CHECK(false && "too many blocks are kept");
 }
 
 static void prune(struct node *n)
@@ -699,9 +717,17 @@ static void send_many(struct world *w, uint8_t from, uint32_t to, struct span fr
 {
     struct frame *f = frame_of(frame);
     trace(w, frame.data, frame.size);
-    for (uint8_t i = 0; i < w->o.n; i++)
-        if ((to >> i & 1) != 0)
+    for (uint8_t i = 0; i < world_nodes(w); i++)
+        if ((to >> member_of(w, i) & 1) != 0)
             send_one(w, from, i, f);
+    release(f);
+}
+
+static void send_to(struct world *w, uint8_t from, uint8_t to, struct span frame)
+{
+    struct frame *f = frame_of(frame);
+    trace(w, frame.data, frame.size);
+    send_one(w, from, to, f);
     release(f);
 }
 
@@ -716,7 +742,7 @@ static void serve_block(struct world *w, uint8_t from, uint8_t to, const struct 
     frame_begin(&out, MSG_BLOCK);
     certified_block_encode(&out, &b);
     AMI_CHECK(writer_ok(&out));
-    send_many(w, from, 1u << to, writer_span(&out));
+    send_to(w, from, to, writer_span(&out));
 }
 
 static void serve(struct world *w, uint8_t i, uint8_t from, enum message_type type,
@@ -738,7 +764,7 @@ static void serve(struct world *w, uint8_t i, uint8_t from, enum message_type ty
         struct writer out = writer_on(bytes, sizeof bytes);
         frame_begin(&out, MSG_BODY);
         body_reply_encode(&out, &reply);
-        send_many(w, i, 1u << from, writer_span(&out));
+        send_to(w, i, from, writer_span(&out));
     }
 }
 
@@ -836,7 +862,7 @@ static void feed(struct world *w, unsigned i, struct replica_event *e)
     struct node *n = &w->node[i];
     struct effects *fx = w->fx;
     e->now_us = w->now;
-    e->wall_ms = wall_of(w);
+    e->wall_ms = wall_of(w, n);
     replica_step(n->replica, e, fx);
     bool new_leader = false, delivered = fx->has_deliver;
     on_notes(w, i, fx, &new_leader);
@@ -906,8 +932,8 @@ static void build(struct world *w, unsigned i, const struct world_event *ev)
     struct block_header h;
     if (size != 0 && sm3_equal(&ev->hash, tip_of(w, n))) {
         int64_t after = n->height == 0 ? 0 : n->chain[n->height - 1]->header.timestamp_ms + 1;
-        int64_t stamp = wall_of(w) > after ? wall_of(w) : after;
-        world_make_block(w, &h, tip_of(w, n), n->height + 1, ev->term, (uint8_t)i, stamp,
+        int64_t stamp = wall_of(w, n) > after ? wall_of(w, n) : after;
+        world_make_block(w, &h, tip_of(w, n), n->height + 1, ev->term, member_of(w, i), stamp,
                          span_of(body, size));
         e.u.built.header = &h;
         e.u.built.body = span_of(body, size);
@@ -962,8 +988,9 @@ static void on_frame(struct world *w, const struct world_event *ev)
         serve(w, ev->node, ev->from, type, body);
         return;
     }
-    struct replica_event e = {.type = REPLICA_MESSAGE,
-                              .u.message = {.from = ev->from, .type = type, .body = body}};
+    struct replica_event e = {
+        .type = REPLICA_MESSAGE,
+        .u.message = {.from = member_of(w, ev->from), .type = type, .body = body}};
     feed(w, ev->node, &e);
 }
 
@@ -972,9 +999,9 @@ static void submit(struct world *w)
     if (w->tx_count == WORLD_TXS_MAX)
         return;
     uint32_t tx = w->tx_count++;
-    for (unsigned i = 0; i < w->o.n; i++)
+    for (unsigned i = 0; i < world_nodes(w); i++)
         w->node[i].arrived[tx] = w->now;
-    for (unsigned i = 0; i < w->o.n; i++)
+    for (unsigned i = 0; i < world_nodes(w); i++)
         if (w->node[i].up)
             push_for(w, i, EV_WORK, 0);
 }
@@ -990,7 +1017,7 @@ static void start_all(struct world *w)
     if (w->started)
         return;
     w->started = true;
-    for (unsigned i = 0; i < w->o.n; i++)
+    for (unsigned i = 0; i < world_nodes(w); i++)
         world_start(w, i);
     if (w->o.submit_every_us != 0)
         push(w, (struct world_event){.at_us = w->now + w->o.submit_every_us, .type = EV_SUBMIT});
@@ -1051,8 +1078,8 @@ void world_run(struct world *w, uint64_t for_us)
 
 static bool all_at(const struct world *w, uint64_t height)
 {
-    for (unsigned i = 0; i < w->o.n; i++)
-        if (w->node[i].up && w->node[i].height < height)
+    for (unsigned i = 0; i < world_nodes(w); i++)
+        if (world_honest(w, i) && w->node[i].up && w->node[i].height < height)
             return false;
     return true;
 }
@@ -1127,8 +1154,8 @@ void world_start(struct world *w, unsigned i)
     static struct qc qc;
     struct replica_config c = {.members = &w->members,
                                .parameters = &w->parameters,
-                               .key = &w->keys[i],
-                               .self = (uint8_t)i,
+                               .key = &w->keys[member_of(w, i)],
+                               .self = member_of(w, i),
                                .rules_off = w->o.rules_off,
                                .now_us = w->now,
                                .may_sign = !n->mute,
@@ -1138,7 +1165,7 @@ void world_start(struct world *w, unsigned i)
                                .tip = *tip_of(w, n),
                                .tip_timestamp_ms = 0};
     store_be64(c.seed, w->o.seed);
-    store_be64(c.seed + 8, n->starts * 64 + i);
+    store_be64(c.seed + 8, n->starts * 64 + member_of(w, i)); /* twins draw the same */
     if (n->height != 0) {
         AMI_CHECK(qc_parse(&qc, n->chain[n->height - 1]->qc) == AMI_OK);
         c.tip_commit = &qc;
@@ -1148,7 +1175,7 @@ void world_start(struct world *w, unsigned i)
     enum ami_status s = replica_init(&n->replica, memory, &c);
     if (s != AMI_OK) {
         violate(w, "node %u does not start: %s", i, ami_status_name(s));
-        AMI_CHECK(!"replica_init");
+        AMI_CHECK(false && "replica_init");
     }
     feed_flag(w, i, REPLICA_TIME, false);
     push_for(w, i, EV_WORK, 0);
@@ -1174,8 +1201,8 @@ void world_cut(struct world *w, unsigned a, unsigned b, bool cut)
 
 void world_isolate(struct world *w, uint32_t group)
 {
-    for (unsigned a = 0; a < w->o.n; a++)
-        for (unsigned b = 0; b < w->o.n; b++)
+    for (unsigned a = 0; a < world_nodes(w); a++)
+        for (unsigned b = 0; b < world_nodes(w); b++)
             w->cut[a][b] = (group >> a & 1) != (group >> b & 1);
 }
 
@@ -1183,7 +1210,7 @@ void world_heal(struct world *w)
 {
     memset(w->cut, 0, sizeof w->cut);
     w->quiet = true;
-    for (unsigned i = 0; i < w->o.n; i++)
+    for (unsigned i = 0; i < world_nodes(w); i++)
         w->node[i].disk_status = AMI_OK;
 }
 
@@ -1241,7 +1268,7 @@ struct world *world_new(const struct world_options *o)
 
 void world_free(struct world *w)
 {
-    for (unsigned i = 0; i < w->o.n; i++) {
+    for (unsigned i = 0; i < world_nodes(w); i++) {
         struct node *n = &w->node[i];
         free(n->replica);
         drop_write(n->write);
@@ -1329,6 +1356,15 @@ void world_preload(struct world *w, unsigned i, uint64_t height)
 const char *world_violation(const struct world *w)
 {
     return w->violation[0] == 0 ? NULL : w->violation;
+}
+sm3_digest world_block(const struct world *w, unsigned i, uint64_t height)
+{
+    AMI_CHECK(height >= 1 && height <= w->node[i].height);
+    return w->node[i].chain[height - 1]->hash;
+}
+void world_set_clock(struct world *w, unsigned i, int64_t offset_ms)
+{
+    w->node[i].clock_offset_ms = offset_ms;
 }
 uint64_t world_now(const struct world *w)
 {

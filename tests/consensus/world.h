@@ -27,7 +27,13 @@ struct world_options {
     uint64_t down_mean_us;           /* after such a crash */
     uint64_t submit_every_us;        /* one transaction at all nodes; 0: only by world_submit */
     uint32_t rules_off;
+    unsigned twins; /* members 0.. that run twice, as nodes n..: see below */
 };
+
+/* Nodes are numbered like members. A twin (Twins, Bano et al.) is a second running copy of a
+ * member: same key, same number, another disk. The two together do most of what a Byzantine member
+ * can do and stay simple: propose two blocks for one slot, vote both ways, forget their locks. What
+ * they sign is not judged. */
 
 struct world;
 struct world_frame {
@@ -67,14 +73,20 @@ void world_disk_fails(struct world *w, unsigned node, enum ami_status status); /
 typedef bool (*world_filter)(struct world *w, void *ctx, const struct world_frame *f);
 void world_set_filter(struct world *w, world_filter filter, void *ctx);
 void world_inject(struct world *w, uint8_t from, uint8_t to, struct span frame, uint64_t after_us);
+/* The node's idea of the time of day is so far off. */
+void world_set_clock(struct world *w, unsigned node, int64_t offset_ms);
 /* This member's leader leaves that transaction out. */
 void world_censor(struct world *w, unsigned node, uint32_t tx);
 /* What is signed by these members is not judged. */
 void world_set_byzantine(struct world *w, uint32_t mask);
+unsigned world_nodes(const struct world *w); /* members and twins */
+bool world_honest(const struct world *w, unsigned node);
 
 struct replica *world_replica(struct world *w, unsigned node);
 const struct members *world_members(const struct world *w);
 const struct sign_key *world_key(const struct world *w, unsigned node);
+/* Hash of a committed block. */
+sm3_digest world_block(const struct world *w, unsigned node, uint64_t height);
 uint64_t world_height(const struct world *w, unsigned node); /* on its disk */
 uint64_t world_elections(const struct world *w);             /* leaders seen in all terms */
 uint64_t world_events(const struct world *w);
