@@ -7,7 +7,7 @@
 demo="$here/../../sim/demo"
 
 # figure FILTER: a condition on the summary.
-figure() { jq -e "$1" "$work/summary.json" >/dev/null; }
+figure() { holds "$work/summary.json" "$1"; }
 
 for scheme in sm2kx liu2023; do
     say "a run with $scheme"

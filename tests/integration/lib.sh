@@ -21,6 +21,7 @@ for program in ami-mdms dc-node ami-meter dc-cli; do
     fi
 done
 
+programs='ami-mdms|dc-node|ami-meter|dc-cli|demo|cluster'
 work=$(mktemp -d "${TMPDIR:-/tmp}/ami-test.XXXXXX")
 clusters=() # folders of sim/lib.sh
 failed=0
@@ -46,7 +47,7 @@ give_up() {
     finish
 }
 
-# expect STATUS TEXT COMMAND...: the exit status, and TEXT in what it prints (left in out and err).
+# expect STATUS TEXT COMMAND...: the exit status, and TEXT (if any) in what it prints (left in out and err).
 # An error is one sentence on stderr that begins with the program's name.
 expect() {
     local status=$1 text=$2 got
@@ -57,11 +58,11 @@ expect() {
         complain "exit status $got instead of $status: $*"
         head -c 2000 "$work/out" "$work/err"
     fi
-    if ! grep -qF -- "$text" "$work/out" "$work/err"; then
+    if [ -n "$text" ] && ! grep -qF -- "$text" "$work/out" "$work/err"; then
         complain "no \"$text\" from: $*"
         head -c 2000 "$work/out" "$work/err"
     fi
-    if [ "$status" -ne 0 ] && [ "$(grep -c "^${1##*/}: " "$work/err")" -ne 1 ]; then
+    if [ "$status" -ne 0 ] && [ "$(grep -cE "^($programs): " "$work/err")" -ne 1 ]; then
         complain "not one sentence on stderr from: $*"
         head -c 2000 "$work/err"
     fi
@@ -74,6 +75,9 @@ check() {
     shift
     "$@" || complain "$what"
 }
+
+# holds FILE FILTER: the JSON in FILE has what the filter asks for.
+holds() { jq -e "$2" "$1" >/dev/null 2>&1; }
 
 # soon SECONDS WHAT COMMAND...: the command succeeds within that time.
 soon() {
@@ -137,6 +141,14 @@ start_fleet() {
     start fleet "$bin/ami-meter" fleet --genesis "$dir/genesis.json" --dir "$dir/fleet" \
         --seconds 600 --interval 250 --drain 30 --stats "$dir/fleet.json" "$@"
     soon 30 "the fleet has its first acknowledgement" acknowledged_above 0
+}
+
+# drain_fleet: the fleet stops on SIGTERM, and another short run delivers what was still under way.
+drain_fleet() {
+    stop fleet || complain "the fleet did not stop"
+    expect 0 "" "$bin/ami-meter" fleet --genesis "$dir/genesis.json" --dir "$dir/fleet" --seconds 1 \
+        --interval 500 --drain 40 --stats "$dir/fleet.json"
+    [ "$(fleet_stat reports_unacknowledged)" = 0 ] || complain "reports stay in the outbox"
 }
 
 # Fields of the fleet's statistics, which it rewrites every second.

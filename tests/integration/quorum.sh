@@ -61,8 +61,7 @@ committee() {
     start_dc "$first"
     goes_on 30 "commits go on when one is back"
     for i in $(seq "$1"); do pid_of "dc$i" >/dev/null || start_dc "$i"; done
-    kill -TERM "$(pid_of fleet)"
-    soon 40 "the fleet has delivered everything and ended" ended fleet
+    drain_fleet
     all_level
     stop_all
     audit_all
