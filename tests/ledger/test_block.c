@@ -286,6 +286,13 @@ static void an_enrolment_without_a_key(void **state)
     fixture_report(f, body, &a, &f->dc[0], 30);
     fixture_meter_enrol(f, body, &m, &f->dc[0].name);
     refused(AMI_BAD_CRYPTO, 1);
+    /* Each of the two steps sees it. */
+    uint32_t bad;
+    struct block_header h = header();
+    assert_status(block_check_body(f->registry, &h, fixture_span(body), &bad), AMI_BAD_CRYPTO);
+    assert_int_equal(bad, 1);
+    assert_status(block_stage(f->registry, &h, fixture_span(body), &bad), AMI_BAD_CRYPTO);
+    assert_int_equal(bad, 1);
 }
 
 static enum ami_status check_header(const struct block_header *h)
@@ -537,6 +544,27 @@ static void checking_beside_the_owner(void **state)
     free(m);
 }
 
+/* Signatures are verified in batches; the first bad one is named wherever it stands. */
+static void the_first_bad_signature_of_many(void **state)
+{
+    (void)state;
+    enum { REPORTS = 270 };
+    static const unsigned places[] = {0, 1, 254, 255, 256, 257, REPORTS - 1};
+    size_t end[REPORTS];
+    uint32_t bad;
+    for (unsigned i = 0; i < REPORTS; i++) {
+        fixture_report(f, body, i % 2 == 0 ? &a : &b, &f->dc[i % 4], 20);
+        end[i] = body->w.size;
+    }
+    for (size_t i = sizeof places / sizeof places[0]; i-- > 0;) {
+        body->bytes[end[places[i]] - 1] ^= 1; /* the gateway's signature */
+        struct block_header h = header();
+        assert_status(block_check_body(f->registry, &h, fixture_span(body), &bad),
+                      AMI_BAD_SIGNATURE);
+        assert_int_equal(bad, places[i]);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
@@ -555,6 +583,7 @@ int main(void)
         TEST(bodies_that_are_damaged),
         TEST(order_counts),
         TEST(checking_beside_the_owner),
+        TEST(the_first_bad_signature_of_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,6 +108,31 @@ static void any_changed_byte_is_found(void **state)
         text[i] = old;
     }
     assert_true(checked > 2000);
+    /* The same content in another form: capital hex digits, and blanks where JSON allows them. */
+    size_t capitals = 0;
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] < 'a' || text[i] > 'f')
+            continue;
+        text[i] ^= 0x20;
+        assert_int_not_equal(proof_parse(&got, &hold, span_of(text, size), why, sizeof why),
+                             AMI_OK);
+        capitals += strstr(why, "one form") != NULL;
+        text[i] ^= 0x20;
+    }
+    assert_true(capitals > 500);
+    char *wide = malloc(size + 1);
+    assert_non_null(wide);
+    for (size_t i = 0; i <= size; i++) {
+        if (i < size && i > 0 && strchr("{}[]:,\n", text[i]) == NULL)
+            continue;
+        memcpy(wide, text, i);
+        wide[i] = i % 2 == 0 ? ' ' : '\n';
+        memcpy(wide + i + 1, text + i, size - i);
+        assert_status(proof_parse(&got, &hold, span_of(wide, size + 1), why, sizeof why),
+                      AMI_BAD_ENCODING);
+        assert_non_null(strstr(why, "one form"));
+    }
+    free(wide);
     for (size_t cut = 0; cut < size; cut += 97) {
         why[0] = '\0';
         assert_int_not_equal(proof_parse(&got, &hold, span_of(text, cut), why, sizeof why), AMI_OK);
@@ -145,6 +170,9 @@ static void the_first_thing_wrong_has_a_sentence(void **state)
     p = good;
     p.commit = fixture_qc(f, VOTE_COMMIT, 1, 2, &reporting->hash, 3);
     says(&p, AMI_BAD_CERTIFICATE, "the 3 valid votes");
+    p = good; /* a quorum that votes for a height which the block does not have */
+    p.commit = fixture_qc(f, VOTE_COMMIT, 1, 3, &reporting->hash, 7);
+    says(&p, AMI_BAD_CERTIFICATE, "not one for the report's block");
     p = good;
     p.enrol_commit.signatures[1].b[9] ^= 1;
     says(&p, AMI_BAD_CERTIFICATE, "of the enrolment's block");
