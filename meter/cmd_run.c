@@ -232,8 +232,13 @@ static enum ami_status run_profile(struct setup *s, size_t batch, struct why *wh
     return status;
 }
 
+/* Reports that stay unacknowledged are a failed check; 3 is for a network that nobody reached. */
 static int finish(enum ami_status status, const struct why *why)
 {
+    if (status == AMI_TIMEOUT) {
+        cli_fail(status, why);
+        return EXIT_STATUS_FAILED;
+    }
     return status == AMI_OK ? EXIT_STATUS_OK : cli_fail(status, why);
 }
 

@@ -522,6 +522,26 @@ static void run_out(struct fleet *f)
                    (unsigned long long)f->c.drain_ms / 1000);
 }
 
+/* Waiting is of no use for what belongs to refused meters alone. */
+static void check_only_outcasts_left(struct fleet *f)
+{
+    uint64_t left = 0;
+    const struct fleet_meter *last = NULL;
+    if (f->over || f->measuring || f->outcast_count == 0)
+        return;
+    for (size_t i = 0; i < f->count; i++)
+        if (f->meter[i].outcast != AMI_OK) {
+            left += f->meter[i].unsettled;
+            last = &f->meter[i];
+        }
+    if (left == f->outbox_reports && f->writes_out == 0)
+        fleet_fail(f, (enum ami_status)last->outcast,
+                   "%zu of %zu meters are refused by the network (%s is the last one: %s); %llu "
+                   "reports of theirs stay in the outbox",
+                   f->outcast_count, f->count, last->core.keys.name.text,
+                   ami_status_text((enum ami_status)last->outcast), (unsigned long long)left);
+}
+
 static void on_tick(void *arg)
 {
     struct fleet *f = arg;
@@ -530,6 +550,7 @@ static void on_tick(void *arg)
         drain(f);
     fleet_links_tick(f);
     fleet_check_over(f);
+    check_only_outcasts_left(f);
     if (!f->over && !f->measuring && now >= f->drain_until_us)
         run_out(f);
     fleet_progress(f);
@@ -646,10 +667,11 @@ enum ami_status fleet_run(struct fleet *f, struct source *source, struct why *wh
     fleet_progress(f);
     progress_end(&f->progress, NULL);
     fleet_stats_write(f);
+    if (f->source_failed)
+        return why_set(why, AMI_BAD_ENCODING, "%s%s%.200s", f->source_why.text,
+                       f->result != AMI_OK ? "; " : "", f->result_why.text);
     if (f->result != AMI_OK)
         return why_set(why, f->result, "%s", f->result_why.text);
-    if (f->source_failed)
-        return why_set(why, AMI_BAD_ENCODING, "%s", f->source_why.text);
     if (f->stopping && f->outbox_reports != 0)
         log_say(f->c.log, ENV_LOG_WARN, "stopped",
                 "%llu reports stay in the outbox; the next run delivers them",

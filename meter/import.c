@@ -514,10 +514,9 @@ static enum ami_status read_rows(struct import *im, const char *path, size_t at,
     return status;
 }
 
-static enum ami_status load(struct import *im, const char *path, const char *format, const char *id,
-                            struct why *why)
+static enum ami_status parse(struct import *im, const char *path, const char *format,
+                             const char *id, struct why *why)
 {
-    AMI_TRY(read_all(im, path, why));
     if (im->size == 0)
         return why_set(why, AMI_BAD_ENCODING, "%s: the file is empty", path);
     im->digest = sm3(span_of(im->text, im->size));
@@ -554,19 +553,41 @@ static enum ami_status load(struct import *im, const char *path, const char *for
     return AMI_OK;
 }
 
+static enum ami_status finish(struct import **out, struct import *im, enum ami_status status)
+{
+    if (status == AMI_OK)
+        *out = im;
+    else
+        import_free(im);
+    return status;
+}
+
 enum ami_status import_open(struct import **out, const char *path, const char *format,
                             const char *id, struct why *why)
 {
     struct import *im = calloc(1, sizeof *im);
     if (im == NULL)
         return why_set(why, AMI_NO_MEMORY, "%s: out of memory", path);
-    enum ami_status status = load(im, path, format, id, why);
-    if (status != AMI_OK) {
-        import_free(im);
-        return status;
+    enum ami_status status = read_all(im, path, why);
+    if (status == AMI_OK)
+        status = parse(im, path, format, id, why);
+    return finish(out, im, status);
+}
+
+enum ami_status import_text(struct import **out, const char *name, struct span text,
+                            const char *format, const char *id, struct why *why)
+{
+    struct import *im = calloc(1, sizeof *im);
+    if (im != NULL)
+        im->text = malloc(text.size + 1);
+    if (im == NULL || im->text == NULL) {
+        free(im);
+        return why_set(why, AMI_NO_MEMORY, "%s: out of memory", name);
     }
-    *out = im;
-    return AMI_OK;
+    if (text.size != 0)
+        memcpy(im->text, text.data, text.size);
+    im->size = text.size;
+    return finish(out, im, parse(im, name, format, id, why));
 }
 
 void import_free(struct import *im)

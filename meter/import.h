@@ -57,6 +57,9 @@ struct import {
  * reason: AMI_BAD_ENCODING for the content, AMI_NOT_FOUND, AMI_IO, AMI_TOO_LARGE, AMI_NO_MEMORY. */
 enum ami_status import_open(struct import **out, const char *path, const char *format,
                             const char *id, struct why *why) AMI_MUST_CHECK;
+/* The same from memory, uncompressed; `name` stands for the path. */
+enum ami_status import_text(struct import **out, const char *name, struct span text,
+                            const char *format, const char *id, struct why *why) AMI_MUST_CHECK;
 void import_free(struct import *im); /* NULL is allowed */
 
 /* "london, uci, ausgrid, uk" */

@@ -240,7 +240,7 @@ static void foreign_and_empty_files(void **state)
 static void a_full_store(void **state)
 {
     (void)state;
-    struct meter_store *s = opened(METER_STORE_CREATE, 256u << 10);
+    struct meter_store *s = opened(METER_STORE_CREATE, 128u << 10);
     struct why why = {{0}};
     uint64_t i = 1;
     enum ami_status status = AMI_OK;
