@@ -219,7 +219,7 @@ static void check_place(struct json_in *in, const struct genesis *g, const char 
                      "the %s's block names other members than the genesis file", what);
     sm3_digest hash = block_hash(h);
     if (x->commit.kind != VOTE_COMMIT || x->commit.height != h->height ||
-        !sm3_equal(&x->commit.block, &hash))
+        x->commit.term < h->term || !sm3_equal(&x->commit.block, &hash))
         json_in_fail(in, AMI_BAD_CERTIFICATE,
                      "the certificate is not one for the %s's block: one of the two was altered",
                      what);

@@ -173,6 +173,9 @@ static void the_first_thing_wrong_has_a_sentence(void **state)
     p = good; /* a quorum that votes for a height which the block does not have */
     p.commit = fixture_qc(f, VOTE_COMMIT, 1, 3, &reporting->hash, 7);
     says(&p, AMI_BAD_CERTIFICATE, "not one for the report's block");
+    p = good; /* ... or in a term before the block was made */
+    p.commit = fixture_qc(f, VOTE_COMMIT, 0, 2, &reporting->hash, 7);
+    says(&p, AMI_BAD_CERTIFICATE, "not one for the report's block");
     p = good;
     p.enrol_commit.signatures[1].b[9] ^= 1;
     says(&p, AMI_BAD_CERTIFICATE, "of the enrolment's block");
