@@ -26,39 +26,55 @@ void catchup_target(struct replica *r, uint64_t height, uint8_t from)
         r->fetch.peer = from;
 }
 
-/* The block above the tip is here and certified. */
-static const struct block_slot *have_next(struct replica *r)
+/* The block above the tip is here and certified; commit.c is at it. */
+static bool have_next(struct replica *r)
 {
     if (r->committing != NULL)
-        return r->committing;
+        return true;
     size_t at = (r->tip_height + 1) % COMMITS_KEPT;
-    if (!r->commits[at].used || r->commits[at].qc.height != r->tip_height + 1)
-        return NULL;
-    return blocks_find(r, &r->commits[at].qc.block);
+    return r->commits[at].used && r->commits[at].qc.height == r->tip_height + 1 &&
+           blocks_find(r, &r->commits[at].qc.block) != NULL;
 }
 
-static void queue_clear(struct replica *r)
+/* The queue is a run of entries: u32 size, u64 height, encoding. They come mostly in order, and are
+ * taken out in order. */
+#define ENTRY_BYTES 12
+
+static uint64_t entry_height(const struct replica *r, size_t at)
 {
-    r->fetch.head = r->fetch.tail = 0;
+    return load_be64(r->fetch.queue + at + 4);
 }
 
-/* The tail is the highest block that is here in an unbroken row. */
-static void sync_tail(struct replica *r)
+static size_t entry_size(const struct replica *r, size_t at)
 {
-    if (r->fetch.tail_height <= r->tip_height || r->fetch.head == r->fetch.tail) {
-        r->fetch.tail_height = r->tip_height;
-        r->fetch.tail_hash = r->tip;
+    return ENTRY_BYTES + (size_t)load_be32(r->fetch.queue + at);
+}
+
+/* SIZE_MAX: not in the queue. */
+static size_t queue_find(const struct replica *r, uint64_t height)
+{
+    for (size_t at = r->fetch.head; at < r->fetch.tail; at += entry_size(r, at))
+        if (entry_height(r, at) == height)
+            return at;
+    return SIZE_MAX;
+}
+
+static void queue_remove(struct replica *r, size_t at)
+{
+    size_t size = entry_size(r, at);
+    if (at == r->fetch.head) {
+        r->fetch.head += size;
+    } else {
+        memmove(r->fetch.queue + at, r->fetch.queue + at + size, r->fetch.tail - at - size);
+        r->fetch.tail -= size;
     }
-    const struct block_slot *next = have_next(r);
-    if (next != NULL && r->fetch.tail_height == r->tip_height) {
-        r->fetch.tail_height = next->header.height;
-        r->fetch.tail_hash = next->hash;
-    }
+    if (r->fetch.head == r->fetch.tail)
+        r->fetch.head = r->fetch.tail = 0;
 }
 
-static bool queue_put(struct replica *r, struct span encoded)
+static bool queue_put(struct replica *r, uint64_t height, struct span encoded)
 {
-    size_t need = 4 + encoded.size;
+    size_t need = ENTRY_BYTES + encoded.size;
     if (r->fetch.queue_size - r->fetch.tail < need && r->fetch.head != 0) {
         memmove(r->fetch.queue, r->fetch.queue + r->fetch.head, r->fetch.tail - r->fetch.head);
         r->fetch.tail -= r->fetch.head;
@@ -66,10 +82,27 @@ static bool queue_put(struct replica *r, struct span encoded)
     }
     if (r->fetch.queue_size - r->fetch.tail < need)
         return false;
-    store_be32(r->fetch.queue + r->fetch.tail, (uint32_t)encoded.size);
-    memcpy(r->fetch.queue + r->fetch.tail + 4, encoded.data, encoded.size);
+    uint8_t *entry = r->fetch.queue + r->fetch.tail;
+    store_be32(entry, (uint32_t)encoded.size);
+    store_be64(entry + 4, height);
+    memcpy(entry + ENTRY_BYTES, encoded.data, encoded.size);
     r->fetch.tail += need;
     return true;
+}
+
+/* The lowest height above the tip that is neither with commit.c nor in the queue. */
+static uint64_t first_missing(struct replica *r)
+{
+    bool next = have_next(r);
+    if (!next && queue_find(r, r->tip_height + 1) == SIZE_MAX)
+        return r->tip_height + 1;
+    uint64_t height = r->tip_height + (next ? 2 : 1);
+    if (height < r->fetch.first)
+        height = r->fetch.first; /* as it was; entries go from the front only */
+    while (queue_find(r, height) != SIZE_MAX)
+        height++;
+    r->fetch.first = height;
+    return height;
 }
 
 void catchup_on_block(struct replica *r, uint8_t from, struct span body)
@@ -77,51 +110,49 @@ void catchup_on_block(struct replica *r, uint8_t from, struct span body)
     struct certified_block *b = &r->scratch.block;
     if (certified_block_parse(b, body) != AMI_OK || b->body.size > r->body_max)
         return;
-    sync_tail(r);
     const struct block_header *h = &b->header;
-    if (h->height != r->fetch.tail_height + 1 || !sm3_equal(&h->previous, &r->fetch.tail_hash) ||
-        !sm3_equal(&h->chain, &r->members->chain) || h->epoch != r->members->epoch)
+    uint64_t first = first_missing(r);
+    if (h->height < first || h->height >= first + FETCH_WINDOW ||
+        queue_find(r, h->height) != SIZE_MAX || !sm3_equal(&h->chain, &r->members->chain) ||
+        h->epoch != r->members->epoch)
         return;
     sm3_digest hash = block_hash(h);
     if (!cert_commits(r, &b->commit) || b->commit.height != h->height ||
         !sm3_equal(&b->commit.block, &hash) || cert_check_qc(r, &b->commit) != AMI_OK)
         return;
     contact_heard(r, from);
-    r->fetch.silent = 0;
-    r->fetch.deadline_us = r->now_us + r->timeout_us;
     if (body.size > r->fetch.size_seen)
         r->fetch.size_seen = (uint32_t)body.size;
-    if (!queue_put(r, body)) {
+    if (!queue_put(r, h->height, body)) {
         r->fetch.asked = false; /* ask for the rest when there is room */
         return;
     }
-    r->fetch.tail_height = h->height;
-    r->fetch.tail_hash = hash;
+    r->fetch.silent = 0;
+    r->fetch.got++;
+    /* A later one came first: what lies between may be lost. */
+    bool gap = h->height != first;
+    r->fetch.deadline_us = r->now_us + (gap ? r->slot_us : r->timeout_us);
 }
 
 /* Takes the block above the tip out of the queue. */
 static void feed(struct replica *r)
 {
-    while (r->fetch.head != r->fetch.tail) {
-        if (have_next(r) != NULL)
-            return;
-        uint32_t size = load_be32(r->fetch.queue + r->fetch.head);
-        struct certified_block *b = &r->scratch.block;
-        AMI_CHECK(certified_block_parse(b, span_of(r->fetch.queue + r->fetch.head + 4, size)) ==
-                  AMI_OK);
-        if (b->header.height > r->tip_height + 1) {
-            queue_clear(r); /* its predecessor was dropped: begin again */
-            return;
-        }
-        if (b->header.height == r->tip_height + 1) {
-            sm3_digest hash = block_hash(&b->header);
-            if (blocks_put(r, &b->header, &hash, b->body) == NULL)
-                return;
-            commit_learn(r, &b->commit, NOBODY);
-        }
-        r->fetch.head += 4 + size;
-    }
-    queue_clear(r);
+    while (r->fetch.head != r->fetch.tail && entry_height(r, r->fetch.head) <= r->tip_height)
+        queue_remove(r, r->fetch.head);
+    if (r->fetch.head == r->fetch.tail || have_next(r))
+        return;
+    size_t at = queue_find(r, r->tip_height + 1);
+    if (at == SIZE_MAX)
+        return;
+    struct certified_block *b = &r->scratch.block;
+    struct span encoded =
+        span_of(r->fetch.queue + at + ENTRY_BYTES, entry_size(r, at) - ENTRY_BYTES);
+    AMI_CHECK(certified_block_parse(b, encoded) == AMI_OK);
+    sm3_digest hash = block_hash(&b->header);
+    if (blocks_put(r, &b->header, &hash, b->body) == NULL)
+        return;
+    commit_learn(r, &b->commit, NOBODY);
+    queue_remove(r, at);
 }
 
 static void next_peer(struct replica *r)
@@ -134,6 +165,8 @@ static void next_peer(struct replica *r)
 static void fetch_timed_out(struct replica *r)
 {
     r->fetch.asked = false;
+    if (r->fetch.got != 0)
+        return; /* it answered; ask again for what is missing */
     r->fetch.size_seen = 0;
     r->fetch.silent++;
     next_peer(r);
@@ -153,24 +186,30 @@ static uint64_t fetch_begin_us(const struct replica *r)
 
 static bool fetch_wanted(const struct replica *r)
 {
-    return r->n > 1 && r->fetch.target > r->tip_height && r->fetch.target > r->fetch.tail_height &&
+    return r->n > 1 && !r->fetch.complete && r->fetch.target > r->tip_height &&
            r->fetch.tail - r->fetch.head <= r->fetch.queue_size / 4;
 }
 
-static void fetch(struct replica *r)
+static uint32_t fetch_window(const struct replica *r)
 {
-    uint32_t window = FETCH_WINDOW;
-    if (r->fetch.size_seen != 0) {
-        uint64_t room = r->fetch.queue_size / 2;
-        uint64_t fit = (room < FETCH_BYTES ? room : FETCH_BYTES) / r->fetch.size_seen;
-        window = fit >= FETCH_WINDOW ? FETCH_WINDOW : fit <= 1 ? 1 : (uint32_t)fit;
-    }
+    if (r->fetch.size_seen == 0)
+        return FETCH_WINDOW;
+    uint64_t room = r->fetch.queue_size / 2;
+    uint64_t fit = (room < FETCH_BYTES ? room : FETCH_BYTES) / r->fetch.size_seen;
+    return fit >= FETCH_WINDOW ? FETCH_WINDOW : fit <= 1 ? 1 : (uint32_t)fit;
+}
+
+static void fetch(struct replica *r, uint64_t first)
+{
     if (r->fetch.peer == r->self || r->fetch.peer >= r->n)
         next_peer(r);
-    r->fetch.from = r->fetch.tail_height + 1;
-    uint64_t left = r->fetch.target - r->fetch.tail_height;
-    r->fetch.last = r->fetch.tail_height + (left < window ? left : window);
+    r->fetch.from = r->fetch.last = first;
+    uint32_t window = fetch_window(r);
+    while (r->fetch.last < r->fetch.target && r->fetch.last - first + 1 < window &&
+           queue_find(r, r->fetch.last + 1) == SIZE_MAX)
+        r->fetch.last++;
     r->fetch.asked = true;
+    r->fetch.got = 0;
     r->fetch.deadline_us = r->now_us + r->timeout_us;
     outbox_clear(r, OUT_FETCH_BLOCKS);
     outbox_post(r, OUT_FETCH_BLOCKS, bit_of(r->fetch.peer), 0);
@@ -183,15 +222,14 @@ static void fetch(struct replica *r)
 void catchup_progress(struct replica *r)
 {
     r->fetch.since_us = r->now_us;
-    if (r->fetch.tail_height <= r->tip_height)
-        sync_tail(r);
 }
 
 static void advance_fetch(struct replica *r)
 {
     feed(r);
-    sync_tail(r);
-    if (r->fetch.asked && r->fetch.tail_height >= r->fetch.last)
+    uint64_t first = first_missing(r);
+    r->fetch.complete = first > r->fetch.target;
+    if (r->fetch.asked && first > r->fetch.last)
         r->fetch.asked = false;
     if (r->fetch.target <= r->tip_height) {
         r->fetch.asked = false;
@@ -203,7 +241,7 @@ static void advance_fetch(struct replica *r)
     if (r->fetch.asked && r->now_us >= r->fetch.deadline_us)
         fetch_timed_out(r);
     if (!r->fetch.asked && fetch_wanted(r) && r->now_us >= fetch_begin_us(r))
-        fetch(r);
+        fetch(r, first);
 }
 
 /* --- one body by its hash -------------------------------------------------------------------- */

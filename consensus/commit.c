@@ -51,8 +51,8 @@ static const struct qc *next_commit(const struct replica *r)
 void commit_advance(struct replica *r)
 {
     const struct qc *qc = next_commit(r);
-    if (qc == NULL || r->committing != NULL)
-        return;
+    if (qc == NULL || r->committing != NULL || r->checking != NULL)
+        return; /* the registry holds one staged block: not while another one is checked */
     struct block_slot *s = blocks_find(r, &qc->block);
     if (s == NULL || !blocks_follows_tip(r, s))
         return;

@@ -203,9 +203,10 @@ struct replica {
         uint64_t hold_us;   /* nothing is asked for before */
         uint32_t size_seen; /* of the largest block in the last answers */
         unsigned silent;    /* peers in a row that did not answer */
-        uint64_t tail_height;
-        sm3_digest tail_hash;
-        uint8_t *queue; /* encoded certified_block, each behind its u32 size */
+        unsigned got;       /* blocks since they were asked for */
+        uint64_t first;     /* missing, when it was last looked for */
+        bool complete;      /* all up to the target are here */
+        uint8_t *queue;     /* certified blocks above the tip, see catchup.c */
         size_t queue_size, head, tail;
     } fetch;
     struct {

@@ -75,6 +75,10 @@ static void recover(struct replica *r)
         r->lead.stage = LEAD_IDLE;
         return;
     }
+    if (rule_is_off(r, RULE_OFF_PARENT) && r->tip_height > 0 && !cert_commits(r, m)) {
+        r->lead.stage = LEAD_IDLE;
+        return;
+    }
     if (r->tip_height >= m->height) {
         /* M's block, or with a certificate of a later commit than M: never, see docs/consensus.md
          */

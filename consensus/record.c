@@ -46,8 +46,7 @@ enum ami_status record_load(struct replica *r, const struct replica_config *c)
     r->tip = c->tip;
     r->tip_timestamp_ms = c->tip_timestamp_ms;
     r->next_ticket = 1;
-    r->fetch.target = r->fetch.tail_height = r->tip_height;
-    r->fetch.tail_hash = r->tip;
+    r->fetch.target = r->tip_height;
     if (c->may_sign && c->record != NULL) {
         const struct vote_record *v = c->record;
         AMI_TRY(check_record(r, v, c));
@@ -97,7 +96,7 @@ static void fill_record(struct replica *r, struct vote_record *v)
         v->prepare = r->prepare;
     if ((v->has_commit = r->has_commit && votes))
         v->commit = r->commit;
-    if ((v->has_high = r->has_high))
+    if ((v->has_high = r->has_high && votes))
         v->high = r->high;
     v->tip_height = r->committing != NULL ? r->committing->header.height : r->tip_height;
     v->tip = r->committing != NULL ? r->committing->hash : r->tip;

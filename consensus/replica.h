@@ -35,12 +35,12 @@
 /* Rules that the simulator can switch off to see that its checkers notice. 0 everywhere else. */
 enum rule_off {
     RULE_OFF_QUORUM = 1u << 0,        /* quorum 2f+1 whatever n is */
-    RULE_OFF_PERSIST_VOTES = 1u << 1, /* prepare and commit votes are not written */
+    RULE_OFF_PERSIST_VOTES = 1u << 1, /* votes and highQC are not written */
     RULE_OFF_GRANT_HIGH = 1u << 2,    /* grants carry no highQC */
     RULE_OFF_COMMIT_TERM = 1u << 3,   /* commit votes in an older term */
     RULE_OFF_MONOTONE = 1u << 4,      /* prepare votes need not rise */
     RULE_OFF_PARENT = 1u << 5,        /* any old committed block may be extended */
-    RULE_OFF_PARENT_COMMIT = 1u << 6, /* M's block may be extended without its certificate */
+    RULE_OFF_PARENT_COMMIT = 1u << 6, /* voters: M's block may be extended uncertified */
     RULE_OFF_BOUND = 1u << 7,         /* a leader is not bound to M */
     RULE_OFF_ONE_PHASE = 1u << 8,    /* a prepare certificate commits (Algorithm 2 to the letter) */
     RULE_OFF_PROGRESS = 1u << 9,     /* no deposing by missing progress */
@@ -217,7 +217,8 @@ struct effects {
     } send[EFFECTS_SENDS_MAX];
 
     /* Check this block on top of the present tip: Algorithm 2's checks and the state root. At most
-     * one is outstanding. */
+     * one is outstanding, and neither this nor `build` while a commit is being written: the tip and
+     * what is staged on it stand still until the answer. */
     bool has_validate;
     struct {
         const struct block_header *header;

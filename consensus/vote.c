@@ -23,13 +23,13 @@ static enum slot_order slot_order(bool has, const struct vote *last, uint64_t te
     return SLOT_CLOSED;
 }
 
-static struct vote make_vote(struct replica *r, enum vote_kind kind, uint64_t height,
+static struct vote make_vote(struct replica *r, enum vote_kind kind, uint64_t term, uint64_t height,
                              const sm3_digest *block)
 {
     struct vote v = {.kind = (uint8_t)kind,
                      .chain = r->members->chain,
                      .epoch = r->members->epoch,
-                     .term = r->term,
+                     .term = term,
                      .height = height,
                      .block = *block,
                      .voter = r->self};
@@ -59,7 +59,7 @@ bool vote_prepare(struct replica *r, const struct block_slot *s, uint64_t height
     if (order == SLOT_CLOSED)
         return false;
     if (order == SLOT_NEW) {
-        r->prepare = make_vote(r, VOTE_PREPARE, height, hash);
+        r->prepare = make_vote(r, VOTE_PREPARE, r->term, height, hash);
         r->has_prepare = true;
         outbox_clear(r, OUT_PREPARE);
         record_changed(r, &r->prepare_ticket);
@@ -78,16 +78,18 @@ static void vote_commit(struct replica *r)
     struct block_slot *s = applied ? NULL : blocks_find(r, &qc->block);
     if (!applied && (s == NULL || !s->valid))
         return;
-    enum slot_order order = slot_order(r->has_commit, &r->commit, r->term, qc->height, &qc->block);
+    enum slot_order order = slot_order(r->has_commit, &r->commit, qc->term, qc->height, &qc->block);
     if (order != SLOT_NEW)
         return;
-    r->commit = make_vote(r, VOTE_COMMIT, qc->height, &qc->block);
+    r->commit = make_vote(r, VOTE_COMMIT, qc->term, qc->height, &qc->block);
     r->has_commit = true;
     outbox_clear(r, OUT_COMMIT);
     record_changed(r, &r->commit_ticket);
     if (s != NULL && !s->stored && s != r->write.body)
         r->keep = s;
     send_vote(r, OUT_COMMIT, r->commit_ticket);
+    if (qc->term != r->term) /* RULE_OFF_COMMIT_TERM: wherever that term's leader is */
+        outbox_post(r, OUT_COMMIT, all_others(r), r->commit_ticket);
 }
 
 void vote_again(struct replica *r)
@@ -160,8 +162,9 @@ static void take_proposal(struct replica *r, const struct proposal *p, const sm3
     const struct block_header *h = &p->core.header;
     if (h->height == r->tip_height && sm3_equal(hash, &r->tip)) {
         /* Applied already: no second judgement, and the leader learns that it is committed. */
-        if (!rule_is_off(r, RULE_OFF_VOTE_APPLIED))
-            vote_prepare(r, NULL, h->height, hash);
+        if (rule_is_off(r, RULE_OFF_VOTE_APPLIED))
+            return;
+        vote_prepare(r, NULL, h->height, hash);
         outbox_post(r, OUT_QC_TIP, bit_of(p->core.leader), 0);
         return;
     }
@@ -172,7 +175,7 @@ static void take_proposal(struct replica *r, const struct proposal *p, const sm3
     equivocation(r, p->core.leader, &p->core, hash);
     if (r->prop.slot != NULL && r->prop.term == p->core.term &&
         r->prop.slot->header.height >= h->height && blocks_follows_tip(r, r->prop.slot) &&
-        !sm3_equal(&r->prop.slot->hash, hash))
+        !sm3_equal(&r->prop.slot->hash, hash) && !rule_is_off(r, RULE_OFF_MONOTONE))
         return; /* the first proposal for a slot is the one judged */
     if (r->prop.slot != NULL && r->prop.term == p->core.term &&
         sm3_equal(&r->prop.slot->hash, hash))

@@ -839,6 +839,8 @@ static void start_write(struct world *w, unsigned i, const struct effects *fx)
             w->o.rules_off == 0)
             violate(w, "node %u commits a block that is not valid", i);
     }
+    if (d->commit != NULL && n->validating)
+        violate(w, "node %u commits while a block is being checked", i);
     if (n->mute && d->record.size != 0)
         violate(w, "node %u may not sign and writes a record", i);
     n->write = d;
@@ -887,6 +889,8 @@ static void feed(struct world *w, unsigned i, struct replica_event *e)
                                                         fx->validate.body, fx->validate.fresh,
                                                         fx->validate.received_wall_ms)});
     }
+    if ((fx->has_validate || fx->has_build) && n->write != NULL && n->write->commit != NULL)
+        violate(w, "node %u: a check or a build while a commit is being written", i);
     if (fx->has_build)
         push(w, (struct world_event){.at_us = w->now + 100 + world_random(w, 400),
                                      .type = EV_BUILD,
