@@ -465,7 +465,7 @@ static void order_counts(void **state)
     fixture_report(f, body, &b, &f->dc[0], 31);
     struct block_header h = header();
     struct body_reader it = body_reader_on(fixture_span(body));
-    struct span first, second;
+    struct span first = {0}, second = {0};
     assert_true(body_next(&it, &first) && body_next(&it, &second));
     struct fixture_body *swapped = fixture_body();
     fixture_append(swapped, second);
