@@ -39,7 +39,8 @@ struct chain {
     bool disk_slow;
     bool work_said;
     bool progress_said;
-    bool lost_progress_due; /* a new leader was seen: PROGRESS(false) is to be said */
+    bool new_leader; /* was seen: the timers of waiting transactions start anew */
+    uint64_t builds; /* for marking what a block holds already */
     uint64_t height;
     sm3_digest tip;
     int64_t tip_timestamp_ms;
@@ -47,6 +48,13 @@ struct chain {
 };
 
 static void step(struct node *n, struct replica_event *e);
+
+static void free_write(struct node_write *w)
+{
+    free(w->records);
+    free(w->memory);
+    free(w);
+}
 
 /* --- start and end ---------------------------------------------------------------------------- */
 
@@ -82,11 +90,23 @@ bool chain_init(struct node *n)
     return status == AMI_OK;
 }
 
+static void free_validation(struct validate_job *j)
+{
+    if (j == NULL)
+        return;
+    block_check_free(j->check);
+    free(j);
+}
+
 void chain_free(struct node *n)
 {
     struct chain *c = n->chain;
     if (c == NULL)
         return;
+    /* The shell has ended the work pool and the storage thread. */
+    free_validation(c->validating);
+    if (c->writing != NULL)
+        free_write(c->writing);
     if (c->memory != NULL)
         secret_wipe(c->memory, replica_size(&n->c.genesis->parameters));
     free(c->memory);
@@ -104,19 +124,27 @@ static void drop_stage(struct node *n)
     n->chain->staged = false;
 }
 
-/* Makes `block` the staged one. It was valid on this tip before, so it is again. */
-static void stage_again(struct node *n, const struct block_header *h, const sm3_digest *block,
+/* A commit is on its way to the disk: its block must stay staged until it is there. */
+static bool commit_in_flight(const struct chain *c)
+{
+    return c->writing != NULL && c->writing->commits;
+}
+
+/* Makes `block` the staged one. It was valid on this tip before, so it is again. False: out of
+ * memory. */
+static bool stage_again(struct node *n, const struct block_header *h, const sm3_digest *block,
                         struct span body)
 {
     struct chain *c = n->chain;
     if (c->staged && sm3_equal(&c->staged_block, block))
-        return;
+        return true;
     drop_stage(n);
     uint32_t bad;
     enum ami_status status = block_stage(n->c.registry, h, body, &bad);
-    AMI_CHECK(status == AMI_OK);
-    c->staged = true;
+    AMI_CHECK(status == AMI_OK || status == AMI_NO_MEMORY);
+    c->staged = status == AMI_OK;
     c->staged_block = *block;
+    return c->staged;
 }
 
 struct record_run {
@@ -174,7 +202,8 @@ static struct node_write *make_write(struct node *n, const struct effects *fx)
     w->batch.body_header = keep(&out, fx->persist.body_header);
     w->batch.body = fx->persist.body;
     if (fx->persist.commit) {
-        stage_again(n, fx->persist.header, &fx->persist.block, fx->persist.block_body);
+        if (!stage_again(n, fx->persist.header, &fx->persist.block, fx->persist.block_body))
+            goto fail;
         registry_stage_changes(n->c.registry, put_record, &run);
         if (run.failed)
             goto fail;
@@ -197,13 +226,6 @@ fail:
     return NULL;
 }
 
-void chain_free_write(struct node_write *w)
-{
-    free(w->records);
-    free(w->memory);
-    free(w);
-}
-
 /* False: it could not even be begun; the caller answers PERSISTED with *status. */
 static bool persist(struct node *n, enum ami_status *status)
 {
@@ -213,7 +235,7 @@ static bool persist(struct node *n, enum ami_status *status)
     *status = w == NULL ? AMI_NO_MEMORY : n->env.store(n->env.ctx, w);
     if (*status != AMI_OK) {
         if (w != NULL)
-            chain_free_write(w);
+            free_write(w);
         return false;
     }
     c->writing = w;
@@ -238,7 +260,7 @@ void chain_on_stored(struct node *n, struct node_write *w, enum ami_status statu
     struct replica_event e = {.type = REPLICA_PERSISTED};
     e.u.persisted.ticket = w->ticket;
     e.u.persisted.status = status;
-    chain_free_write(w);
+    free_write(w);
     if (c->disk_slow && status == AMI_OK) {
         c->disk_slow = false;
         struct replica_event disk = {.type = REPLICA_DISK, .u.flag = false};
@@ -303,6 +325,8 @@ bool chain_on_work(struct node *n, void *job)
     c->validating = NULL;
     enum ami_status status = j->status;
     const struct block_parent parent = {c->height, c->tip, c->tip_timestamp_ms};
+    if (status == AMI_OK && commit_in_flight(c))
+        status = AMI_AGAIN; /* another block of this height has won; the registry holds its stage */
     if (status == AMI_OK)
         status = block_check_header(n->c.genesis, j->header, &parent);
     if (status == AMI_OK) {
@@ -312,40 +336,81 @@ bool chain_on_work(struct node *n, void *job)
         c->staged_block = j->block;
     }
     if (status != AMI_OK)
-        node_event(n, ENV_LOG_WARN, "block_refused", "height=%llu tx=%u status=%s",
-                   (unsigned long long)j->header->height, j->bad_index, ami_status_name(status));
+        node_event_often(n, ENV_LOG_WARN, "block_refused", "height=%llu tx=%u status=%s",
+                         (unsigned long long)j->header->height, j->bad_index,
+                         ami_status_name(status));
     sm3_digest block = j->block;
-    block_check_free(j->check);
-    free(j);
+    free_validation(j);
     answer_validated(n, &block, status);
     return true;
 }
 
 /* --- build ------------------------------------------------------------------------------------ */
 
-/* Stages waiting transactions in order of arrival until the block is full. */
-static size_t fill_block(struct node *n, struct writer *body)
+/* What goes into one block. */
+struct filling {
+    struct writer *body;
+    size_t count, enrolments;
+};
+
+/* An enrolment costs a point multiplication here, in the loop's thread, and again in everybody's
+ * who stages the block; a city that enrols at once must not hold up the heartbeats. */
+#define ENROLMENTS_PER_BLOCK 512
+
+enum fill { FILL_GO_ON, FILL_REMOVED_NUMBER, FILL_STOP };
+
+static enum fill fill_with(struct node *n, struct filling *f, struct pool_entry *e)
 {
     const struct parameters *p = &n->c.genesis->parameters;
-    size_t count = 0;
-    struct pool_entry *next;
-    for (struct pool_entry *e = pool_first(n->pool); e != NULL && count < p->block_txs_max;
-         e = next) {
-        next = pool_next(e);
-        if (body->size + e->view.encoded.size + 4 > p->block_bytes_max)
-            break;
-        enum ami_status status = registry_stage_tx(n->c.registry, &e->view);
-        if (status == AMI_OK) {
-            body_append(body, e->view.encoded);
-            count++;
-        } else if (status != AMI_SEQUENCE_AHEAD) {
-            node_event(n, ENV_LOG_INFO, "tx_dropped", "kind=%u status=%s", e->view.tx.kind,
-                       ami_status_name(status));
-            n->counters.txs_refused++;
-            pool_remove(n->pool, e, node_now_us(n));
-        }
+    const bool enrols = e->view.tx.kind == TX_METER_ENROL || e->view.tx.kind == TX_DC_ENROL;
+    if (e->build == n->chain->builds)
+        return FILL_GO_ON; /* it is in */
+    if (f->count == p->block_txs_max ||
+        f->body->size + e->view.encoded.size + 4 > p->block_bytes_max)
+        return FILL_STOP;
+    if (enrols && f->enrolments == ENROLMENTS_PER_BLOCK)
+        return FILL_GO_ON;
+    enum ami_status status = registry_stage_tx(n->c.registry, &e->view);
+    if (status == AMI_NO_MEMORY)
+        return FILL_STOP;
+    if (status == AMI_OK) {
+        body_append(f->body, e->view.encoded);
+        e->build = n->chain->builds;
+        f->count++;
+        f->enrolments += enrols;
+    } else if (status != AMI_SEQUENCE_AHEAD) {
+        node_event_often(n, ENV_LOG_INFO, "tx_dropped", "kind=%u status=%s", e->view.tx.kind,
+                         ami_status_name(status));
+        n->counters.txs_refused++;
+        bool number = e->number != 0;
+        pool_remove(n->pool, e, node_now_us(n));
+        return number ? FILL_REMOVED_NUMBER : FILL_GO_ON;
     }
-    return count;
+    return FILL_GO_ON;
+}
+
+/* Stages waiting transactions until the block is full: first those of each source that have timers
+ * running everywhere, so that a flood from one source makes nobody else's wait; then all in order
+ * of arrival. */
+static size_t fill_block(struct node *n, struct writer *body)
+{
+    struct filling f = {.body = body};
+    enum fill go = FILL_GO_ON;
+    struct pool_entry *next;
+    n->chain->builds++;
+    for (uint8_t source = 0; source < POOL_SOURCES && go == FILL_GO_ON; source++)
+        for (struct pool_entry *e = pool_first_of(n->pool, source);
+             e != NULL && pool_timed(e) && go == FILL_GO_ON; e = next) {
+            next = pool_next_of(e);
+            go = fill_with(n, &f, e);
+        }
+    /* A number that fell out parks those behind it: no successor is to be trusted then, and what is
+     * in the block so far is enough for now. */
+    for (struct pool_entry *e = pool_first(n->pool); e != NULL && go == FILL_GO_ON; e = next) {
+        next = pool_next(e);
+        go = fill_with(n, &f, e);
+    }
+    return f.count;
 }
 
 static void build(struct node *n, uint64_t ticket, uint64_t term, uint64_t parent_height,
@@ -356,6 +421,11 @@ static void build(struct node *n, uint64_t ticket, uint64_t term, uint64_t paren
     e.u.built.ticket = ticket;
     struct block_header header;
     const struct block_parent parent = {parent_height, *parent_hash, parent_timestamp_ms};
+    if (commit_in_flight(c)) {
+        c->work_said = false;
+        step(n, &e); /* too late for this parent: the tip is about to move */
+        return;
+    }
     drop_stage(n);
     if (parent_height == c->height && sm3_equal(parent_hash, &c->tip)) {
         struct writer body = writer_on(c->body, n->c.genesis->parameters.block_bytes_max);
@@ -399,14 +469,15 @@ void chain_work_pending(struct node *n)
     step(n, &e);
 }
 
-void chain_progress_expired(struct node *n)
+void chain_progress(struct node *n, bool expired)
 {
-    if (n->chain->progress_said)
+    if (n->chain->progress_said == expired)
         return;
-    n->chain->progress_said = true;
-    node_event(n, ENV_LOG_WARN, "progress_expired", "waiting=%zu leader_term=%llu",
-               pool_count(n->pool), (unsigned long long)replica_term(n->replica));
-    struct replica_event e = {.type = REPLICA_PROGRESS, .u.flag = true};
+    n->chain->progress_said = expired;
+    if (expired)
+        node_event(n, ENV_LOG_WARN, "progress_expired", "waiting=%zu leader_term=%llu",
+                   pool_count(n->pool), (unsigned long long)replica_term(n->replica));
+    struct replica_event e = {.type = REPLICA_PROGRESS, .u.flag = expired};
     step(n, &e);
 }
 
@@ -416,7 +487,8 @@ static void deliver(struct node *n, const struct block_header *h, const sm3_dige
                     const struct qc *commit, struct span body)
 {
     gateway_on_commit(n, h, block, commit, body);
-    bool prune = false;
+    submit_on_commit(n);
+    bool prune = false, revoked = false;
     struct body_reader it = body_reader_on(body);
     struct span encoded;
     while (body_next(&it, &encoded)) {
@@ -432,16 +504,14 @@ static void deliver(struct node *n, const struct block_header *h, const sm3_dige
         if (tx.tx.kind == TX_REVOKE) {
             node_event(n, ENV_LOG_WARN, "key_revoked", "device=%s epoch=%u height=%llu",
                        tx.u.revoke.device.text, tx.u.revoke.epoch, (unsigned long long)h->height);
-            gateway_on_revoked(n);
+            revoked = true;
         }
     }
+    if (revoked)
+        gateway_on_revoked(n);
     if (prune)
         submit_prune(n);
     n->counters.txs_committed += h->tx_count;
-    if (n->chain->progress_said &&
-        pool_progress_deadline_us(n->pool, (uint64_t)n->c.genesis->parameters.progress_timeout_ms *
-                                               1000u) > node_now_us(n))
-        n->chain->lost_progress_due = true;
 }
 
 /* --- notes ------------------------------------------------------------------------------------ */
@@ -470,7 +540,7 @@ static void on_note(struct node *n, const struct replica_note *x)
         node_event(n, ENV_LOG_INFO, "leader", "term=%llu dc=%s", term, member_name(n, x->member));
         if (x->member == n->c.self)
             n->counters.elections_won++;
-        n->chain->lost_progress_due = true;
+        n->chain->new_leader = true;
         n->leader_changed = true;
         break;
     case REPLICA_NOTE_STEPPED_DOWN:
@@ -479,8 +549,8 @@ static void on_note(struct node *n, const struct replica_note *x)
         n->leader_changed = true;
         break;
     case REPLICA_NOTE_REFUSED:
-        node_event(n, ENV_LOG_WARN, "proposal_refused", "term=%llu from=%s status=%s", term,
-                   member_name(n, x->member), ami_status_name(x->status));
+        node_event_often(n, ENV_LOG_WARN, "proposal_refused", "term=%llu from=%s status=%s", term,
+                         member_name(n, x->member), ami_status_name(x->status));
         break;
     case REPLICA_NOTE_EQUIVOCATION:
         n->counters.equivocations++;
@@ -493,7 +563,8 @@ static void on_note(struct node *n, const struct replica_note *x)
         break;
     case REPLICA_NOTE_WRITE_FAILED:
         n->counters.writes_failed++;
-        node_event(n, ENV_LOG_ERROR, "write_failed", "status=%s", ami_status_name(x->status));
+        node_event_often(n, ENV_LOG_ERROR, "write_failed", "status=%s why=\"%s\"",
+                         ami_status_name(x->status), ami_status_text(x->status));
         break;
     case REPLICA_NOTE_CATCHING_UP:
         node_event(n, ENV_LOG_INFO, "catching_up", "to=%llu", height);
@@ -586,15 +657,13 @@ void chain_on_message(struct node *n, uint8_t from, enum message_type type, stru
 void chain_settle(struct node *n)
 {
     struct chain *c = n->chain;
-    if (c->lost_progress_due) {
-        c->lost_progress_due = false;
+    if (c->new_leader) {
+        c->new_leader = false;
         pool_restart_timers(n->pool, node_now_us(n));
-        if (c->progress_said) {
-            c->progress_said = false;
-            struct replica_event e = {.type = REPLICA_PROGRESS, .u.flag = false};
-            step(n, &e);
-        }
+        chain_progress(n, false);
     }
+    if (c->progress_said)
+        submit_judge(n); /* what had waited too long may be on the ledger now */
     if (n->leader_changed) {
         n->leader_changed = false;
         gateway_on_leader(n);

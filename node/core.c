@@ -23,17 +23,62 @@ void node_random(struct node *n, void *out, size_t size)
     n->env.random(n->env.ctx, out, size);
 }
 
-void node_event(struct node *n, enum env_log_level level, const char *name, const char *format, ...)
+static void put_event(struct node *n, enum env_log_level level, const char *name,
+                      const char *format, va_list args)
 {
     struct node_event *e = &n->events[n->event_count % NODE_EVENTS_MAX];
     e->number = ++n->event_count;
     e->wall_ms = node_wall_ms(n);
     e->name = name;
+    vsnprintf(e->text, sizeof e->text, format, args);
+    n->env.log(n->env.ctx, level, name, e->text);
+}
+
+void node_event(struct node *n, enum env_log_level level, const char *name, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
-    vsnprintf(e->text, sizeof e->text, format, args);
+    put_event(n, level, name, format, args);
     va_end(args);
-    n->env.log(n->env.ctx, level, name, e->text);
+}
+
+static struct node_often *often_of(struct node *n, const char *name)
+{
+    for (size_t i = 0; i < NODE_OFTEN_MAX; i++) {
+        struct node_often *o = &n->often[i];
+        if (o->name == NULL)
+            o->name = name;
+        if (strcmp(o->name, name) == 0)
+            return o;
+    }
+    return NULL;
+}
+
+/* Without this a stranger could fill the disk with log lines, and push what matters out of the
+ * events that dc-cli shows. */
+void node_event_often(struct node *n, enum env_log_level level, const char *name,
+                      const char *format, ...)
+{
+    struct node_often *o = often_of(n, name);
+    AMI_CHECK(o != NULL); /* names are literals of this room */
+    uint64_t now = node_now_us(n);
+    if (o->shown == 0 || now - o->since_us >= NODE_OFTEN_US) {
+        if (o->left_out != 0)
+            node_event(n, level, name, "and %llu more like it were not shown",
+                       (unsigned long long)o->left_out);
+        o->since_us = now;
+        o->shown = 0;
+        o->left_out = 0;
+    }
+    if (o->shown == NODE_OFTEN_SHOWN) {
+        o->left_out++;
+        return;
+    }
+    o->shown++;
+    va_list args;
+    va_start(args, format);
+    put_event(n, level, name, format, args);
+    va_end(args);
 }
 
 struct node_link *node_link_find(const struct node *n, env_link id)
@@ -90,6 +135,7 @@ struct node *node_new(const struct node_config *config, const struct env *env,
         node_free(n);
         return NULL;
     }
+    submit_on_commit(n);
     node_event(n, ENV_LOG_INFO, "started", "dc=%s height=%llu may_sign=%d",
                config->genesis->members.member[config->self].name.text,
                (unsigned long long)config->height, config->may_sign);
@@ -121,6 +167,12 @@ void node_free(struct node *n)
     free(n);
 }
 
+/* An event may have made any part wait for something: look again soon. */
+static void look_soon(struct node *n)
+{
+    n->next_us = min_u64(n->next_us, node_now_us(n) + NODE_TICK_US);
+}
+
 void node_on_open(struct node *n, env_link link, enum node_port port, uint8_t member)
 {
     struct node_link *l = n->link_count < NODE_LINKS_MAX ? calloc(1, sizeof *l) : NULL;
@@ -137,6 +189,7 @@ void node_on_open(struct node *n, env_link link, enum node_port port, uint8_t me
     n->link_count++;
     if (port == NODE_PORT_PEER || port == NODE_PORT_DIALLED)
         peers_on_open(n, l);
+    look_soon(n);
     node_alarm(n);
 }
 
@@ -164,8 +217,8 @@ void node_on_frame(struct node *n, env_link link, struct span frame)
     enum ami_status status = frame_open(frame, &type, &body);
     if (status != AMI_OK) {
         n->counters.frames_bad++;
-        node_event(n, ENV_LOG_WARN, "frame_bad", "link=%llu status=%s", (unsigned long long)link,
-                   ami_status_name(status));
+        node_event_often(n, ENV_LOG_WARN, "frame_bad", "link=%llu status=%s",
+                         (unsigned long long)link, ami_status_name(status));
         node_close(n, link);
         return;
     }
@@ -181,8 +234,7 @@ void node_on_frame(struct node *n, env_link link, struct span frame)
         admin_on_frame(n, l, type, body);
         break;
     }
-    /* A frame may have made any part wait for something: look again soon. */
-    n->next_us = min_u64(n->next_us, node_now_us(n) + NODE_TICK_US);
+    look_soon(n);
     node_alarm(n);
 }
 
@@ -204,14 +256,23 @@ void node_alarm(struct node *n)
     n->env.set_alarm(n->env.ctx, min_u64(n->next_us, chain_deadline_us(n)));
 }
 
-void node_on_time(struct node *n)
+/* What every part but the chain waits for. It is looked at only when something is due, because
+ * finished work and writes come in by the thousand. */
+static void other_parts_on_time(struct node *n)
 {
-    chain_on_time(n);
+    if (node_now_us(n) < n->next_us)
+        return;
     uint64_t next = submit_on_time(n);
     next = min_u64(next, peers_on_time(n));
     next = min_u64(next, relay_on_time(n));
     next = min_u64(next, gateway_on_time(n));
     n->next_us = next;
+}
+
+void node_on_time(struct node *n)
+{
+    chain_on_time(n);
+    other_parts_on_time(n);
     node_alarm(n);
 }
 
@@ -219,11 +280,13 @@ void node_on_work(struct node *n, void *job)
 {
     bool taken = submit_on_work(n, job) || gateway_on_work(n, job) || chain_on_work(n, job);
     AMI_CHECK(taken);
+    look_soon(n);
     node_on_time(n);
 }
 
 void node_on_stored(struct node *n, struct node_write *write, enum ami_status status)
 {
     chain_on_stored(n, write, status);
+    look_soon(n);
     node_on_time(n);
 }

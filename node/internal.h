@@ -27,6 +27,8 @@
 #define NODE_REPORT_QUEUE_MAX     4096 /* reports waiting for the work pool */
 #define NODE_REPORT_BATCH_MAX     128
 #define NODE_CHECK_BATCH_MAX      64 /* handed-over transactions in one job */
+#define NODE_CHECK_QUEUE_MAX      8  /* frames of one source that wait for the work pool */
+#define NODE_READERS_MAX          16 /* links that proved nothing and fetch blocks */
 #define NODE_SERVE_BLOCKS_MAX     64 /* blocks served per request */
 #define NODE_SERVE_BYTES_MAX      (3u << 20)
 #define NODE_RELAYS_MAX           4096
@@ -34,6 +36,9 @@
 #define NODE_PROOFS_PER_LINK      64
 #define NODE_EVENTS_MAX           1000
 #define NODE_EVENT_TEXT_BYTES_MAX 200
+#define NODE_OFTEN_MAX            24 /* names of events that others can cause at will */
+#define NODE_OFTEN_SHOWN          20 /* of each in NODE_OFTEN_US */
+#define NODE_OFTEN_US             (10u * 1000000u)
 #define NODE_TICK_US              (50u * 1000u) /* how soon timers are looked at after a frame */
 #define NODE_HANDSHAKE_US         (10u * 1000000u)
 
@@ -107,6 +112,14 @@ struct node_event {
     char text[NODE_EVENT_TEXT_BYTES_MAX];
 };
 
+/* How often an event that others cause was shown lately. */
+struct node_often {
+    const char *name;
+    uint64_t since_us;
+    unsigned shown;
+    uint64_t left_out;
+};
+
 struct node {
     struct node_config c;
     struct env env;
@@ -126,8 +139,12 @@ struct node {
 
     struct pool *pool;
     struct check_job *checking;
-    struct check_job *check_queue;
-    size_t check_queue_count;
+    struct check_job *check_queue[POOL_SOURCES];
+    size_t check_queued[POOL_SOURCES];
+    uint8_t check_turn;  /* source whose turn it is */
+    uint64_t hand_on_us; /* the next three: nothing is due there before */
+    uint64_t peers_us;
+    uint64_t relays_us;
 
     struct relay_entry *relays;
     uint64_t relay_next;
@@ -137,6 +154,7 @@ struct node {
     double reports_per_s;
     struct node_event *events; /* a ring of NODE_EVENTS_MAX */
     uint64_t event_count;
+    struct node_often often[NODE_OFTEN_MAX];
     uint8_t *frame; /* AMI_FRAME_PEER_BYTES_MAX: where outgoing frames are put together */
     uint8_t *block; /* one block: where blocks are read from the disk */
     size_t block_size;
@@ -148,6 +166,10 @@ int64_t node_wall_ms(const struct node *n);
 void node_random(struct node *n, void *out, size_t size);
 void node_event(struct node *n, enum env_log_level level, const char *name, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* The same, for what others can cause as often as they like: a bounded number of each name in a
+ * while, and then how many were left out. `name` is a literal. */
+void node_event_often(struct node *n, enum env_log_level level, const char *name,
+                      const char *format, ...) __attribute__((format(printf, 4, 5)));
 struct node_link *node_link_find(const struct node *n, env_link id);
 /* AMI_CLOSED also when there is no such link. */
 enum ami_status node_send(struct node *n, env_link link, struct span frame);
@@ -170,9 +192,8 @@ void chain_on_message(struct node *n, uint8_t from, enum message_type type, stru
 void chain_on_time(struct node *n);
 bool chain_on_work(struct node *n, void *job); /* false: not this part's job */
 void chain_on_stored(struct node *n, struct node_write *write, enum ami_status status);
-void chain_free_write(struct node_write *write); /* one that will never complete */
-void chain_work_pending(struct node *n);         /* transactions came in */
-void chain_progress_expired(struct node *n);     /* rule 8 */
+void chain_work_pending(struct node *n);           /* transactions came in */
+void chain_progress(struct node *n, bool expired); /* rule 8 */
 void chain_settle(struct node *n);
 uint64_t chain_deadline_us(const struct node *n);
 
@@ -196,7 +217,9 @@ bool submit_on_work(struct node *n, void *job);
 void submit_hand_over(struct node *n);               /* to the leader, what it has not got */
 void submit_on_peer(struct node *n, uint8_t member); /* a link to it is ready */
 void submit_settled(struct node *n, const struct tx_view *tx); /* it is on the ledger */
+void submit_on_commit(struct node *n);
 void submit_prune(struct node *n);
+void submit_judge(struct node *n); /* rule 8: has anything waited too long? */
 uint64_t submit_half_time(const struct node *n, const struct pool_entry *e);
 uint64_t submit_on_time(struct node *n);
 void submit_free(struct node *n);

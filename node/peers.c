@@ -57,8 +57,8 @@ void peers_on_open(struct node *n, struct node_link *l)
 static void refuse(struct node *n, struct node_link *l, const char *why)
 {
     n->counters.links_refused++;
-    node_event(n, ENV_LOG_WARN, "link_refused", "link=%llu why=\"%s\"", (unsigned long long)l->id,
-               why);
+    node_event_often(n, ENV_LOG_WARN, "link_refused", "link=%llu why=\"%s\"",
+                     (unsigned long long)l->id, why);
     node_close(n, l->id);
 }
 
@@ -90,6 +90,15 @@ static void link_ready(struct node *n, struct node_link *l)
     }
 }
 
+/* Each of them, unproven as it is, may let blocks wait for it in a queue. */
+static unsigned reader_count(const struct node *n)
+{
+    unsigned count = 0;
+    for (const struct node_link *l = n->links; l != NULL; l = l->hh.next)
+        count += l->role == LINK_ROLE_READER;
+    return count;
+}
+
 static void on_hello(struct node *n, struct node_link *l, struct span body)
 {
     struct link_hello h;
@@ -107,6 +116,10 @@ static void on_hello(struct node *n, struct node_link *l, struct span body)
     if (answer_expected ? !(dc && l->member == l->dialled_member)
                         : !(dc || h.role == LINK_ROLE_MDMS || h.role == LINK_ROLE_READER)) {
         refuse(n, l, "hello of nobody that we know here");
+        return;
+    }
+    if (h.role == LINK_ROLE_READER && reader_count(n) >= NODE_READERS_MAX) {
+        refuse(n, l, "too many readers");
         return;
     }
     l->role = h.role;
@@ -272,7 +285,10 @@ void peers_send(struct node *n, uint8_t member, struct span frame)
 
 uint64_t peers_on_time(struct node *n)
 {
-    uint64_t next = UINT64_MAX, now = node_now_us(n);
+    /* A link that opens later has its full time from then on. */
+    uint64_t now = node_now_us(n), next = now + NODE_HANDSHAKE_US;
+    if (now < n->peers_us)
+        return n->peers_us;
     struct node_link *l, *tmp;
     HASH_ITER(hh, n->links, l, tmp)
     {
@@ -284,5 +300,6 @@ uint64_t peers_on_time(struct node *n)
         else if (l->opened_us + NODE_HANDSHAKE_US < next)
             next = l->opened_us + NODE_HANDSHAKE_US;
     }
+    n->peers_us = next;
     return next;
 }

@@ -18,12 +18,14 @@ struct report_key {
 struct slot {
     struct pool_entry entry; /* first: an entry's address is its slot's */
     struct report_key report;
+    bool parked; /* in no list */
     bool timed;
     uint64_t timer_us;                      /* when its timer began to run, with `timed` */
     struct slot *prev, *next;               /* order of arrival */
     struct slot *source_prev, *source_next; /* the same, within one source */
     UT_hash_handle by_id;
     UT_hash_handle by_report;
+    UT_hash_handle by_number;
     uint8_t bytes[];
 };
 
@@ -32,9 +34,13 @@ struct pool {
     size_t count, bytes;
     struct slot *order;
     struct slot *of_source[POOL_SOURCES];
+    size_t count_of_source[POOL_SOURCES];
     size_t timed_of_source[POOL_SOURCES];
     struct slot *ids;
     struct slot *reports;
+    struct slot *numbers; /* the MDMS's, parked or not */
+    uint64_t last;        /* number on the ledger */
+    uint64_t listed_last; /* numbers up to this one are not parked */
 };
 
 struct pool *pool_new(struct pool_limits limits)
@@ -49,8 +55,12 @@ void pool_free(struct pool *p)
 {
     if (p == NULL)
         return;
-    while (p->order != NULL)
-        pool_remove(p, &p->order->entry, 0);
+    struct slot *s, *tmp;
+    p->last = UINT64_MAX; /* nothing is parked any more */
+    HASH_ITER(by_id, p->ids, s, tmp)
+    {
+        pool_remove(p, &s->entry, 0);
+    }
     free(p);
 }
 
@@ -77,6 +87,27 @@ static struct slot *find_id(struct pool *p, const sm3_digest *id)
     return s;
 }
 
+static struct slot *find_number(struct pool *p, uint64_t number)
+{
+    struct slot *s = NULL;
+    HASH_FIND(by_number, p->numbers, &number, sizeof number, s);
+    return s;
+}
+
+static uint64_t number_of(const struct tx_view *v)
+{
+    switch (v->tx.kind) {
+    case TX_METER_ENROL:
+        return v->u.meter_enrol.number;
+    case TX_DC_ENROL:
+        return v->u.dc_enrol.number;
+    case TX_REVOKE:
+        return v->u.revoke.number;
+    default:
+        return 0;
+    }
+}
+
 /* Starts the timer of the oldest transaction of this source that has none, while there is quota. */
 static void start_timers(struct pool *p, uint8_t source, uint64_t now_us)
 {
@@ -94,26 +125,80 @@ static void start_timers(struct pool *p, uint8_t source, uint64_t now_us)
     }
 }
 
+static void list(struct pool *p, struct slot *s, uint64_t now_us)
+{
+    uint8_t source = s->entry.source;
+    s->parked = false;
+    DL_APPEND(p->order, s);
+    DL_APPEND2(p->of_source[source], s, source_prev, source_next);
+    start_timers(p, source, now_us);
+}
+
+static void unlist(struct pool *p, struct slot *s, uint64_t now_us)
+{
+    uint8_t source = s->entry.source;
+    DL_DELETE(p->order, s);
+    DL_DELETE2(p->of_source[source], s, source_prev, source_next);
+    s->parked = true;
+    if (s->timed)
+        p->timed_of_source[source]--;
+    s->timed = false;
+    start_timers(p, source, now_us);
+}
+
+/* Lists the parked ones that have no gap before them any more. */
+static void list_numbers(struct pool *p, uint64_t now_us)
+{
+    struct slot *s;
+    while ((s = find_number(p, p->listed_last + 1)) != NULL) {
+        list(p, s, now_us);
+        p->listed_last++;
+    }
+}
+
+static bool has_room(const struct pool *p, size_t size, uint8_t source, bool own)
+{
+    size_t of_source = p->count_of_source[source];
+    if (of_source < POOL_QUOTA)
+        return true; /* bounded by the number of sources */
+    if (p->count >= p->limits.count_max || p->bytes >= p->limits.bytes_max ||
+        size > p->limits.bytes_max - p->bytes)
+        return false;
+    return own || of_source < p->limits.count_max / POOL_FOREIGN_PART;
+}
+
+/* The keys under which a transaction has rivals. */
+static enum ami_status check_rivals(struct pool *p, struct slot *s)
+{
+    const struct tx_view *v = &s->entry.view;
+    if (find_id(p, &v->id) != NULL)
+        return AMI_EXISTS;
+    if (v->tx.kind == TX_REPORT) {
+        const struct report_meter_part *m = &v->u.report.meter;
+        s->report = report_key_of(&m->meter, m->epoch, m->sequence);
+        return find_report(p, &s->report) != NULL ? AMI_EXISTS : AMI_OK;
+    }
+    uint64_t number = s->entry.number = number_of(v);
+    if (number == 0)
+        return AMI_OK;
+    if (number <= p->last)
+        return AMI_SEQUENCE_SETTLED;
+    return find_number(p, number) != NULL ? AMI_EXISTS : AMI_OK;
+}
+
 enum ami_status pool_add(struct pool *p, struct span encoded, uint8_t source, bool own,
                          uint64_t now_us, struct pool_entry **out)
 {
     AMI_CHECK(source < POOL_SOURCES);
-    if (p->count >= p->limits.count_max || encoded.size > p->limits.bytes_max - p->bytes)
+    if (!has_room(p, encoded.size, source, own))
         return AMI_AGAIN;
     struct slot *s = calloc(1, sizeof *s + encoded.size);
     if (s == NULL)
         return AMI_NO_MEMORY;
     memcpy(s->bytes, encoded.data, encoded.size);
     enum ami_status status = tx_view_parse(&s->entry.view, span_of(s->bytes, encoded.size));
-    if (status == AMI_OK && find_id(p, &s->entry.view.id) != NULL)
-        status = AMI_EXISTS;
-    bool report = status == AMI_OK && s->entry.view.tx.kind == TX_REPORT;
-    if (report) {
-        const struct report_meter_part *m = &s->entry.view.u.report.meter;
-        s->report = report_key_of(&m->meter, m->epoch, m->sequence);
-        if (find_report(p, &s->report) != NULL)
-            status = AMI_EXISTS;
-    }
+    if (status == AMI_OK)
+        status = check_rivals(p, s);
     if (status != AMI_OK) {
         free(s);
         return status;
@@ -122,34 +207,67 @@ enum ami_status pool_add(struct pool *p, struct span encoded, uint8_t source, bo
     s->entry.own = own;
     s->entry.arrived_us = now_us;
     HASH_ADD(by_id, p->ids, entry.view.id, sizeof(sm3_digest), s);
-    if (report)
+    if (s->entry.view.tx.kind == TX_REPORT)
         HASH_ADD(by_report, p->reports, report, sizeof s->report, s);
-    DL_APPEND(p->order, s);
-    DL_APPEND2(p->of_source[source], s, source_prev, source_next);
     p->count++;
     p->bytes += encoded.size;
-    start_timers(p, source, now_us);
+    p->count_of_source[source]++;
+    s->parked = true;
+    if (s->entry.number != 0) {
+        HASH_ADD(by_number, p->numbers, entry.number, sizeof s->entry.number, s);
+        list_numbers(p, now_us);
+    } else {
+        list(p, s, now_us);
+    }
     if (out != NULL)
         *out = &s->entry;
     return AMI_OK;
 }
 
+/* Parks what stands behind `number`, which is about to go. */
+static void park_behind(struct pool *p, uint64_t number, uint64_t now_us)
+{
+    for (uint64_t i = number + 1; i <= p->listed_last; i++) {
+        struct slot *s = find_number(p, i);
+        AMI_CHECK(s != NULL && !s->parked);
+        unlist(p, s, now_us);
+    }
+    p->listed_last = number - 1;
+}
+
 void pool_remove(struct pool *p, struct pool_entry *e, uint64_t now_us)
 {
     struct slot *s = (struct slot *)e;
-    uint8_t source = e->source;
+    if (e->number > p->last && !s->parked)
+        park_behind(p, e->number, now_us);
+    if (!s->parked)
+        unlist(p, s, now_us);
     HASH_DELETE(by_id, p->ids, s);
     if (e->view.tx.kind == TX_REPORT)
         HASH_DELETE(by_report, p->reports, s);
-    DL_DELETE(p->order, s);
-    DL_DELETE2(p->of_source[source], s, source_prev, source_next);
+    if (e->number != 0)
+        HASH_DELETE(by_number, p->numbers, s);
     AMI_CHECK(p->count > 0 && p->bytes >= e->view.encoded.size);
     p->count--;
     p->bytes -= e->view.encoded.size;
-    if (s->timed)
-        p->timed_of_source[source]--;
+    p->count_of_source[e->source]--;
     free(s);
-    start_timers(p, source, now_us);
+}
+
+void pool_set_number(struct pool *p, uint64_t last, uint64_t now_us)
+{
+    if (last <= p->last)
+        return;
+    p->last = last;
+    if (p->listed_last < last)
+        p->listed_last = last;
+    struct slot *s, *tmp;
+    HASH_ITER(by_number, p->numbers, s, tmp)
+    {
+        if (s->entry.number <= last)
+            pool_remove(p, &s->entry, now_us);
+    }
+    list_numbers(p, now_us);
 }
 
 struct pool_entry *pool_find(struct pool *p, const sm3_digest *id)
@@ -177,6 +295,24 @@ struct pool_entry *pool_next(struct pool_entry *e)
     return s == NULL ? NULL : &s->entry;
 }
 
+struct pool_entry *pool_find_number(struct pool *p, uint64_t number)
+{
+    struct slot *s = find_number(p, number);
+    return s == NULL ? NULL : &s->entry;
+}
+
+struct pool_entry *pool_first_of(struct pool *p, uint8_t source)
+{
+    AMI_CHECK(source < POOL_SOURCES);
+    return p->of_source[source] == NULL ? NULL : &p->of_source[source]->entry;
+}
+
+struct pool_entry *pool_next_of(struct pool_entry *e)
+{
+    struct slot *s = ((struct slot *)e)->source_next;
+    return s == NULL ? NULL : &s->entry;
+}
+
 size_t pool_count(const struct pool *p)
 {
     return p->count;
@@ -187,21 +323,38 @@ size_t pool_bytes(const struct pool *p)
     return p->bytes;
 }
 
-uint64_t pool_progress_deadline_us(const struct pool *p, uint64_t progress_timeout_us)
+/* The one whose timer has run for longest. */
+static struct slot *first_timer(const struct pool *p)
 {
-    uint64_t first = UINT64_MAX;
+    struct slot *first = NULL;
     for (unsigned source = 0; source < POOL_SOURCES; source++) {
-        unsigned seen = 0;
         struct slot *s;
         DL_FOREACH2(p->of_source[source], s, source_next)
         {
-            if (!s->timed || seen++ >= POOL_QUOTA)
-                break;
-            if (s->timer_us + progress_timeout_us < first)
-                first = s->timer_us + progress_timeout_us;
+            if (!s->timed)
+                break; /* timers run from the oldest on */
+            if (first == NULL || s->timer_us < first->timer_us)
+                first = s;
         }
     }
     return first;
+}
+
+uint64_t pool_progress_deadline_us(const struct pool *p, uint64_t progress_timeout_us)
+{
+    const struct slot *s = first_timer(p);
+    return s == NULL ? UINT64_MAX : s->timer_us + progress_timeout_us;
+}
+
+struct pool_entry *pool_expired(struct pool *p, uint64_t progress_timeout_us, uint64_t now_us)
+{
+    struct slot *s = first_timer(p);
+    return s == NULL || s->timer_us + progress_timeout_us > now_us ? NULL : &s->entry;
+}
+
+bool pool_timed(const struct pool_entry *e)
+{
+    return ((const struct slot *)e)->timed;
 }
 
 void pool_restart_timers(struct pool *p, uint64_t now_us)

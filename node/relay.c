@@ -87,7 +87,9 @@ void relay_on_reply(struct node *n, struct span body)
 
 uint64_t relay_on_time(struct node *n)
 {
-    uint64_t now = node_now_us(n), next = UINT64_MAX;
+    uint64_t now = node_now_us(n), next = now + NODE_RELAY_TIMEOUT_US;
+    if (now < n->relays_us)
+        return n->relays_us;
     struct relay_entry *e, *tmp;
     HASH_ITER(hh, n->relays, e, tmp)
     {
@@ -97,6 +99,7 @@ uint64_t relay_on_time(struct node *n)
         else if (at < next)
             next = at;
     }
+    n->relays_us = next;
     return next;
 }
 

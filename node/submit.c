@@ -25,8 +25,6 @@ struct check_job {
     uint8_t bytes[];
 };
 
-#define CHECK_QUEUE_MAX 64 /* frames waiting for the work pool */
-
 static void check_run(void *job)
 {
     struct check_job *j = job;
@@ -35,33 +33,35 @@ static void check_run(void *job)
             j->status[i] = tx_check_run(&j->check[i], &j->tx[i]);
 }
 
-/* The MDMS hands over hundreds of its numbered transactions in a row; each is admissible only when
- * the one before it is on the ledger or in the same block, so all of them have to wait here. */
-static bool of_mdms(const struct tx_view *tx)
+/* The sources take turns, so that none of them makes another's frames wait for long. */
+static struct check_job *next_queued(struct node *n)
 {
-    return tx->tx.kind == TX_METER_ENROL || tx->tx.kind == TX_DC_ENROL || tx->tx.kind == TX_REVOKE;
+    for (unsigned i = 0; i < POOL_SOURCES; i++) {
+        n->check_turn = (uint8_t)((n->check_turn + 1) % POOL_SOURCES);
+        if (n->check_queue[n->check_turn] != NULL)
+            return n->check_queue[n->check_turn];
+    }
+    return NULL;
 }
 
-/* Gives the first queued job to the work pool when none is there. */
+/* Gives a queued job to the work pool when none is there. */
 static void check_next(struct node *n)
 {
-    while (n->checking == NULL && n->check_queue != NULL) {
-        struct check_job *j = n->check_queue;
-        /* The registry's answer is taken now, as late as possible: an enrolment may have been
-         * committed while the job waited. */
-        for (size_t i = 0; i < j->count; i++) {
-            j->status[i] = registry_admits(n->c.registry, &j->tx[i]);
-            if (j->status[i] == AMI_SEQUENCE_AHEAD && of_mdms(&j->tx[i]))
-                j->status[i] = AMI_OK;
-            if (j->status[i] == AMI_OK)
-                j->status[i] = registry_check_prepare(n->c.registry, &j->tx[i], &j->check[i]);
-        }
-        if (n->env.work(n->env.ctx, check_run, j) != AMI_OK)
-            return;
-        n->checking = j;
-        LL_DELETE(n->check_queue, j);
-        n->check_queue_count--;
+    struct check_job *j = n->checking == NULL ? next_queued(n) : NULL;
+    if (j == NULL)
+        return;
+    /* The registry's answer is taken now, as late as possible: an enrolment may have been committed
+     * while the job waited. */
+    for (size_t i = 0; i < j->count; i++) {
+        j->status[i] = registry_admits(n->c.registry, &j->tx[i]);
+        if (j->status[i] == AMI_OK)
+            j->status[i] = registry_check_prepare(n->c.registry, &j->tx[i], &j->check[i]);
     }
+    if (n->env.work(n->env.ctx, check_run, j) != AMI_OK)
+        return;
+    n->checking = j;
+    LL_DELETE(n->check_queue[j->source], j);
+    n->check_queued[j->source]--;
 }
 
 void submit_on_frame(struct node *n, struct node_link *l, struct span body)
@@ -72,7 +72,8 @@ void submit_on_frame(struct node *n, struct node_link *l, struct span body)
         node_close(n, l->id);
         return;
     }
-    if (n->check_queue_count >= CHECK_QUEUE_MAX)
+    const uint8_t source = l->role == 2 ? l->member : POOL_SOURCE_MDMS;
+    if (n->check_queued[source] >= NODE_CHECK_QUEUE_MAX)
         return; /* the sender hands them over again */
     struct check_job *j = calloc(1, sizeof *j + body.size);
     if (j == NULL)
@@ -89,13 +90,13 @@ void submit_on_frame(struct node *n, struct node_link *l, struct span body)
         if (pool_find(n->pool, &j->tx[j->count].id) == NULL)
             j->count++;
     }
-    j->source = l->role == 2 ? l->member : POOL_SOURCE_MDMS;
+    j->source = source;
     if (j->count == 0) {
         free(j);
         return;
     }
-    LL_APPEND(n->check_queue, j);
-    n->check_queue_count++;
+    LL_APPEND(n->check_queue[source], j);
+    n->check_queued[source]++;
     check_next(n);
 }
 
@@ -106,11 +107,15 @@ bool submit_on_work(struct node *n, void *job)
     struct check_job *j = n->checking;
     n->checking = NULL;
     for (size_t i = 0; i < j->count; i++) {
+        /* A block may have settled it while its signatures were checked: a transaction that can
+         * never be committed would wait for ever, and depose one leader after the other. */
+        if (j->status[i] == AMI_OK)
+            j->status[i] = registry_admits(n->c.registry, &j->tx[i]);
         if (j->status[i] != AMI_OK) {
             n->counters.txs_refused++;
             if (j->status[i] != AMI_SEQUENCE_SETTLED)
-                node_event(n, ENV_LOG_WARN, "tx_refused", "source=%u kind=%u status=%s", j->source,
-                           j->tx[i].tx.kind, ami_status_name(j->status[i]));
+                node_event_often(n, ENV_LOG_WARN, "tx_refused", "source=%u kind=%u status=%s",
+                                 j->source, j->tx[i].tx.kind, ami_status_name(j->status[i]));
             continue;
         }
         n->counters.txs_handed_in++;
@@ -160,16 +165,18 @@ static bool not_with_this_leader(const struct node *n, const struct pool_entry *
     return e->own && e->handed_term != replica_term(n->replica);
 }
 
+/* Only those whose timers run: under overload everything waits for long, and to hand all of it to
+ * everybody again and again would be the end of it. */
 static bool long_waiting(const struct node *n, const struct pool_entry *e)
 {
-    return e->own && submit_half_time(n, e) <= node_now_us(n);
+    return e->own && pool_timed(e) && submit_half_time(n, e) <= node_now_us(n);
 }
 
 /* Somebody else's transaction that still waits: perhaps the leader never got it, and would be
  * deposed for what it does not know. */
 static bool foreign_long_waiting(const struct node *n, const struct pool_entry *e)
 {
-    return !e->own && submit_half_time(n, e) <= node_now_us(n);
+    return !e->own && pool_timed(e) && submit_half_time(n, e) <= node_now_us(n);
 }
 
 uint64_t submit_half_time(const struct node *n, const struct pool_entry *e)
@@ -214,22 +221,65 @@ void submit_settled(struct node *n, const struct tx_view *tx)
         pool_remove(n->pool, e, node_now_us(n));
 }
 
+/* For ever: neither now nor when others are on the ledger can it be committed. */
+static bool is_void(const struct node *n, const struct pool_entry *e)
+{
+    enum ami_status s = registry_admits(n->c.registry, &e->view);
+    return s != AMI_OK && s != AMI_SEQUENCE_AHEAD;
+}
+
+/* After a commit, and at the start: where the MDMS's numbers stand. The next one can be judged now;
+ * one that no block will ever take must not hold up its successors here. */
+void submit_on_commit(struct node *n)
+{
+    uint64_t last = registry_at(n->c.registry, 0)->floor;
+    pool_set_number(n->pool, last, node_now_us(n));
+    struct pool_entry *e = pool_find_number(n->pool, last + 1);
+    if (e != NULL && is_void(n, e))
+        pool_remove(n->pool, e, node_now_us(n));
+}
+
 /* After a commit that revoked or skipped something: drop whatever can no longer be admitted. */
 void submit_prune(struct node *n)
 {
     struct pool_entry *next;
     for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = next) {
         next = pool_next(e);
-        enum ami_status s = registry_admits(n->c.registry, &e->view);
-        if (s != AMI_OK && s != AMI_SEQUENCE_AHEAD)
+        /* Numbered ones are judged when it is their turn; removing one would move others. */
+        if (e->number == 0 && is_void(n, e))
             pool_remove(n->pool, e, node_now_us(n));
     }
+}
+
+static uint64_t progress_us(const struct node *n)
+{
+    return (uint64_t)n->c.genesis->parameters.progress_timeout_ms * 1000u;
+}
+
+/* Rule 8: what could have been committed and was not speaks against the leader; what could not has
+ * no place here. */
+void submit_judge(struct node *n)
+{
+    uint64_t now = node_now_us(n);
+    struct pool_entry *e;
+    while ((e = pool_expired(n->pool, progress_us(n), now)) != NULL) {
+        if (!is_void(n, e)) {
+            chain_progress(n, true);
+            return;
+        }
+        n->counters.txs_refused++;
+        pool_remove(n->pool, e, now);
+    }
+    chain_progress(n, false);
 }
 
 /* Hands on what has waited for half of T_progress; returns when the next one will have. */
 static uint64_t hand_on(struct node *n)
 {
-    uint64_t now = node_now_us(n), next = UINT64_MAX;
+    /* What arrives later is due later than that. */
+    uint64_t now = node_now_us(n), next = now + progress_us(n) / 2;
+    if (now < n->hand_on_us)
+        return n->hand_on_us;
     uint8_t leader;
     bool own = false, foreign = false;
     for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e)) {
@@ -243,11 +293,14 @@ static uint64_t hand_on(struct node *n)
         n->to_member[leader] != 0)
         hand_to(n, leader, foreign_long_waiting);
     for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e)) {
+        if (!pool_timed(e))
+            continue;
         if (submit_half_time(n, e) <= now)
             e->handed_us = now;
         if (submit_half_time(n, e) < next)
             next = submit_half_time(n, e);
     }
+    n->hand_on_us = next;
     return next;
 }
 
@@ -256,21 +309,23 @@ uint64_t submit_on_time(struct node *n)
     uint64_t now = node_now_us(n);
     check_next(n);
     uint64_t next = hand_on(n);
-    uint64_t progress_us = (uint64_t)n->c.genesis->parameters.progress_timeout_ms * 1000u;
-    uint64_t deadline = pool_progress_deadline_us(n->pool, progress_us);
+    uint64_t deadline = pool_progress_deadline_us(n->pool, progress_us(n));
     if (deadline <= now) {
-        chain_progress_expired(n);
-        deadline = now + progress_us;
+        submit_judge(n);
+        deadline = now + NODE_TICK_US;
     }
     return deadline < next ? deadline : next;
 }
 
 void submit_free(struct node *n)
 {
-    struct check_job *j, *tmp;
-    LL_FOREACH_SAFE(n->check_queue, j, tmp)
-    {
-        free(j);
+    free(n->checking); /* the work pool is over */
+    for (unsigned i = 0; i < POOL_SOURCES; i++) {
+        struct check_job *j, *tmp;
+        LL_FOREACH_SAFE(n->check_queue[i], j, tmp)
+        {
+            free(j);
+        }
+        n->check_queue[i] = NULL;
     }
-    n->check_queue = NULL;
 }

@@ -444,7 +444,7 @@ void net_kill(struct net *net, unsigned i)
     for (env_link l = 1; l < net->ends; l++)
         if (net->end[l].open && net->end[l].node == i)
             close_link(net, l);
-    /* Jobs and writes under way are lost with the process: their memory is given back here. */
+    /* Jobs and writes under way are lost with the process; the node gives their memory back. */
     for (struct event **at = &net->queue; *at != NULL;) {
         struct event *e = *at;
         if (e->node != i || e->start != h->starts) {
@@ -452,8 +452,6 @@ void net_kill(struct net *net, unsigned i)
             continue;
         }
         *at = e->next;
-        if (e->type == EVENT_STORED)
-            chain_free_write(e->job);
         free(e);
     }
     node_free(h->node);

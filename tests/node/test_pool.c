@@ -77,26 +77,115 @@ static void refuses_repeats_and_rivals(void **state)
     pool_free(p);
 }
 
+static enum ami_status try(struct pool *p, uint64_t sequence, uint8_t source)
+{
+    uint8_t bytes[1024];
+    return pool_add(p, make_report(bytes, sizeof bytes, "m", sequence, 0), source, source == 0, 1,
+                    NULL);
+}
+
 static void is_bounded_by_count_and_bytes(void **state)
 {
     (void)state;
     uint8_t bytes[1024];
     size_t one = make_report(bytes, sizeof bytes, "m", 1, 0).size;
-    struct pool *p = pool_new((struct pool_limits){2, 10 * one});
-    struct pool_entry *e;
-    add(p, "m", 1, 1, 1);
-    add(p, "m", 2, 1, 1);
-    assert_status(pool_add(p, make_report(bytes, sizeof bytes, "m", 3, 0), 1, false, 1, &e),
-                  AMI_AGAIN);
+    const size_t max = POOL_QUOTA + 10;
+    for (int by_bytes = 0; by_bytes < 2; by_bytes++) {
+        struct pool *p = by_bytes ? pool_new((struct pool_limits){1000, max * one})
+                                  : pool_new((struct pool_limits){max, 1u << 20});
+        for (uint64_t i = 1; i <= max; i++)
+            assert_ok(try(p, i, 0));
+        assert_status(try(p, max + 1, 0), AMI_AGAIN);
+        /* A source within its quota is not shut out by the others. */
+        assert_ok(try(p, max + 1, 1));
+        pool_remove(p, pool_first(p), 2);
+        pool_remove(p, pool_first(p), 2);
+        assert_int_equal(pool_count(p), max - 1);
+        assert_int_equal(pool_bytes(p), (max - 1) * one);
+        assert_ok(try(p, max + 2, 0));
+        assert_status(try(p, max + 3, 0), AMI_AGAIN);
+        pool_free(p);
+    }
+}
+
+/* No other DC can fill the pool alone, whatever it has got meters to sign. */
+static void another_dc_takes_a_part_only(void **state)
+{
+    (void)state;
+    const size_t max = 100 * POOL_FOREIGN_PART;
+    struct pool *p = pool_new((struct pool_limits){max, 8u << 20});
+    for (uint64_t i = 1; i <= 100; i++)
+        assert_ok(try(p, i, 1));
+    assert_status(try(p, 101, 1), AMI_AGAIN);
+    for (uint64_t i = 101; i <= max; i++)
+        assert_ok(try(p, i, 0));
+    assert_status(try(p, max + 1, 0), AMI_AGAIN);
     pool_free(p);
-    p = pool_new((struct pool_limits){100, 2 * one});
-    struct pool_entry *first = add(p, "m", 1, 1, 1);
-    add(p, "m", 2, 1, 1);
-    assert_status(pool_add(p, make_report(bytes, sizeof bytes, "m", 3, 0), 1, false, 1, &e),
-                  AMI_AGAIN);
-    pool_remove(p, first, 2);
-    assert_int_equal(pool_bytes(p), one);
-    assert_ok(pool_add(p, make_report(bytes, sizeof bytes, "m", 3, 0), 1, false, 1, &e));
+}
+
+static struct pool_entry *add_revoke(struct pool *p, uint64_t number, uint8_t salt, uint8_t source,
+                                     uint64_t now_us, enum ami_status expected)
+{
+    struct revoke r = {.role = 1, .epoch = 1, .number = number};
+    struct mdms_part second = {{{salt}}};
+    uint8_t first_bytes[256], second_bytes[128], out[512];
+    struct pool_entry *e = NULL;
+    assert_ok(ami_id_from_text(&r.device, "m"));
+    struct writer first = writer_on(first_bytes, sizeof first_bytes);
+    revoke_encode(&first, &r);
+    struct writer w2 = writer_on(second_bytes, sizeof second_bytes);
+    mdms_part_encode(&w2, &second);
+    struct tx tx = {TX_REVOKE, writer_span(&first), writer_span(&w2)};
+    struct writer w = writer_on(out, sizeof out);
+    tx_encode(&w, &tx);
+    assert_true(writer_ok(&w));
+    assert_status(pool_add(p, writer_span(&w), source, true, now_us, &e), expected);
+    return e;
+}
+
+static unsigned listed(struct pool *p)
+{
+    unsigned count = 0;
+    for (struct pool_entry *e = pool_first(p); e != NULL; e = pool_next(e))
+        count++;
+    return count;
+}
+
+/* What the ledger cannot take yet is nobody's fault: it has no timer and is not offered. */
+static void numbers_wait_for_those_before_them(void **state)
+{
+    (void)state;
+    struct pool *p = pool_new((struct pool_limits){1000, 1u << 20});
+    pool_set_number(p, 10, 1);
+    assert_null(add_revoke(p, 10, 1, POOL_SOURCE_MDMS, 1, AMI_SEQUENCE_SETTLED));
+    add_revoke(p, 13, 1, 2, 100, AMI_OK);
+    add_revoke(p, 12, 1, 3, 200, AMI_OK);
+    assert_null(add_revoke(p, 12, 2, 4, 200, AMI_EXISTS)); /* a rival for the number */
+    assert_int_equal(listed(p), 0);
+    assert_int_equal(pool_count(p), 2);
+    assert_true(pool_progress_deadline_us(p, 1000) == UINT64_MAX);
+    struct pool_entry *e11 = add_revoke(p, 11, 1, 2, 300, AMI_OK);
+    assert_int_equal(listed(p), 3);
+    assert_int_equal(pool_first(p)->number, 11);
+    assert_int_equal(pool_next(pool_first(p))->number, 12);
+    assert_int_equal(pool_progress_deadline_us(p, 1000), 1300);
+    assert_ptr_equal(pool_expired(p, 1000, 1300), e11);
+    assert_null(pool_expired(p, 1000, 1299));
+    /* One that proves to be worth nothing holds up those behind it. */
+    pool_remove(p, e11, 400);
+    assert_int_equal(listed(p), 0);
+    assert_int_equal(pool_count(p), 2);
+    assert_true(pool_progress_deadline_us(p, 1000) == UINT64_MAX);
+    /* The ledger has got 11 from elsewhere. */
+    pool_set_number(p, 11, 500);
+    assert_int_equal(listed(p), 2);
+    assert_int_equal(pool_progress_deadline_us(p, 1000), 1500);
+    assert_non_null(pool_find_number(p, 12));
+    pool_set_number(p, 12, 600);
+    assert_null(pool_find_number(p, 12));
+    assert_int_equal(pool_count(p), 1);
+    assert_int_equal(pool_first_of(p, 2)->number, 13);
+    assert_null(pool_first_of(p, 3));
     pool_free(p);
 }
 
@@ -137,6 +226,8 @@ int main(void)
         cmocka_unit_test(keeps_order_and_finds_again),
         cmocka_unit_test(refuses_repeats_and_rivals),
         cmocka_unit_test(is_bounded_by_count_and_bytes),
+        cmocka_unit_test(another_dc_takes_a_part_only),
+        cmocka_unit_test(numbers_wait_for_those_before_them),
         cmocka_unit_test(timers_follow_the_quota),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
