@@ -124,18 +124,20 @@ static uint8_t preferred(const struct meter *m)
     return m->home;
 }
 
-/* The next open member after `from`, round robin, that did not fail us; any open one when all have;
- * `from` itself when no other is open. */
+/* The next open member after `from`, round robin, that was not asked since the last success. When
+ * all were, it begins anew: whatever some of them do, everyone is asked again and again. `from`
+ * itself when no other is open. */
 static uint8_t next_member(struct meter *m, uint8_t from)
 {
     uint8_t n = member_count(m);
     for (int round = 0; round < 2; round++) {
-        for (uint8_t i = 1; i <= n; i++) {
+        for (uint8_t i = 1; i < n; i++) {
             uint8_t k = (uint8_t)((from + i) % n);
-            if (is_open(m, k) && (m->failed_us >> k & 1u) == 0)
+            if (is_open(m, k) && (m->tried >> k & 1u) == 0)
                 return k;
         }
-        m->failed_us = 0; /* all have: begin anew */
+        m->tried = 0;
+        m->failed_us = 0;
     }
     return from;
 }
@@ -212,6 +214,7 @@ static void attempt(struct meter *m)
     }
     if (m->attempts < UINT8_MAX)
         m->attempts++;
+    m->tried |= 1u << m->target;
     m->phase = METER_AGREEING;
     m->began_us = now;
     const struct meter_timing *t = &m->shared->timing;
@@ -260,6 +263,7 @@ void meter_success(struct meter *m)
     if (m->window < METER_IN_FLIGHT_MAX)
         m->window++;
     m->hops = 0;
+    m->tried = 0;
     m->failed_us = 0;
     m->refused_by = 0;
     m->refusal = AMI_OK;

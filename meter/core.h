@@ -125,6 +125,7 @@ struct meter {
     uint8_t busy;        /* times in a row that a DC was too busy */
     bool starved;        /* the link's queue was full: waits for meter_on_writable */
     bool settled_said;   /* a DC says that reports are settled which we hold unacknowledged */
+    uint32_t tried;      /* bit k: member k was asked since the last success */
     uint32_t failed_us;  /* bit k: member k let us wait in vain or lied since the last success */
     uint32_t refused_by; /* bit k: member k refuses us for good (refusal) */
     uint16_t refusal;    /* AMI_REVOKED or AMI_UNKNOWN_DEVICE, the last that was said */
