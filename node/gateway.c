@@ -52,6 +52,7 @@ struct agree_job {
 struct report_item {
     struct report_item *next;
     uint64_t session;
+    uint64_t meter; /* index in the registry */
     const struct verify_key *key;
     struct report_meter_part part;
     enum ami_status status;
@@ -70,10 +71,21 @@ struct report_job {
     struct report_item *item[NODE_REPORT_BATCH_MAX];
 };
 
+/* A block from the disk and its tree. After a change of leaders many meters ask for reports of the
+ * same few blocks. */
+struct settled_block {
+    uint64_t height; /* 0: none */
+    uint64_t used;   /* for finding the one that was not used for longest */
+    uint8_t *bytes;
+    struct certified_block block; /* borrows bytes */
+    sm3_digest hash;
+    struct merkle_tree *tree;
+};
+
 struct gateway {
     struct gateway_session *sessions; /* by id */
     struct gateway_meter *meters;
-    struct agree_item *agree_queue;
+    struct agree_item *agree_queue, *agree_last;
     size_t agree_waiting;
     struct agree_job *agreeing;
     struct report_item *report_queue, *report_last;
@@ -81,7 +93,11 @@ struct gateway {
     struct report_job *reporting;
     struct agree_peer **peers; /* per registry index, decoded once */
     size_t peers_size;
-    struct merkle_tree *tree; /* of the block whose acknowledgements are made */
+    struct merkle_tree *tree; /* of the block that was committed just now */
+    struct settled_block settled[NODE_SETTLED_BLOCKS];
+    uint64_t settled_uses;
+    uint64_t reads_since_us;
+    unsigned reads; /* of blocks, since then */
     uint64_t scan_us;
 };
 
@@ -91,7 +107,14 @@ bool gateway_init(struct node *n)
     if (n->gateway == NULL)
         return false;
     n->gateway->tree = merkle_tree_new();
-    return n->gateway->tree != NULL;
+    bool ok = n->gateway->tree != NULL;
+    for (unsigned i = 0; i < NODE_SETTLED_BLOCKS; i++) {
+        struct settled_block *b = &n->gateway->settled[i];
+        b->tree = merkle_tree_new();
+        b->bytes = malloc(n->block_size);
+        ok = ok && b->tree != NULL && b->bytes != NULL;
+    }
+    return ok;
 }
 
 static uint32_t now_s(const struct node *n)
@@ -120,14 +143,34 @@ static struct gateway_meter *meter_of(struct node *n, uint64_t meter, bool make)
     return m;
 }
 
+/* Answers go to this link from now on. False: it is closed. */
+static bool set_link(struct node *n, struct gateway_session *s, env_link id)
+{
+    if (s->link != 0) {
+        struct node_link *old = node_link_find(n, s->link);
+        AMI_CHECK(old != NULL);
+        DL_DELETE2(old->sessions, s, link_prev, link_next);
+        s->link = 0;
+    }
+    struct node_link *l = id == 0 ? NULL : node_link_find(n, id);
+    if (l == NULL)
+        return false;
+    DL_APPEND2(l->sessions, s, link_prev, link_next);
+    s->link = id;
+    return true;
+}
+
 static void drop_session(struct node *n, struct gateway_session *s)
 {
     struct gateway_meter *m = meter_of(n, s->meter, false);
     AMI_CHECK(m != NULL);
+    set_link(n, s, 0);
     if (m->current == s)
         m->current = NULL;
-    if (m->opening == s)
-        m->opening = NULL;
+    if (!s->confirmed) {
+        LL_DELETE2(m->opening, s, next_opening);
+        m->openings--;
+    }
     if (m->current == NULL && m->opening == NULL) {
         HASH_DELETE(hh, n->gateway->meters, m);
         free(m);
@@ -170,6 +213,10 @@ void gateway_free(struct node *n)
         free(g->peers[i]);
     free(g->peers);
     merkle_tree_free(g->tree);
+    for (unsigned i = 0; i < NODE_SETTLED_BLOCKS; i++) {
+        merkle_tree_free(g->settled[i].tree);
+        free(g->settled[i].bytes);
+    }
     free(g);
     n->gateway = NULL;
 }
@@ -254,6 +301,8 @@ static void agree_next(struct node *n)
         return;
     }
     g->agree_queue = a;
+    if (a == NULL)
+        g->agree_last = NULL;
     g->agree_waiting -= j->count;
     g->agreeing = j;
 }
@@ -293,36 +342,55 @@ static void on_flight1(struct node *n, struct node_link *l, const struct agree_f
                                    replica_term(n->replica), session);
         a->flight_size = f->flight.size; /* bounded by its decoder */
         memcpy(a->flight, f->flight.data, f->flight.size);
-        LL_APPEND(g->agree_queue, a);
+        if (g->agree_last == NULL)
+            g->agree_queue = a;
+        else
+            g->agree_last->next = a;
+        g->agree_last = a;
         g->agree_waiting++;
         agree_next(n);
     }
 }
 
-/* A meter has one session on the way at most: a newer first flight replaces an older one, and
- * neither touches the confirmed session before its own confirmation. */
+/* A newer first flight replaces an older one that came on the same link, and when there are too
+ * many the oldest; none touches the confirmed session before its own confirmation. */
+static void make_room(struct node *n, struct gateway_meter *m, env_link link)
+{
+    struct gateway_session *s = m->opening;
+    while (s != NULL && s->link != link)
+        s = s->next_opening;
+    if (s == NULL && m->openings >= NODE_OPENINGS_PER_METER)
+        s = m->opening;
+    if (s != NULL)
+        drop_session(n, s);
+}
+
 static void open_session(struct node *n, const struct agree_item *a, const struct agree_answer *x)
 {
     const struct ami_id *meter = &a->terms.meter;
+    if (node_link_find(n, a->link) == NULL)
+        return; /* it has gone meanwhile */
+    struct gateway_meter *m = meter_of(n, a->meter, false);
+    if (m != NULL)
+        make_room(n, m, a->link);
     size_t count = HASH_CNT(by_id, n->gateway->sessions);
-    struct gateway_meter *m = count < n->c.sessions_max ? meter_of(n, a->meter, true) : NULL;
-    struct gateway_session *s = m == NULL ? NULL : calloc(1, sizeof *s);
-    if (s == NULL) {
+    struct gateway_session *s = count < n->c.sessions_max ? calloc(1, sizeof *s) : NULL;
+    m = s == NULL ? NULL : meter_of(n, a->meter, true);
+    if (m == NULL) {
+        free(s);
         refuse(n, a->link, meter, a->terms.tag, AMI_AGAIN);
         return;
     }
     s->id = a->terms.session;
-    s->link = a->link;
     s->meter = a->meter;
     s->insist = a->insist;
     s->opened_us = node_now_us(n);
     s->u.opening.pending = x->pending;
     s->u.opening.terms = a->terms;
     HASH_ADD(by_id, n->gateway->sessions, id, sizeof s->id, s);
-    struct gateway_session *older = m->opening;
-    m->opening = s;
-    if (older != NULL)
-        drop_session(n, older);
+    LL_APPEND2(m->opening, s, next_opening);
+    m->openings++;
+    set_link(n, s, a->link);
     struct agree_flight2 f = agree_flight2_of(&a->terms, x);
     struct writer w = node_frame(n, MSG_AGREE_FLIGHT2);
     agree_flight2_encode(&w, &f);
@@ -361,6 +429,16 @@ static void say_ended(struct node *n, env_link link, uint64_t session, enum ami_
     (void)node_send(n, link, writer_span(&w)); /* lost: the next message gets the same answer */
 }
 
+/* The meter has gone over to another session on link `to`. A link that it leaves empty is closed: a
+ * single meter could hold all connections otherwise, each known to be a meter's. */
+static void leave_session(struct node *n, struct gateway_session *older, const struct node_link *to)
+{
+    struct node_link *from = older->link == 0 ? NULL : node_link_find(n, older->link);
+    drop_session(n, older);
+    if (from != NULL && from != to && from->sessions == NULL)
+        node_close(n, from->id);
+}
+
 static void on_flight3(struct node *n, struct node_link *l, const struct agree_flight3 *f)
 {
     struct gateway_session *s = find_session(n, f->session);
@@ -376,7 +454,9 @@ static void on_flight3(struct node *n, struct node_link *l, const struct agree_f
     }
     const struct parameters *p = &n->c.genesis->parameters;
     struct gateway_meter *m = meter_of(n, s->meter, false);
-    AMI_CHECK(m != NULL && m->opening == s);
+    AMI_CHECK(m != NULL);
+    LL_DELETE2(m->opening, s, next_opening);
+    m->openings--;
     struct session fresh;
     session_begin(&fresh, false, s->u.opening.pending.k, &s->u.opening.terms,
                   p->session_messages_max, p->session_seconds_max, now_s(n));
@@ -384,15 +464,14 @@ static void on_flight3(struct node *n, struct node_link *l, const struct agree_f
     s->u.session = fresh;
     secret_wipe(&fresh, sizeof fresh);
     s->confirmed = true;
-    s->link = l->id;
+    set_link(n, s, l->id);
     l->known = true;
     n->sessions_open++;
     n->counters.agreements++;
     struct gateway_session *older = m->current;
     m->current = s;
-    m->opening = NULL;
     if (older != NULL)
-        drop_session(n, older);
+        leave_session(n, older, l);
 }
 
 /* --- answers inside a session ------------------------------------------------------------------
@@ -445,10 +524,10 @@ static void send_block_proof(struct node *n, env_link link, const struct block_h
     l->proofs_sent[l->proofs_at++ % NODE_PROOFS_PER_LINK] = h->height;
 }
 
-/* The tree of n->gateway->tree must be this block's. */
-static void send_ack(struct node *n, struct gateway_session *s, const struct block_header *h,
-                     const sm3_digest *block, const struct qc *commit, const struct tx_view *tx,
-                     uint32_t index)
+/* `tree` is the block's. */
+static void send_ack(struct node *n, struct gateway_session *s, struct merkle_tree *tree,
+                     const struct block_header *h, const sm3_digest *block, const struct qc *commit,
+                     const struct tx_view *tx, uint32_t index)
 {
     struct report_ack a = {.sequence = tx->u.report.meter.sequence,
                            .height = h->height,
@@ -456,7 +535,7 @@ static void send_ack(struct node *n, struct gateway_session *s, const struct blo
                            .index = index,
                            .second = sm3(tx->tx.second)};
     sm3_digest path[MERKLE_PATH_MAX];
-    size_t size = merkle_tree_path(n->gateway->tree, index, path);
+    size_t size = merkle_tree_path(tree, index, path);
     AMI_CHECK(size <= sizeof a.path / sizeof a.path[0]);
     memcpy(a.path, path, size * sizeof path[0]);
     a.path_count = (uint16_t)size;
@@ -470,9 +549,8 @@ static void send_ack(struct node *n, struct gateway_session *s, const struct blo
 }
 
 /* Leaves of all transactions of a body. False: out of memory, or a body that does not parse. */
-static bool plant_tree(struct node *n, struct span body)
+static bool plant_tree(struct merkle_tree *t, struct span body)
 {
-    struct merkle_tree *t = n->gateway->tree;
     merkle_tree_truncate(t, 0);
     struct body_reader it = body_reader_on(body);
     struct span encoded;
@@ -489,6 +567,41 @@ static bool plant_tree(struct node *n, struct span body)
     return true;
 }
 
+/* The block of that height with its tree. AMI_AGAIN: enough were read for the moment. */
+static enum ami_status settled_block(struct node *n, uint64_t height, struct settled_block **out)
+{
+    struct gateway *g = n->gateway;
+    struct settled_block *b = &g->settled[0];
+    for (unsigned i = 0; i < NODE_SETTLED_BLOCKS; i++) {
+        if (g->settled[i].height == height) {
+            b = &g->settled[i];
+            break;
+        }
+        if (g->settled[i].used < b->used)
+            b = &g->settled[i];
+    }
+    b->used = ++g->settled_uses;
+    *out = b;
+    if (b->height == height)
+        return AMI_OK;
+    uint64_t now = node_now_us(n);
+    if (now - g->reads_since_us >= NODE_SETTLED_US) {
+        g->reads_since_us = now;
+        g->reads = 0;
+    }
+    /* To read and hash a whole block for a few bytes of a meter is what would stop this loop. */
+    if (g->reads == NODE_SETTLED_READS)
+        return AMI_AGAIN;
+    g->reads++;
+    b->height = 0;
+    AMI_TRY(n->c.disk.block(n->c.disk.ctx, height, &b->block, b->bytes, n->block_size));
+    if (!plant_tree(b->tree, b->block.body))
+        return AMI_NO_MEMORY;
+    b->hash = block_hash(&b->block.header);
+    b->height = height;
+    return AMI_OK;
+}
+
 /* A report that is settled already: its proof from the disk. */
 static void answer_settled(struct node *n, struct gateway_session *s, uint64_t sequence)
 {
@@ -496,22 +609,26 @@ static void answer_settled(struct node *n, struct gateway_session *s, uint64_t s
     const struct node_disk *d = &n->c.disk;
     uint64_t height;
     uint32_t index, at = 0;
-    struct certified_block b;
-    if (d->find_report(d->ctx, &rec->name, rec->epoch, sequence, &height, &index) != AMI_OK ||
-        d->block(d->ctx, height, &b, n->block, n->block_size) != AMI_OK || !plant_tree(n, b.body)) {
-        /* A block that is not committed yet may have settled it for the moment. */
-        send_nack(n, s, sequence,
-                  registry_staged(n->c.registry) ? AMI_AGAIN : AMI_SEQUENCE_SETTLED);
+    struct settled_block *b;
+    enum ami_status status =
+        d->find_report(d->ctx, &rec->name, rec->epoch, sequence, &height, &index);
+    if (status == AMI_NOT_FOUND) { /* its meter has skipped it */
+        send_nack(n, s, sequence, AMI_SEQUENCE_SETTLED);
         return;
     }
-    struct body_reader it = body_reader_on(b.body);
+    if (status == AMI_OK)
+        status = settled_block(n, height, &b);
+    if (status != AMI_OK) {
+        send_nack(n, s, sequence, AMI_AGAIN);
+        return;
+    }
+    struct body_reader it = body_reader_on(b->block.body);
     struct span encoded;
     while (body_next(&it, &encoded)) {
         struct tx_view tx;
         if (at++ != index || tx_view_parse(&tx, encoded) != AMI_OK)
             continue;
-        sm3_digest hash = block_hash(&b.header);
-        send_ack(n, s, &b.header, &hash, &b.commit, &tx, index);
+        send_ack(n, s, b->tree, &b->block.header, &b->hash, &b->block.commit, &tx, index);
         return;
     }
 }
@@ -531,9 +648,9 @@ void gateway_on_commit(struct node *n, const struct block_header *h, const sm3_d
         struct gateway_session *s = e == NULL ? NULL : find_session(n, e->waiter);
         if (s == NULL || !s->confirmed)
             continue;
-        if (!planted && !(planted = plant_tree(n, body)))
+        if (!planted && !(planted = plant_tree(n->gateway->tree, body)))
             return; /* out of memory: the meters ask again */
-        send_ack(n, s, h, block, commit, &tx, index);
+        send_ack(n, s, n->gateway->tree, h, block, commit, &tx, index);
     }
 }
 
@@ -611,6 +728,16 @@ static void report_made(struct node *n, const struct report_item *r)
     struct gateway_session *s = find_session(n, r->session);
     enum ami_status status = r->status;
     struct pool_entry *e = NULL;
+    /* A block may have settled it while it was made ready, when the meter had asked another DC too:
+     * then it must not enter the pool, where it would wait for ever. */
+    if (status == AMI_OK)
+        status = record_admits(registry_at(n->c.registry, r->meter), r->part.sequence);
+    if (status == AMI_SEQUENCE_SETTLED && s != NULL && s->confirmed) {
+        answer_settled(n, s, r->part.sequence);
+        return;
+    }
+    if (status == AMI_OK && registry_at(n->c.registry, r->meter)->revoked_at != 0)
+        status = AMI_REVOKED;
     if (status == AMI_OK) {
         status = pool_add(n->pool, span_of(r->tx, r->tx_size), n->c.self, true, node_now_us(n), &e);
         if (status == AMI_EXISTS) {
@@ -625,9 +752,9 @@ static void report_made(struct node *n, const struct report_item *r)
         return;
     }
     if (status == AMI_BAD_SIGNATURE)
-        node_event(n, ENV_LOG_WARN, "report_refused", "meter=%s sequence=%llu status=%s",
-                   r->part.meter.text, (unsigned long long)r->part.sequence,
-                   ami_status_name(status));
+        node_event_often(n, ENV_LOG_WARN, "report_refused", "meter=%s sequence=%llu status=%s",
+                         r->part.meter.text, (unsigned long long)r->part.sequence,
+                         ami_status_name(status));
     if (s != NULL && s->confirmed)
         send_nack(n, s, r->part.sequence, status);
 }
@@ -685,6 +812,7 @@ static void on_report(struct node *n, struct gateway_session *s, struct span pla
         return;
     }
     r->session = s->id;
+    r->meter = s->meter;
     r->key = key;
     r->plain_size = plain_size;
     r->tx = r->plain + plain_size;
@@ -715,13 +843,17 @@ static void on_data(struct node *n, struct node_link *l, const struct session_da
     size_t size = 0;
     enum ami_status status = session_open(&s->u.session, plain, &size, d, now_s(n));
     if (status == AMI_OK) {
-        s->link = l->id; /* a meter may come back on another link */
+        if (s->link != l->id)
+            set_link(n, s, l->id); /* a meter may come back on another link */
         l->known = true;
         if (d->kind == DATA_REPORT_SUBMIT)
             on_report(n, s, span_of(plain, size));
     } else if (status == AMI_SESSION_ENDED || status == AMI_SEQUENCE_AHEAD) {
         say_ended(n, l->id, s->id, status);
-        drop_session(n, s);
+        /* The number that says so may be anybody's: only time and the numbers that were proven end
+         * a session. The meter that is told so agrees anew, which replaces this one. */
+        if (session_check(&s->u.session, now_s(n)) != AMI_OK)
+            drop_session(n, s);
     } else {
         n->counters.frames_bad++; /* a forged or repeated message changes nothing */
     }
@@ -778,8 +910,8 @@ void gateway_on_frame(struct node *n, struct node_link *l, enum message_type typ
     }
     if (status != AMI_OK) {
         n->counters.frames_bad++;
-        node_event(n, ENV_LOG_WARN, "meter_link_refused", "link=%llu message=%s",
-                   (unsigned long long)l->id, message_name(type));
+        node_event_often(n, ENV_LOG_WARN, "meter_link_refused", "link=%llu message=%s",
+                         (unsigned long long)l->id, message_name(type));
         node_close(n, l->id);
     }
 }
@@ -787,12 +919,11 @@ void gateway_on_frame(struct node *n, struct node_link *l, enum message_type typ
 void gateway_on_closed(struct node *n, struct node_link *l)
 {
     struct gateway_session *s, *tmp;
-    HASH_ITER(by_id, n->gateway->sessions, s, tmp)
+    DL_FOREACH_SAFE2(l->sessions, s, tmp, link_next)
     {
-        if (s->link != l->id)
-            continue;
-        s->link = 0;
-        if (!s->confirmed)
+        if (s->confirmed)
+            set_link(n, s, 0);
+        else
             drop_session(n, s);
     }
 }

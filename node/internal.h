@@ -34,6 +34,10 @@
 #define NODE_RELAYS_MAX           4096
 #define NODE_RELAY_TIMEOUT_US     (30u * 1000000u)
 #define NODE_PROOFS_PER_LINK      64
+#define NODE_OPENINGS_PER_METER   8 /* agreements begun and not confirmed, each on another link */
+#define NODE_SETTLED_BLOCKS       4 /* blocks kept in memory from which settled reports are answered */
+#define NODE_SETTLED_READS        100 /* blocks read for that in NODE_SETTLED_US; then: try again */
+#define NODE_SETTLED_US           (1u * 1000000u)
 #define NODE_EVENTS_MAX           1000
 #define NODE_EVENT_TEXT_BYTES_MAX 200
 #define NODE_OFTEN_MAX            24 /* names of events that others can cause at will */
@@ -62,14 +66,17 @@ struct node_link {
     size_t peer_hello_size;
     uint64_t proofs_sent[NODE_PROOFS_PER_LINK]; /* heights whose block_proof went out; a ring */
     unsigned proofs_at;
+    struct gateway_session *sessions; /* whose answers go here */
     UT_hash_handle hh;
 };
 
 /* One session of a meter, or one on the way to it. */
 struct gateway_session {
     uint64_t id;
-    env_link link;  /* where answers go; 0: its link was closed */
-    uint64_t meter; /* index in the registry */
+    env_link link; /* where answers go, one of the link's sessions; 0: its link was closed */
+    struct gateway_session *link_prev, *link_next;
+    struct gateway_session *next_opening; /* of the same meter, a newer one */
+    uint64_t meter;                       /* index in the registry */
     bool confirmed;
     bool insist; /* the meter came here although another DC leads */
     uint64_t opened_us;
@@ -83,11 +90,13 @@ struct gateway_session {
     UT_hash_handle by_id;
 };
 
-/* The sessions of one meter: at most one of each. */
+/* The sessions of one meter. Of those not confirmed there is one per link: anybody may send a first
+ * flight in a meter's name, and must not take the place of the meter's own with it. */
 struct gateway_meter {
     uint64_t meter;
     struct gateway_session *current;
-    struct gateway_session *opening;
+    struct gateway_session *opening; /* the oldest */
+    unsigned openings;
     UT_hash_handle hh;
 };
 
