@@ -140,7 +140,7 @@ class Registry:
         at = meter.sequence - record.floor
         if at < 0 or at < WINDOW and record.window >> at & 1:
             raise Bad(f"number {meter.sequence} of {meter.meter} is settled already")
-        if at >= WINDOW:
+        if at >= WINDOW or meter.sequence == 2**64 - 1:
             raise Bad(f"number {meter.sequence} of {meter.meter} lies beyond its window")
         record.window |= 1 << at
         record.slide()

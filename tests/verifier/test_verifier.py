@@ -109,6 +109,24 @@ def spoilt_genesis(case, folder):
     check("a genesis file with a changed digit is refused", status == 1 and err.count("\n") == 1, err)
 
 
+# What make_ledger can do wrong in block 8: well certified, unless it is the certificate.
+WRONG = ["merkle", "state", "time", "members", "proposer", "vote", "two-votes", "quorum", "early-term",
+         "meter-signature", "gateway-signature", "mdms-signature", "number", "ahead", "settled",
+         "revoked", "unknown"]
+
+
+def wrong_ledgers(make_ledger, dc_cli, folder):
+    for wrong in WRONG:
+        place = os.path.join(folder, wrong)
+        subprocess.run([make_ledger, place, wrong], capture_output=True, timeout=100, check=True)
+        genesis, export = os.path.join(place, "genesis.json"), os.path.join(place, "ledger.jsonl")
+        status, _, err = run(dc_cli, "export", "--data", os.path.join(place, "ledger"), "--genesis",
+                             genesis, "--out", export)
+        check(f"a ledger with a wrong {wrong} is exported", status == 0, err)
+        status, _, err = verify(genesis, export)
+        check(f"and refused: {wrong}", status == 1 and "block 8: " in err and err.count("\n") == 1, err)
+
+
 def sampled_flips(case, count):
     """Any digit of any encoded byte matters."""
     rng = random.Random(7)
@@ -150,6 +168,7 @@ def main():
             case = Case(folder, file.readlines())
         altered(case)
         spoilt_genesis(case, folder)
+        wrong_ledgers(make_ledger, dc_cli, folder)
         sampled_flips(case, 40)
     if failures:
         sys.exit(f"{len(failures)} checks failed")

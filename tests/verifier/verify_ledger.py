@@ -57,19 +57,34 @@ class Member:
         self.name, self.key_epoch, self.w_sign, self.agree_part = name, key_epoch, w_sign, agree_part
 
 
+# The keys of the two files, in their order, and the bounds of what is a number.
+NETWORK_KEYS = ["format", "version", "name", "scheme", "p_pub", "sign", "enrol", "readings", "id"]
+GENESIS_KEYS = ["format", "version", "created_ms", "network", "parameters", "members"]
+MEMBER_KEYS = ["id", "key_epoch", "w_sign", "agree_part", "peer", "meter", "admin"]
+PARAMETERS = {
+    "election_timeout_ms": (10, 3600000), "progress_timeout_ms": (20, 3600000),
+    "heartbeat_ms": (1, 600000), "block_age_ms": (0, 3600000), "block_txs_max": (1, 4096),
+    "block_bytes_max": (9280, 2097152), "timestamp_back_ms": (1, 86400000),
+    "timestamp_ahead_ms": (1, 86400000), "session_messages_max": (1, 4294967295),
+    "session_seconds_max": (1, 4294967295),
+}
+
+
 class Genesis:
     def __init__(self, data):
         self.chain = labelled("amiledger genesis v1", data)
-        self.read(json.loads(data, object_pairs_hook=once))
+        file = json.loads(data, object_pairs_hook=once)
+        need((json.dumps(file, indent=2) + "\n").encode() == data,
+             "the genesis file is not in its one form")
+        self.read(file)
         self.network_id = labelled(
-            "amiledger network v1", put_id(self.name), bytes([self.scheme]), self.p_pub_bytes,
-            self.sign_bytes, self.enrol_bytes, self.readings_bytes,
+            "amiledger network v1", put_id(self.name), bytes([self.scheme]), *self.points
         )
-        need(self.network_id.hex() == self.written_id, "the network's id is not the hash of its keys")
-        self.p_pub = gm.decode_point(self.p_pub_bytes)
-        for point in (self.enrol_bytes, self.readings_bytes):
-            gm.decode_point(point)
-        self.mdms_key = gm.PlainKey(gm.decode_point(self.sign_bytes), b"amiledger mdms")
+        need(self.network_id.hex() == file["network"]["id"],
+             "the network's id is not the hash of its keys")
+        self.sign_bytes = self.points[1]
+        self.p_pub, sign, _, _ = [gm.decode_point(point) for point in self.points]
+        self.mdms_key = gm.PlainKey(sign, b"amiledger mdms")
         self.members_hash = labelled(
             "amiledger members v1", u32(self.epoch), bytes([len(self.members)]),
             *(put_id(m.name) + u32(m.key_epoch) + m.w_sign for m in self.members),
@@ -77,22 +92,29 @@ class Genesis:
         self.keys = [self.implicit_key(4, m.name, m.key_epoch, m.w_sign) for m in self.members]
 
     def read(self, file):
-        need(file["format"] == "amiledger-genesis" and file["version"] == 1, "no genesis file of version 1")
-        network = file["network"]
-        need(network["format"] == "amiledger-network" and network["version"] == 1,
-             "the genesis file's network is not of version 1")
+        network, parameters = file["network"], file["parameters"]
+        need(list(file) == GENESIS_KEYS and list(network) == NETWORK_KEYS
+             and list(parameters) == [*PARAMETERS, "gateway"]
+             and all(list(m) == MEMBER_KEYS for m in file["members"]),
+             "the genesis file has other keys than a genesis file")
+        need(file["format"] == "amiledger-genesis" and file["version"] == 1
+             and network["format"] == "amiledger-network" and network["version"] == 1,
+             "the genesis file has another format or version")
+        for name, (least, most) in PARAMETERS.items():
+            need(least <= parameters[name] <= most, f"the parameter {name} is out of its bounds")
+        need(parameters["gateway"] in ("leader", "home"), "the parameter gateway is unknown")
         self.name, self.scheme = network["name"], network["scheme"]
-        points = [bytes.fromhex(network[key]) for key in ("p_pub", "sign", "enrol", "readings")]
-        self.p_pub_bytes, self.sign_bytes, self.enrol_bytes, self.readings_bytes = points
+        self.points = [bytes.fromhex(network[key]) for key in ("p_pub", "sign", "enrol", "readings")]
         self.created_ms = file["created_ms"]
-        self.block_txs_max = file["parameters"]["block_txs_max"]
+        self.block_txs_max = parameters["block_txs_max"]
+        self.block_bytes_max = parameters["block_bytes_max"]
         self.epoch = 1
         self.members = [
             Member(m["id"], m["key_epoch"], bytes.fromhex(m["w_sign"]), bytes.fromhex(m["agree_part"]))
             for m in file["members"]
         ]
+        need(4 <= len(self.members) <= 31, f"{len(self.members)} members are too few or too many")
         need(len({m.name for m in self.members}) == len(self.members), "a member is listed twice")
-        self.written_id = network["id"]
 
     def implicit_key(self, role, name, epoch, w):
         """The key of this role and name under the implicit certificate W (GM/T 0130-2023)."""
@@ -136,6 +158,7 @@ class Verifier:
     def transaction(self, encoded, height):
         """Applies one transaction and returns its Merkle leaf."""
         g, r = self.genesis, self.registry
+        need(len(encoded) <= 4640, f"it has {len(encoded)} bytes")
         t = tx(encoded)
         if t.kind == REPORT:
             meter, gateway = report_meter_part(t.first), report_gateway_part(t.second)
@@ -159,7 +182,8 @@ class Verifier:
             decode = {METER_ENROL: meter_enrol, DC_ENROL: dc_enrol, REVOKE: revoke}[t.kind]
             part, by = decode(t.first), mdms_part(t.second)
             need(part.number and part.epoch, "an epoch or number is 0")
-            need(t.kind != REVOKE or part.role in (1, 2), "the role of a revocation is neither 1 nor 2")
+            need(t.kind != REVOKE or part.role in (1, 2) and part.reason <= 3,
+                 "a revocation has an unknown role or reason")
             apply = {METER_ENROL: r.meter_enrol, DC_ENROL: r.dc_enrol, REVOKE: r.revoke}[t.kind]
             apply(part, height)
             self.check_signature(g.mdms_key, "amiledger mdms v1", [g.chain, bytes([t.kind]), t.first],
@@ -183,10 +207,10 @@ class Verifier:
 
     def block(self, line):
         g = self.genesis
-        encoded = bytes.fromhex(line["header"])
-        h, cert = block_header(encoded), qc(bytes.fromhex(line["commit"]))
+        header = bytes.fromhex(line["header"])
+        h, cert = block_header(header), qc(bytes.fromhex(line["commit"]))
         self.header(h)
-        block_hash = labelled("amiledger block v1", encoded)
+        block_hash = labelled("amiledger block v1", header)
         need(line["hash"] == block_hash.hex() and line["height"] == h.height,
              "the line's hash or height is not that of its header")
         need(cert.kind == COMMIT and cert.chain == g.chain and cert.epoch == g.epoch
@@ -196,11 +220,14 @@ class Verifier:
         if h.height % self.certificates == 0 or self.certificates == 1:
             self.certificate(cert)
             self.last = None
-        need(len(line["transactions"]) == h.tx_count, f"{len(line['transactions'])} transactions, the header says {h.tx_count}")
+        need(len(line["transactions"]) == h.tx_count,
+             f"{len(line['transactions'])} transactions, the header says {h.tx_count}")
+        body = [bytes.fromhex(text) for text in line["transactions"]]
+        need(sum(4 + len(encoded) for encoded in body) <= g.block_bytes_max, "its body is too long")
         leaves = []
-        for index, text in enumerate(line["transactions"]):
+        for index, encoded in enumerate(body):
             try:
-                leaves.append(self.transaction(bytes.fromhex(text), h.height))
+                leaves.append(self.transaction(encoded, h.height))
             except (Bad, ValueError) as error:
                 raise Bad(f"transaction {index}: {error}") from None
         need(merkle_root(leaves) == h.merkle_root, "the Merkle root is another one")
