@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#define HOPS_MAX      3 /* redirections in a row before it waits instead */
-#define STARVED_RETRY 100000u
+#define HOPS_MAX      3        /* redirections in a row before it waits instead */
+#define STARVED_RETRY 1000000u /* meter_on_writable comes earlier */
 
 struct meter_timing meter_timing_default(void)
 {
@@ -175,40 +175,51 @@ static void pause_for(struct meter *m, uint8_t target, uint64_t delay_us)
     m->wake_us = meter_now_us(m) + delay_us;
 }
 
-static bool send_flight1(struct meter *m)
+static void draw_flight1(struct meter *m)
 {
-    struct meter_shared *s = m->shared;
+    const struct env *env = m->shared->env;
     uint8_t wide[SM2_WIDE_BYTES];
     enum ami_status status;
-    s->env->random(m->ctx, &m->tag, sizeof m->tag);
+    env->random(m->ctx, &m->tag, sizeof m->tag);
     do {
-        s->env->random(m->ctx, wide, sizeof wide);
+        env->random(m->ctx, wide, sizeof wide);
         status = agree_meter_start(&m->u.agree, &m->keys.agree, m->tag, must_insist(m), wide);
     } while (status != AMI_OK);
     secret_wipe(wide, sizeof wide);
+}
+
+/* A flight that found no room on the link is kept: it was never seen and costs a product to make.
+ */
+static enum ami_status send_flight1(struct meter *m)
+{
+    if (!m->u.agree.open)
+        draw_flight1(m);
     struct agree_flight1 flight = agree_flight1_of(&m->u.agree, &m->keys.agree);
     uint8_t frame[512];
     struct writer w = writer_on(frame, sizeof frame);
     frame_begin(&w, MSG_AGREE_FLIGHT1);
     agree_flight1_encode(&w, &flight);
     AMI_CHECK(writer_ok(&w));
-    status = s->env->send(m->ctx, link_of(m->target), writer_span(&w));
+    enum ami_status status = m->shared->env->send(m->ctx, link_of(m->target), writer_span(&w));
     m->starved = status == AMI_AGAIN;
-    return status == AMI_OK;
+    if (status != AMI_OK && status != AMI_AGAIN)
+        secret_wipe(&m->u, sizeof m->u);
+    return status;
 }
 
 static void attempt(struct meter *m)
 {
     uint64_t now = meter_now_us(m);
     m->phase = METER_PAUSE;
-    if (!is_open(m, m->target))
+    if (!is_open(m, m->target)) {
         m->target = next_member(m, m->target);
+        secret_wipe(&m->u, sizeof m->u);
+    }
     if (!is_open(m, m->target)) {
         m->wake_us = UINT64_MAX; /* nobody is there: meter_on_open goes on */
         return;
     }
-    if (!send_flight1(m)) {
-        secret_wipe(&m->u, sizeof m->u);
+    if (send_flight1(m) != AMI_OK) {
         m->wake_us = now + STARVED_RETRY;
         return;
     }
@@ -300,7 +311,7 @@ static void on_flight2(struct meter *m, struct span body)
     agree_flight3_encode(&w, &flight);
     AMI_CHECK(writer_ok(&w));
     if (m->shared->env->send(m->ctx, link_of(m->target), writer_span(&w)) != AMI_OK) {
-        pause_for(m, m->target, STARVED_RETRY);
+        pause_for(m, m->target, backoff_us(m));
     } else {
         uint64_t now = meter_now_us(m);
         meter_note(m, METER_NOTE_AGREED, now - m->began_us);

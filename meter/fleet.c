@@ -159,6 +159,9 @@ static void note_outcast(struct fleet *f, struct fleet_meter *m)
 void fleet_touch(struct fleet_meter *m)
 {
     struct fleet *f = m->fleet;
+    if (m->agreeing != NULL &&
+        (m->core.phase != METER_AGREEING || m->core.target != m->agreeing->member))
+        fleet_links_agreed(m);
     if (m->core.session_id != m->routed) {
         if (m->routed != 0)
             HASH_DELETE(by_session, f->sessions, m);

@@ -10,13 +10,16 @@
 
 #include <uthash.h>
 
-#define FLEET_LANES_MAX        16         /* connections to each DC */
-#define FLEET_GROUP_WRITES     512        /* writes in one group */
-#define FLEET_GROUPS           8          /* groups under way or being filled */
-#define FLEET_PUTS             1024       /* reports on their way to the outbox */
-#define FLEET_BACKLOG_MAX      48         /* unsettled reports of a meter whose source is bounded */
-#define FLEET_QUEUE_BYTES      (2u << 20) /* of a link */
-#define FLEET_QUEUE_SOFT       (1u << 20) /* beyond it only third flights are queued */
+#define FLEET_LANES_MAX    16         /* connections to each DC */
+#define FLEET_GROUP_WRITES 512        /* writes in one group */
+#define FLEET_GROUPS       8          /* groups under way or being filled */
+#define FLEET_PUTS         1024       /* reports on their way to the outbox */
+#define FLEET_BACKLOG_MAX  48         /* unsettled reports of a meter whose source is bounded */
+#define FLEET_QUEUE_BYTES  (2u << 20) /* of a link */
+#define FLEET_QUEUE_SOFT   (1u << 20) /* beyond it only third flights are queued */
+/* First flights on the way per connection: many more would only wait in the DC's queue until they
+ * are too old. */
+#define FLEET_AGREEING_MAX     256
 #define FLEET_UNBLOCK_US       5000u
 #define FLEET_TICK_US          1000000u
 #define FLEET_TIMERS_PER_FIRE  2000             /* then the loop looks at its links again */
@@ -35,7 +38,8 @@ struct fleet_meter {
     bool done;    /* its source has nothing more */
     bool blocked; /* waits for room on a link */
     uint16_t outcast;
-    uint64_t routed; /* session id under which frames find it */
+    struct fleet_link *agreeing; /* where its first flight is on the way */
+    uint64_t routed;             /* session id under which frames find it */
     struct fleet_meter *next_blocked;
     UT_hash_handle by_session;
 };
@@ -67,7 +71,8 @@ struct fleet_link {
     env_link link; /* 0: none */
     uint8_t member;
     bool welcomed;
-    uint16_t refused; /* status of the last welcome that was none */
+    uint16_t refused;  /* status of the last welcome that was none */
+    uint32_t agreeing; /* first flights on the way */
     struct fleet_meter *blocked_first, *blocked_last;
 };
 
@@ -147,6 +152,8 @@ void fleet_check_over(struct fleet *f);
 enum ami_status fleet_links_open(struct fleet *f, struct why *why);
 enum ami_status fleet_env_send(void *ctx, env_link link, struct span frame);
 void fleet_links_tick(struct fleet *f);
+/* The meter's first flight is no longer on the way. */
+void fleet_links_agreed(struct fleet_meter *m);
 
 /* fleet_disk.c */
 bool fleet_disk_init(struct fleet *f);

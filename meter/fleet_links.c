@@ -22,37 +22,69 @@ static void block(struct fleet_link *l, struct fleet_meter *m)
     }
 }
 
-/* Room is kept for third flights: a meter that waited for its second one should not have to begin
- * again because others fill the queue with first ones. */
+void fleet_links_agreed(struct fleet_meter *m)
+{
+    if (m->agreeing == NULL)
+        return;
+    AMI_CHECK(m->agreeing->agreeing > 0);
+    m->agreeing->agreeing--;
+    m->agreeing = NULL;
+}
+
+static bool has_room(const struct fleet_link *l, enum message_type type)
+{
+    size_t queued = link_queued_bytes(l->fleet->links, l->link);
+    /* Room is kept for third flights: a meter that waited for its second one should not have to
+     * begin again because others fill the queue with first ones. */
+    if (type == MSG_AGREE_FLIGHT3)
+        return true;
+    if (type == MSG_AGREE_FLIGHT1 && l->agreeing >= FLEET_AGREEING_MAX)
+        return false;
+    return queued < FLEET_QUEUE_SOFT;
+}
+
 enum ami_status fleet_env_send(void *ctx, env_link link, struct span frame)
 {
     struct fleet_meter *m = ctx;
     struct fleet *f = m->fleet;
-    AMI_CHECK(link >= 1 && link <= f->c.genesis->members.count);
+    AMI_CHECK(link >= 1 && link <= f->c.genesis->members.count && frame.size > 1);
     struct fleet_link *l = &f->lane[m->lane].link[link - 1];
+    enum message_type type = (enum message_type)frame.data[1];
     if (!l->welcomed)
         return AMI_CLOSED;
-    bool third = frame.size > 1 && frame.data[1] == MSG_AGREE_FLIGHT3;
-    enum ami_status status = AMI_AGAIN;
-    if (third || link_queued_bytes(f->links, l->link) < FLEET_QUEUE_SOFT)
-        status = link_send(f->links, l->link, frame);
+    if (type == MSG_AGREE_FLIGHT1)
+        fleet_links_agreed(m);
+    enum ami_status status = has_room(l, type) ? link_send(f->links, l->link, frame) : AMI_AGAIN;
     if (status == AMI_AGAIN)
         block(l, m);
+    if (status == AMI_OK && type == MSG_AGREE_FLIGHT1) {
+        m->agreeing = l;
+        l->agreeing++;
+    }
     return status == AMI_OK || status == AMI_AGAIN ? status : AMI_CLOSED;
 }
 
+/* Wakes as many as there is room for; who still finds none joins the end of the line. */
 static void unblock_link(struct fleet_link *l)
 {
     struct fleet *f = l->fleet;
+    struct fleet_meter *last = l->blocked_last;
     while (l->blocked_first != NULL &&
            (!l->welcomed || link_queued_bytes(f->links, l->link) < FLEET_QUEUE_SOFT / 2)) {
         struct fleet_meter *m = l->blocked_first;
+        if (l->welcomed && m->core.phase == METER_PAUSE && l->agreeing >= FLEET_AGREEING_MAX)
+            break;
         l->blocked_first = m->next_blocked;
         if (l->blocked_first == NULL)
             l->blocked_last = NULL;
         m->blocked = false;
         meter_on_writable(&m->core, (env_link)l->member + 1);
         fleet_touch(m);
+        /* It turned to another DC meanwhile, whose link is full as well. */
+        if (m->core.starved && m->core.target != l->member)
+            block(&l->lane->link[m->core.target], m);
+        if (m == last)
+            break;
     }
 }
 
