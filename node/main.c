@@ -501,9 +501,10 @@ static enum ami_status count_start(struct shell *s, struct why *why)
 static enum ami_status open_ports(struct shell *s, struct why *why)
 {
     const struct member_address *a = &s->genesis.address[s->self];
-    /* A peer's frame may be a block, a stranger's there is a hello; a meter's is small. */
+    /* A peer's frame may be a block, a stranger's there is a hello; a meter's is small. A stranger
+     * is dropped, and counted, before the core gives up its handshake. */
     const struct link_limits limits[3] = {
-        {AMI_FRAME_PEER_BYTES_MAX, 16u << 20, 256, 10000, 30000, 1024},
+        {AMI_FRAME_PEER_BYTES_MAX, 16u << 20, 256, 8000, 30000, 1024},
         {AMI_FRAME_METER_BYTES_MAX, 4u << 20, 2048, 30000, 30000, 2048},
         {8192, AMI_FRAME_ADMIN_BYTES_MAX + 64, 64, 15000, 10000, 0}};
     const char *address[3] = {a->peer, a->meter, a->admin};
