@@ -453,6 +453,12 @@ static enum ami_status open_ledger(struct shell *s, struct why *why)
         if (status != AMI_OK)
             return why_set(why, status, "block %llu in %.200s: %s", (unsigned long long)height, dir,
                            ami_status_text(status));
+        sm3_digest root = registry_root(s->registry);
+        if (!sm3_equal(&root, &s->tip_header.state_root))
+            return why_set(why, AMI_DAMAGED,
+                           "the ledger in %.200s is damaged: its registry is not the one that block "
+                           "%llu certifies. Keep a copy for a look and start with an empty folder",
+                           dir, (unsigned long long)height);
     }
     status = store_vote_record(s->store, &s->record, s->record_bytes, sizeof s->record_bytes);
     if (status != AMI_OK && status != AMI_NOT_FOUND)
