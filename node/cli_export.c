@@ -10,6 +10,7 @@
 #include "node/describe.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -338,6 +339,25 @@ static json_t *export_in_child(struct cli_child *child, void *ctx)
     return out;
 }
 
+/* What is not whole when the program is stopped goes away with it. */
+static char part_path[4096];
+
+static void on_stop(int signal_number)
+{
+    unlink(part_path);
+    _exit(128 + signal_number);
+}
+
+static void clean_up_when_stopped(void)
+{
+    static const int stops[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_stop;
+    for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++)
+        sigaction(stops[i], &action, NULL);
+}
+
 /* The export takes its name when it is whole, so that nobody takes a part for the whole. */
 static enum ami_status finish_file(FILE *file, const char *part, const char *path, struct why *why)
 {
@@ -381,13 +401,13 @@ int cli_export(int argc, char **argv, void *ctx)
         return exit_status;
     if (c->out == NULL)
         return export_to(c, &x, NULL);
-    char part[4096];
-    if ((size_t)snprintf(part, sizeof part, "%s.part", c->out) >= sizeof part)
+    if ((size_t)snprintf(part_path, sizeof part_path, "%s.part", c->out) >= sizeof part_path)
         return cli_usage("the name of --out is too long");
-    x.out = fopen(part, "we");
+    x.out = fopen(part_path, "we");
     if (x.out == NULL)
-        return cli_fail(c, why_status_of_errno(errno), "%.300s: %s", part, strerror(errno));
-    exit_status = export_to(c, &x, part);
+        return cli_fail(c, why_status_of_errno(errno), "%.300s: %s", part_path, strerror(errno));
+    clean_up_when_stopped();
+    exit_status = export_to(c, &x, part_path);
     fclose(x.out);
     return exit_status;
 }

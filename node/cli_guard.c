@@ -97,11 +97,14 @@ void cli_child_reads(struct cli_child *child, const char *data)
 
 _Noreturn static void child_main(int fd, struct shared *shared, cli_child_work *work, void *ctx)
 {
-    static const int crashes[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
+    /* What the parent does when it is stopped is not the child's to do, nor a crash the
+     * sanitizer's. */
+    static const int defaults[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE,
+                                   SIGILL,  SIGINT, SIGTERM, SIGHUP};
     const struct rlimit no_core = {0, 0};
     struct cli_child child = {fd, shared};
-    for (size_t i = 0; i < sizeof crashes / sizeof crashes[0]; i++)
-        signal(crashes[i], SIG_DFL);
+    for (size_t i = 0; i < sizeof defaults / sizeof defaults[0]; i++)
+        signal(defaults[i], SIG_DFL);
     signal(SIGPIPE, SIG_IGN);
     (void)setrlimit(RLIMIT_CORE, &no_core);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -194,6 +194,23 @@ def export(cli, folder, facts):
               f"{folder}/nowhere/x")
 
 
+def stopped_export(cli, folder):
+    """Ctrl-C in the middle leaves nothing half-written. A pipe in the file's place lets the export
+    stand still in its middle."""
+    target = f"{folder}/stopped.jsonl"
+    os.mkfifo(target + ".part")
+    out = os.open(target + ".part", os.O_RDWR)
+    fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, 4096)
+    with subprocess.Popen([cli.program, "export", "--data", f"{folder}/ledger", "--out", target],
+                          stderr=subprocess.DEVNULL) as parent:
+        os.read(out, 64)
+        parent.send_signal(signal.SIGINT)
+        status = parent.wait(timeout=100)
+    os.close(out)
+    check("a stopped export leaves nothing", status == 130 and not os.path.exists(target)
+          and not os.path.exists(target + ".part"), status)
+
+
 def compare(cli, folder, facts):
     ledger, short, fork = (f"{folder}/{name}" for name in ("ledger", "short", "fork"))
     status, out, _ = cli.run("compare", ledger, short)
@@ -450,6 +467,7 @@ def main():
         good_ledger(cli, folder, facts)
         views(cli, folder, facts)
         export(cli, folder, facts)
+        stopped_export(cli, folder)
         compare(cli, folder, facts)
         wrong_ledgers(cli, make_ledger, folder)
         damaged_files(cli, folder)
