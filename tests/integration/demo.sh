@@ -5,6 +5,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 demo="$here/../../sim/demo"
+verifier="$here/../verifier/verify_ledger.py"
 
 # figure FILTER: a condition on the summary.
 figure() { holds "$work/summary.json" "$1"; }
@@ -60,6 +61,11 @@ check "the summary hides the damage" figure \
     '.ok == false and .audit_ok == false and (.problems | any(contains("dc2")))'
 check "an undamaged ledger is accused" figure \
     '.problems | any(contains("audit of dc1") or contains("audit of dc3")) | not'
+
+expect 0 "" "$bin/dc-cli" export --data "$work/damaged/dc2/ledger" --format jsonl \
+    --genesis "$work/damaged/genesis.json" --out "$work/damaged.jsonl"
+python3 "$verifier" "$work/damaged/genesis.json" "$work/damaged.jsonl" 2>&1 &&
+    complain "the independent verifier takes the damaged ledger"
 
 say "wrong usage"
 expect 2 "at least 4" "$demo" --nodes 3
