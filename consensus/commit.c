@@ -60,6 +60,7 @@ void commit_advance(struct replica *r)
         blocks_check(r, s, false, true);
         return;
     }
+    blocks_cancel_build(r); /* the tip is about to move: that block would be too late */
     r->committing = s;
     r->committing_qc = *qc;
     election_learn_qc(r, &r->committing_qc); /* fetched blocks: not before, to save a write */

@@ -252,8 +252,6 @@ void lead_advance(struct replica *r)
 {
     if (leads(r))
         see_tip(r);
-    if (r->committing != NULL)
-        blocks_cancel_build(r); /* the tip is about to move: that block would be too late */
     if (leads(r) && r->lead.stage == LEAD_RECOVER)
         recover(r);
     if (leads(r) && r->lead.stage == LEAD_IDLE)

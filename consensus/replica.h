@@ -230,8 +230,8 @@ struct effects {
     } validate;
 
     /* This node leads: put waiting transactions into a block on this parent (block_build). At most
-     * one is outstanding; a later one, or a `validate`, replaces it (the answer is then ignored).
-     */
+     * one is outstanding; a later one, a `validate` or a commit replaces it; the
+     * answer is then ignored. */
     bool has_build;
     struct {
         uint64_t ticket;

@@ -220,7 +220,8 @@ void vote_on_proposal(struct replica *r, uint8_t from, struct span body)
     if (p->core.term != r->term)
         return; /* the parent's certificate showed a newer term */
     take_proposal(r, p, &hash);
-    if (r->has_prepare && r->prepare.term == r->term && sm3_equal(&r->prepare.block, &hash))
+    if (r->has_prepare && r->prepare.term == r->term && r->prepare.height > r->tip_height &&
+        sm3_equal(&r->prepare.block, &hash))
         send_vote(r, OUT_PREPARE, r->prepare_ticket);
 }
 

@@ -372,8 +372,8 @@ static void check_vote(struct world *w, unsigned i, struct span body)
         d != NULL && (v.kind == VOTE_PREPARE ? d->has_prepare && same_vote(&d->prepare, &v)
                                              : d->has_commit && same_vote(&d->commit, &v));
     if (!durable || find_kept(n, &v.block) == NULL)
-        violate(w, "node %u sent a vote of kind %u before it and its block were durable", i,
-                v.kind);
+        violate(w, "node %u sent a vote of kind %u, height %llu, before %s was durable", i, v.kind,
+                (unsigned long long)v.height, durable ? "its block" : "it");
 }
 
 /* Rule 2: one grant per term for ever, durable, with a highQC of a lower term. */
