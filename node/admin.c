@@ -226,7 +226,9 @@ void admin_on_frame(struct node *n, struct node_link *l, enum message_type type,
     }
     if (text == NULL) {
         json_decref(out);
-        out = json_pack("{s:s}", "error", why[0] == '\0' ? ami_status_text(status) : why);
+        out = why[0] == '\0' ? NULL : json_pack("{s:s}", "error", why);
+        if (out == NULL) /* or the sentence was cut amid a letter of the asker's */
+            out = json_pack("{s:s}", "error", ami_status_text(status));
         text = out == NULL ? NULL : json_dumps(out, JSON_COMPACT);
     }
     if (text != NULL) {

@@ -57,6 +57,12 @@ static enum ami_status read_block(const struct ask *a, uint64_t height, struct c
     return a->s->disk->block(a->s->disk->ctx, height, b, a->buffer, a->buffer_size);
 }
 
+/* A live node answers in its loop: it may not read for long. */
+static json_t *too_much(const struct ask *a)
+{
+    return fail(a, AMI_TOO_LARGE, "that takes too much reading at once: ask for fewer");
+}
+
 static json_t *ask_blocks(const struct ask *a)
 {
     uint64_t count, from;
@@ -67,14 +73,17 @@ static json_t *ask_blocks(const struct ask *a)
     if (from == 0)
         from = a->s->height > count ? a->s->height - count + 1 : 1;
     json_t *lines = json_array();
+    uint64_t bytes = 0;
     for (uint64_t h = from; h <= a->s->height && h - from < count; h++) {
         struct certified_block b;
-        enum ami_status status = read_block(a, h, &b);
+        enum ami_status status = bytes > ANSWER_READ_BYTES ? AMI_TOO_LARGE : read_block(a, h, &b);
         if (status != AMI_OK) {
             json_decref(lines);
-            return fail(a, status, "block %llu cannot be read: %s", (unsigned long long)h,
-                        ami_status_text(status));
+            return status == AMI_TOO_LARGE ? too_much(a)
+                                           : fail(a, status, "block %llu cannot be read: %s",
+                                                  (unsigned long long)h, ami_status_text(status));
         }
+        bytes += b.body.size;
         json_array_append_new(lines, describe_block_line(a->s->genesis, &b));
     }
     return json_pack("{s:I, s:o}", "height", (json_int_t)a->s->height, "blocks", lines);
@@ -238,16 +247,27 @@ static json_t *ask_readings(const struct ask *a)
     if (count > ANSWER_BLOCKS_MAX)
         count = ANSWER_BLOCKS_MAX;
     json_t *lines = json_array();
-    uint64_t last = last_sequence(r);
+    uint64_t last = last_sequence(r), loaded = 0, bytes = 0;
+    struct certified_block b;
     for (uint64_t seq = from == 0 ? 1 : from; seq <= last && json_array_size(lines) < count;
          seq++) {
         uint64_t height;
         uint32_t index;
-        struct certified_block b;
         struct tx_view tx;
-        if (a->s->disk->find_report(a->s->disk->ctx, &id, r->epoch, seq, &height, &index) !=
-                AMI_OK ||
-            read_block(a, height, &b) != AMI_OK || !tx_at(&b, index, &tx))
+        if (a->s->disk->find_report(a->s->disk->ctx, &id, r->epoch, seq, &height, &index) != AMI_OK)
+            continue;
+        if (bytes > ANSWER_READ_BYTES) {
+            json_decref(lines);
+            return too_much(a);
+        }
+        if (height != loaded) { /* successive reports may share a block */
+            loaded = 0;
+            if (read_block(a, height, &b) != AMI_OK)
+                continue;
+            loaded = height;
+            bytes += b.body.size;
+        }
+        if (!tx_at(&b, index, &tx))
             continue;
         const struct report_gateway_part *g = &tx.u.report.gateway;
         json_array_append_new(

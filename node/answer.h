@@ -18,7 +18,8 @@ struct answer_source {
     uint64_t height; /* of the last committed block */
 };
 
-#define ANSWER_BLOCKS_MAX 500 /* lines in one answer */
+#define ANSWER_BLOCKS_MAX 500         /* lines in one answer */
+#define ANSWER_READ_BYTES (64u << 20) /* of blocks, read for one answer */
 
 /* A new reference. On failure NULL, with the status and a sentence in `why`. AMI_UNSUPPORTED: not a
  * question about the ledger. */

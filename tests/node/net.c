@@ -52,6 +52,7 @@ struct host {
     uint64_t alarm_us;
     struct agree_key agree;
     struct registry *registry;
+    enum ami_status disk; /* what it says to writes */
     /* What is durable. */
     struct stored_block *block;
     size_t blocks;
@@ -67,7 +68,7 @@ struct host {
 struct net {
     struct fixture *f;
     unsigned count;
-    uint64_t now_us, rng;
+    uint64_t now_us, rng, work_us;
     struct event *queue;
     struct host host[NET_NODES_MAX];
     struct end *end; /* by link id */
@@ -190,7 +191,7 @@ static enum ami_status env_work(void *ctx, void (*run)(void *job), void *job)
     x->run = run;
     x->job = job;
     x->start = h->starts;
-    schedule(h->net, x, WORK_US);
+    schedule(h->net, x, h->net->work_us);
     return AMI_OK;
 }
 
@@ -484,6 +485,7 @@ struct net *net_new(unsigned nodes, enum gateway_policy policy, uint64_t seed)
     net->f->genesis.parameters.gateway = policy;
     net->count = nodes;
     net->rng = seed;
+    net->work_us = WORK_US;
     net->now_us = 1000000;
     new_end(net, TEST_END); /* link id 0 is nobody */
     net->p_pub = point_table_new(&net->f->genesis.network.p_pub);
@@ -579,8 +581,9 @@ static void to_node(struct net *net, struct event *e)
         node_on_work(h->node, e->job);
         break;
     case EVENT_STORED:
-        disk_write(h, &((struct node_write *)e->job)->batch);
-        node_on_stored(h->node, e->job, AMI_OK);
+        if (h->disk == AMI_OK)
+            disk_write(h, &((struct node_write *)e->job)->batch);
+        node_on_stored(h->node, e->job, h->disk);
         break;
     }
 }
@@ -633,9 +636,26 @@ static bool never(struct net *net, void *arg)
     return false;
 }
 
+void net_run_us(struct net *net, uint64_t us)
+{
+    uint64_t until = net->now_us + us;
+    while (advance(net, until))
+        ;
+}
+
 void net_run_ms(struct net *net, uint64_t ms)
 {
     net_until(net, ms, never, NULL);
+}
+
+void net_work(struct net *net, uint64_t us)
+{
+    net->work_us = us;
+}
+
+void net_disk(struct net *net, unsigned i, enum ami_status status)
+{
+    net->host[i].disk = status;
 }
 
 /* --- looking ------------------------------------------------------------------------------------

@@ -44,9 +44,16 @@ uint64_t net_now_us(const struct net *net);
 bool net_until(struct net *net, uint64_t limit_ms, bool (*done)(struct net *net, void *arg),
                void *arg);
 void net_run_ms(struct net *net, uint64_t ms);
+void net_run_us(struct net *net, uint64_t us);
 
 void net_kill(struct net *net, unsigned i);  /* what was not durable is lost */
 void net_start(struct net *net, unsigned i); /* from its disk */
+
+/* How long every job takes from now on. */
+void net_work(struct net *net, uint64_t us);
+
+/* What node i's disk says to writes from now on; AMI_OK: they succeed. */
+void net_disk(struct net *net, unsigned i, enum ami_status status);
 
 /* Index of the DC that leads in the highest term among those that run; -1: none. */
 int net_leader(struct net *net);
