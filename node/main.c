@@ -17,9 +17,14 @@
 #include "net/writer.h"
 #include "node/core.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define NAME              "dc-node"
 #define GENESIS_BYTES_MAX (1u << 20)
@@ -28,6 +33,10 @@
 #define POOL_TXS_MAX      50000
 #define POOL_BYTES_MAX    (64u << 20)
 #define WORK_JOBS_MAX     64
+
+/* Of a ledger that is tried out before it is opened. */
+#define LEDGER_READ_BLOCKS      64
+#define LEDGER_READ_SECONDS_MAX 600
 
 static struct options {
     const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
@@ -315,9 +324,12 @@ static void on_write_done(void *ctx, void *write, enum ami_status status)
 {
     struct shell *s = ctx;
     node_on_stored(s->node, write, status);
-    if (status == AMI_IO) {
-        /* What is on the disk now is not known before the ledger is opened anew. */
-        log_say(s->log, ENV_LOG_ERROR, "disk_failed", "the node stops; start it again");
+    /* Room and memory come back, and the replica tries again. After anything else it is not known
+     * what the disk holds before the ledger is opened anew. */
+    if (status != AMI_OK && status != AMI_FULL && status != AMI_NO_MEMORY) {
+        log_say(s->log, ENV_LOG_ERROR, "disk_failed",
+                "status=%s: %s; nothing of it was acknowledged; the node stops, start it again",
+                ami_status_name(status), ami_status_text(status));
         s->failed = true;
         loop_stop(s->loop);
     }
@@ -425,6 +437,61 @@ static enum ami_status find_self(struct shell *s, struct why *why)
                    k->name.text, opt.genesis);
 }
 
+/* Reads what open_ledger will read. What it says of it does not matter, only that it comes back. */
+static void read_ledger(const char *dir, const struct genesis *g)
+{
+    static uint8_t record_bytes[NODE_RECORD_BYTES_MAX];
+    struct vote_record record;
+    struct certified_block block;
+    struct store *store;
+    char why[WHY_BYTES_MAX];
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)signal(SIGINT, SIG_DFL);
+    (void)signal(SIGTERM, SIG_DFL);
+    alarm(LEDGER_READ_SECONDS_MAX); /* a reader may also be sent in circles */
+    if (store_open(&store, dir, &g->members.chain, STORE_READ_ONLY, 0, why, sizeof why) != AMI_OK)
+        return;
+    struct registry *r = registry_new(g);
+    size_t size = AMI_BLOCK_BYTES_MAX + 8192;
+    uint8_t *buffer = malloc(size);
+    bool ok = r != NULL && buffer != NULL && store_load_registry(store, r) == AMI_OK &&
+              store_vote_record(store, &record, record_bytes, sizeof record_bytes) == AMI_OK;
+    uint64_t height = store_height(store);
+    for (uint64_t h = height; ok && h > 0 && height - h < LEDGER_READ_BLOCKS; h--)
+        ok = store_block(store, h, &block, buffer, size) == AMI_OK;
+    free(buffer);
+    registry_free(r);
+    store_close(store);
+}
+
+/* LMDB has no page checksums: a damaged page can crash its reader. So another process reads first
+ * (consensus.md: a store is verified before it is trusted), and a crash there becomes a sentence.
+ * To be called before any thread is started. */
+static enum ami_status try_ledger(const char *dir, const struct genesis *g, struct why *why)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    if (child < 0)
+        return why_set(why, AMI_IO, "no process for checking the ledger: %s", strerror(errno));
+    if (child == 0) {
+        read_ledger(dir, g);
+        _exit(0);
+    }
+    int status;
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            return why_set(why, AMI_IO, "the ledger cannot be checked: %s", strerror(errno));
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return AMI_OK;
+    const int by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    if (by == SIGINT || by == SIGTERM)
+        return why_set(why, AMI_CLOSED, "stopped by signal %d while the ledger was tried", by);
+    return why_set(why, AMI_DAMAGED,
+                   "the ledger in %.200s is damaged: reading it crashed (signal %d). Keep a copy "
+                   "for a look and start with an empty folder",
+                   dir, by);
+}
+
 /* Opens the ledger, loads the state, and decides whether this node may sign (consensus rule 11):
  * the key file counts the starts, and so does the vote record. A record that is missing or counts
  * less is not the newest one. */
@@ -433,6 +500,7 @@ static enum ami_status open_ledger(struct shell *s, struct why *why)
     char dir[PATH_BYTES];
     AMI_TRY(path_join(dir, sizeof dir, opt.dir, "ledger", why));
     AMI_TRY(directory_make(dir, 0755, why));
+    AMI_TRY(try_ledger(dir, &s->genesis, why));
     AMI_TRY(store_open(&s->store, dir, &s->genesis.members.chain, STORE_READ_WRITE,
                        (uint64_t)opt.map_bytes, why->text, sizeof why->text));
     /* The ledger carries its genesis file along, so that it can be audited on its own. */
@@ -455,10 +523,11 @@ static enum ami_status open_ledger(struct shell *s, struct why *why)
                            ami_status_text(status));
         sm3_digest root = registry_root(s->registry);
         if (!sm3_equal(&root, &s->tip_header.state_root))
-            return why_set(why, AMI_DAMAGED,
-                           "the ledger in %.200s is damaged: its registry is not the one that block "
-                           "%llu certifies. Keep a copy for a look and start with an empty folder",
-                           dir, (unsigned long long)height);
+            return why_set(
+                why, AMI_DAMAGED,
+                "the ledger in %.200s is damaged: its registry is not the one that block "
+                "%llu certifies. Keep a copy for a look and start with an empty folder",
+                dir, (unsigned long long)height);
     }
     status = store_vote_record(s->store, &s->record, s->record_bytes, sizeof s->record_bytes);
     if (status != AMI_OK && status != AMI_NOT_FOUND)
