@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "ledger/json.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -317,4 +318,27 @@ enum ami_status proof_check(const struct proof *p, const struct genesis *g, char
         json_in_fail(&in, AMI_BAD_PROOF, "the opened reading is not the one that meter %s signed",
                      report.u.report.meter.meter.text);
     return in.status;
+}
+
+enum ami_status proof_complete(char **text, struct span given, const struct genesis *g,
+                               const uint8_t salt[16], struct span m, char *why, size_t why_size)
+{
+    void *hold = NULL;
+    struct proof *p = calloc(1, sizeof *p);
+    enum ami_status status = AMI_NO_MEMORY;
+    *text = NULL;
+    snprintf(why, why_size, "out of memory");
+    if (p != NULL)
+        status = proof_parse(p, &hold, given, why, why_size);
+    if (status == AMI_OK) {
+        p->has_opening = true;
+        memcpy(p->salt, salt, sizeof p->salt);
+        p->m = m;
+        status = proof_check(p, g, why, why_size);
+    }
+    if (status == AMI_OK && (*text = proof_print(p)) == NULL)
+        status = AMI_NO_MEMORY;
+    free(hold);
+    free(p);
+    return status;
 }

@@ -40,4 +40,10 @@ enum ami_status proof_parse(struct proof *p, void **hold, struct span json, char
 enum ami_status proof_check(const struct proof *p, const struct genesis *g, char *why,
                             size_t why_size) AMI_MUST_CHECK;
 
+/* What a DC gave, without the opening, plus salt and m of its owner: checked as a whole and
+ * printed. *text is malloc'ed; errors as those of proof_parse and proof_check. */
+enum ami_status proof_complete(char **text, struct span given, const struct genesis *g,
+                               const uint8_t salt[16], struct span m, char *why,
+                               size_t why_size) AMI_MUST_CHECK;
+
 #endif

@@ -6,8 +6,8 @@
 #include "base/check.h"
 #include "ledger/proof.h"
 #include "mdms/cli.h"
+#include "net/ask.h"
 #include "net/file.h"
-#include "net/link.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -144,95 +144,26 @@ static enum ami_status find(struct wanted *w, struct why *why)
 
 /* --- the DC's part ---------------------------------------------------------------------------- */
 
-static enum ami_status read_answer(struct span frame, const char *address, char **proof,
-                                   struct why *why)
-{
-    enum message_type type;
-    struct span body;
-    struct admin_reply reply;
-    if (frame_open(frame, &type, &body) != AMI_OK || type != MSG_ADMIN_REPLY ||
-        admin_reply_parse(&reply, body) != AMI_OK)
-        return why_set(why, AMI_BAD_ENCODING, "%s: what answers there is no DC", address);
-    json_t *json =
-        json_loadb((const char *)reply.json.data, reply.json.size, JSON_REJECT_DUPLICATES, NULL);
-    const char *text = json_string_value(json_object_get(json, "proof"));
-    const char *error = json_string_value(json_object_get(json, "error"));
-    enum ami_status status = AMI_OK;
-    if (reply.status == AMI_OK && text != NULL) {
-        *proof = strdup(text);
-        if (*proof == NULL)
-            status = AMI_NO_MEMORY;
-    } else {
-        status = reply.status == AMI_OK || reply.status >= AMI_STATUS_COUNT
-                     ? AMI_BAD_ENCODING
-                     : (enum ami_status)reply.status;
-        status = why_set(why, status, "%s: %s", address,
-                         error != NULL ? error : ami_status_text(status));
-    }
-    json_decref(json);
-    return status;
-}
-
-static enum ami_status ask(const struct wanted *w, const char *address, char **proof,
-                           struct why *why)
-{
-    char json[256];
-    uint8_t frame[512];
-    int n = snprintf(json, sizeof json,
-                     "{\"ask\":\"proof\",\"meter\":\"%s\",\"epoch\":%" PRIu32
-                     ",\"sequence\":%" PRIu64 "}",
-                     w->meter.text, w->epoch, w->sequence);
-    AMI_CHECK(n > 0 && n < (int)sizeof json);
-    struct admin_request request = {.json = span_of(json, (size_t)n)};
-    struct writer out = writer_on(frame, sizeof frame);
-    frame_begin(&out, MSG_ADMIN_REQUEST);
-    admin_request_encode(&out, &request);
-    AMI_CHECK(writer_ok(&out));
-    uint8_t *reply = malloc(AMI_FRAME_ADMIN_BYTES_MAX);
-    if (reply == NULL)
-        return AMI_NO_MEMORY;
-    size_t size;
-    enum ami_status status = link_call(address, writer_span(&out), (uint32_t)timeout_ms, reply,
-                                       AMI_FRAME_ADMIN_BYTES_MAX, &size, why);
-    if (status == AMI_OK)
-        status = read_answer(span_of(reply, size), address, proof, why);
-    free(reply);
-    return status;
-}
-
-/* Adds the opening to what a DC gave and checks all of it. */
-static enum ami_status complete(const struct wanted *w, const struct genesis *g, const char *given,
-                                const char *address, char **text, struct why *why)
-{
-    struct proof *p = calloc(1, sizeof *p);
-    void *hold = NULL;
-    char reason[WHY_BYTES_MAX];
-    if (p == NULL)
-        return AMI_NO_MEMORY;
-    enum ami_status status =
-        proof_parse(p, &hold, span_of(given, strlen(given)), reason, sizeof reason);
-    if (status == AMI_OK) {
-        p->has_opening = true;
-        memcpy(p->salt, w->salt, sizeof p->salt);
-        p->m = span_of(w->m, w->m_size);
-        status = proof_check(p, g, reason, sizeof reason);
-    }
-    if (status != AMI_OK)
-        status = why_set(why, status, "%s gave a proof that is none: %s", address, reason);
-    else if ((*text = proof_print(p)) == NULL)
-        status = AMI_NO_MEMORY;
-    free(hold);
-    free(p);
-    return status;
-}
-
+/* Adds the opening to what the DC gives and checks all of it. */
 static enum ami_status from_node(const struct wanted *w, const struct genesis *g,
                                  const char *address, char **text, struct why *why)
 {
-    char *given = NULL;
-    AMI_TRY(ask(w, address, &given, why));
-    enum ami_status status = complete(w, g, given, address, text, why);
-    free(given);
+    char reason[WHY_BYTES_MAX / 2];
+    enum ami_status status;
+    json_t *question =
+        json_pack("{s:s, s:s, s:I, s:I}", "ask", "proof", "meter", w->meter.text, "epoch",
+                  (json_int_t)w->epoch, "sequence", (json_int_t)w->sequence);
+    json_t *answer = admin_ask(address, question, (uint32_t)timeout_ms, &status, why);
+    json_decref(question);
+    if (answer == NULL)
+        return status;
+    const char *given = json_string_value(json_object_get(answer, "proof"));
+    if (given == NULL)
+        status = why_set(why, AMI_BAD_ENCODING, "%s gave no proof", address);
+    else if ((status = proof_complete(text, span_of(given, strlen(given)), g, w->salt,
+                                      span_of(w->m, w->m_size), reason, sizeof reason)) != AMI_OK)
+        why_set(why, status, "%s gave a proof that is none: %s", address, reason);
+    json_decref(answer);
     return status;
 }
 

@@ -405,7 +405,7 @@ static size_t fill_block(struct node *n, struct writer *body)
             go = fill_with(n, &f, e);
         }
     /* A number that fell out parks those behind it: no successor is to be trusted then, and what is
-     * in the block so far is enough for now. */
+     * in the block so far is enough. */
     for (struct pool_entry *e = pool_first(n->pool); e != NULL && go == FILL_GO_ON; e = next) {
         next = pool_next(e);
         go = fill_with(n, &f, e);

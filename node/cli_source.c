@@ -4,8 +4,8 @@
 #include "ledger/genesis.h"
 #include "ledger/registry.h"
 #include "ledger/store.h"
+#include "net/ask.h"
 #include "net/file.h"
-#include "net/link.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -107,62 +107,13 @@ const char *cli_node(const struct cli *c, int *exit_status)
     return NULL;
 }
 
-static json_t *refuse(enum ami_status *status, enum ami_status value, char *why, size_t why_size,
-                      const char *text)
-{
-    *status = value;
-    snprintf(why, why_size, "%s", text);
-    return NULL;
-}
-
 json_t *cli_ask_node(const struct cli *c, const char *url, const json_t *question,
                      enum ami_status *status, char *why, size_t why_size)
 {
-    char *text = json_dumps(question, JSON_COMPACT);
-    uint8_t request[4200];
-    uint8_t *reply = malloc(AMI_FRAME_ADMIN_BYTES_MAX);
-    json_t *out = NULL;
-    if (text == NULL || reply == NULL) {
-        refuse(status, AMI_NO_MEMORY, why, why_size, "out of memory");
-        goto out;
-    }
-    struct admin_request q = {span_of(text, strlen(text))};
-    struct writer w = writer_on(request, sizeof request);
-    frame_begin(&w, MSG_ADMIN_REQUEST);
-    if (q.json.size <= 4096)
-        admin_request_encode(&w, &q);
-    if (q.json.size > 4096 || !writer_ok(&w)) {
-        refuse(status, AMI_TOO_LARGE, why, why_size, "the question is too long");
-        goto out;
-    }
-    struct why link_why = {""};
-    size_t size = 0;
-    *status = link_call(url, writer_span(&w), (uint32_t)c->timeout_ms, reply,
-                        AMI_FRAME_ADMIN_BYTES_MAX, &size, &link_why);
-    if (*status != AMI_OK) {
-        snprintf(why, why_size, "%s", link_why.text);
-        goto out;
-    }
-    enum message_type type;
-    struct span body;
-    struct admin_reply r;
-    if (frame_open(span_of(reply, size), &type, &body) != AMI_OK || type != MSG_ADMIN_REPLY ||
-        admin_reply_parse(&r, body) != AMI_OK ||
-        (out = json_loadb((const char *)r.json.data, r.json.size, 0, NULL)) == NULL) {
-        refuse(status, AMI_BAD_ENCODING, why, why_size,
-               "the answer is not one of a DC's admin port");
-        goto out;
-    }
-    if (r.status != 0) {
-        *status = r.status < AMI_STATUS_COUNT ? (enum ami_status)r.status : AMI_BAD_ENCODING;
-        const char *error = json_string_value(json_object_get(out, "error"));
-        snprintf(why, why_size, "%s", error == NULL ? ami_status_text(*status) : error);
-        json_decref(out);
-        out = NULL;
-    }
-out:
-    free(text);
-    free(reply);
+    struct why sentence = {""};
+    json_t *out = admin_ask(url, question, (uint32_t)c->timeout_ms, status, &sentence);
+    if (out == NULL)
+        snprintf(why, why_size, "%s", sentence.text);
     return out;
 }
 
