@@ -639,6 +639,9 @@ static enum ami_status enrol_all(struct enrol *e, struct why *why)
     AMI_TRY(talk(e, why));
     if (e->refused == 0)
         return AMI_OK;
+    if (e->count == 1)
+        return why_set(why, e->refusal[0].status, "%s was refused: %s", e->refusal[0].id.text,
+                       ami_status_text(e->refusal[0].status));
     for (size_t i = 0; i < e->refused && i < REFUSALS_SHOWN; i++)
         fprintf(stderr, PROGRAM ": %s was refused: %s\n", e->refusal[i].id.text,
                 ami_status_text(e->refusal[i].status));

@@ -21,7 +21,8 @@ int cli_fail(const struct cli *c, enum ami_status status, const char *format, ..
     va_start(args, format);
     vsnprintf(why.text, sizeof why.text, format, args);
     va_end(args);
-    return program_fail(CLI_NAME, c->json, status, &why);
+    int exit_status = program_fail(CLI_NAME, c->json, status, &why);
+    return status == AMI_BAD_ARGUMENT ? EXIT_STATUS_USAGE : exit_status;
 }
 
 int cli_print_json(json_t *document)

@@ -107,6 +107,13 @@ int cli_status(int argc, char **argv, void *ctx)
     printf("%-10s %-11s %6s %9s %6s %-10s %5s %9s %8s %9s\n", "dc", "role", "term", "height", "lag",
            "leader", "peers", "sessions", "waiting", "reports/s");
     json_array_foreach(nodes, index, n) print_status_line(n, highest);
+    if (reached == 0) {
+        fflush(stdout);
+        fprintf(stderr, CLI_NAME ": %s%s\n",
+                json_array_size(nodes) == 1 ? "the node does not answer: "
+                                            : "none of the nodes answers; the first one: ",
+                text(json_array_get(nodes, 0), "error"));
+    }
     json_decref(nodes);
     return exit_status;
 }

@@ -158,7 +158,7 @@ def views(cli, folder, facts):
     for command in (["blocks"], ["block", "5"], ["tx", tx], ["meter", "m-6"], ["readings", "m-3"]):
         status, out, err = cli.run(*command, *data)
         check(f"{command[0]} for people", status == 0 and out != "" and err == "", (out, err))
-    cli.fails("events of a ledger on disk", 1, "kept by a running node", "events", *data)
+    cli.fails("events of a ledger on disk", 2, "kept by a running node", "events", *data)
 
 
 # --- export and compare ---------------------------------------------------------------------------
