@@ -454,7 +454,8 @@ static bool attempts(const struct replica *r)
 static bool may_ask(const struct replica *r)
 {
     bool proof = r->has_term_cert || (r->has_high && r->high.term == r->term);
-    return !r->disk_stalled && (r->term == 0 || proof);
+    bool more = r->term < UINT64_MAX - 1; /* where only forged certificates could lead */
+    return !r->disk_stalled && more && (r->term == 0 || proof);
 }
 
 void election_advance(struct replica *r)
