@@ -83,8 +83,10 @@ static void an_idle_network_stays_as_it_is(void **state)
     int leader;
     struct world *w = running((struct world_options){.n = 4, .seed = 2}, &leader);
     uint64_t term = replica_term(world_replica(w, 0));
+    uint64_t events = world_events(w);
     world_run(w, 60 * SECONDS);
     assert_sound(w);
+    assert_in_range(world_events(w) - events, 1, 20000); /* heartbeats, and no deadline spins */
     assert_int_equal(world_height(w, 0), 1);
     assert_int_equal(replica_term(world_replica(w, 0)), term);
     world_free(w);
@@ -109,7 +111,9 @@ static void f_dead_go_on_f_plus_1_stop(void **state)
         world_run(w, 1 * MS); /* a write under way may still end */
         for (unsigned i = 0; i < n; i++)
             highest = world_height(w, i) > highest ? world_height(w, i) : highest;
+        uint64_t events = world_events(w);
         world_run(w, 20 * SECONDS);
+        assert_in_range(world_events(w) - events, 1, 20000);
         for (unsigned i = 0; i < n; i++)
             assert_true(world_height(w, i) <= highest + 1);
         for (unsigned i = 0; i < n; i++)
