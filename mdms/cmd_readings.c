@@ -299,7 +299,8 @@ static enum ami_status walk(struct walk *w, struct mdms_store *store, struct why
     free(w->scratch);
     AMI_TRY(status);
     if (w->status == AMI_IO)
-        return why_set(why, AMI_IO, "the output: %s", strerror(errno));
+        return why_set(why, AMI_IO, "%s cannot be written: %s",
+                       out_file != NULL ? out_file : "the output", strerror(errno));
     if (w->status != AMI_OK)
         return why_set(why, AMI_DAMAGED, "%s/store: a stored report is damaged", common.dir);
     return AMI_OK;

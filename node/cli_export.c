@@ -288,7 +288,8 @@ static json_t *export_blocks(struct export *x, uint64_t height)
         errno = 0;
         if (!(x->csv ? put_csv(x, &b) : put_block(x, &b)))
             return failure(errno == 0 ? AMI_DAMAGED : why_status_of_errno(errno),
-                           "block %llu cannot be exported: %s", (unsigned long long)h,
+                           "block %llu cannot be exported%s%.200s: %s", (unsigned long long)h,
+                           x->c->out != NULL ? " to " : "", x->c->out != NULL ? x->c->out : "",
                            errno == 0 ? "its transactions cannot be read" : strerror(errno));
         x->transactions += b.header.tx_count;
         cli_child_progress(x->child, h, height);

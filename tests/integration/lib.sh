@@ -136,11 +136,11 @@ mdms_settled() {
     [ "$("$bin/ami-mdms" status --dir "$dir/mdms" --json | jq -r .outbox)" = 0 ]
 }
 
-# start_fleet [OPTION...]: all meters of the folder measure until they are stopped. The interval is
-# that of the meters' clocks between two readings, in milliseconds.
+# start_fleet [OPTION...]: all meters of the folder measure until they are stopped.
 start_fleet() {
+    [[ " $* " == *" --interval "* ]] || set -- --interval 250 "$@"
     start fleet "$bin/ami-meter" fleet --genesis "$dir/genesis.json" --dir "$dir/fleet" \
-        --seconds 600 --interval 250 --drain 30 --stats "$dir/fleet.json" "$@"
+        --seconds 600 --drain 30 --stats "$dir/fleet.json" "$@"
     soon 30 "the fleet has its first acknowledgement" acknowledged_above 0
 }
 

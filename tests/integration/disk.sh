@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# Disks that are full, under every program: said in one sentence, the rest of the network goes on,
+# nothing is half-written, and with room again it goes on where it was.
+# shellcheck source=tests/integration/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+mounted=()
+unmount() {
+    local place
+    for place in "${mounted[@]}"; do umount "$place" 2>/dev/null || umount -l "$place" 2>/dev/null; done
+    mounted=()
+}
+trap 'unmount; at_exit' EXIT
+
+# small_disk PLACE SIZE: a file system of its own; fails where that is not allowed.
+small_disk() {
+    mkdir -p "$1"
+    mount -t tmpfs -o "size=$2" none "$1" 2>/dev/null || return 1
+    mounted+=("$1")
+}
+
+says() { grep -q "$2" "$dir/log/$1.log"; }
+fleet_failed() { ended fleet && tail -n 3 "$dir/log/fleet.log" | grep -q '^ami-meter: .*no room to write'; }
+level_with() { height_at_least "$1" "$(height_of "$2")"; }
+
+up a
+enrol_meters 8
+big=(--batch 300 --interval 100)
+start_fleet "${big[@]}"
+
+say "the ledger of a follower may not grow"
+lead=$(leader) || give_up "nobody leads"
+victim=dc$((lead % nodes + 1))
+number=${victim#dc}
+stop "$victim" || complain "$victim did not stop"
+expect 1 "at least 1048576" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/$victim" \
+    --map-bytes 4096
+from=$(log_lines "$victim")
+start "$victim" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/$victim" --map-bytes 1048576
+wait_ready "$victim" 30 "$from"
+soon 60 "$victim says that its ledger is full" says "$victim" 'disk_full .*ledger has no room.*--map-bytes'
+goes_on 20 "the others go on"
+check "$victim hides that writes fail" [ "$(status_of "$number" '.nodes[0].counters.writes_failed')" -gt 0 ]
+runs "$victim" >/dev/null || complain "$victim ended although room may come back"
+stop "$victim" || complain "$victim did not stop"
+expect 0 "" "$bin/dc-cli" audit --data "$dir/$victim/ledger" --genesis "$dir/genesis.json"
+start_dc "$number"
+soon 30 "$victim catches up with room" level_with "$number" "$lead"
+
+if small_disk "$work/small" 2m; then
+    say "the file system of a follower's ledger is full"
+    stop "$victim" || complain "$victim did not stop"
+    mv "$dir/$victim/dc.key" "$work/small/" # a new ledger would be refused: it has served
+    mv "$dir/$victim/ledger" "$work/aside"
+    mkdir "$work/small/ledger"
+    cp "$work/aside/"* "$work/small/ledger/" 2>/dev/null
+    # Filled up behind it, to the last page.
+    head -c 100000000 /dev/zero >"$work/small/filler" 2>/dev/null
+    rmdir "$dir/$victim"
+    ln -s "$work/small" "$dir/$victim"
+    from=$(log_lines "$victim")
+    start "$victim" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/$victim"
+    full_or_gone() { says "$victim" 'disk_full' || ended "$victim"; }
+    soon 30 "$victim meets the full disk" full_or_gone
+    goes_on 20 "the others go on"
+    tail -n +"$((from + 1))" "$dir/log/$victim.log" | grep -qiE 'no room|full|No space' ||
+        complain "$victim does not say that the disk is full"
+    stop "$victim" || complain "$victim did not stop"
+    expect 0 "" "$bin/dc-cli" audit --data "$work/small/ledger" --genesis "$dir/genesis.json"
+    rm "$work/small/filler" "$dir/$victim"
+    mkdir "$dir/$victim"
+    mv "$work/small/dc.key" "$dir/$victim/"
+    mv "$work/small/ledger" "$dir/$victim/ledger"
+    unmount
+    start_dc "$number"
+    soon 30 "$victim catches up with room" level_with "$number" "$lead"
+    check "$victim lost its right to sign" [ "$(status_of "$number" '.nodes[0].role')" != observer ]
+else
+    say "skipped: no file system may be mounted here"
+fi
+
+say "the meters' folder may not grow"
+stop fleet || complain "the fleet did not stop"
+size_mib=$(($(stat -c %s "$dir/fleet/meters.mdb") / 1048576 + 1))
+start fleet "$bin/ami-meter" fleet --genesis "$dir/genesis.json" --dir "$dir/fleet" --seconds 600 \
+    "${big[@]}" --map-size "$size_mib" --stats "$dir/fleet.json"
+soon 60 "the fleet says that its folder is full and ends" fleet_failed
+drain_fleet
+
+say "the MDMS's store may not grow"
+stop mdms || complain "the MDMS did not stop"
+size_mib=$(($(stat -c %s "$dir/mdms/store/data.mdb") / 1048576 + 1))
+from=$(log_lines mdms)
+start mdms "$bin/ami-mdms" serve --dir "$dir/mdms" --genesis "$dir/genesis.json" --map-size "$size_mib" \
+    --passphrase-file "$dir/passphrase" --listen "$(mdms_url)"
+wait_ready mdms 30 "$from"
+start_fleet "${big[@]}"
+soon 60 "the MDMS ends on a full store" ended mdms
+tail -n 3 "$dir/log/mdms.log" | grep -qE '^ami-mdms: .*no room' || complain "the MDMS does not say why it ended"
+goes_on 20 "the network goes on without the MDMS"
+start_mdms --genesis "$dir/genesis.json"
+drain_fleet
+top=$(height_of "$lead")
+soon 60 "the MDMS catches up with room" mdms_height_at_least "$top"
+for i in $(seq "$nodes"); do soon 30 "dc$i is at height $top" height_at_least "$i" "$top"; done
+
+say "results on a full disk"
+if small_disk "$work/tiny" 64k; then
+    echo old >"$work/tiny/out.csv"
+    expect 1 "out.csv" "$bin/ami-mdms" export --dir "$dir/mdms" --out "$work/tiny/out.csv"
+    [ "$(cat "$work/tiny/out.csv")" = old ] || complain "an export that failed replaced the old file"
+    expect 1 "l.jsonl" "$bin/dc-cli" export --data "$dir/$victim/ledger" --genesis "$dir/genesis.json" \
+        --out "$work/tiny/l.jsonl"
+    [ "$(ls "$work/tiny")" = out.csv ] || complain "exports that failed left files: $(ls "$work/tiny")"
+    "$bin/ami-mdms" codes --dir "$dir/mdms" --meter --id late --out "$work/late.csv" >/dev/null || complain "codes"
+    head -c 1000000 /dev/zero >"$work/tiny/filler" 2>/dev/null
+    expect 1 "tiny" "$bin/ami-meter" enrol --genesis "$dir/genesis.json" --dir "$work/tiny/late" \
+        --mdms "$(mdms_url)" --codes "$work/late.csv"
+    expect 0 "enrolled 1 meter" "$bin/ami-meter" enrol --genesis "$dir/genesis.json" --dir "$work/late" \
+        --mdms "$(mdms_url)" --codes "$work/late.csv"
+    unmount
+fi
+for command in "ami-mdms export --dir $dir/mdms" "ami-meter export --dir $dir/fleet" \
+    "dc-cli export --data $dir/$victim/ledger --genesis $dir/genesis.json" \
+    "dc-cli blocks --json --node $(admin_url "$number")"; do
+    # shellcheck disable=SC2086
+    "$bin"/$command >/dev/full 2>"$work/err" && complain "to a full disk: $command"
+    grep -qE "^($programs): " "$work/err" || complain "no sentence: $command"
+done
+
+stop_all
+audit_all
+nothing_lost
+finish
