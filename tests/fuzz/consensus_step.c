@@ -177,27 +177,24 @@ static void make_election(struct run *x, struct election_cert *c, uint64_t term,
         make_grant(x, &c->grants[i], term, leader, i);
 }
 
-/* Encodes a message of this type. */
-static void make_message(struct run *x, struct writer *w, enum message_type type, uint8_t from)
+static union {
+    struct prevote_request prevote_request;
+    struct prevote prevote;
+    struct grant_request grant_request;
+    struct grant grant;
+    struct proposal proposal;
+    struct vote vote;
+    struct qc_announce qc_announce;
+    struct heartbeat heartbeat;
+    struct heartbeat_ack ack;
+    struct certified_block block;
+    struct body_reply body;
+    struct term_proof proof;
+} m;
+
+static void make_election_message(struct run *x, struct writer *w, enum message_type type,
+                                  uint8_t from, uint64_t term)
 {
-    static union {
-        struct prevote_request prevote_request;
-        struct prevote prevote;
-        struct grant_request grant_request;
-        struct grant grant;
-        struct proposal proposal;
-        struct vote vote;
-        struct qc_announce qc_announce;
-        struct heartbeat heartbeat;
-        struct heartbeat_ack ack;
-        struct certified_block block;
-        struct body_reply body;
-        struct term_proof proof;
-    } m;
-    static const uint8_t body[BODY_BYTES];
-    memset(&m, 0, sizeof m);
-    uint64_t term = any_term(x);
-    unsigned b;
     switch (type) {
     case MSG_PREVOTE_REQUEST:
         m.prevote_request = (struct prevote_request){
@@ -225,6 +222,40 @@ static void make_message(struct run *x, struct writer *w, enum message_type type
         make_grant(x, &m.grant, term, SELF, from);
         grant_encode(w, &m.grant);
         break;
+    case MSG_HEARTBEAT:
+        m.heartbeat = (struct heartbeat){.chain = members.chain,
+                                         .epoch = 1,
+                                         .term = term,
+                                         .leader = from,
+                                         .committed = small(x)};
+        if ((m.heartbeat.has_election = byte(x) % 2 == 0))
+            make_election(x, &m.heartbeat.election, term, from);
+        heartbeat_encode(w, &m.heartbeat);
+        break;
+    case MSG_HEARTBEAT_ACK:
+        m.ack = (struct heartbeat_ack){.chain = members.chain,
+                                       .epoch = 1,
+                                       .term = term,
+                                       .voter = from,
+                                       .committed = small(x),
+                                       .elected = byte(x) % 2};
+        heartbeat_ack_encode(w, &m.ack);
+        break;
+    default:
+        if ((m.proof.has_prevotes = byte(x) % 2 == 0))
+            make_prevotes(x, &m.proof.prevotes, term, byte(x) % NODES);
+        if ((m.proof.has_votes = byte(x) % 2 == 0))
+            make_qc(x, &m.proof.votes);
+        term_proof_encode(w, &m.proof);
+    }
+}
+
+static void make_block_message(struct run *x, struct writer *w, enum message_type type,
+                               uint8_t from, uint64_t term)
+{
+    static const uint8_t body[BODY_BYTES];
+    unsigned b;
+    switch (type) {
     case MSG_PROPOSAL:
         b = any_block(x);
         m.proposal.core.term = byte(x) % 4 == 0 ? term : replica_term(x->r);
@@ -252,25 +283,6 @@ static void make_message(struct run *x, struct writer *w, enum message_type type
         make_qc(x, &m.qc_announce.cert);
         qc_announce_encode(w, &m.qc_announce);
         break;
-    case MSG_HEARTBEAT:
-        m.heartbeat = (struct heartbeat){.chain = members.chain,
-                                         .epoch = 1,
-                                         .term = term,
-                                         .leader = from,
-                                         .committed = small(x)};
-        if ((m.heartbeat.has_election = byte(x) % 2 == 0))
-            make_election(x, &m.heartbeat.election, term, from);
-        heartbeat_encode(w, &m.heartbeat);
-        break;
-    case MSG_HEARTBEAT_ACK:
-        m.ack = (struct heartbeat_ack){.chain = members.chain,
-                                       .epoch = 1,
-                                       .term = term,
-                                       .voter = from,
-                                       .committed = small(x),
-                                       .elected = byte(x) % 2};
-        heartbeat_ack_encode(w, &m.ack);
-        break;
     case MSG_BLOCK:
         b = any_block(x);
         m.block.header = x->block[b];
@@ -290,12 +302,20 @@ static void make_message(struct run *x, struct writer *w, enum message_type type
         body_reply_encode(w, &m.body);
         break;
     default:
-        if ((m.proof.has_prevotes = byte(x) % 2 == 0))
-            make_prevotes(x, &m.proof.prevotes, term, byte(x) % NODES);
-        if ((m.proof.has_votes = byte(x) % 2 == 0))
-            make_qc(x, &m.proof.votes);
-        term_proof_encode(w, &m.proof);
+        AMI_CHECK(!"no such message");
     }
+}
+
+/* Encodes a message of this type. */
+static void make_message(struct run *x, struct writer *w, enum message_type type, uint8_t from)
+{
+    memset(&m, 0, sizeof m);
+    uint64_t term = any_term(x);
+    if (type == MSG_PROPOSAL || type == MSG_VOTE || type == MSG_QC_ANNOUNCE || type == MSG_BLOCK ||
+        type == MSG_BODY)
+        make_block_message(x, w, type, from, term);
+    else
+        make_election_message(x, w, type, from, term);
 }
 
 static void step(struct run *x, struct replica_event *e)
