@@ -62,6 +62,33 @@ enum ami_status mdms_work(struct mdms *m, void (*run)(void *job), struct job *jo
     return AMI_OK;
 }
 
+static enum ami_status read_done(struct mdms *m, enum mdms_table table, enum ami_status status)
+{
+    if (status == AMI_OK || status == AMI_NOT_FOUND || m->failed != AMI_OK)
+        return status;
+    m->failed = status;
+    mdms_log(m, ENV_LOG_ERROR, "store_not_readable", "table=%d status=%s", (int)table,
+             ami_status_name(status));
+    return status;
+}
+
+enum ami_status mdms_get(struct mdms *m, enum mdms_table table, const struct mdms_key *key,
+                         struct span *value)
+{
+    return read_done(m, table, m->c.kv.get(m->c.kv.ctx, table, key_span(key), value));
+}
+
+enum ami_status mdms_seek(struct mdms *m, enum mdms_table table, const struct mdms_key *from,
+                          struct span *key, struct span *value)
+{
+    return read_done(m, table, m->c.kv.seek(m->c.kv.ctx, table, key_span(from), key, value));
+}
+
+enum ami_status mdms_damaged(struct mdms *m, enum mdms_table table)
+{
+    return read_done(m, table, AMI_DAMAGED);
+}
+
 const char *mdms_member_name(const struct mdms *m, unsigned member)
 {
     AMI_CHECK(m->c.genesis != NULL && member < m->c.genesis->members.count);
@@ -184,6 +211,11 @@ static void flush(struct mdms *m)
     /* The chain must be bound before a number is given out that a genesis decides about. */
     any = enrol_stage(m) || any;
     any = follow_stage(m) || any;
+    if (m->failed != AMI_OK) {
+        /* Something could not be read while this was put together: none of it is stored. */
+        m->staged = m->durable;
+        return;
+    }
     if (!any)
         return;
     stage_state(m);

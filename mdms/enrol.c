@@ -115,11 +115,14 @@ static uint32_t newest_epoch(struct mdms *m, uint8_t role, const struct ami_id *
     struct mdms_key prefix = key_code(role, id); /* a device's key without the epoch */
     struct mdms_key from = key_device(role, id, 1);
     struct span key, value;
-    while (m->c.kv.seek(m->c.kv.ctx, TABLE_DEVICES, key_span(&from), &key, &value) == AMI_OK &&
-           same_name(&prefix, key)) {
+    while (mdms_seek(m, TABLE_DEVICES, &from, &key, &value) == AMI_OK && same_name(&prefix, key)) {
         uint8_t r;
         struct ami_id i;
-        if (key_device_parse(&r, &i, &newest, key) != AMI_OK || newest == UINT32_MAX)
+        if (key_device_parse(&r, &i, &newest, key) != AMI_OK) {
+            (void)mdms_damaged(m, TABLE_DEVICES);
+            break;
+        }
+        if (newest == UINT32_MAX)
             break;
         from = key_device(role, id, newest + 1);
     }
@@ -140,7 +143,7 @@ static bool member_is_revoked(struct mdms *m, const struct member *dc)
 {
     struct mdms_key key = key_device(DEVICE_DC, &dc->name, dc->key_epoch);
     struct span value;
-    return m->c.kv.get(m->c.kv.ctx, TABLE_REVOCATIONS, key_span(&key), &value) == AMI_OK;
+    return mdms_get(m, TABLE_REVOCATIONS, &key, &value) == AMI_OK;
 }
 
 /* The home DC that was asked for when the code was made, else the next member in turn. */
@@ -201,8 +204,10 @@ static bool answer_known(struct mdms *m, const struct device_name *name,
     struct mdms_key key = key_device(name->role, &name->id, request->epoch);
     struct span value;
     struct device_record d;
-    if (m->c.kv.get(m->c.kv.ctx, TABLE_DEVICES, key_span(&key), &value) == AMI_OK &&
-        device_record_parse(&d, value) == AMI_OK && sm3_equal(&d.request, digest)) {
+    enum ami_status found = mdms_get(m, TABLE_DEVICES, &key, &value);
+    if (found == AMI_OK && device_record_parse(&d, value) != AMI_OK)
+        found = mdms_damaged(m, TABLE_DEVICES);
+    if (found == AMI_OK && sm3_equal(&d.request, digest)) {
         m->stats.repeated++;
         send_reply(m, link, relayed, token, d.reply);
         return true;
@@ -227,8 +232,9 @@ static enum ami_status prepare(struct mdms *m, struct enrolment *e, struct span 
 {
     struct span value;
     struct mdms_key key = key_code(e->name.role, &e->name.id);
-    if (m->c.kv.get(m->c.kv.ctx, TABLE_CODES, key_span(&key), &value) != AMI_OK)
-        return AMI_UNKNOWN_DEVICE;
+    enum ami_status found = mdms_get(m, TABLE_CODES, &key, &value);
+    if (found != AMI_OK)
+        return found == AMI_NOT_FOUND ? AMI_UNKNOWN_DEVICE : AMI_AGAIN;
     if (code_record_parse(&e->code, value) != AMI_OK || e->code.sealed.size != sizeof e->sealed ||
         body.size > sizeof e->request)
         return AMI_DAMAGED;
@@ -236,6 +242,8 @@ static enum ami_status prepare(struct mdms *m, struct enrolment *e, struct span 
     e->code.sealed = span_of(e->sealed, sizeof e->sealed);
     e->verdict = verdict_on(m, e);
     AMI_TRY(choose_home(m, e));
+    if (m->failed != AMI_OK)
+        return AMI_AGAIN; /* the verdict may rest on what could not be read */
     e->net = m->c.network;
     e->keys = m->c.keys;
     memcpy(e->request, body.data, body.size);

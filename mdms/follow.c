@@ -33,7 +33,8 @@ struct opened {
 };
 
 #define POLL_US_MAX    (5u * 1000000u)
-#define BATCHES_CACHED 8 /* encapsulations opened lately: a block holds a few batches per DC */
+#define SOURCE_TURNS   15u /* times silence_ms, however much it gives */
+#define BATCHES_CACHED 8   /* encapsulations opened lately: a block holds a few batches per DC */
 
 struct follow_job {
     struct job job;
@@ -246,17 +247,20 @@ static void change_source(struct mdms *m)
         good++;
     abandon(m, good);
     m->source = dcs_next(m, m->source, true);
-    m->heard_us = mdms_now_us(m);
+    m->heard_us = m->source_since_us = mdms_now_us(m);
     fetch_soon(m);
 }
 
 static void distrust(struct mdms *m, uint8_t member, uint64_t height, enum ami_status why)
 {
     struct dc_link *l = &m->dc[member];
+    /* Said once while it is passed over: one that goes on must not fill the log. */
+    bool known = mdms_now_us(m) < l->distrusted_until_us;
     l->bad_blocks++;
     l->distrusted_until_us = mdms_now_us(m) + (uint64_t)m->c.timing.distrust_ms * 1000;
-    mdms_log(m, ENV_LOG_WARN, "bad_block", "dc=%s height=%llu status=%s",
-             mdms_member_name(m, member), (unsigned long long)height, ami_status_name(why));
+    if (!known)
+        mdms_log(m, ENV_LOG_WARN, "bad_block", "dc=%s height=%llu status=%s",
+                 mdms_member_name(m, member), (unsigned long long)height, ami_status_name(why));
     if (m->source == member)
         change_source(m);
 }
@@ -537,7 +541,10 @@ uint64_t follow_on_time(struct mdms *m)
         silence_us = 2 * m->poll_us;
     if (m->slot_count == MDMS_FOLLOW_WINDOW)
         m->heard_us = now; /* it is we who are slow */
-    if (!dcs_ready(m, m->source) || now - m->heard_us >= silence_us)
+    /* Each has its turn: one that gives a block now and then is slower than the chain, and no sign
+     * tells that from a slow link. */
+    if (!dcs_ready(m, m->source) || now - m->heard_us >= silence_us ||
+        now - m->source_since_us >= SOURCE_TURNS * (uint64_t)m->c.timing.silence_ms * 1000)
         change_source(m);
     if (m->source < 0) {
         /* Nobody to ask, or all of them lied lately: look again after the pause. */

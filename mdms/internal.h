@@ -85,6 +85,7 @@ struct mdms {
     int source;                   /* member asked for blocks; -1: none */
     uint64_t fetch_at_us;         /* when to ask (again) */
     uint64_t heard_us;            /* last time the source gave something that we wanted */
+    uint64_t source_since_us;     /* since when it is the source */
     uint64_t asked_last;          /* height of the last block asked for */
     uint64_t served_bytes;        /* that came for it */
     uint64_t poll_us;             /* between two questions while nothing comes */
@@ -103,6 +104,15 @@ struct writer mdms_frame(struct mdms *m, enum message_type type);
 enum ami_status mdms_send(struct mdms *m, env_link link, struct span frame);
 /* Hands a job to the pool and counts it. */
 enum ami_status mdms_work(struct mdms *m, void (*run)(void *job), struct job *job);
+/* Reads of the store. What cannot be read or is no record must not pass for "not there": somebody
+ * would be told a lie for good, or a number given out twice. So any status but AMI_OK and
+ * AMI_NOT_FOUND stops the core (mdms_failed). */
+enum ami_status mdms_get(struct mdms *m, enum mdms_table table, const struct mdms_key *key,
+                         struct span *value) AMI_MUST_CHECK;
+enum ami_status mdms_seek(struct mdms *m, enum mdms_table table, const struct mdms_key *from,
+                          struct span *key, struct span *value) AMI_MUST_CHECK;
+/* The same for a record that does not parse. Returns AMI_DAMAGED. */
+enum ami_status mdms_damaged(struct mdms *m, enum mdms_table table);
 const char *mdms_member_name(const struct mdms *m, unsigned member);
 
 /* dcs.c */

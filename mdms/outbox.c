@@ -69,12 +69,16 @@ static void stage_binding(struct mdms *m)
     struct mdms_key from = key_device(DEVICE_DC, &id, 0);
     from.size = 1; /* the role alone stands before every name */
     struct span key, value;
-    while (m->c.kv.seek(m->c.kv.ctx, TABLE_DEVICES, key_span(&from), &key, &value) == AMI_OK) {
+    while (mdms_seek(m, TABLE_DEVICES, &from, &key, &value) == AMI_OK) {
         uint8_t role;
         uint32_t epoch;
         struct device_record d;
-        if (key_device_parse(&role, &id, &epoch, key) != AMI_OK || role != DEVICE_DC ||
-            device_record_parse(&d, value) != AMI_OK)
+        if (key_device_parse(&role, &id, &epoch, key) != AMI_OK ||
+            (role == DEVICE_DC && device_record_parse(&d, value) != AMI_OK)) {
+            (void)mdms_damaged(m, TABLE_DEVICES);
+            break;
+        }
+        if (role != DEVICE_DC)
             break;
         if (d.number == 0 && !is_member_name(m, &id))
             stage_dc_enrol(m, &id, epoch, &d);
@@ -94,10 +98,13 @@ static void read_requests(struct mdms *m)
         struct mdms_key from = key_number(after + 1);
         struct span key, value;
         struct wanted_revocation *w = &m->wanted[m->wanted_count];
-        if (m->c.kv.seek(m->c.kv.ctx, TABLE_REQUESTS, key_span(&from), &key, &value) != AMI_OK ||
-            key_number_parse(&w->request, key) != AMI_OK ||
-            revocation_record_parse(&w->record, value) != AMI_OK)
+        if (mdms_seek(m, TABLE_REQUESTS, &from, &key, &value) != AMI_OK)
             return;
+        if (key_number_parse(&w->request, key) != AMI_OK ||
+            revocation_record_parse(&w->record, value) != AMI_OK) {
+            (void)mdms_damaged(m, TABLE_REQUESTS);
+            return;
+        }
         after = w->request;
         m->wanted_count++;
     }
@@ -106,7 +113,7 @@ static void read_requests(struct mdms *m)
 static bool exists(struct mdms *m, enum mdms_table table, const struct mdms_key *key)
 {
     struct span value;
-    return m->c.kv.get(m->c.kv.ctx, table, key_span(key), &value) == AMI_OK;
+    return mdms_get(m, table, key, &value) == AMI_OK;
 }
 
 /* Does the ledger know this key, or will it before the next number? A DC's keys from before the
@@ -116,9 +123,12 @@ static bool on_ledger(struct mdms *m, const struct revocation_record *r)
     struct mdms_key key = key_device(r->role, &r->device, r->epoch);
     struct span value;
     struct device_record d;
-    if (m->c.kv.get(m->c.kv.ctx, TABLE_DEVICES, key_span(&key), &value) != AMI_OK ||
-        device_record_parse(&d, value) != AMI_OK)
+    if (mdms_get(m, TABLE_DEVICES, &key, &value) != AMI_OK)
         return false;
+    if (device_record_parse(&d, value) != AMI_OK) {
+        (void)mdms_damaged(m, TABLE_DEVICES);
+        return false;
+    }
     for (unsigned i = 0; d.number == 0 && i < m->c.genesis->members.count; i++) {
         const struct member *dc = &m->c.genesis->members.member[i];
         if (ami_id_equal(&dc->name, &r->device) && dc->key_epoch == r->epoch)
@@ -142,7 +152,10 @@ static void stage_revocation(struct mdms *m, size_t index)
     for (size_t i = 0; i < index; i++)
         again = again || same_device(&m->wanted[i].record, &r);
     /* The ledger refuses these, and a refused number would hold up all that follow. */
-    if (again || !on_ledger(m, &r)) {
+    bool known = !again && on_ledger(m, &r);
+    if (m->failed != AMI_OK)
+        return; /* not known: the request stays where it is */
+    if (!known) {
         mdms_log(m, ENV_LOG_WARN, "revocation_dropped", "device=%s epoch=%u why=\"%s\"",
                  r.device.text, (unsigned)r.epoch, again ? "revoked already" : "not on the ledger");
         return;

@@ -141,6 +141,8 @@ static void store_apply(struct rig *r, const struct mdms_op *op)
 static enum ami_status kv_get(void *ctx, enum mdms_table table, struct span key, struct span *value)
 {
     struct rig *r = ctx;
+    if (r->read_status != AMI_OK && r->read_table == table)
+        return r->read_status;
     size_t i = lower_bound(r, table, key);
     if (i == r->record_count || compare_key(&r->record[i], table, key) != 0)
         return AMI_NOT_FOUND;
@@ -154,6 +156,8 @@ static enum ami_status kv_seek(void *ctx, enum mdms_table table, struct span fro
                                struct span *value)
 {
     struct rig *r = ctx;
+    if (r->read_status != AMI_OK && r->read_table == table)
+        return r->read_status;
     size_t i = lower_bound(r, table, from);
     if (i == r->record_count || r->record[i].table != table)
         return AMI_NOT_FOUND;

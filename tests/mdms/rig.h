@@ -52,6 +52,8 @@ struct rig {
 
     struct mdms_write *write;     /* under way */
     enum ami_status store_status; /* what the next writes end with */
+    enum ami_status read_status;  /* what reads of read_table end with, unless AMI_OK */
+    enum mdms_table read_table;
     unsigned writes;
 
     struct rig_job job[64];

@@ -502,6 +502,63 @@ static void revocations_become_transactions_once(void **state)
     assert_int_equal(rig_count(r, TABLE_OUTBOX), 2);
 }
 
+/* A store that cannot be read is not an empty one: nobody is told so, nothing is dropped, no key is
+ * issued on the strength of it. */
+static void what_cannot_be_read_is_not_absent(void **state)
+{
+    struct rig *r = *state;
+    struct device_keys keys;
+    struct enrol_pending p;
+    struct enrol_reply reply;
+    struct span body;
+    rig_enrol(r, &keys, ENROL_METER, "m-1");
+    ask_revocation(r, 1, DEVICE_METER, "m-1", 1);
+    r->read_table = TABLE_DEVICES;
+    r->read_status = AMI_IO;
+    rig_advance(r, 1000);
+    assert_int_equal(mdms_failed(r->m), AMI_IO);
+    assert_int_equal(rig_count(r, TABLE_REQUESTS), 1);
+    rig_kill(r);
+
+    r->read_status = AMI_OK;
+    sm3_digest code = rig_code(r, ENROL_METER, "m-2", NULL);
+    static const enum mdms_table tables[] = {TABLE_DEVICES, TABLE_CODES, TABLE_REVOCATIONS};
+    for (unsigned i = 0; i < 3; i++) {
+        rig_start(r);
+        rig_request(r, &p, ENROL_METER, "m-2", 1, &code);
+        r->read_table = tables[i];
+        r->read_status = AMI_DAMAGED;
+        rig_send_request(r, 1, &p);
+        rig_settle(r);
+        assert_int_equal(mdms_failed(r->m), AMI_DAMAGED);
+        assert_true(!rig_reply(r, 1, &reply, &body) || reply.status == AMI_AGAIN);
+        rig_kill(r);
+        r->read_status = AMI_OK;
+    }
+    /* Readable again: everything takes its course. */
+    rig_start(r);
+    rig_advance(r, 1000);
+    assert_int_equal(rig_count(r, TABLE_REQUESTS), 0);
+    assert_int_equal(rig_count(r, TABLE_REVOCATIONS), 1);
+    rig_send_request(r, 1, &p);
+    rig_settle(r);
+    assert_true(rig_reply(r, 1, &reply, &body));
+    assert_int_equal(reply.status, AMI_OK);
+}
+
+/* A record that is none is said to be damaged, not skipped with all that stand behind it. */
+static void a_damaged_request_is_not_passed_over(void **state)
+{
+    struct rig *r = *state;
+    struct device_keys keys;
+    rig_enrol(r, &keys, ENROL_METER, "m-1");
+    rig_put(r, TABLE_REQUESTS, key_number(1), SPAN_LITERAL("?"));
+    ask_revocation(r, 2, DEVICE_METER, "m-1", 1);
+    rig_advance(r, 1000);
+    assert_int_equal(mdms_failed(r->m), AMI_DAMAGED);
+    assert_int_equal(rig_count(r, TABLE_REQUESTS), 2);
+}
+
 /* A DC that enrolled before the genesis and is no first member goes onto the ledger with it, once;
  * so does one that enrols later. */
 static void late_dcs_go_onto_the_ledger(void **state)
@@ -612,6 +669,10 @@ int main(void)
                                         setup_with_ledger, teardown),
         cmocka_unit_test_setup_teardown(full_link_delays_the_outbox, setup_with_ledger, teardown),
         cmocka_unit_test_setup_teardown(revocations_become_transactions_once, setup_with_ledger,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_cannot_be_read_is_not_absent, setup_with_ledger,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_damaged_request_is_not_passed_over, setup_with_ledger,
                                         teardown),
         cmocka_unit_test_setup_teardown(late_dcs_go_onto_the_ledger, setup, teardown),
         cmocka_unit_test_setup_teardown(another_network_or_chain_is_refused_at_start,

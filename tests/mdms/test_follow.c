@@ -188,6 +188,39 @@ static void a_silent_dc_is_left(void **state)
     check_readings(f, 40);
 }
 
+/* A DC that gives true blocks, but slower than the chain grows, does not keep the MDMS behind. */
+static void a_dc_that_trickles_has_its_turn_only(void **state)
+{
+    struct fixture *f = *state;
+    rig_connect(&f->r, 0);
+    rig_connect(&f->r, 3);
+    grow(f, 40);
+    for (unsigned i = 0; i < 30; i++) {
+        rig_advance(&f->r, 1500);
+        if (rig_take(&f->r, 0, MSG_FETCH_BLOCKS, NULL) > 0 && rig_state(&f->r).height < 40) {
+            struct rig_block *b = &f->r.block[rig_state(&f->r).height];
+            rig_send(&f->r, RIG_LINK_DC(0), MSG_BLOCK, span_of(b->bytes, b->size));
+        }
+        while (rig_serve(&f->r, 3) > 0)
+            rig_advance(&f->r, 100);
+    }
+    check_readings(f, 80);
+}
+
+/* One that goes on sending garbage is named once, not once a frame. */
+static void garbage_does_not_fill_the_log(void **state)
+{
+    struct fixture *f = *state;
+    struct mdms_stats stats;
+    rig_connect(&f->r, 0);
+    rig_connect(&f->r, 3);
+    for (unsigned i = 0; i < 100; i++)
+        rig_send(&f->r, RIG_LINK_DC(3), MSG_BLOCK, SPAN_LITERAL("no block"));
+    mdms_stats(f->r.m, &stats);
+    assert_int_equal(stats.bad_blocks[3], 100);
+    assert_int_equal(rig_logged(&f->r, "bad_block"), 1);
+}
+
 /* A link on which blocks take a second: asking five times meanwhile makes them come five times. It
  * notices and asks less often; on a quick link it comes back to its pace. */
 static void a_slow_link_is_not_asked_in_vain(void **state)
@@ -365,6 +398,8 @@ int main(void)
         T(a_lying_dc_is_passed_over),
         T(a_single_liar_is_asked_again_later),
         T(a_silent_dc_is_left),
+        T(a_dc_that_trickles_has_its_turn_only),
+        T(garbage_does_not_fill_the_log),
         T(a_slow_link_is_not_asked_in_vain),
         T(a_wrong_seal_names_the_dc),
         T(power_loss_while_following),
