@@ -110,9 +110,15 @@ static enum ami_status list_add(struct list *l, const char *id, const char *home
         return why_set(why, AMI_TOO_LARGE, "more than %d devices in one list", CODES_MAX);
     if (l->size == l->capacity) {
         size_t capacity = l->capacity == 0 ? 64 : 2 * l->capacity;
-        struct entry *entries = realloc(l->entries, capacity * sizeof *entries);
+        struct entry *entries = malloc(capacity * sizeof *entries);
         if (entries == NULL)
             return AMI_NO_MEMORY;
+        if (l->size > 0) {
+            /* Not realloc: it would leave the codes behind in freed memory. */
+            memcpy(entries, l->entries, l->size * sizeof *entries);
+            secret_wipe(l->entries, l->size * sizeof *entries);
+        }
+        free(l->entries);
         l->entries = entries;
         l->capacity = capacity;
     }
@@ -331,7 +337,9 @@ static enum ami_status store_and_write(struct mdms_store *store, const struct li
     struct change change = {.list = l, .why = why};
     uint8_t random[SM2_WIDE_BYTES];
     secret_random(random, sizeof random);
-    AMI_TRY(code_list_begin(&change.codes, &l->net, random));
+    enum ami_status begun = code_list_begin(&change.codes, &l->net, random);
+    secret_wipe(random, sizeof random); /* it opens every code of the list */
+    AMI_TRY(begun);
     size_t size = 0;
     char *text = render(l, &size);
     enum ami_status status = text == NULL ? AMI_NO_MEMORY : AMI_OK;

@@ -25,6 +25,7 @@
 #define CONNECTIONS_MAX   1024
 #define STRANGER_MS       30000
 #define HALF_FRAME_MS     10000
+#define GRANT_US          (60u * 1000000u) /* how long newly issued keys make a device known */
 #define ENROL_QUEUE_BYTES (1u << 20)
 #define DC_QUEUE_BYTES    (8u << 20)
 #define DC_RETRY_MS_MAX   2000
@@ -174,7 +175,8 @@ struct dialled {
 
 struct open_link {
     env_link id;
-    bool device; /* it came in on the listener */
+    bool device;         /* it came in on the listener */
+    uint64_t granted_us; /* when it last got newly issued keys; 0: not yet */
     UT_hash_handle hh;
 };
 
@@ -199,6 +201,7 @@ struct serve {
     enum ami_status status; /* how it ends */
     struct why why;
     struct why write_why; /* of the storage thread's last write; read when the write is back */
+    uint64_t enrolled;    /* mdms_stats when something was last sent */
     struct state_record reported;
     uint64_t drops_reported[LINK_DROP_REASONS];
 };
@@ -287,7 +290,10 @@ static void env_set_alarm(void *ctx, uint64_t at_us)
     loop_alarm_set(s->loop, &s->core_alarm, at_us);
 }
 
-/* A device that was answered with keys is no stranger any more. */
+/* A device that was answered with keys is no stranger any more, for a while: it enrols others
+ * through the same link, or it goes. A stored answer is sent to whoever repeats the request, so it
+ * says nothing about who asks; only newly issued keys, for a code that serves once, do. Else one
+ * old request on many links would hold the port against everybody. */
 static bool is_grant(struct span frame)
 {
     enum message_type type;
@@ -300,8 +306,17 @@ static bool is_grant(struct span frame)
 static enum ami_status env_send(void *ctx, env_link link, struct span frame)
 {
     struct serve *s = ctx;
-    if (is_grant(frame))
+    struct mdms_stats stats;
+    mdms_stats(s->core, &stats);
+    bool issued = stats.enrolled != s->enrolled; /* counted just before its answer is sent */
+    s->enrolled = stats.enrolled;
+    if (issued && is_grant(frame)) {
+        struct open_link *l;
+        HASH_FIND(hh, s->open, &link, sizeof link, l);
+        if (l != NULL)
+            l->granted_us = clock_mono_us();
         link_mark_known(s->links, link);
+    }
     return link_send(s->links, link, frame);
 }
 
@@ -368,6 +383,7 @@ static void on_work(void *ctx, void *job)
 {
     struct serve *s = ctx;
     mdms_on_work(s->core, job);
+    look(s);
 }
 
 /* Storage thread. */
@@ -480,6 +496,15 @@ static void on_signal(void *arg)
     stop(arg);
 }
 
+/* Devices that were issued keys and then stayed without a reason. */
+static void drop_idle(struct serve *s)
+{
+    uint64_t now = clock_mono_us();
+    for (struct open_link *l = s->open; l != NULL; l = l->hh.next)
+        if (l->granted_us != 0 && now - l->granted_us > GRANT_US)
+            link_drop(s->links, l->id, LINK_DROP_MUTE);
+}
+
 /* A line now and then, when something happened. */
 static void on_report(void *arg)
 {
@@ -493,6 +518,7 @@ static void on_report(void *arg)
                 t.state.height, t.state.reports, t.state.readings, t.state.meters,
                 t.state.last - t.state.settled, t.state.bad_seals, t.links_ready);
     s->reported = t.state;
+    drop_idle(s);
     report_drops(s);
     loop_alarm_set(s->loop, &s->report_alarm, clock_mono_us() + REPORT_PERIOD_US);
 }
