@@ -168,11 +168,18 @@ static void on_frame(void *ctx, env_link link, struct span frame)
     case MSG_METER_WELCOME:
         on_welcome(l, body);
         break;
-    case MSG_BLOCK_PROOF:
-        if (headers_add(f->headers, body) != AMI_OK)
-            log_say(f->c.log, ENV_LOG_WARN, "bad_block_proof", "dc=%s",
-                    f->c.genesis->members.member[l->member].name.text);
+    case MSG_BLOCK_PROOF: {
+        enum ami_status status = headers_add(f->headers, body);
+        if (status == AMI_OK)
+            break;
+        log_say(f->c.log, ENV_LOG_WARN, "bad_block_proof", "dc=%s status=%s",
+                f->c.genesis->members.member[l->member].name.text, ami_status_name(status));
+        /* A certificate costs much to check and nothing to invent: who sends a false one waits for
+         * the next connection. */
+        if (status != AMI_WRONG_EPOCH)
+            drop(l);
         break;
+    }
     case MSG_AGREE_FLIGHT2:
     case MSG_REFUSED: {
         /* Both begin with the meter's name. */

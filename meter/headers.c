@@ -35,8 +35,11 @@ enum ami_status headers_add(struct headers *h, struct span block_proof_body)
         h->checked++;
         status = check(h->members, &proof.header, &proof.commit, &hash);
         if (status == AMI_OK) {
-            h->ring[proof.header.height % METER_HEADERS] = (struct certified_header){
-                proof.header.height, hash, proof.header.merkle_root, proof.header.tx_count};
+            struct certified_header *place = &h->ring[proof.header.height % METER_HEADERS];
+            if (place->height > proof.header.height)
+                place = &h->old[proof.header.height % METER_HEADERS_OLD];
+            *place = (struct certified_header){proof.header.height, hash, proof.header.merkle_root,
+                                               proof.header.tx_count};
             return AMI_OK;
         }
     }
@@ -47,6 +50,10 @@ enum ami_status headers_add(struct headers *h, struct span block_proof_body)
 const struct certified_header *headers_find(const struct headers *h, uint64_t height,
                                             const sm3_digest *hash)
 {
-    const struct certified_header *c = &h->ring[height % METER_HEADERS];
-    return c->height != 0 && c->height == height && sm3_equal(&c->hash, hash) ? c : NULL;
+    const struct certified_header *place[] = {&h->ring[height % METER_HEADERS],
+                                              &h->old[height % METER_HEADERS_OLD]};
+    for (unsigned i = 0; i < 2; i++)
+        if (height != 0 && place[i]->height == height && sm3_equal(&place[i]->hash, hash))
+            return place[i];
+    return NULL;
 }

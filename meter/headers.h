@@ -11,7 +11,8 @@
 
 /* A DC sends a header again on the same link after 64 others (node/internal.h), so this many serve
  * 31 DCs with a few connections each. */
-#define METER_HEADERS 4096
+#define METER_HEADERS     4096
+#define METER_HEADERS_OLD 256
 
 struct certified_header {
     uint64_t height; /* 0: empty place */
@@ -25,6 +26,10 @@ struct headers {
     uint64_t checked;                            /* certificates checked */
     uint64_t refused;                            /* of those and of malformed ones */
     struct certified_header ring[METER_HEADERS]; /* height modulo METER_HEADERS */
+    /* Those that are older than what stands in their place of the ring: anybody has true headers of
+     * old blocks, and one DC that sends them must not push out what other DCs' acknowledgements
+     * need. Height modulo METER_HEADERS_OLD. */
+    struct certified_header old[METER_HEADERS_OLD];
 };
 
 /* `members` must outlive it. */

@@ -500,9 +500,52 @@ EACH_SCHEME(garbage_is_ignored)
     script_free(s);
 }
 
+static enum ami_status add_header(struct fixture *f, struct headers *h, uint64_t height,
+                                  sm3_digest *hash)
+{
+    struct block_proof proof = {.header = {.version = 1,
+                                           .chain = f->genesis.members.chain,
+                                           .epoch = f->genesis.members.epoch,
+                                           .members = f->genesis.members.hash,
+                                           .height = height,
+                                           .term = 7,
+                                           .timestamp_ms = 1,
+                                           .tx_count = 1}};
+    uint8_t bytes[4096];
+    *hash = block_hash(&proof.header);
+    proof.commit = fixture_qc(f, VOTE_COMMIT, 7, height, hash, fixture_quorum(f));
+    struct writer w = writer_on(bytes, sizeof bytes);
+    block_proof_encode(&w, &proof);
+    return headers_add(h, writer_span(&w));
+}
+
+/* Anybody can send true headers of old blocks: they push out no newer one, which the
+ * acknowledgements of honest DCs need, and are found themselves by a meter that was long away. */
+static void old_headers_push_out_no_newer_ones(void **state)
+{
+    (void)state;
+    struct script *s = script_new(scheme_by_number(SCHEME_DEFAULT), GATEWAY_LEADER);
+    sm3_digest newest, old, older, replaced;
+    const uint64_t top = 3 * METER_HEADERS + 5;
+    assert_int_equal(add_header(s->f, &s->headers, top - 2 * METER_HEADERS, &replaced), AMI_OK);
+    assert_int_equal(add_header(s->f, &s->headers, top, &newest), AMI_OK);
+    assert_int_equal(add_header(s->f, &s->headers, top - METER_HEADERS, &old), AMI_OK);
+    assert_non_null(headers_find(&s->headers, top, &newest));
+    assert_non_null(headers_find(&s->headers, top - METER_HEADERS, &old));
+    assert_int_equal(add_header(s->f, &s->headers, top - 3 * METER_HEADERS, &older), AMI_OK);
+    assert_non_null(headers_find(&s->headers, top, &newest));
+    assert_non_null(headers_find(&s->headers, top - 3 * METER_HEADERS, &older));
+    /* Another hash or height finds nothing. */
+    assert_null(headers_find(&s->headers, top, &old));
+    assert_null(headers_find(&s->headers, top + METER_HEADERS, &newest));
+    assert_null(headers_find(&s->headers, 0, &newest));
+    script_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(old_headers_push_out_no_newer_ones),
         cmocka_unit_test(delivers),
         cmocka_unit_test(durable_before_sent),
         cmocka_unit_test(any_flight_may_be_lost),
