@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/check.h"
 
@@ -362,6 +363,10 @@ int program_main(const struct program_spec *program, int argc, char **argv, void
     int count = 0;
     char **arguments = NULL;
     struct why why = {0};
+    /* Every program holds keys, codes or readings in memory: a crash writes none of it to a file.
+     * When the system refuses it is as it was before. */
+    const struct rlimit no_core = {0, 0};
+    (void)setrlimit(RLIMIT_CORE, &no_core);
     switch (program_parse(program, argc, argv, stdout, &command, &count, &arguments, &why)) {
     case AMI_OK:
         return command->run(count, arguments, ctx);
