@@ -342,3 +342,28 @@ enum ami_status proof_complete(char **text, struct span given, const struct gene
     free(p);
     return status;
 }
+
+enum ami_status proof_is_of(const char *text, const struct ami_id *meter, uint32_t epoch,
+                            uint64_t sequence, char *why, size_t why_size)
+{
+    void *hold = NULL;
+    struct tx_view tx;
+    struct proof *p = calloc(1, sizeof *p);
+    if (p == NULL) {
+        snprintf(why, why_size, "out of memory");
+        return AMI_NO_MEMORY;
+    }
+    enum ami_status status = proof_parse(p, &hold, span_of(text, strlen(text)), why, why_size);
+    if (status == AMI_OK) {
+        const struct report_meter_part *m = &tx.u.report.meter;
+        if (tx_view_parse(&tx, p->tx) != AMI_OK || tx.tx.kind != TX_REPORT ||
+            !ami_id_equal(&m->meter, meter) || m->epoch != epoch || m->sequence != sequence) {
+            snprintf(why, why_size, "it is of another report than report %llu of meter %s",
+                     (unsigned long long)sequence, meter->text);
+            status = AMI_BAD_PROOF;
+        }
+    }
+    free(hold);
+    free(p);
+    return status;
+}

@@ -46,4 +46,9 @@ enum ami_status proof_complete(char **text, struct span given, const struct gene
                                const uint8_t salt[16], struct span m, char *why,
                                size_t why_size) AMI_MUST_CHECK;
 
+/* Whether a proof (its text, as proof_complete gives it) is of this very report: who gave it may
+ * have answered with a true proof of another. AMI_BAD_PROOF; errors of proof_parse. */
+enum ami_status proof_is_of(const char *text, const struct ami_id *meter, uint32_t epoch,
+                            uint64_t sequence, char *why, size_t why_size) AMI_MUST_CHECK;
+
 #endif

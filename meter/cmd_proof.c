@@ -159,6 +159,13 @@ static enum ami_status from_node(const struct wanted *w, const struct genesis *g
     else if ((status = proof_complete(text, span_of(given, strlen(given)), g, w->record.salt,
                                       w->record.report, reason, sizeof reason)) != AMI_OK)
         why_set(why, status, "%s gave a proof that is none: %s", address, reason);
+    else if ((status = proof_is_of(*text, &w->meter, w->epoch, w->sequence, reason,
+                                   sizeof reason)) != AMI_OK) {
+        why_set(why, status, "%s gave a true proof, but not the one asked for: %s", address,
+                reason);
+        free(*text);
+        *text = NULL;
+    }
     json_decref(answer);
     return status;
 }

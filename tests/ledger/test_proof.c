@@ -274,6 +274,24 @@ static void what_a_quorum_cannot_forge(void **state)
     free(b);
 }
 
+/* A true proof of another report is not what was asked for. */
+static void a_proof_is_of_one_report(void **state)
+{
+    (void)state;
+    struct proof p = the_proof(true);
+    char *text = proof_print(&p);
+    assert_non_null(text);
+    const struct ami_id *name = &meter.name;
+    assert_int_equal(proof_is_of(text, name, 1, 2, why, sizeof why), AMI_OK);
+    assert_int_equal(proof_is_of(text, name, 1, 1, why, sizeof why), AMI_BAD_PROOF);
+    assert_int_equal(proof_is_of(text, name, 2, 2, why, sizeof why), AMI_BAD_PROOF);
+    assert_int_equal(proof_is_of(text, &other.name, 1, 2, why, sizeof why), AMI_BAD_PROOF);
+    assert_non_null(strstr(why, "another report"));
+    text[10] ^= 1;
+    assert_int_not_equal(proof_is_of(text, name, 1, 2, why, sizeof why), AMI_OK);
+    free(text);
+}
+
 static void files_that_are_no_proofs(void **state)
 {
     (void)state;
@@ -323,6 +341,7 @@ int main(void)
         cmocka_unit_test(the_first_thing_wrong_has_a_sentence),
         cmocka_unit_test(genuine_parts_of_another_story),
         cmocka_unit_test(what_a_quorum_cannot_forge),
+        cmocka_unit_test(a_proof_is_of_one_report),
         cmocka_unit_test(files_that_are_no_proofs),
     };
     return cmocka_run_group_tests(tests, start, stop);
