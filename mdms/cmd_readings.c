@@ -9,11 +9,13 @@
 #include "wire/report.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct common_options common;
@@ -370,7 +372,12 @@ static enum ami_status export_to_file(struct walk *w, struct why *why)
     char temporary[PATH_MAX], directory[PATH_MAX];
     if (snprintf(temporary, sizeof temporary, "%s.part", out_file) >= (int)sizeof temporary)
         return why_set(why, AMI_TOO_LARGE, "%s: the path is too long", out_file);
-    FILE *out = fopen(temporary, "we");
+    /* What a household used is nobody else's business: only its owner opens the file. A link that
+     * stands under the name is not followed. */
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    FILE *out = fd < 0 || fchmod(fd, 0600) != 0 ? NULL : fdopen(fd, "w");
+    if (out == NULL && fd >= 0)
+        close(fd);
     if (out == NULL)
         return why_set(why, why_status_of_errno(errno), "%s: %s", temporary, strerror(errno));
     enum ami_status status = export_to(w, out, why);

@@ -84,18 +84,23 @@ static void send_reply(struct mdms *m, env_link link, bool relayed, uint64_t tok
 
 #define REFUSALS_LOGGED_MAX 10 /* per second: a stranger must not fill the log */
 
+static bool may_log(struct mdms *m)
+{
+    uint64_t second = mdms_now_us(m) / 1000000;
+    if (second != m->refusals_second) {
+        m->refusals_second = second;
+        m->refusals_logged = 0;
+    }
+    return m->refusals_logged++ < REFUSALS_LOGGED_MAX;
+}
+
 static void refuse(struct mdms *m, env_link link, bool relayed, uint64_t token,
                    const struct ami_id *id, uint32_t epoch, enum ami_status status)
 {
     uint8_t reply[ENROL_REPLY_BYTES_MAX];
     size_t size = enrol_refuse(reply, id, epoch, status);
     m->stats.refused++;
-    uint64_t second = mdms_now_us(m) / 1000000;
-    if (second != m->refusals_second) {
-        m->refusals_second = second;
-        m->refusals_logged = 0;
-    }
-    if (m->refusals_logged++ < REFUSALS_LOGGED_MAX)
+    if (may_log(m))
         mdms_log(m, ENV_LOG_WARN, "enrolment_refused", "device=%s epoch=%u status=%s", id->text,
                  (unsigned)epoch, ami_status_name(status));
     send_reply(m, link, relayed, token, span_of(reply, size));
@@ -161,7 +166,7 @@ static enum ami_status choose_home(struct mdms *m, struct enrolment *e)
         if (ami_id_equal(&all->member[i].name, &e->code.home))
             home = &all->member[i];
     }
-    if (e->code.has_home && home == NULL)
+    if (e->code.has_home && home == NULL && may_log(m))
         mdms_log(m, ENV_LOG_WARN, "home_unknown", "meter=%s home=%s", e->name.id.text,
                  e->code.home.text);
     for (unsigned i = 0; i < all->count && (home == NULL || member_is_revoked(m, home)); i++)
@@ -303,7 +308,7 @@ void enrol_on_work(struct mdms *m, struct enrolment *e)
         LL_APPEND(m->ready, e);
         return;
     }
-    if (e->status == AMI_DAMAGED)
+    if (e->status == AMI_DAMAGED && may_log(m))
         mdms_log(m, ENV_LOG_ERROR, "code_damaged", "device=%s", e->name.id.text);
     refuse(m, e->link, e->relayed, e->token, &e->name.id, e->epoch, e->status);
     enrolment_free(m, e);

@@ -183,6 +183,7 @@ expect 1 "another ledger" "$mdms" serve --dir m --genesis changed.json --passphr
 expect 0 "id,time,interval_s,obis,unit,value,quality,sequence" "$mdms" export --dir m
 expect 2 "csv or jsonl" "$mdms" export --dir m --format xml
 expect 0 "0 readings" "$mdms" export --dir m --out export.csv
+[ "$(stat -c %a export.csv)" = 600 ] || complain "an export of readings that others may read"
 expect 1 "nowhere" "$mdms" export --dir m --out nowhere/export.csv
 expect 1 "no meter" "$mdms" readings --dir m --id m-9
 expect 2 "is no time" "$mdms" readings --dir m --from yesterday

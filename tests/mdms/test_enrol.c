@@ -316,6 +316,16 @@ static void homes_go_round_unless_one_is_named(void **state)
     assert_true(rig_reply(r, 1, &reply, &body));
     assert_ok(enrol_finish(&keys, &p, &r->keys.net, &reply));
     assert_string_equal(keys.home_dc.text, "dc-3");
+
+    /* A home that is no member is said, but whoever asks again and again fills no log. */
+    code = rig_code(r, ENROL_METER, "astray", "dc-77");
+    sm3_digest wrong = rig_code(r, ENROL_METER, "another", NULL);
+    for (unsigned i = 0; i < 50; i++) {
+        rig_request(r, &p, ENROL_METER, "astray", 1, &wrong);
+        rig_send_request(r, 1, &p);
+        rig_settle(r);
+    }
+    assert_in_range(rig_logged(r, "home_unknown"), 1, 10);
 }
 
 /* Under the published scheme a meter's key depends on its home DC's. */
