@@ -74,7 +74,11 @@ static uint64_t due_us(const struct replay_source *s, const struct replay_meter 
     const struct import_row *r = &m->file->meters[m->place].rows[row];
     double after_s = (double)(r->start_s - s->start_s) + (double)m->file->interval_s;
     /* Rows may stand in any order in a file; none is due before the replay begins. */
-    return after_s <= 0 ? s->start_us : s->start_us + (uint64_t)(after_s * 1e6 / s->speed);
+    if (after_s <= 0)
+        return s->start_us;
+    double after_us = after_s * 1e6 / s->speed;
+    /* A speed next to nothing: in a thousand centuries, which no integer's end is near. */
+    return s->start_us + (after_us < 3e18 ? (uint64_t)after_us : UINT64_C(3000000000000000000));
 }
 
 /* Readings of one register stand together, as the encoding wants them. */
