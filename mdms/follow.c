@@ -36,6 +36,12 @@ struct opened {
 #define SOURCE_TURNS   15u /* times silence_ms, however much it gives */
 #define BATCHES_CACHED 8   /* encapsulations opened lately: a block holds a few batches per DC */
 
+/* A transaction of the MDMS in a block. */
+struct own_tx {
+    uint64_t number;
+    sm3_digest id;
+};
+
 struct follow_job {
     struct job job;
     struct follow_job *next; /* among those that were given up while they were worked on */
@@ -57,6 +63,8 @@ struct follow_job {
     uint8_t *plain;
     size_t plain_size;
     uint64_t mdms_last; /* greatest number of a transaction of the MDMS; 0: none */
+    struct own_tx *own;
+    size_t own_count;
     struct seal_batch cache[BATCHES_CACHED];
     unsigned cached, cache_at;
 };
@@ -71,6 +79,7 @@ static void job_free(struct follow_job *j)
         secret_wipe(j->plain, j->plain_size);
     free(j->bytes);
     free(j->opened);
+    free(j->own);
     free(j->plain);
     free(j);
 }
@@ -169,7 +178,8 @@ static enum ami_status open_reports(struct follow_job *j)
     j->plain = malloc(j->block.body.size + 1);
     j->opened = calloc(j->block.header.tx_count + 1u, sizeof *j->opened);
     enum ami_status status = AMI_OK;
-    if (scratch == NULL || j->plain == NULL || j->opened == NULL)
+    j->own = calloc(j->block.header.tx_count + 1u, sizeof *j->own);
+    if (scratch == NULL || j->plain == NULL || j->opened == NULL || j->own == NULL)
         status = AMI_NO_MEMORY;
     struct body_reader it = body_reader_on(j->block.body);
     for (uint32_t i = 0; status == AMI_OK && body_next(&it, &encoded); i++) {
@@ -187,6 +197,8 @@ static enum ami_status open_reports(struct follow_job *j)
                           : tx.tx.kind == TX_DC_ENROL  ? tx.u.dc_enrol.number
                           : tx.tx.kind == TX_REVOKE    ? tx.u.revoke.number
                                                        : 0;
+        if (number != 0)
+            j->own[j->own_count++] = (struct own_tx){number, tx.id};
         if (number > j->mdms_last)
             j->mdms_last = number;
     }
@@ -412,6 +424,30 @@ static void stage_report(struct mdms *m, const struct follow_job *j, const struc
     m->staged.bad_reports += o->no_report;
 }
 
+/* The number is on the ledger, but with what? Only an MDMS on an old copy of its store gives a
+ * number to two transactions; the one in the outbox will never be committed, and somebody must be
+ * told. */
+static void check_number(struct mdms *m, const struct own_tx *own)
+{
+    struct mdms_key key = key_number(own->number);
+    struct span value;
+    struct tx_view tx;
+    if (own->number <= m->staged.settled || own->number > m->durable.last ||
+        mdms_get(m, TABLE_OUTBOX, &key, &value) != AMI_OK)
+        return;
+    if (tx_view_parse(&tx, value) != AMI_OK)
+        (void)mdms_damaged(m, TABLE_OUTBOX);
+    else if (!sm3_equal(&tx.id, &own->id))
+        mdms_log(m, ENV_LOG_ERROR, "number_taken",
+                 "number=%llu device=%s why=\"the ledger has another transaction of this number; "
+                 "what this one says never gets there\"",
+                 (unsigned long long)own->number,
+                 tx.tx.kind == TX_METER_ENROL ? tx.u.meter_enrol.meter.text
+                 : tx.tx.kind == TX_DC_ENROL  ? tx.u.dc_enrol.dc.text
+                 : tx.tx.kind == TX_REVOKE    ? tx.u.revoke.device.text
+                                              : "?");
+}
+
 /* Transactions up to this number are on the ledger: the outbox forgets them. */
 static void stage_settled(struct mdms *m, uint64_t number)
 {
@@ -436,6 +472,8 @@ static void stage_block(struct mdms *m, const struct follow_job *j)
         else
             stage_bad_seal(m, j, &j->opened[i]);
     }
+    for (size_t i = 0; i < j->own_count; i++)
+        check_number(m, &j->own[i]);
     stage_settled(m, j->mdms_last);
     m->staged.height = j->block.header.height;
     m->staged.tip = j->hash;

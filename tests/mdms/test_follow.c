@@ -388,6 +388,41 @@ static void a_foreign_transaction_is_noticed(void **state)
     assert_int_equal(rig_state(r).last, 10);
 }
 
+/* Back from an old copy of its store it gave a number to another transaction than the ledger has:
+ * it does not take the one for the other in silence. */
+static void a_number_that_another_transaction_has_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    struct rig *r = &f->r;
+    static struct rig_tx tx;
+    struct span mine;
+    assert_true(rig_get(r, TABLE_OUTBOX, key_number(1), &mine)); /* the enrolment of m-1 */
+    struct device_keys keys;
+    rig_enrol(r, &keys, ENROL_METER, "m-2");
+    for (uint64_t number = 1; number <= 2; number++) {
+        uint8_t first[128], random[SM2_WIDE_BYTES];
+        struct revoke u = {.number = number, .role = 1, .device = f->meter.name, .epoch = 1};
+        struct writer w = writer_on(first, sizeof first);
+        revoke_encode(&w, &u);
+        memset(random, 5, sizeof random);
+        sm2_signature sig = mdms_tx_sign(&r->keys.sign, &r->genesis->members.chain, TX_REVOKE,
+                                         writer_span(&w), random);
+        struct writer t = writer_on(tx.bytes, sizeof tx.bytes);
+        mdms_tx_encode(&t, TX_REVOKE, writer_span(&w), &sig);
+        tx.size = t.size;
+        if (number == 1) { /* its own, as it is */
+            assert_true(rig_get(r, TABLE_OUTBOX, key_number(1), &mine));
+            memcpy(tx.bytes, mine.data, mine.size);
+            tx.size = mine.size;
+        }
+        rig_block(r, &tx, 1);
+    }
+    rig_connect(r, 0);
+    rig_follow(r);
+    assert_int_equal(rig_logged(r, "number_taken"), 1);
+    assert_non_null(strstr(r->log, "number_taken number=2 device=m-2"));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -406,6 +441,7 @@ int main(void)
         T(full_disk_delays_and_loses_nothing),
         T(a_false_dc_gets_no_further_than_the_handshake),
         T(a_foreign_transaction_is_noticed),
+        T(a_number_that_another_transaction_has_is_noticed),
     };
     if (crypto_start() != AMI_OK)
         return 1;
