@@ -23,7 +23,8 @@ with_clock() {
 other_leads() { [ "$(leader)" != "$1" ] && leader; }
 level_with() { height_at_least "$1" "$(height_of "$2")"; }
 
-up a
+# A narrow window for timestamps, so that little waiting shows a lot.
+up a --param timestamp_ahead_ms=3000 --param timestamp_back_ms=3000
 enrol_meters 6
 for i in $(seq "$nodes"); do stop "dc$i" || complain "dc$i did not stop"; done
 stop mdms || complain "the MDMS did not stop"
@@ -62,13 +63,22 @@ shift_clock "dc$lead" 0
 goes_on 20 "commits go on when it is right again"
 
 lead=$(leader) || give_up "nobody leads"
-say "the leader's clock jumps an hour back, and another's twenty seconds ahead"
+second=$((lead % nodes + 1))
+say "the leader's clock jumps an hour back, and another's two seconds ahead"
 shift_clock "dc$lead" -$hour
-shift_clock "dc$((lead % nodes + 1))" 20000
+shift_clock "dc$second" 2000
+soon 40 "another DC leads" other_leads "$lead"
 goes_on 40 "commits go on"
-goes_on 40 "commits go on still"
 shift_clock "dc$lead" 0
-shift_clock "dc$((lead % nodes + 1))" 0
+shift_clock "dc$second" 0
+goes_on 40 "commits go on when both are right again"
+
+say "all clocks run ten seconds ahead, and then jump back"
+for i in $(seq "$nodes"); do shift_clock "dc$i" 10000; done
+goes_on 20 "commits go on with clocks that agree"
+for i in $(seq "$nodes"); do shift_clock "dc$i" 0; done
+# The ledger's time does not go back: nothing can be committed until the clocks have come close to it.
+goes_on 40 "commits go on when the clocks have caught up with the ledger"
 
 for jump in $((24 * hour)) -$((24 * hour)); do
     say "the clocks of the meters and of the MDMS jump by $jump ms"
