@@ -681,9 +681,9 @@ static int run(int argc, char **argv, void *ctx)
 const struct command_spec COMMAND_ENROL = {
     .name = "enrol",
     .summary = "gets the keys of one meter or of thousands from the MDMS",
-    .example = "ami-meter enrol --genesis genesis.json --dir fleet --mdms tcp://10.0.0.1:7000 "
+    .example = "ami-meter enrol --genesis genesis.json --dir fleet --mdms tcp://10.0.0.1:7400 "
                "--codes codes.csv\n"
-               "ami-meter enrol --genesis genesis.json --dir meter --dc tcp://10.0.0.2:7102 --id "
+               "ami-meter enrol --genesis genesis.json --dir meter --dc tcp://10.0.0.11:7201 --id "
                "meter-17 --code CODE",
     .options = options,
     .run = run,

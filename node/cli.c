@@ -46,63 +46,116 @@ void cli_close(struct cli *c)
 int main(int argc, char **argv)
 {
     static struct cli c = {.timeout_ms = 5000, .count = 20, .format = "jsonl"};
+    /* Each command has the options that mean something to it, and no others. */
     const struct option_spec common[] = {
-        {"json", 0, OPTION_FLAG, &c.json, 0, 0, NULL, "print one JSON document", false},
+        {"json", 0, OPTION_FLAG, &c.json, 0, 0, NULL, "print one JSON document", false}, {0}};
+    const struct option_spec node = {
+        "node",      'n',
+        OPTION_TEXT, &c.node,
+        0,           0,
+        "URL",       "a DC's admin address, such as 127.0.0.1:7301 (default: $AMI_NODE)",
+        false};
+    const struct option_spec data = {
+        "data", 'd', OPTION_TEXT, &c.data,
+        0,      0,   "DIR",       "look at the ledger in this folder instead of a live node",
+        false};
+    const struct option_spec ledger = {
+        "data", 'd', OPTION_TEXT, &c.data, 0, 0, "DIR", "folder of the ledger, such as dc1/ledger",
+        false};
+    const struct option_spec genesis = {
+        "genesis",   'g',
+        OPTION_TEXT, &c.genesis_path,
+        0,           0,
+        "FILE",      "the genesis file (default: genesis.json in the ledger's folder or above)",
+        false};
+    const struct option_spec network = {"genesis", 'g', OPTION_TEXT, &c.genesis_path,
+                                        0,         0,   "FILE",      "the network's genesis file",
+                                        false};
+    const struct option_spec timeout = {
+        "timeout", 0,       OPTION_DURATION, &c.timeout_ms,
+        1,         3600000, "TIME",          "how long to wait for an answer (default 5s)",
+        false};
+    const struct option_spec height = {
+        "from",     0,
+        OPTION_INT, &c.from,
+        0,          INT64_MAX,
+        "H",        "first height (default: so that the newest block is the last)",
+        false};
+    const struct option_spec number = {
+        "from", 0, OPTION_INT, &c.from, 0, INT64_MAX, "N", "number of the first (default 1)",
+        false};
+    const struct option_spec count = {
+        "count", 0, OPTION_INT, &c.count, 1, 1000000, "N", "how many at most (default 20)", false};
+    const struct option_spec newest = {
+        "count", 0,       OPTION_INT, &c.newest,
+        1,       1000000, "N",        "the newest N only (default: all that it remembers)",
+        false};
+    const struct option_spec follow = {
+        "follow", 'f', OPTION_FLAG, &c.follow, 0, 0, NULL, "go on with what comes, until Ctrl-C",
+        false};
+    const struct option_spec epoch = {
+        "epoch", 0, OPTION_INT, &c.epoch, 0, UINT32_MAX, "E", "key epoch (default: the newest)",
+        false};
+    const struct option_spec out = {
+        "out", 'o', OPTION_TEXT, &c.out, 0, 0, "FILE", "write it there (default: stdout)", false};
+    const struct option_spec status_options[] = {
         {"node", 'n', OPTION_LIST, &c.nodes, 0, 0, "URL",
-         "a DC's admin address (default: $AMI_NODE); status takes several", false},
-        {"data", 'd', OPTION_TEXT, &c.data, 0, 0, "DIR",
-         "look at the ledger in this folder instead of a live node", false},
-        {"genesis", 'g', OPTION_TEXT, &c.genesis_path, 0, 0, "FILE",
-         "the genesis file (default: genesis.json in the ledger's folder or above)", false},
-        {"timeout", 0, OPTION_DURATION, &c.timeout_ms, 1, 3600000, "TIME",
-         "how long to wait for an answer (default 5s)", false},
+         "admin address of a DC to ask (default: $AMI_NODE, or all in --genesis)", false},
+        network,
+        timeout,
         {0}};
-    const struct option_spec range[] = {
-        {"from", 0, OPTION_INT, &c.from, 0, INT64_MAX, "N", "first height or number", false},
-        {"count", 0, OPTION_INT, &c.count, 1, 1000000, "N", "how many at most (default 20)", false},
-        {"follow", 'f', OPTION_FLAG, &c.follow, 0, 0, NULL, "go on with what comes", false},
-        {"epoch", 0, OPTION_INT, &c.epoch, 0, UINT32_MAX, "E", "key epoch (default: the newest)",
-         false},
-        {0}};
+    const struct option_spec blocks[] = {height, count, follow, node, data, genesis, timeout, {0}};
+    const struct option_spec one[] = {node, data, genesis, timeout, {0}};
+    const struct option_spec meter[] = {epoch, node, data, genesis, timeout, {0}};
+    const struct option_spec readings[] = {number, count, epoch, node, data, genesis, timeout, {0}};
     const struct option_spec prove[] = {
         {"meter", 0, OPTION_TEXT, &c.meter, 0, 0, "ID", "with --sequence, instead of TX", false},
         {"sequence", 0, OPTION_INT, &c.sequence, 1, INT64_MAX, "N", "number of the report", false},
-        {"epoch", 0, OPTION_INT, &c.epoch, 0, UINT32_MAX, "E", "key epoch (default: the newest)",
-         false},
-        {"out", 'o', OPTION_TEXT, &c.out, 0, 0, "FILE", "write it there (default: stdout)", false},
+        epoch,
+        out,
+        node,
+        data,
+        genesis,
+        timeout,
         {0}};
+    const struct option_spec verify[] = {network, {0}};
+    const struct option_spec audit[] = {ledger, genesis, {0}};
+    const struct option_spec compare[] = {genesis, {0}};
     const struct option_spec export_options[] = {
         {"format", 0, OPTION_TEXT, &c.format, 0, 0, "NAME", "jsonl (default) or csv", false},
         {"from", 0, OPTION_INT, &c.from, 0, INT64_MAX, "H", "first height (default 1)", false},
-        {"out", 'o', OPTION_TEXT, &c.out, 0, 0, "FILE", "write it there (default: stdout)", false},
+        out,
+        ledger,
+        genesis,
         {0}};
+    const struct option_spec events[] = {number, newest, follow, node, timeout, {0}};
     const struct command_spec commands[] = {
         {"status", NULL, 0, 0, "every DC: role, term, height, peers, sessions",
-         "dc-cli status --genesis genesis.json", NULL, cli_status},
-        {"blocks", NULL, 0, 0, "one line per block", "dc-cli blocks --node 127.0.0.1:7013 --follow",
-         range, cli_blocks},
+         "dc-cli status --genesis genesis.json", status_options, cli_status},
+        {"blocks", NULL, 0, 0, "one line per block", "dc-cli blocks --node 127.0.0.1:7301 --follow",
+         blocks, cli_blocks},
         {"block", "HEIGHT|HASH", 1, 1, "header, certificate and transactions of a block",
-         "dc-cli block 7 --node 127.0.0.1:7013", NULL, cli_block},
+         "dc-cli block 7 --node 127.0.0.1:7301", one, cli_block},
         {"tx", "ID", 1, 1, "one transaction: every field, and where it stands",
-         "dc-cli tx 9f86d081884c7d65... --data dc1/ledger", NULL, cli_tx},
+         "dc-cli tx 9f86d081884c7d65... --data dc1/ledger", one, cli_tx},
         {"meter", "ID", 1, 1, "a meter's enrolment, home DC, session and last report",
-         "dc-cli meter meter-17 --node 127.0.0.1:7013", range, cli_meter},
+         "dc-cli meter meter-17 --node 127.0.0.1:7301", meter, cli_meter},
         {"readings", "ID", 1, 1, "what the ledger holds of a meter's reports (sealed)",
-         "dc-cli readings meter-17 --node 127.0.0.1:7013 --count 5", range, cli_readings},
+         "dc-cli readings meter-17 --node 127.0.0.1:7301 --count 5", readings, cli_readings},
         {"proof", "[TX]", 0, 1, "inclusion proof of a report, without the reading itself",
-         "dc-cli proof --meter meter-17 --sequence 3 --node 127.0.0.1:7013 --out proof.json", prove,
+         "dc-cli proof --meter meter-17 --sequence 3 --node 127.0.0.1:7301 --out proof.json", prove,
          cli_proof},
         {"verify-proof", "FILE", 1, 1, "check a proof offline and print its reading",
-         "dc-cli verify-proof proof.json --genesis genesis.json", NULL, cli_verify_proof},
+         "dc-cli verify-proof proof.json --genesis genesis.json", verify, cli_verify_proof},
         {"audit", NULL, 0, 0, "verify a whole ledger from its genesis on",
-         "dc-cli audit --data dc1/ledger --genesis genesis.json", NULL, cli_audit},
+         "dc-cli audit --data dc1/ledger --genesis genesis.json", audit, cli_audit},
         {"compare", "DIR DIR...", 2, AMI_MEMBERS_MAX, "are ledgers prefixes of one another?",
-         "dc-cli compare dc1/ledger dc2/ledger --genesis genesis.json", NULL, cli_compare},
+         "dc-cli compare dc1/ledger dc2/ledger --genesis genesis.json", compare, cli_compare},
         {"export", NULL, 0, 0, "all transactions, one line each",
          "dc-cli export --data dc1/ledger --format jsonl --out ledger.jsonl", export_options,
          cli_export},
         {"events", NULL, 0, 0, "elections, refusals, connections, enrolments of a node",
-         "dc-cli events --node 127.0.0.1:7013 --follow", range, cli_events},
+         "dc-cli events --node 127.0.0.1:7301 --follow", events, cli_events},
         {0}};
     const struct program_spec program = {
         CLI_NAME, "inspect the data concentrators of an AMI network and their ledger", commands,

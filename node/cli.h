@@ -19,11 +19,13 @@
 struct cli {
     /* Options. */
     bool json;
-    struct text_list nodes; /* --node */
+    const char *node;       /* --node */
+    struct text_list nodes; /* --node of status */
     const char *data;
     const char *genesis_path;
     int64_t timeout_ms;
     int64_t from, count, sequence, epoch;
+    int64_t newest; /* of events; 0: all */
     bool follow;
     const char *meter, *format, *out;
 
@@ -44,7 +46,7 @@ bool cli_genesis(struct cli *c, const char *data, int *exit_status);
 int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The folder of --data, or NULL and said so (*exit_status set). */
 const char *cli_data(const struct cli *c, int *exit_status);
-/* The node to ask: the first --node, or 127.0.0.1 as given in AMI_NODE. NULL, said why. */
+/* The node to ask: --node, or what AMI_NODE names. NULL, said why. */
 const char *cli_node(const struct cli *c, int *exit_status);
 
 /* --- reading a ledger in a child process ------------------------------------------------------ */

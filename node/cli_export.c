@@ -276,6 +276,14 @@ static bool put_csv(const struct export *x, const struct certified_block *b)
     return ok;
 }
 
+/* Tells the parent when the output is a pipe whose reader has gone. */
+static json_t *with_reader(json_t *failed, int error)
+{
+    if (failed != NULL && error == EPIPE)
+        json_object_set_new(failed, "reader_gone", json_true());
+    return failed;
+}
+
 /* NULL when all went well. */
 static json_t *export_blocks(struct export *x, uint64_t height)
 {
@@ -286,11 +294,15 @@ static json_t *export_blocks(struct export *x, uint64_t height)
             return failure(status, "%.200s: block %llu cannot be read: %s", x->c->data,
                            (unsigned long long)h, ami_status_text(status));
         errno = 0;
-        if (!(x->csv ? put_csv(x, &b) : put_block(x, &b)))
-            return failure(errno == 0 ? AMI_DAMAGED : why_status_of_errno(errno),
-                           "block %llu cannot be exported%s%.200s: %s", (unsigned long long)h,
-                           x->c->out != NULL ? " to " : "", x->c->out != NULL ? x->c->out : "",
-                           errno == 0 ? "its transactions cannot be read" : strerror(errno));
+        if (!(x->csv ? put_csv(x, &b) : put_block(x, &b))) {
+            int error = errno;
+            return with_reader(
+                failure(error == 0 ? AMI_DAMAGED : why_status_of_errno(error),
+                        "block %llu cannot be exported%s%.200s: %s", (unsigned long long)h,
+                        x->c->out != NULL ? " to " : "", x->c->out != NULL ? x->c->out : "",
+                        error == 0 ? "its transactions cannot be read" : strerror(error)),
+                error);
+        }
         x->transactions += b.header.tx_count;
         cli_child_progress(x->child, h, height);
     }
@@ -311,9 +323,12 @@ static json_t *export_all(struct export *x)
         ok = put_line(x->out,
                       json_pack("{s:s, s:I, s:I}", "kind", "end", "height", (json_int_t)height,
                                 "transactions", (json_int_t)x->transactions));
-    if (!ok || fflush(x->out) != 0 || ferror(x->out) != 0)
-        return failure(why_status_of_errno(errno), "the export cannot be written: %s",
-                       strerror(errno));
+    if (!ok || fflush(x->out) != 0 || ferror(x->out) != 0) {
+        int error = errno;
+        return with_reader(failure(why_status_of_errno(error), "the export cannot be written: %s",
+                                   strerror(error)),
+                           error);
+    }
     return json_pack("{s:b, s:I, s:I}", "ok", 1, "height", (json_int_t)height, "transactions",
                      (json_int_t)x->transactions);
 }
@@ -380,6 +395,12 @@ static int export_to(struct cli *c, struct export *x, const char *part)
     }
     if (!ok && part != NULL)
         unlink(part);
+    /* Whoever read it through a pipe, such as head, has had enough: nothing to complain about. The
+     * exit status is that of a program that SIGPIPE ends. */
+    if (!ok && x->out == stdout && json_is_true(json_object_get(d, "reader_gone"))) {
+        json_decref(d);
+        return 128 + SIGPIPE;
+    }
     if (!ok)
         return print_failure(c, d, &end);
     if (part != NULL && c->json)

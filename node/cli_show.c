@@ -73,12 +73,15 @@ int cli_status(int argc, char **argv, void *ctx)
     int exit_status = EXIT_STATUS_OK;
     json_t *nodes = json_array();
     if (c->nodes.count > 0 || c->genesis_path == NULL) {
-        if (cli_node(c, &exit_status) == NULL) {
+        const char *url = getenv("AMI_NODE");
+        if (c->nodes.count == 0 && (url == NULL || url[0] == '\0')) {
             json_decref(nodes);
-            return exit_status;
+            return cli_usage(
+                "which node? name its --node URL (its admin address), or the network's "
+                "--genesis FILE to ask all");
         }
         if (c->nodes.count == 0)
-            json_array_append_new(nodes, status_of(c, getenv("AMI_NODE"), "?"));
+            json_array_append_new(nodes, status_of(c, url, "?"));
         for (size_t i = 0; i < c->nodes.count; i++)
             json_array_append_new(nodes, status_of(c, c->nodes.items[i], "?"));
     } else {
@@ -303,37 +306,67 @@ int cli_readings(int argc, char **argv, void *ctx)
     return EXIT_STATUS_OK;
 }
 
+/* Takes the events after number `after` into `all`, as many answers as that takes. False: said why,
+ * *exit_status set. */
+static bool collect_events(struct cli *c, long long *after, long long *newest, json_t *all,
+                           int *exit_status)
+{
+    for (;;) {
+        json_t *a = cli_ask(
+            c, json_pack("{s:s, s:I}", "ask", "events", "after", (json_int_t)*after), exit_status);
+        if (a == NULL)
+            return false;
+        const json_t *list = json_object_get(a, "events");
+        size_t given = json_array_size(list);
+        if (given > 0)
+            *after = integer(json_array_get(list, given - 1), "number");
+        json_array_extend(all, json_object_get(a, "events"));
+        *newest = integer(a, "newest");
+        bool more = given > 0 && *after < *newest;
+        json_decref(a);
+        if (!more)
+            return true;
+    }
+}
+
+static void print_event(const struct cli *c, const json_t *event)
+{
+    char when[LOG_TIME_BYTES];
+    if (c->json) {
+        json_dumpf(event, stdout, JSON_COMPACT);
+        putchar('\n');
+        return;
+    }
+    log_time_text(when, integer(event, "wall_ms"));
+    printf("%s  %-20s %s\n", when, text(event, "event"), text(event, "detail"));
+}
+
 int cli_events(int argc, char **argv, void *ctx)
 {
     (void)argc;
     (void)argv;
     struct cli *c = ctx;
     int exit_status = EXIT_STATUS_OK;
-    if (c->data != NULL)
-        return cli_fail(c, AMI_BAD_ARGUMENT, "events are kept by a running node: use --node");
     long long after = (long long)c->from > 0 ? (long long)c->from - 1 : 0;
+    long long newest = 0;
+    bool first = true;
     do {
-        json_t *a = cli_ask(c, json_pack("{s:s, s:I}", "ask", "events", "after", (json_int_t)after),
-                            &exit_status);
-        if (a == NULL)
+        json_t *all = json_array();
+        if (!collect_events(c, &after, &newest, all, &exit_status)) {
+            json_decref(all);
             return exit_status;
+        }
+        /* --count counts back from now, and what comes later is all shown. */
+        while (first && c->newest > 0 && json_array_size(all) > (size_t)c->newest)
+            json_array_remove(all, 0);
+        first = false;
         if (c->json && !c->follow)
-            return cli_print_json(a);
+            return cli_print_json(
+                json_pack("{s:I, s:o}", "newest", (json_int_t)newest, "events", all));
         size_t index;
         json_t *v;
-        json_array_foreach(json_object_get(a, "events"), index, v)
-        {
-            char when[LOG_TIME_BYTES];
-            log_time_text(when, integer(v, "wall_ms"));
-            if (c->json) {
-                json_dumpf(v, stdout, JSON_COMPACT);
-                putchar('\n');
-            } else {
-                printf("%s  %-20s %s\n", when, text(v, "event"), text(v, "detail"));
-            }
-            after = integer(v, "number");
-        }
-        json_decref(a);
+        json_array_foreach(all, index, v) print_event(c, v);
+        json_decref(all);
         fflush(stdout);
         if (c->follow)
             pause_ms(FOLLOW_POLL_MS);

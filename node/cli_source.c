@@ -97,8 +97,8 @@ bool cli_child_open(struct cli_child *child, const char *data, const sm3_digest 
 
 const char *cli_node(const struct cli *c, int *exit_status)
 {
-    if (c->nodes.count > 0)
-        return c->nodes.items[0];
+    if (c->node != NULL)
+        return c->node;
     const char *url = getenv("AMI_NODE");
     if (url != NULL && url[0] != '\0')
         return url;

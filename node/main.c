@@ -755,7 +755,7 @@ int main(int argc, char **argv)
         {0}};
     const struct command_spec commands[] = {
         {"enrol", NULL, 0, 0, "get this DC's keys from the MDMS, once",
-         "dc-node enrol --network network.json --mdms 127.0.0.1:7000 --id dc1 --code "
+         "dc-node enrol --network network.json --mdms 127.0.0.1:7400 --id dc1 --code "
          "XXXX-XXXX-XXXX-XXXX-XXXX-XXXX-XXXX --dir dc1",
          enrol_options, run_enrol},
         {"run", NULL, 0, 0, "run the DC until SIGINT or SIGTERM",
