@@ -108,4 +108,13 @@ for n in 1 2 3; do
         --passphrase-file "$dir/passphrase" --genesis "$work/few.json"
     rm -r "$work/few" "$work/few.json"
 done
+expect 2 "unknown command" "$sim/cluster" frobnicate
+# A folder that holds something else is nobody's cluster, and a start that fails leaves none running.
+expect 1 "not empty" "$sim/cluster" up --dir "$here"
+expect 2 "no parameter of that name" "$sim/cluster" up --dir "$work/no-such-parameter" \
+    --param frobnicate=1
+for pid_file in "$work"/no-such-parameter/run/*.pid; do
+    read -r pid _ <"$pid_file"
+    ! kill -0 "$pid" 2>/dev/null || complain "a failed sim/cluster up left ${pid_file##*/} running"
+done
 finish
