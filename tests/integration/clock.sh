@@ -43,7 +43,7 @@ for jump in $hour -$hour; do
     goes_on 20 "commits go on with a follower's clock off by $jump ms"
     soon 20 "the follower keeps up" level_with "$follower" "$lead"
 done
-grep -q "dc$follower" <(timeout 5 "$bin/dc-cli" status --genesis "$dir/genesis.json") || complain "no status"
+grep -q "dc$follower" <(timeout --foreground 5 "$bin/dc-cli" status --genesis "$dir/genesis.json") || complain "no status"
 shift_clock "dc$follower" 0
 goes_on 20 "commits go on when it is right again"
 

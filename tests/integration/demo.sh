@@ -13,7 +13,7 @@ figure() { holds "$work/summary.json" "$1"; }
 for scheme in sm2kx liu2023; do
     say "a run with $scheme"
     clusters+=("$work/$scheme")
-    timeout 120 "$demo" --no-install --meters 12 --seconds 10 --scheme "$scheme" \
+    timeout --foreground 120 "$demo" --no-install --meters 12 --seconds 10 --scheme "$scheme" \
         --keep "$work/$scheme" --json "$work/summary.json" >"$work/$scheme.out" 2>&1
     status=$?
     [ $status -eq 0 ] || {
@@ -49,7 +49,7 @@ done
 
 say "a run whose ledger of dc2 is damaged before the audit"
 clusters+=("$work/damaged")
-AMI_DEMO_DAMAGE=dc2 timeout 120 "$demo" --no-install --meters 4 --seconds 4 --keep "$work/damaged" \
+AMI_DEMO_DAMAGE=dc2 timeout --foreground 120 "$demo" --no-install --meters 4 --seconds 4 --keep "$work/damaged" \
     --json "$work/summary.json" >"$work/damaged.out" 2>&1
 status=$?
 [ $status -eq 1 ] || complain "sim/demo ended with $status although a ledger is damaged"

@@ -12,7 +12,7 @@ other_leader() {
     local i
     for i in $(seq "$nodes"); do
         [ "$i" != "$1" ] || continue
-        [ "$(timeout 2 "$bin/dc-cli" status --json --node "$(admin_url "$i")" | jq -r '.nodes[0].role')" \
+        [ "$(timeout --foreground 2 "$bin/dc-cli" status --json --node "$(admin_url "$i")" | jq -r '.nodes[0].role')" \
             != leader ] || return 0
     done
     return 1

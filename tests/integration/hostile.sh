@@ -36,7 +36,7 @@ declare -A most
 while attacked "$attack"; do
     goes_on 20 "the fleet delivers during the attack"
     from=$(date +%s%N)
-    timeout 60 "$bin/dc-cli" status --timeout 50s --json --node "$(admin_url "$target")" >"$work/status.json" ||
+    timeout --foreground 60 "$bin/dc-cli" status --timeout 50s --json --node "$(admin_url "$target")" >"$work/status.json" ||
         complain "dc-cli gets no answer during the attack"
     took=$((($(date +%s%N) - from) / 1000000))
     [ "$took" -le "$slowest" ] || slowest=$took

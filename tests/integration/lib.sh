@@ -52,7 +52,7 @@ give_up() {
 expect() {
     local status=$1 text=$2 got
     shift 2
-    timeout 60 "$@" >"$work/out" 2>"$work/err" </dev/null
+    timeout --foreground 60 "$@" >"$work/out" 2>"$work/err" </dev/null
     got=$?
     if [ "$got" -ne "$status" ]; then
         complain "exit status $got instead of $status: $*"
@@ -113,7 +113,7 @@ up() {
     local folder=$1
     shift
     clusters+=("$work/$folder")
-    timeout 90 "$here/../../sim/cluster" up --dir "$work/$folder" "$@" >"$work/$folder.up" 2>&1 || {
+    timeout --foreground 90 "$here/../../sim/cluster" up --dir "$work/$folder" "$@" >"$work/$folder.up" 2>&1 || {
         cat "$work/$folder.up"
         give_up "the cluster does not come up"
     }
@@ -125,7 +125,7 @@ enrol_meters() {
     local count=$1 prefix=${2:-m-}
     "$bin/ami-mdms" codes --dir "$dir/mdms" --meter --prefix "$prefix" --count "$count" \
         --out "$dir/codes-$prefix.csv" >"$work/out" 2>&1 || give_up "no codes: $(cat "$work/out")"
-    timeout 60 "$bin/ami-meter" enrol --genesis "$dir/genesis.json" --dir "$dir/fleet" \
+    timeout --foreground 60 "$bin/ami-meter" enrol --genesis "$dir/genesis.json" --dir "$dir/fleet" \
         --mdms "$(mdms_url)" --codes "$dir/codes-$prefix.csv" >"$work/out" 2>&1 ||
         give_up "the meters do not enrol: $(cat "$work/out")"
     soon 30 "the enrolments of $count meters are on the ledger" mdms_settled

@@ -43,7 +43,7 @@ replay() {
     local name=$1 file=$2 scheme=$3 status
     shift 3
     clusters+=("$work/$name")
-    timeout 170 "$demo" --no-install --replay "$file" --scheme "$scheme" --keep "$work/$name" \
+    timeout --foreground 170 "$demo" --no-install --replay "$file" --scheme "$scheme" --keep "$work/$name" \
         --json "$work/$name.json" "$@" >"$work/$name.out" 2>&1
     status=$?
     [ $status -eq 0 ] || {
