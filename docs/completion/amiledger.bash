@@ -53,7 +53,13 @@ _ami_complete() {
     kind=$(_ami_options "$program" "$command" | awk -v name="$before" '$1 == name { print $2 }')
     case $kind:$before in
     :*) ;;
-    *:--format) _ami_words "csv jsonl" "$word" ;;
+    *:--format)
+        if [[ $command == @(replay|ids|rows) ]]; then
+            _ami_words "london uci ausgrid uk" "$word"
+        else
+            _ami_words "csv jsonl" "$word"
+        fi
+        ;;
     *:--scheme) _ami_words "sm2kx liu2023" "$word" ;;
     *:--gateway) _ami_words "leader home" "$word" ;;
     *) _ami_value "$kind" "$word" ;;
