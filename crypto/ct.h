@@ -9,20 +9,42 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* In the build that tests/crypto runs under valgrind, secrets are marked as undefined memory and
- * any branch or address that depends on them is reported. CT_PUBLIC marks the few derived values
- * whose disclosure is harmless; each use says why it is. */
-#ifdef AMI_CT_CHECK
+/* tests/crypto builds this room twice more, with secrets marked as undefined memory, so that any branch
+ * or address that depends on one is reported: under valgrind (AMI_CT_CHECK), and with clang's
+ * MemorySanitizer for AVX-512, which valgrind cannot run (AMI_CT_MSAN).
+ *   CT_PUBLIC     marks the few derived values whose disclosure is harmless; each use says why it is.
+ *   CT_RESULT     follows what a library has written that MemorySanitizer does not see into: it is
+ *                 defined.
+ *   CT_DERIVED    the same for a result that is secret if one of `count` spans is. */
+#if defined(AMI_CT_CHECK)
 #include <valgrind/memcheck.h>
-#define CT_PUBLIC(data, size) ((void)VALGRIND_MAKE_MEM_DEFINED((data), (size)))
+#define CT_PUBLIC(data, size)                     ((void)VALGRIND_MAKE_MEM_DEFINED((data), (size)))
+#define CT_RESULT(data, size)                     ((void)(data), (void)(size))
+#define CT_DERIVED(data, size, parts, part_count) ((void)(data), (void)(size))
+#elif defined(AMI_CT_MSAN)
+#include "base/bytes.h"
+#include <sanitizer/msan_interface.h>
+#define CT_PUBLIC(data, size) __msan_unpoison((data), (size))
+#define CT_RESULT(data, size) __msan_unpoison((data), (size))
+#define CT_DERIVED(out_, size_, parts, part_count)                                                 \
+    do {                                                                                           \
+        __msan_unpoison((out_), (size_));                                                          \
+        for (size_t i_ = 0; i_ < (part_count); i_++)                                               \
+            if (__msan_test_shadow((parts)[i_].data, (parts)[i_].size) >= 0)                       \
+                __msan_poison((out_), (size_));                                                    \
+    } while (0)
 #else
-#define CT_PUBLIC(data, size) ((void)(data), (void)(size))
+#define CT_PUBLIC(data, size)                     ((void)(data), (void)(size))
+#define CT_RESULT(data, size)                     ((void)(data), (void)(size))
+#define CT_DERIVED(data, size, parts, part_count) ((void)(data), (void)(size))
 #endif
 
 /* Hides a value's origin from the optimiser, which might otherwise turn a mask into a branch. */
 static inline uint64_t ct_hide(uint64_t v)
 {
+#ifndef AMI_CT_MSAN /* which takes an undefined operand of assembly for a mistake */
     __asm__("" : "+r"(v));
+#endif
     return v;
 }
 

@@ -9,13 +9,16 @@
 #include "crypto/secret.h"
 
 #include "base/check.h"
-#include "crypto/sm2_jacobian.h"
+#include "crypto/ct.h"
+#include "crypto/sm2_path.h"
 #include "crypto/sm3.h"
 #include "crypto/sm4gcm.h"
 
 #include <gcrypt.h>
 #include <pthread.h>
 #include <sodium.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define HEAD_BYTES 8
@@ -37,7 +40,10 @@ static bool sm3_answers(void)
                                          0x29, 0x7d, 0xa0, 0x2b, 0x8f, 0x4b, 0xa8, 0xe0}};
     sm3_digest got;
     gcry_buffer_t iov = {.len = 3, .data = (void *)(uintptr_t) "abc"};
-    return gcry_md_hash_buffers(GCRY_MD_SM3, 0, got.b, &iov, 1) == 0 && sm3_equal(&got, &expected);
+    if (gcry_md_hash_buffers(GCRY_MD_SM3, 0, got.b, &iov, 1) != 0)
+        return false;
+    CT_RESULT(got.b, sizeof got.b);
+    return sm3_equal(&got, &expected);
 }
 
 /* RFC 8998 annex A.1, its first 16 bytes of ciphertext (they do not depend on the rest). */
@@ -65,6 +71,22 @@ static bool sm4_answers(void)
 
 static enum ami_status start_status = AMI_UNSUPPORTED;
 
+/* The path that AMI_SM2_PATH names, or the fastest. */
+static bool start_path(void)
+{
+    const char *forced = getenv("AMI_SM2_PATH");
+    const struct sm2_path *path = NULL;
+    if (forced != NULL && forced[0] != 0)
+        path = sm2_path_named(forced);
+    else
+        for (size_t i = 0; path == NULL && sm2_path_names[i] != NULL; i++)
+            path = sm2_path_named(sm2_path_names[i]);
+    return path != NULL && sm2_path_use(path);
+}
+
+/* Of secret_unforeseen. */
+static uint8_t unforeseen_key[crypto_stream_chacha20_KEYBYTES];
+
 static void start(void)
 {
     if (sodium_init() < 0 || sodium_library_version_major() < SODIUM_LIBRARY_VERSION_MAJOR)
@@ -79,8 +101,9 @@ static void start(void)
     }
     if (!sm3_answers() || !sm4_answers())
         return;
-    sm2_group_start();
-    start_status = AMI_OK;
+    randombytes_buf(unforeseen_key, sizeof unforeseen_key);
+    if (start_path())
+        start_status = AMI_OK;
 }
 
 enum ami_status crypto_start(void)
@@ -93,6 +116,17 @@ enum ami_status crypto_start(void)
 void secret_random(void *out, size_t size)
 {
     randombytes_buf(out, size);
+    CT_RESULT(out, size);
+}
+
+void secret_unforeseen(void *out, size_t size)
+{
+    static atomic_ullong uses;
+    uint8_t nonce[crypto_stream_chacha20_NONCEBYTES];
+    AMI_CHECK(start_status == AMI_OK);
+    store_be64(nonce, atomic_fetch_add(&uses, 1));
+    crypto_stream_chacha20(out, size, nonce, unforeseen_key);
+    CT_RESULT(out, size);
 }
 
 void secret_wipe(void *data, size_t size)

@@ -8,11 +8,18 @@
 
 #include "base/bytes.h"
 
-/* Checks libgcrypt's and libsodium's versions and self tests. AMI_UNSUPPORTED when one fails. */
+/* Checks libgcrypt's and libsodium's versions and self tests, and chooses SM2's code path
+ * (AMI_SM2_PATH, see crypto/sm2_group.h). AMI_UNSUPPORTED when one fails, when the variable names
+ * no path that this processor can run, or when there is no memory for its tables. */
 enum ami_status crypto_start(void) AMI_MUST_CHECK;
 
 /* From the operating system. For shells only: cores take random bytes from their environment. */
 void secret_random(void *out, size_t size);
+
+/* Numbers that nobody outside this process can foresee, for choices that change no result: the
+ * weights of a combined check, say. Cheap, and safe in any thread; from a stream under a key drawn
+ * at crypto_start, so that it needs no system call. Never for keys or nonces. */
+void secret_unforeseen(void *out, size_t size);
 
 /* Never optimised away. */
 void secret_wipe(void *data, size_t size);

@@ -5,8 +5,11 @@
 #include "crypto/sm2.h"
 
 #include "base/check.h"
+#include "crypto/ct.h"
 #include "crypto/secret.h"
-#include "crypto/sm2_jacobian.h"
+#include "crypto/sm2_known.h"
+
+#include <string.h>
 
 #define ID_BYTES_MAX 8191 /* ENTL counts bits in two bytes */
 
@@ -15,20 +18,24 @@
 sm3_digest sm2_z(struct span id, const point *p)
 {
     AMI_CHECK(id.size <= ID_BYTES_MAX);
-    uint8_t entl_be[2], a_be[32], b_be[32], g_xy[SM2_XY_BYTES], p_xy[SM2_XY_BYTES];
+    /* a, b, xG, yG */
+    static const uint8_t curve[4 * 32] = {
+        0xff, 0xff, 0xff, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xfc, 0x28, 0xe9, 0xfa, 0x9e, 0x9d, 0x9f, 0x5e, 0x34, 0x4d, 0x5a, 0x9e, 0x4b, 0xcf,
+        0x65, 0x09, 0xa7, 0xf3, 0x97, 0x89, 0xf5, 0x15, 0xab, 0x8f, 0x92, 0xdd, 0xbc, 0xbd, 0x41,
+        0x4d, 0x94, 0x0e, 0x93, 0x32, 0xc4, 0xae, 0x2c, 0x1f, 0x19, 0x81, 0x19, 0x5f, 0x99, 0x04,
+        0x46, 0x6a, 0x39, 0xc9, 0x94, 0x8f, 0xe3, 0x0b, 0xbf, 0xf2, 0x66, 0x0b, 0xe1, 0x71, 0x5a,
+        0x45, 0x89, 0x33, 0x4c, 0x74, 0xc7, 0xbc, 0x37, 0x36, 0xa2, 0xf4, 0xf6, 0x77, 0x9c, 0x59,
+        0xbd, 0xce, 0xe3, 0x6b, 0x69, 0x21, 0x53, 0xd0, 0xa9, 0x87, 0x7c, 0xc6, 0x2a, 0x47, 0x40,
+        0x02, 0xdf, 0x32, 0xe5, 0x21, 0x39, 0xf0, 0xa0,
+    };
+    uint8_t entl_be[2], p_xy[SM2_XY_BYTES];
     store_be16(entl_be, (uint16_t)(id.size * 8));
-    fe a;
-    fe_negate(a, fe_one);
-    fe_sub(a, a, fe_one);
-    fe_sub(a, a, fe_one);
-    fe_to_bytes(a_be, a); /* -3 */
-    fe_to_bytes(b_be, fe_b);
-    point_xy(g_xy, point_generator());
     point_xy(p_xy, p);
-    struct span parts[] = {span_of(entl_be, sizeof entl_be), id,
-                           span_of(a_be, sizeof a_be),       span_of(b_be, sizeof b_be),
-                           span_of(g_xy, sizeof g_xy),       span_of(p_xy, sizeof p_xy)};
-    return sm3_parts(parts, 6);
+    const struct span parts[] = {span_of(entl_be, sizeof entl_be), id, span_of(curve, sizeof curve),
+                                 span_of(p_xy, sizeof p_xy)};
+    return sm3_parts(parts, 4);
 }
 
 sm3_digest sm2_digest(const sm3_digest *z, const struct span *parts, size_t count)
@@ -72,23 +79,20 @@ enum ami_status sm2_private_init(sm2_private *out, const scalar *d)
     return AMI_OK;
 }
 
-/* Hedged nonce: an expansion of (label, random, context..., attempt) under HMAC with the secret
- * key given. A random source that repeats or is known does not make two messages share a nonce,
- * and a good one keeps the nonce secret even from faults in the key. */
+/* Hedged nonce: an expansion of HMAC over (label, attempt, random, context...) under the secret key
+ * given. A random source that repeats or is known does not make two messages share a nonce, and a
+ * good one keeps the nonce secret even from faults in the key. */
 static scalar hedged_nonce(const char *label, struct span key, struct span random,
                            const struct span context[2], uint8_t attempt)
 {
-    uint8_t wide[2 * SM3_BYTES];
-    for (uint8_t half = 0; half < 2; half++) {
-        const uint8_t counters[2] = {attempt, half};
-        struct span parts[] = {span_of(label, strlen(label) + 1), span_of(counters, 2), random,
-                               context[0], context[1]};
-        sm3_digest block = hmac_sm3(key, parts, 5);
-        memcpy(wide + half * SM3_BYTES, block.b, SM3_BYTES);
-        secret_wipe(&block, sizeof block);
-    }
-    _Static_assert(sizeof wide >= SM2_WIDE_BYTES, "enough for a scalar");
+    uint8_t wide[SM2_WIDE_BYTES];
+    const struct span parts[] = {span_of(label, strlen(label) + 1), span_of(&attempt, 1), random,
+                                 context[0], context[1]};
+    sm3_digest seed = hmac_sm3(key, parts, 5);
+    const struct span seed_part = span_of(seed.b, sizeof seed.b);
+    sm2_kdf(wide, sizeof wide, &seed_part, 1);
     scalar k = scalar_from_wide(wide);
+    secret_wipe(&seed, sizeof seed);
     secret_wipe(wide, sizeof wide);
     return k;
 }
@@ -123,39 +127,61 @@ static bool sign_finish(sm2_signature *out, const sm2_private *key, const sm3_di
     return !ct_reveal(bad);
 }
 
+/* k or n - k, whichever multiple of G has the even y. Both are as good, and r is the same; a
+ * verifier that may count on the even one can recover R from r alone and check many signatures at
+ * once. */
+static void prefer_even(scalar *k, const point *kg)
+{
+    static const scalar zero = {{0}};
+    const uint64_t odd = ct_mask(kg->y[0] & 1);
+    const scalar minus = scalar_sub(&zero, k);
+    for (int i = 0; i < 4; i++)
+        k->w[i] ^= odd & (k->w[i] ^ minus.w[i]);
+}
+
+#define SIGN_CHUNK 32
+
+/* Attempt `attempt` for size <= SIGN_CHUNK signatures; good[i] tells which need another. */
+static void sign_attempt(sm2_signature *out, bool *good, const sm2_private *const *key,
+                         const sm3_digest *e, const uint8_t (*random)[SM2_WIDE_BYTES], size_t size,
+                         uint8_t attempt)
+{
+    scalar k[SIGN_CHUNK];
+    point kg[SIGN_CHUNK];
+    for (size_t i = 0; i < size; i++)
+        k[i] = signing_nonce(key[i], &e[i], random[i], attempt);
+    point_mul_base_batch(kg, k, size);
+    for (size_t i = 0; i < size; i++) {
+        prefer_even(&k[i], &kg[i]);
+        good[i] = sign_finish(&out[i], key[i], &e[i], &k[i], &kg[i]);
+    }
+    secret_wipe(k, size * sizeof k[0]);
+}
+
 sm2_signature sm2_sign(const sm2_private *key, const sm3_digest *e,
                        const uint8_t random[SM2_WIDE_BYTES])
 {
     sm2_signature out;
-    for (uint8_t attempt = 0;; attempt++) {
+    bool good = false;
+    for (uint8_t attempt = 0; !good; attempt++) {
         AMI_CHECK(attempt < UINT8_MAX);
-        scalar k = signing_nonce(key, e, random, attempt);
-        point kg = point_mul_base(&k);
-        bool good = sign_finish(&out, key, e, &k, &kg);
-        secret_wipe(&k, sizeof k);
-        if (good)
-            return out;
+        sign_attempt(&out, &good, &key, e, (const uint8_t(*)[SM2_WIDE_BYTES])random, 1, attempt);
     }
+    return out;
 }
 
-void sm2_sign_batch(sm2_signature *out, const sm2_private *key, const sm3_digest *e,
+void sm2_sign_batch(sm2_signature *out, const sm2_private *const *key, const sm3_digest *e,
                     const uint8_t (*random)[SM2_WIDE_BYTES], size_t count)
 {
-    scalar k[SM2_BATCH];
-    point kg[SM2_BATCH];
-    for (size_t done = 0; done < count; done += SM2_BATCH) {
-        size_t size = count - done < SM2_BATCH ? count - done : SM2_BATCH;
+    bool good[SIGN_CHUNK];
+    for (size_t done = 0; done < count; done += SIGN_CHUNK) {
+        const size_t size = count - done < SIGN_CHUNK ? count - done : SIGN_CHUNK;
+        sign_attempt(out + done, good, key + done, e + done, random + done, size, 0);
         for (size_t i = 0; i < size; i++)
-            k[i] = signing_nonce(key, &e[done + i], random[done + i], 0);
-        point_mul_base_batch(kg, k, size);
-        for (size_t i = 0; i < size; i++) {
-            size_t at = done + i;
             /* The single form meets the same refusal and goes on to the next attempt. */
-            if (!sign_finish(&out[at], key, &e[at], &k[i], &kg[i]))
-                out[at] = sm2_sign(key, &e[at], random[at]);
-        }
+            if (!good[i])
+                out[done + i] = sm2_sign(key[done + i], &e[done + i], random[done + i]);
     }
-    secret_wipe(k, sizeof k);
 }
 
 enum ami_status sm2_sign_with_nonce(sm2_signature *out, const sm2_private *key, const sm3_digest *e,
@@ -165,61 +191,6 @@ enum ami_status sm2_sign_with_nonce(sm2_signature *out, const sm2_private *key, 
         return AMI_BAD_CRYPTO;
     point kg = point_mul_base(k);
     return sign_finish(out, key, e, k, &kg) ? AMI_OK : AMI_BAD_CRYPTO;
-}
-
-/* Whether x mod n = v for the finite point's x, without its inversion: x is v, or v + n where that
- * is still below p. */
-static bool x_mod_n_is(const jacobian *q, const scalar *v)
-{
-    /* p - n, so that v + n < p can be asked as v < p - n; and n as a field element. */
-    static const uint64_t p_minus_n[4] = {UINT64_C(0xac440bf6c62abedc),
-                                          UINT64_C(0x8dfc2093de39fad5), 0, 0};
-    static const uint64_t n[4] = {UINT64_C(0x53bbf40939d54123), UINT64_C(0x7203df6b21c6052b),
-                                  UINT64_C(0xffffffffffffffff), UINT64_C(0xfffffffeffffffff)};
-    fe zz, x, n_fe, t;
-    fe_sqr(zz, q->z);
-    fe_from_limbs(x, v->w);
-    fe_mul(t, x, zz);
-    if (fe_mask_equal(t, q->x))
-        return true;
-    uint64_t ignored, borrow = 0;
-    for (int i = 0; i < 4; i++)
-        borrow = sub_borrow(&ignored, v->w[i], p_minus_n[i], borrow);
-    if (!borrow)
-        return false;
-    fe_from_limbs(n_fe, n);
-    fe_add(x, x, n_fe);
-    fe_mul(t, x, zz);
-    return fe_mask_equal(t, q->x) != 0;
-}
-
-enum ami_status sm2_verify(const point *p, const sm3_digest *e, const sm2_signature *sig)
-{
-    scalar r, s;
-    if (point_is_infinity(p) || scalar_decode(&r, sig->b) != AMI_OK ||
-        scalar_decode(&s, sig->b + 32) != AMI_OK)
-        return AMI_BAD_SIGNATURE;
-    scalar t = scalar_add(&r, &s);
-    if (scalar_is_zero(&t))
-        return AMI_BAD_SIGNATURE;
-    jacobian q;
-    jacobian_mul_add_public(&q, &s, &t, p);
-    scalar e_mod_n = scalar_reduce(e->b);
-    scalar x1 = scalar_sub(&r, &e_mod_n);
-    if (jacobian_mask_infinity(&q) || !x_mod_n_is(&q, &x1))
-        return AMI_BAD_SIGNATURE;
-    return AMI_OK;
-}
-
-enum ami_status sm2_verify_batch(const point *p, const sm3_digest *e, const sm2_signature *sig,
-                                 bool *ok, size_t count)
-{
-    bool all = true;
-    for (size_t i = 0; i < count; i++) {
-        ok[i] = sm2_verify(&p[i], &e[i], &sig[i]) == AMI_OK;
-        all = all && ok[i];
-    }
-    return all ? AMI_OK : AMI_BAD_SIGNATURE;
 }
 
 /* --- implicit certificates, GM/T 0130 --------------------------------------------------------- */
@@ -236,16 +207,33 @@ scalar sm2_implicit_lambda(const point *w, const sm3_digest *h_a)
 enum ami_status sm2_implicit_public(point *out, const point *w, const sm3_digest *h_a,
                                     const point *p_pub)
 {
-    memset(out, 0, sizeof *out);
-    if (point_is_infinity(w) || point_is_infinity(p_pub))
-        return AMI_BAD_CRYPTO;
-    scalar lambda = sm2_implicit_lambda(w, h_a);
-    jacobian p;
-    jacobian_mul_add_point_public(&p, w, &lambda, p_pub);
-    if (jacobian_mask_infinity(&p))
-        return AMI_BAD_CRYPTO;
-    jacobian_to_points(out, &p, 1);
-    return AMI_OK;
+    bool ok;
+    return sm2_implicit_public_batch(out, &ok, w, h_a, p_pub, 1);
+}
+
+#define IMPLICIT_CHUNK 32
+
+enum ami_status sm2_implicit_public_batch(point *out, bool *ok, const point *w,
+                                          const sm3_digest *h_a, const point *p_pub, size_t count)
+{
+    scalar lambda[IMPLICIT_CHUNK];
+    point base[IMPLICIT_CHUNK];
+    bool all = true;
+    for (size_t i = 0; i < IMPLICIT_CHUNK && i < count; i++)
+        base[i] = *p_pub;
+    for (size_t done = 0; done < count; done += IMPLICIT_CHUNK) {
+        const size_t size = count - done < IMPLICIT_CHUNK ? count - done : IMPLICIT_CHUNK;
+        for (size_t i = 0; i < size; i++)
+            lambda[i] = sm2_implicit_lambda(&w[done + i], &h_a[done + i]);
+        sm2_known_begin();
+        sm2_path()->mul_add_public(out + done, w + done, lambda, base, sm2_known_find(p_pub), size);
+        sm2_known_end();
+        for (size_t i = 0; i < size; i++) {
+            ok[done + i] = !point_is_infinity(&out[done + i]);
+            all = all && ok[done + i];
+        }
+    }
+    return all ? AMI_OK : AMI_BAD_CRYPTO;
 }
 
 sm3_digest sm2_implicit_digest(const sm3_digest *h_a, const point *w, const struct span *parts,
@@ -306,24 +294,73 @@ static void shared_xy(uint8_t xy[SM2_XY_BYTES], const scalar *k, const point *p)
     secret_wipe(&shared, sizeof shared);
 }
 
+#define SHARE_CHUNK 32
+
+/* key[i] = KDF(x2 || y2 || info) of k[i] p[i], for size <= SHARE_CHUNK. */
+static void shared_keys(uint8_t *const *key, size_t key_size, const scalar *k, const point *p,
+                        struct span info, size_t size)
+{
+    point shared[SHARE_CHUNK];
+    uint8_t xy[SM2_XY_BYTES];
+    point_mul_batch(shared, k, p, size);
+    for (size_t i = 0; i < size; i++) {
+        point_xy(xy, &shared[i]);
+        const struct span parts[] = {span_of(xy, sizeof xy), info};
+        sm2_kdf(key[i], key_size, parts, 2);
+    }
+    secret_wipe(xy, sizeof xy);
+    secret_wipe(shared, size * sizeof shared[0]);
+}
+
+static scalar encapsulation_nonce(const point_bytes *peer, struct span info,
+                                  const uint8_t random[SM2_WIDE_BYTES])
+{
+    const struct span context[2] = {span_of(peer->b, sizeof peer->b), info};
+    return hedged_nonce("amiledger sm2 encapsulation nonce", span_of(random, SM2_WIDE_BYTES),
+                        span_of(NULL, 0), context, 0);
+}
+
+static void encapsulate_chunk(point_bytes *c1, uint8_t *const *key, size_t key_size, const point *p,
+                              struct span info, const uint8_t (*random)[SM2_WIDE_BYTES],
+                              size_t size)
+{
+    scalar k[SHARE_CHUNK];
+    point kg[SHARE_CHUNK], peer[SHARE_CHUNK];
+    const point_bytes peer_bytes = point_encode(p);
+    for (size_t i = 0; i < size; i++) {
+        k[i] = encapsulation_nonce(&peer_bytes, info, random[i]);
+        peer[i] = *p;
+    }
+    point_mul_base_batch(kg, k, size);
+    CT_PUBLIC(kg, size * sizeof kg[0]); /* C1 travels in the clear */
+    for (size_t i = 0; i < size; i++)
+        c1[i] = point_encode(&kg[i]);
+    shared_keys(key, key_size, k, peer, info, size);
+    secret_wipe(k, size * sizeof k[0]);
+}
+
 enum ami_status sm2_encapsulate(point_bytes *c1, uint8_t *key, size_t key_size, const point *p,
                                 struct span info, const uint8_t random[SM2_WIDE_BYTES])
 {
     if (point_is_infinity(p))
         return AMI_BAD_CRYPTO;
-    point_bytes peer = point_encode(p);
-    const struct span context[2] = {span_of(peer.b, sizeof peer.b), info};
-    scalar k = hedged_nonce("amiledger sm2 encapsulation nonce", span_of(random, SM2_WIDE_BYTES),
-                            span_of(NULL, 0), context, 0);
-    point kg = point_mul_base(&k);
-    CT_PUBLIC(&kg, sizeof kg); /* C1 travels in the clear */
-    *c1 = point_encode(&kg);
-    uint8_t xy[SM2_XY_BYTES];
-    shared_xy(xy, &k, p);
-    struct span parts[] = {span_of(xy, sizeof xy), info};
-    sm2_kdf(key, key_size, parts, 2);
-    secret_wipe(xy, sizeof xy);
-    secret_wipe(&k, sizeof k);
+    encapsulate_chunk(c1, &key, key_size, p, info, (const uint8_t(*)[SM2_WIDE_BYTES])random, 1);
+    return AMI_OK;
+}
+
+enum ami_status sm2_encapsulate_batch(point_bytes *c1, uint8_t (*key)[SM2_SHARED_KEY_BYTES],
+                                      const point *p, struct span info,
+                                      const uint8_t (*random)[SM2_WIDE_BYTES], size_t count)
+{
+    uint8_t *keys[SHARE_CHUNK];
+    if (point_is_infinity(p))
+        return AMI_BAD_CRYPTO;
+    for (size_t done = 0; done < count; done += SHARE_CHUNK) {
+        const size_t size = count - done < SHARE_CHUNK ? count - done : SHARE_CHUNK;
+        for (size_t i = 0; i < size; i++)
+            keys[i] = key[done + i];
+        encapsulate_chunk(c1 + done, keys, SM2_SHARED_KEY_BYTES, p, info, random + done, size);
+    }
     return AMI_OK;
 }
 
@@ -332,12 +369,36 @@ enum ami_status sm2_decapsulate(uint8_t *key, size_t key_size, const sm2_private
 {
     point c1_point;
     AMI_TRY(point_decode(&c1_point, c1));
-    uint8_t xy[SM2_XY_BYTES];
-    shared_xy(xy, &d->d, &c1_point);
-    struct span parts[] = {span_of(xy, sizeof xy), info};
-    sm2_kdf(key, key_size, parts, 2);
-    secret_wipe(xy, sizeof xy);
+    shared_keys(&key, key_size, &d->d, &c1_point, info, 1);
     return AMI_OK;
+}
+
+enum ami_status sm2_decapsulate_batch(uint8_t (*key)[SM2_SHARED_KEY_BYTES], bool *ok,
+                                      const sm2_private *d, const point_bytes *c1, struct span info,
+                                      size_t count)
+{
+    point c1_point[SHARE_CHUNK];
+    scalar k[SHARE_CHUNK];
+    uint8_t *keys[SHARE_CHUNK];
+    bool all = true;
+    for (size_t i = 0; i < SHARE_CHUNK && i < count; i++)
+        k[i] = d->d;
+    for (size_t done = 0; done < count; done += SHARE_CHUNK) {
+        const size_t size = count - done < SHARE_CHUNK ? count - done : SHARE_CHUNK;
+        if (point_decode_batch(c1_point, ok + done, c1 + done, size) != AMI_OK)
+            all = false;
+        for (size_t i = 0; i < size; i++) {
+            keys[i] = key[done + i];
+            if (!ok[done + i])
+                c1_point[i] = *point_generator(); /* keeps the group whole; wiped below */
+        }
+        shared_keys(keys, SM2_SHARED_KEY_BYTES, k, c1_point, info, size);
+        for (size_t i = 0; i < size; i++)
+            if (!ok[done + i])
+                secret_wipe(keys[i], SM2_SHARED_KEY_BYTES);
+    }
+    secret_wipe(k, sizeof k);
+    return all ? AMI_OK : AMI_BAD_CRYPTO;
 }
 
 /* out = in XOR KDF(x2 || y2). The mask is zero when the standard's check "t is not all zero" fails,
@@ -433,24 +494,34 @@ static scalar x_bar(const point *r)
     return (scalar){{load_be64(xy + 24), load_be64(xy + 16) | UINT64_C(1) << 63, 0, 0}};
 }
 
-/* V = t (P_peer + x'_peer R_peer), t = d + x'_own r. The mask tells whether the inputs are finite;
- * V may still be infinity. */
-static bool exchange_v(jacobian *v, const struct sm2_exchange_in *in)
+#define EXCHANGE_CHUNK 32
+
+/* V = t (P_peer + x'_peer R_peer), t = d + x'_own r, for size <= EXCHANGE_CHUNK. R of both sides
+ * and the peer's key are public, and so is their sum; ok[i] tells whether all is finite. Refused
+ * inputs take part with a point that keeps the group whole. */
+static void exchange_v(point *v, bool *ok, const struct sm2_exchange_in *in, size_t size)
 {
-    const point *r_own = in->initiator ? in->r_a : in->r_b;
-    const point *r_peer = in->initiator ? in->r_b : in->r_a;
-    memset(v, 0, sizeof *v);
-    /* R of both sides and the peer's key are public. */
-    if (point_is_infinity(r_own) || point_is_infinity(r_peer) || point_is_infinity(in->p_peer))
-        return false;
-    scalar x_own = x_bar(r_own), x_peer = x_bar(r_peer);
-    scalar t = scalar_mul(&x_own, in->r);
-    t = scalar_add(in->d, &t);
-    jacobian sum;
-    jacobian_mul_add_point_public(&sum, in->p_peer, &x_peer, r_peer);
-    jacobian_mul(v, &t, &sum);
-    secret_wipe(&t, sizeof t);
-    return true;
+    scalar t[EXCHANGE_CHUNK], x_peer[EXCHANGE_CHUNK];
+    point r[EXCHANGE_CHUNK], p[EXCHANGE_CHUNK], sum[EXCHANGE_CHUNK];
+    for (size_t i = 0; i < size; i++) {
+        const point *r_own = in[i].initiator ? in[i].r_a : in[i].r_b;
+        const point *r_peer = in[i].initiator ? in[i].r_b : in[i].r_a;
+        ok[i] = !point_is_infinity(r_own) && !point_is_infinity(r_peer) &&
+                !point_is_infinity(in[i].p_peer);
+        r[i] = ok[i] ? *r_peer : *point_generator();
+        p[i] = ok[i] ? *in[i].p_peer : *point_generator();
+        const scalar x_own = x_bar(ok[i] ? r_own : point_generator());
+        x_peer[i] = x_bar(&r[i]);
+        t[i] = scalar_mul(&x_own, in[i].r);
+        t[i] = scalar_add(in[i].d, &t[i]);
+    }
+    point_mul_add_public_batch(sum, p, x_peer, r, size);
+    point_mul_batch(v, t, sum, size);
+    for (size_t i = 0; i < size; i++)
+        /* That an exchange fails is public. */
+        if (ct_reveal(ct_mask(point_is_infinity(&v[i]))))
+            ok[i] = false;
+    secret_wipe(t, size * sizeof t[0]);
 }
 
 static void exchange_confirmations(struct sm2_exchange_out *out, const struct sm2_exchange_in *in)
@@ -473,29 +544,22 @@ static void exchange_confirmations(struct sm2_exchange_out *out, const struct sm
 enum ami_status sm2_exchange_batch(struct sm2_exchange_out *out, const struct sm2_exchange_in *in,
                                    bool *ok, size_t count)
 {
-    jacobian v[SM2_BATCH];
-    point v_affine[SM2_BATCH];
+    point v[EXCHANGE_CHUNK];
     bool all = true;
     memset(out, 0, count * sizeof *out);
-    for (size_t done = 0; done < count; done += SM2_BATCH) {
-        size_t size = count - done < SM2_BATCH ? count - done : SM2_BATCH;
-        for (size_t i = 0; i < size; i++)
-            ok[done + i] = exchange_v(&v[i], &in[done + i]);
-        jacobian_to_points(v_affine, v, size);
+    for (size_t done = 0; done < count; done += EXCHANGE_CHUNK) {
+        const size_t size = count - done < EXCHANGE_CHUNK ? count - done : EXCHANGE_CHUNK;
+        exchange_v(v, ok + done, in + done, size);
         for (size_t i = 0; i < size; i++) {
-            size_t at = done + i;
-            /* That an exchange fails is public. */
-            if (ct_reveal(jacobian_mask_infinity(&v[i])))
-                ok[at] = false;
+            const size_t at = done + i;
             all = all && ok[at];
             if (!ok[at])
                 continue;
-            point_xy(out[at].xy_v, &v_affine[i]);
+            point_xy(out[at].xy_v, &v[i]);
             exchange_confirmations(&out[at], &in[at]);
         }
     }
     secret_wipe(v, sizeof v);
-    secret_wipe(v_affine, sizeof v_affine);
     return all ? AMI_OK : AMI_BAD_CRYPTO;
 }
 

@@ -34,10 +34,12 @@ sm3_digest sm2_z(struct span id, const point *p);
 /* e = SM3(Z || parts), at most SM3_PARTS_MAX - 1 parts. */
 sm3_digest sm2_digest(const sm3_digest *z, const struct span *parts, size_t count);
 
+/* Of k and n - k the one is taken whose multiple R of G has an even y. The signature is the
+ * standard's like any other; that all of ours are so lets sm2_verify_batch recover R. */
 sm2_signature sm2_sign(const sm2_private *key, const sm3_digest *e,
                        const uint8_t random[SM2_WIDE_BYTES]);
-/* One key, `count` digests. */
-void sm2_sign_batch(sm2_signature *out, const sm2_private *key, const sm3_digest *e,
+/* key[i], e[i] and random[i] belong together. The result is that of sm2_sign for each. */
+void sm2_sign_batch(sm2_signature *out, const sm2_private *const *key, const sm3_digest *e,
                     const uint8_t (*random)[SM2_WIDE_BYTES], size_t count);
 enum ami_status sm2_sign_with_nonce(sm2_signature *out, const sm2_private *key, const sm3_digest *e,
                                     const scalar *k) AMI_MUST_CHECK;
@@ -45,9 +47,21 @@ enum ami_status sm2_sign_with_nonce(sm2_signature *out, const sm2_private *key, 
 /* AMI_BAD_SIGNATURE, also when p is infinity. */
 enum ami_status sm2_verify(const point *p, const sm3_digest *e,
                            const sm2_signature *sig) AMI_MUST_CHECK;
-/* p[i], e[i] and sig[i] belong together; ok[i] tells each result; AMI_OK only when all verify. */
+/* p[i], e[i] and sig[i] belong together; ok[i] tells each result, which is that of sm2_verify;
+ * AMI_OK only when all verify. A few dozen or more are checked by one random linear combination
+ * (crypto/sm2_verify.c), which costs a third, or less, of one after another; a signature that is
+ * bad, or whose R has an odd y, costs a search for it. */
 enum ami_status sm2_verify_batch(const point *p, const sm3_digest *e, const sm2_signature *sig,
                                  bool *ok, size_t count) AMI_MUST_CHECK;
+
+/* Makes tables for a public key whose signatures are checked often, or that is P_pub: verifying
+ * under it, or recovering keys with it, gets several times cheaper. 256 KB each; at most
+ * SM2_SIGNERS_MAX are kept, and the one not used for longest makes room. Takes about a millisecond;
+ * thread-safe, also beside verifications. AMI_NO_MEMORY, AMI_BAD_CRYPTO (infinity); nothing is lost
+ * then but speed. */
+#define SM2_SIGNERS_MAX 64
+enum ami_status sm2_signer_remember(const point *p) AMI_MUST_CHECK;
+void sm2_signers_forget(void);
 
 /* --- implicit certificates, GM/T 0130-2023 ---------------------------------------------------- */
 
@@ -56,6 +70,10 @@ scalar sm2_implicit_lambda(const point *w, const sm3_digest *h_a);
 /* P = W + lambda P_pub; AMI_BAD_CRYPTO at infinity. */
 enum ami_status sm2_implicit_public(point *out, const point *w, const sm3_digest *h_a,
                                     const point *p_pub) AMI_MUST_CHECK;
+/* w[i] and h_a[i] belong together; ok[i] tells each result. */
+enum ami_status sm2_implicit_public_batch(point *out, bool *ok, const point *w,
+                                          const sm3_digest *h_a, const point *p_pub,
+                                          size_t count) AMI_MUST_CHECK;
 /* The signature's e = SM3(H_A || xW || yW || parts), at most SM3_PARTS_MAX - 2 parts; sign and
  * verify with sm2_sign, sm2_verify. */
 sm3_digest sm2_implicit_digest(const sm3_digest *h_a, const point *w, const struct span *parts,
@@ -77,6 +95,16 @@ enum ami_status sm2_encapsulate(point_bytes *c1, uint8_t *key, size_t key_size, 
 /* AMI_BAD_CRYPTO when c1 is no point. */
 enum ami_status sm2_decapsulate(uint8_t *key, size_t key_size, const sm2_private *d,
                                 const point_bytes *c1, struct span info) AMI_MUST_CHECK;
+/* Many at once, to one recipient, for keys of one size. ok[i] tells each result of decapsulation;
+ * key[i] is wiped when it is false. */
+#define SM2_SHARED_KEY_BYTES 32
+enum ami_status sm2_encapsulate_batch(point_bytes *c1, uint8_t (*key)[SM2_SHARED_KEY_BYTES],
+                                      const point *p, struct span info,
+                                      const uint8_t (*random)[SM2_WIDE_BYTES],
+                                      size_t count) AMI_MUST_CHECK;
+enum ami_status sm2_decapsulate_batch(uint8_t (*key)[SM2_SHARED_KEY_BYTES], bool *ok,
+                                      const sm2_private *d, const point_bytes *c1, struct span info,
+                                      size_t count) AMI_MUST_CHECK;
 
 /* C1 (x || y, 64 bytes) || C3 || C2; out receives 96 + plain.size bytes. */
 #define SM2_ENCRYPT_OVERHEAD_BYTES 96

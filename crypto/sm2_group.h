@@ -1,10 +1,13 @@
 /* crypto/sm2_group.h - arithmetic on sm2p256v1 (GB/T 32918.5): scalars, points, products.
  *
- * Scalars are integers modulo the group order n; points are affine, in an internal form that
- * callers treat as opaque. Functions that take a `scalar` run in constant time with regard to it
- * unless their name ends in _public. Everything that comes in bulk has a batch form; a batch of
- * one works. Output arrays may not overlap inputs unless said so. crypto_start (crypto/secret.h)
- * makes the tables that products of G need.
+ * Scalars are integers modulo the group order n; points are affine. Functions that take a `scalar`
+ * run in constant time with regard to it unless their name says _public. Everything that comes in
+ * bulk has a batch form, which is what the engine is fast at; a batch of any size works, and one of
+ * one costs what a single call costs. Output arrays may not overlap inputs unless said so.
+ *
+ * crypto_start (crypto/secret.h) chooses one of three code paths by what the processor has, or
+ * takes the one that the environment variable AMI_SM2_PATH names ("portable", "adx", "ifma"), and
+ * makes its tables. All paths give identical results. docs/sm2-engine.md describes them.
  */
 #ifndef AMI_CRYPTO_SM2_GROUP_H
 #define AMI_CRYPTO_SM2_GROUP_H
@@ -21,7 +24,8 @@ typedef struct scalar {
 } scalar;
 
 typedef struct point {
-    uint64_t x[4], y[4]; /* internal form; both zero is the point at infinity */
+    uint64_t x[4], y[4]; /* integers less than p, least significant limb first; both zero is the
+                          * point at infinity */
 } point;
 
 /* A point as it travels. */
@@ -42,6 +46,8 @@ scalar scalar_add(const scalar *a, const scalar *b);
 scalar scalar_sub(const scalar *a, const scalar *b);
 scalar scalar_mul(const scalar *a, const scalar *b);
 scalar scalar_inverse(const scalar *a); /* of zero: zero */
+/* One inversion for all. Zero gives zero. out may be in. */
+void scalar_inverse_batch(scalar *out, const scalar *in, size_t count);
 bool scalar_is_zero(const scalar *a);
 bool scalar_equal(const scalar *a, const scalar *b);
 
@@ -73,11 +79,13 @@ void point_mul_base_batch(point *out, const scalar *k, size_t count);
 point point_mul(const scalar *k, const point *p);
 void point_mul_batch(point *out, const scalar *k, const point *p, size_t count);
 
-/* a G + b p with public scalars, variable time. For verification and key reconstruction. */
-point point_mul_add_public(const scalar *a, const scalar *b, const point *p);
+/* q + b p with a public scalar, variable time; any points, infinity among them. A short b costs
+ * less. For key reconstruction and key exchange. */
+void point_mul_add_public_batch(point *out, const point *q, const scalar *b, const point *p,
+                                size_t count);
 
-/* Multiples of one fixed point (P_pub), for constant-time products. Made once; the owner keeps it
- * in place as long as it is used. */
+/* Multiples of one fixed point (P_pub), for constant-time products: 52 to 160 KB, made in well
+ * under a millisecond. Made once; the owner keeps it in place as long as it is used. */
 struct point_table;
 struct point_table *point_table_new(const point *p); /* NULL: out of memory. p not infinity. */
 void point_table_free(struct point_table *table);
@@ -93,7 +101,7 @@ void point_mul_base_table_batch(point *out, const scalar *a, const scalar *b,
  * bytes; at most SM3_PARTS_MAX - 4 parts. The input is public. */
 point point_hash_to_curve(const struct span *parts, size_t count, struct span dst);
 
-/* Name of the code path in use ("portable"), for benchmarks and status. */
+/* Name of the code path in use, for benchmarks and status. */
 const char *sm2_path_name(void);
 
 #endif

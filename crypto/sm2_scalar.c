@@ -1,13 +1,12 @@
 /* Integers modulo the order n of the curve's group, plain form outside, Montgomery products inside.
  * Constant time throughout. */
-#include "crypto/ct.h"
+#include "crypto/limbs.h"
 #include "crypto/secret.h"
-#include "crypto/sm2_field.h"
 #include "crypto/sm2_group.h"
+#include "crypto/sm2_inverse.h"
 
 /* n, -1/n mod 2^64, 2^512 mod n. */
-static const uint64_t order[4] = {UINT64_C(0x53bbf40939d54123), UINT64_C(0x7203df6b21c6052b),
-                                  UINT64_C(0xffffffffffffffff), UINT64_C(0xfffffffeffffffff)};
+static const uint64_t order[4] = SM2_ORDER_LIMBS;
 static const uint64_t order_minus_inverse = UINT64_C(0x327f9e8872350975);
 static const scalar r_squared = {{UINT64_C(0x901192af7c114f20), UINT64_C(0x3464504ade6fa2fa),
                                   UINT64_C(0x620fc84c3affe0d4), UINT64_C(0x1eb5e412a22b3d3b)}};
@@ -32,16 +31,16 @@ static scalar montgomery_mul(const scalar *a, const scalar *b)
     for (int i = 0; i < 4; i++) {
         uint64_t carry = 0;
         for (int j = 0; j < 4; j++) {
-            u128 d = (u128)a->w[i] * b->w[j] + t[j] + carry;
+            limb_pair d = (limb_pair)a->w[i] * b->w[j] + t[j] + carry;
             t[j] = (uint64_t)d;
             carry = (uint64_t)(d >> 64);
         }
         t[5] = add_carry(&t[4], t[4], carry, 0);
 
         uint64_t m = t[0] * order_minus_inverse;
-        carry = (uint64_t)(((u128)m * order[0] + t[0]) >> 64);
+        carry = (uint64_t)(((limb_pair)m * order[0] + t[0]) >> 64);
         for (int j = 1; j < 4; j++) {
-            u128 d = (u128)m * order[j] + t[j] + carry;
+            limb_pair d = (limb_pair)m * order[j] + t[j] + carry;
             t[j - 1] = (uint64_t)d;
             carry = (uint64_t)(d >> 64);
         }
@@ -127,25 +126,40 @@ scalar scalar_mul(const scalar *a, const scalar *b)
     return montgomery_mul(&t, &r_squared);
 }
 
-/* a^(n - 2) with 4-bit windows of the public exponent. */
 scalar scalar_inverse(const scalar *a)
 {
-    static const scalar one = {{1}};
-    scalar power[16];
-    power[0] = montgomery_mul(&one, &r_squared);
-    power[1] = montgomery_mul(a, &r_squared);
-    for (int i = 2; i < 16; i++)
-        power[i] = montgomery_mul(&power[i - 1], &power[1]);
+    scalar out;
+    inverse_mod_n(out.w, a->w);
+    return out;
+}
 
-    scalar t = power[0];
-    for (int i = 63; i >= 0; i--) {
-        for (int j = 0; j < 4; j++)
-            t = montgomery_mul(&t, &t);
-        uint64_t word = order[i / 16] - (i / 16 == 0 ? 2 : 0);
-        t = montgomery_mul(&t, &power[word >> (4 * (i % 16)) & 15]);
+#define INVERSE_CHUNK 32
+
+/* Montgomery's trick; a zero takes part as a one and is put back. */
+void scalar_inverse_batch(scalar *out, const scalar *in, size_t count)
+{
+    scalar value[INVERSE_CHUNK], product[INVERSE_CHUNK], inverse, t;
+    uint64_t zero[INVERSE_CHUNK];
+    for (size_t done = 0; done < count; done += INVERSE_CHUNK) {
+        const size_t size = count - done < INVERSE_CHUNK ? count - done : INVERSE_CHUNK;
+        for (size_t i = 0; i < size; i++) {
+            value[i] = in[done + i];
+            zero[i] = mask_zero(&value[i]);
+            value[i].w[0] |= zero[i] & 1;
+            product[i] = i == 0 ? value[0] : scalar_mul(&product[i - 1], &value[i]);
+        }
+        inverse = scalar_inverse(&product[size - 1]);
+        for (size_t i = size; i-- > 0;) {
+            t = i == 0 ? inverse : scalar_mul(&inverse, &product[i - 1]);
+            inverse = scalar_mul(&inverse, &value[i]);
+            for (int j = 0; j < 4; j++)
+                out[done + i].w[j] = t.w[j] & ~zero[i];
+        }
     }
-    secret_wipe(power, sizeof power);
-    return montgomery_mul(&t, &one);
+    secret_wipe(value, sizeof value);
+    secret_wipe(product, sizeof product);
+    secret_wipe(&inverse, sizeof inverse);
+    secret_wipe(&t, sizeof t);
 }
 
 bool scalar_is_zero(const scalar *a)

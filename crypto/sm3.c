@@ -3,6 +3,7 @@
 #include "crypto/sm3.h"
 
 #include "base/check.h"
+#include "crypto/ct.h"
 #include "crypto/secret.h"
 
 #include <gcrypt.h>
@@ -19,6 +20,7 @@ sm3_digest sm3_parts(const struct span *parts, size_t count)
     sm3_digest out;
     gcry_error_t error = gcry_md_hash_buffers(GCRY_MD_SM3, 0, out.b, iov, (int)count);
     AMI_CHECK(error == 0);
+    CT_DERIVED(out.b, sizeof out.b, parts, count);
     return out;
 }
 

@@ -98,7 +98,7 @@ enum ami_status block_check_time(const struct genesis *g, const struct block_hea
 
 #define NO_DEVICE UINT32_MAX
 /* Transactions whose signatures are verified in one batch. */
-#define BATCH_TXS 256
+#define BATCH_TXS 512
 
 /* A transaction and who signed it: places among the devices. */
 struct item {
@@ -326,14 +326,28 @@ static enum ami_status check_merkle_root(const struct block_check *c)
 /* Devices come in order of the transactions that need them. */
 static enum ami_status recover_keys(struct block_check *c, uint32_t *bad_index)
 {
+    struct verify_key_request request[VERIFY_KEY_BATCH];
+    struct device *device[VERIFY_KEY_BATCH];
+    size_t waiting = 0;
     for (uint32_t i = 0; i < c->device_count; i++) {
         struct device *d = c->device[i];
-        if (d->key != NULL)
+        if (d->key == NULL) {
+            request[waiting] = (struct verify_key_request){
+                .role = record_role(d->kind), .name = &d->name, .epoch = d->epoch, .w = &d->w};
+            request[waiting].out = &d->own;
+            device[waiting++] = d;
+        }
+        if (waiting == 0 || (waiting < VERIFY_KEY_BATCH && i + 1 < c->device_count))
             continue;
-        *bad_index = d->first_tx;
-        AMI_TRY(verify_key_init(&d->own, &c->genesis->network, record_role(d->kind), &d->name,
-                                d->epoch, &d->w));
-        d->key = &d->own;
+        enum ami_status status = verify_key_init_batch(request, &c->genesis->network, waiting);
+        for (size_t j = 0; j < waiting; j++) {
+            if (request[j].status != AMI_OK) {
+                *bad_index = device[j]->first_tx;
+                return status;
+            }
+            device[j]->key = &device[j]->own;
+        }
+        waiting = 0;
     }
     return AMI_OK;
 }

@@ -300,3 +300,14 @@ char *genesis_print(const struct genesis *g)
         "created_ms", (json_int_t)g->created_ms, "network", network_out(&g->network), "parameters",
         parameters_out(&g->parameters), "members", members_out(g)));
 }
+
+void genesis_remember_signers(const struct genesis *g)
+{
+    const point *const own[] = {&g->network.p_pub, &g->network.sign};
+    enum ami_status status = AMI_OK;
+    /* What fails is the lack of memory; then there are fewer tables, and all still works. */
+    for (size_t i = 0; status == AMI_OK && i < sizeof own / sizeof own[0]; i++)
+        status = sm2_signer_remember(own[i]);
+    for (uint8_t i = 0; status == AMI_OK && i < g->members.count; i++)
+        status = sm2_signer_remember(&g->members.member[i].key.p);
+}

@@ -49,6 +49,10 @@ char *network_print(const struct network *net);
 /* Refuses fewer than AMI_MEMBERS_MIN members unless allow_single (tests). */
 enum ami_status genesis_parse(struct genesis *out, struct span json, bool allow_single, char *why,
                               size_t why_size) AMI_MUST_CHECK;
+/* Makes tables for the keys that a ledger's readers verify with all the time: the members', the
+ * MDMS's and P_pub (sm2_signer_remember). For programs that check many signatures; without it, or
+ * where there is no memory for it, that is slower and nothing else. */
+void genesis_remember_signers(const struct genesis *g);
 /* Canonical text (chain and hash of `g` are not used); malloc'ed. */
 char *genesis_print(const struct genesis *g);
 sm3_digest genesis_chain_id(struct span json);

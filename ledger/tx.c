@@ -138,20 +138,26 @@ static struct span meter_body(uint8_t out[256], const struct report_meter_part *
     return signed_part(writer_span(&w));
 }
 
-void report_meter_sign(struct report_meter_part *part, const sm3_digest *chain,
-                       const struct sign_key *meter, const uint8_t random[SM2_WIDE_BYTES])
+sm3_digest report_meter_digest(const struct report_meter_part *part, const sm3_digest *chain,
+                               const struct verify_key *meter)
 {
     uint8_t bytes[256];
     const struct span parts[] = {span_of(chain->b, SM3_BYTES), meter_body(bytes, part)};
-    part->signature = sign_key_sign(meter, LABEL_REPORT, parts, 2, random);
+    return verify_key_digest(meter, LABEL_REPORT, parts, 2);
+}
+
+void report_meter_sign(struct report_meter_part *part, const sm3_digest *chain,
+                       const struct sign_key *meter, const uint8_t random[SM2_WIDE_BYTES])
+{
+    const sm3_digest e = report_meter_digest(part, chain, &meter->public_key);
+    part->signature = sm2_sign(&meter->private_key, &e, random);
 }
 
 enum ami_status report_meter_check(const struct report_meter_part *part, const sm3_digest *chain,
                                    const struct verify_key *meter)
 {
-    uint8_t bytes[256];
-    const struct span parts[] = {span_of(chain->b, SM3_BYTES), meter_body(bytes, part)};
-    return verify_key_check(meter, LABEL_REPORT, parts, 2, &part->signature);
+    const sm3_digest e = report_meter_digest(part, chain, meter);
+    return sm2_verify(&meter->p, &e, &part->signature);
 }
 
 struct gateway_bytes {
@@ -174,22 +180,29 @@ static void gateway_body(struct gateway_bytes *b, const struct report_gateway_pa
     b->parts[2] = signed_part(writer_span(&g));
 }
 
+sm3_digest report_gateway_digest(const struct report_gateway_part *part,
+                                 const struct report_meter_part *meter, const sm3_digest *chain,
+                                 const struct verify_key *dc)
+{
+    struct gateway_bytes b;
+    gateway_body(&b, part, meter, chain);
+    return verify_key_digest(dc, LABEL_GATEWAY, b.parts, 3);
+}
+
 void report_gateway_sign(struct report_gateway_part *part, const struct report_meter_part *meter,
                          const sm3_digest *chain, const struct sign_key *dc,
                          const uint8_t random[SM2_WIDE_BYTES])
 {
-    struct gateway_bytes b;
-    gateway_body(&b, part, meter, chain);
-    part->signature = sign_key_sign(dc, LABEL_GATEWAY, b.parts, 3, random);
+    const sm3_digest e = report_gateway_digest(part, meter, chain, &dc->public_key);
+    part->signature = sm2_sign(&dc->private_key, &e, random);
 }
 
 enum ami_status report_gateway_check(const struct report_gateway_part *part,
                                      const struct report_meter_part *meter, const sm3_digest *chain,
                                      const struct verify_key *dc)
 {
-    struct gateway_bytes b;
-    gateway_body(&b, part, meter, chain);
-    return verify_key_check(dc, LABEL_GATEWAY, b.parts, 3, &part->signature);
+    const sm3_digest e = report_gateway_digest(part, meter, chain, dc);
+    return sm2_verify(&dc->p, &e, &part->signature);
 }
 
 void report_tx_encode(struct writer *out, const struct report_meter_part *meter,

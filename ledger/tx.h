@@ -58,6 +58,12 @@ void report_gateway_sign(struct report_gateway_part *part, const struct report_m
 enum ami_status report_gateway_check(const struct report_gateway_part *part,
                                      const struct report_meter_part *meter, const sm3_digest *chain,
                                      const struct verify_key *dc) AMI_MUST_CHECK;
+/* What the two signatures are of, for batches of them (sm2_verify_batch, sm2_sign_batch). */
+sm3_digest report_meter_digest(const struct report_meter_part *part, const sm3_digest *chain,
+                               const struct verify_key *meter);
+sm3_digest report_gateway_digest(const struct report_gateway_part *part,
+                                 const struct report_meter_part *meter, const sm3_digest *chain,
+                                 const struct verify_key *dc);
 void report_tx_encode(struct writer *out, const struct report_meter_part *meter,
                       const struct report_gateway_part *gateway);
 /* A skip, made and checked. */

@@ -538,6 +538,7 @@ static enum ami_status open_files(struct serve *s, struct why *why)
         if (s->genesis == NULL)
             return AMI_NO_MEMORY;
         AMI_TRY(cli_genesis(s->genesis_path, &net, allow_single, s->genesis, why));
+        genesis_remember_signers(s->genesis);
     }
     AMI_TRY(cli_passphrase(common.passphrase_file, false, passphrase, why));
     enum ami_status status = cli_keys(common.dir, &net, passphrase, &s->keys, why);

@@ -196,6 +196,7 @@ static enum ami_status setup_open(struct setup *s, struct fleet_config *config, 
     if (s->log == NULL)
         return AMI_NO_MEMORY;
     AMI_TRY(cli_genesis(&s->genesis, why));
+    genesis_remember_signers(s->genesis);
     AMI_TRY(cli_store(&s->store, METER_STORE_WRITE, s->genesis, why));
     config->genesis = s->genesis;
     config->store = s->store;

@@ -261,6 +261,7 @@ static void run_audit(struct audit *a)
         (void)wrong(a, 0, status, "%s", why);
         return;
     }
+    genesis_remember_signers(a->genesis);
     a->registry = registry_new(a->genesis);
     a->buffer_size = AMI_BLOCK_BYTES_MAX + 8192;
     a->buffer = malloc(a->buffer_size);

@@ -24,6 +24,8 @@ enum { DATA_REPORT_SUBMIT = 1, DATA_REPORT_ACK = 2, DATA_REPORT_NACK = 3 };
 #define OPENING_US      (30u * 1000000u)
 #define SESSION_SCAN_US (5u * 1000000u)
 #define REPORT_TX_EXTRA 640 /* what a transaction holds beside the sealed report */
+/* Reports that are sealed and signed together. */
+#define REPORT_SIGN_BATCH 32
 
 /* --- a batch of first flights ------------------------------------------------------------------
  */
@@ -657,42 +659,99 @@ void gateway_on_commit(struct node *n, const struct block_header *h, const sm3_d
 /* --- reports -----------------------------------------------------------------------------------
  */
 
-static void report_make(const struct node *n, struct report_item *r, const struct seal_batch *batch,
-                        int64_t timestamp_ms)
+/* Whose signatures are good: all of the job's by one batch. */
+static void reports_check(const struct report_job *j)
 {
-    const struct member *self = &n->c.genesis->members.member[n->c.self];
-    const sm3_digest *chain = &n->c.genesis->members.chain;
-    r->status = report_meter_check(&r->part, chain, r->key);
-    if (r->status != AMI_OK)
-        return;
+    const sm3_digest *chain = &j->node->c.genesis->members.chain;
+    point p[NODE_REPORT_BATCH_MAX];
+    sm3_digest e[NODE_REPORT_BATCH_MAX];
+    sm2_signature sig[NODE_REPORT_BATCH_MAX];
+    bool ok[NODE_REPORT_BATCH_MAX];
+    for (size_t i = 0; i < j->count; i++) {
+        const struct report_item *r = j->item[i];
+        p[i] = r->key->p;
+        e[i] = report_meter_digest(&r->part, chain, r->key);
+        sig[i] = r->part.signature;
+    }
+    const bool all = sm2_verify_batch(p, e, sig, ok, j->count) == AMI_OK;
+    for (size_t i = 0; i < j->count; i++)
+        j->item[i]->status = all || ok[i] ? AMI_OK : AMI_BAD_SIGNATURE;
+}
+
+/* A report's gateway part, but for its signature. */
+struct report_made {
+    struct report_gateway_part part;
     uint8_t sealed[AMI_SEALED_BYTES_MAX];
-    seal_report(sealed, batch, chain, &self->name, &r->part.meter, r->part.epoch, r->part.sequence,
-                span_of(r->plain, r->plain_size));
-    struct report_gateway_part g = {.c1 = batch->c1,
-                                    .sealed = span_of(sealed, r->plain_size + GCM_TAG_BYTES),
-                                    .timestamp_ms = timestamp_ms,
-                                    .dc = self->name,
-                                    .dc_epoch = self->key_epoch};
-    report_gateway_sign(&g, &r->part, chain, n->c.sign_key, r->random);
-    struct writer w = writer_on(r->tx, r->plain_size + REPORT_TX_EXTRA);
-    report_tx_encode(&w, &r->part, &g);
-    AMI_CHECK(writer_ok(&w));
-    r->tx_size = w.size;
+};
+
+static void report_seal(const struct report_job *j, struct report_made *out,
+                        const struct report_item *r, const struct seal_batch *batch)
+{
+    const struct node *n = j->node;
+    const struct member *self = &n->c.genesis->members.member[n->c.self];
+    seal_report(out->sealed, batch, &n->c.genesis->members.chain, &self->name, &r->part.meter,
+                r->part.epoch, r->part.sequence, span_of(r->plain, r->plain_size));
+    out->part =
+        (struct report_gateway_part){.c1 = batch->c1,
+                                     .sealed = span_of(out->sealed, r->plain_size + GCM_TAG_BYTES),
+                                     .timestamp_ms = j->timestamp_ms,
+                                     .dc = self->name,
+                                     .dc_epoch = self->key_epoch};
+}
+
+/* Reports [from, to) of the job, those that are good: sealed and signed together. */
+static void reports_make(struct report_job *j, struct report_made made[REPORT_SIGN_BATCH],
+                         size_t from, size_t to, const struct seal_batch *batch)
+{
+    const sm3_digest *chain = &j->node->c.genesis->members.chain;
+    const struct sign_key *own = j->node->c.sign_key;
+    struct report_item *item[REPORT_SIGN_BATCH];
+    const sm2_private *key[REPORT_SIGN_BATCH] = {NULL};
+    sm3_digest e[REPORT_SIGN_BATCH] = {0};
+    sm2_signature sig[REPORT_SIGN_BATCH];
+    uint8_t random[REPORT_SIGN_BATCH][SM2_WIDE_BYTES];
+    size_t count = 0;
+    for (size_t i = from; i < to; i++) {
+        struct report_item *r = j->item[i];
+        if (r->status != AMI_OK)
+            continue;
+        report_seal(j, &made[count], r, batch);
+        e[count] = report_gateway_digest(&made[count].part, &r->part, chain, &own->public_key);
+        key[count] = &own->private_key;
+        memcpy(random[count], r->random, SM2_WIDE_BYTES);
+        item[count++] = r;
+    }
+    sm2_sign_batch(sig, key, e, (const uint8_t(*)[SM2_WIDE_BYTES])random, count);
+    for (size_t i = 0; i < count; i++) {
+        struct writer w = writer_on(item[i]->tx, item[i]->plain_size + REPORT_TX_EXTRA);
+        made[i].part.signature = sig[i];
+        report_tx_encode(&w, &item[i]->part, &made[i].part);
+        AMI_CHECK(writer_ok(&w));
+        item[i]->tx_size = w.size;
+    }
+    secret_wipe(random, sizeof random);
 }
 
 static void report_run(void *job)
 {
     struct report_job *j = job;
     struct seal_batch batch;
+    struct report_made *made = malloc(REPORT_SIGN_BATCH * sizeof *made);
     enum ami_status status =
-        seal_batch_begin(&batch, &j->node->c.genesis->network.readings, j->random);
-    for (size_t i = 0; i < j->count; i++) {
-        if (status == AMI_OK)
-            report_make(j->node, j->item[i], &batch, j->timestamp_ms);
-        else
-            j->item[i]->status = status;
+        made == NULL ? AMI_NO_MEMORY
+                     : seal_batch_begin(&batch, &j->node->c.genesis->network.readings, j->random);
+    if (status == AMI_OK) {
+        reports_check(j);
+        for (size_t from = 0; from < j->count; from += REPORT_SIGN_BATCH) {
+            const size_t left = j->count - from;
+            reports_make(j, made, from,
+                         from + (left < REPORT_SIGN_BATCH ? left : REPORT_SIGN_BATCH), &batch);
+        }
+        secret_wipe(&batch, sizeof batch);
     }
-    secret_wipe(&batch, sizeof batch);
+    for (size_t i = 0; status != AMI_OK && i < j->count; i++)
+        j->item[i]->status = status;
+    free(made);
     secret_wipe(j->random, sizeof j->random);
 }
 

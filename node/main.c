@@ -661,6 +661,7 @@ static enum ami_status start(struct shell *s, struct why *why)
     if (s->loop == NULL || !loop_catch_signals(s->loop, NULL, NULL))
         return why_set(why, AMI_IO, "the event loop cannot start");
     AMI_TRY(load_genesis(s, why));
+    genesis_remember_signers(&s->genesis);
     AMI_TRY(load_key(&s->device, &s->genesis.network, why));
     if (s->device.has_chain && !sm3_equal(&s->device.chain, &s->genesis.members.chain))
         return why_set(why, AMI_WRONG_CHAIN,

@@ -46,9 +46,36 @@ enum ami_status verify_key_init(struct verify_key *out, const struct network *ne
                                 enum key_role role, const struct ami_id *name, uint32_t epoch,
                                 const point_bytes *w)
 {
-    AMI_TRY(point_decode(&out->w, w));
-    out->h_a = key_h_a(net, role, name, epoch);
-    return sm2_implicit_public(&out->p, &out->w, &out->h_a, &net->p_pub);
+    struct verify_key_request request = {
+        .out = out, .role = role, .name = name, .epoch = epoch, .w = w};
+    return verify_key_init_batch(&request, net, 1);
+}
+
+enum ami_status verify_key_init_batch(struct verify_key_request *in, const struct network *net,
+                                      size_t count)
+{
+    point_bytes w_bytes[VERIFY_KEY_BATCH] = {0};
+    point w[VERIFY_KEY_BATCH], p[VERIFY_KEY_BATCH];
+    sm3_digest h_a[VERIFY_KEY_BATCH];
+    bool decoded[VERIFY_KEY_BATCH], finite[VERIFY_KEY_BATCH];
+    AMI_CHECK(count <= VERIFY_KEY_BATCH);
+    for (size_t i = 0; i < count; i++) {
+        w_bytes[i] = *in[i].w;
+        h_a[i] = key_h_a(net, in[i].role, in[i].name, in[i].epoch);
+    }
+    const bool all_decoded = point_decode_batch(w, decoded, w_bytes, count) == AMI_OK;
+    for (size_t i = 0; !all_decoded && i < count; i++)
+        if (!decoded[i])
+            w[i] = *point_generator(); /* keeps the group whole; its result is not used */
+    enum ami_status status = sm2_implicit_public_batch(p, finite, w, h_a, &net->p_pub, count);
+    for (size_t i = 0; i < count; i++) {
+        in[i].status = decoded[i] && finite[i] ? AMI_OK : AMI_BAD_CRYPTO;
+        if (in[i].status == AMI_OK)
+            *in[i].out = (struct verify_key){.h_a = h_a[i], .w = w[i], .p = p[i]};
+        else
+            status = AMI_BAD_CRYPTO;
+    }
+    return status;
 }
 
 sm3_digest verify_key_digest(const struct verify_key *key, const char *label,

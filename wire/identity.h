@@ -48,6 +48,19 @@ struct verify_key {
 enum ami_status verify_key_init(struct verify_key *out, const struct network *net,
                                 enum key_role role, const struct ami_id *name, uint32_t epoch,
                                 const point_bytes *w) AMI_MUST_CHECK;
+/* The same for many keys at once, at most VERIFY_KEY_BATCH; each request has its own status.
+ * Returns AMI_OK when all are good, else the first other status. */
+#define VERIFY_KEY_BATCH 32
+struct verify_key_request {
+    struct verify_key *out;
+    enum key_role role;
+    const struct ami_id *name;
+    uint32_t epoch;
+    const point_bytes *w;
+    enum ami_status status;
+};
+enum ami_status verify_key_init_batch(struct verify_key_request *in, const struct network *net,
+                                      size_t count) AMI_MUST_CHECK;
 /* e for a signature under this key over label 00 parts (at most 8 parts). */
 sm3_digest verify_key_digest(const struct verify_key *key, const char *label,
                              const struct span *parts, size_t count);

@@ -1,10 +1,11 @@
-/* tests/crypto/support.h - numbers from hex, seeded random input. */
+/* tests/crypto/support.h - numbers from hex, seeded points, comparison. */
 #ifndef AMI_TESTS_CRYPTO_SUPPORT_H
 #define AMI_TESTS_CRYPTO_SUPPORT_H
 
 #include "tests/harness.h"
 
 #include "crypto/sm2.h"
+#include "inputs.h"
 
 #include <string.h>
 
@@ -68,33 +69,6 @@ static inline void assert_point_hex(const point *p, const char *expected)
 static inline void assert_point_equal(const point *a, const point *b)
 {
     assert_memory_equal(a, b, sizeof *a);
-}
-
-/* Seeded bytes (splitmix64), so that a failure repeats. */
-struct seeded {
-    uint64_t state;
-};
-
-static inline uint64_t seeded_u64(struct seeded *s)
-{
-    uint64_t z = (s->state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-static inline void seeded_bytes(struct seeded *s, void *out, size_t size)
-{
-    uint8_t *b = out;
-    for (size_t i = 0; i < size; i++)
-        b[i] = (uint8_t)seeded_u64(s);
-}
-
-static inline scalar seeded_scalar(struct seeded *s)
-{
-    uint8_t wide[SM2_WIDE_BYTES];
-    seeded_bytes(s, wide, sizeof wide);
-    return scalar_from_wide(wide);
 }
 
 static inline point seeded_point(struct seeded *s)

@@ -1,9 +1,9 @@
-/* Field, scalars and points: random and edge values against libgcrypt's integers and OpenSSL's and
- * libgcrypt's points; encodings; batches of every awkward size. */
+/* Scalars and points: random and edge values against libgcrypt's integers and OpenSSL's and
+ * libgcrypt's points; encodings; batches of every awkward size. For the code path in use;
+ * test_paths.c shows that the others give the same. */
 #include "support.h"
 
 #include "crypto/secret.h"
-#include "crypto/sm2_jacobian.h"
 
 #include <gcrypt.h>
 #include <openssl/bn.h>
@@ -121,53 +121,26 @@ static void scalars_agree_with_libgcrypt(void **state)
     gcry_mpi_release(r);
 }
 
-static void field_agrees_with_libgcrypt(void **state)
+/* One inversion serves a whole batch; zeros among the others may not spoil it. */
+static void inverses_in_batches(void **state)
 {
     (void)state;
-    uint64_t value[EDGE_COUNT][4];
-    gcry_mpi_t p = mpi_of_hex(p_hex), r = gcry_mpi_new(256), inverse_r = gcry_mpi_new(256);
-    gcry_mpi_set_ui(r, 0);
-    gcry_mpi_set_bit(r, 256);
-    gcry_mpi_invm(inverse_r, r, p);
-    edge_values(value, p, 12);
-    for (unsigned i = 0; i < EDGE_COUNT; i++) {
-        const uint64_t *a = value[i];
-        fe c, d;
-        gcry_mpi_t x = mpi_of_limbs(a);
-        for (unsigned j = 0; j < EDGE_COUNT; j++) {
-            const uint64_t *b = value[j];
-            gcry_mpi_t y = mpi_of_limbs(b);
-            gcry_mpi_addm(r, x, y, p);
-            fe_add(c, a, b);
-            assert_limbs(c, r);
-            gcry_mpi_subm(r, x, y, p);
-            fe_sub(c, a, b);
-            assert_limbs(c, r);
-            gcry_mpi_mulm(r, x, y, p);
-            gcry_mpi_mulm(r, r, inverse_r, p);
-            fe_mul(c, a, b);
-            assert_limbs(c, r);
-            gcry_mpi_release(y);
+    struct seeded s = {12};
+    scalar in[BATCH_MAX], out[BATCH_MAX], expected[BATCH_MAX];
+    for (size_t i = 0; i < BATCH_SIZES; i++) {
+        size_t count = batch_sizes[i];
+        for (size_t j = 0; j < count; j++) {
+            in[j] = seeded_below(&s, 4) == 0 ? scalar_of_small(0) : seeded_scalar(&s);
+            expected[j] = scalar_inverse(&in[j]);
         }
-        fe_mul(c, a, a);
-        fe_sqr(d, a);
-        assert_memory_equal(c, d, sizeof(fe));
-        assert_int_equal(fe_sqrt(d, c) != 0, 1);
-        fe_sqr(d, d);
-        assert_memory_equal(c, d, sizeof(fe));
-        fe_negate(d, c); /* -1 is no square, so neither is the negative of one, 0 apart */
-        assert_int_equal(fe_sqrt(d, d) != 0, i == 0 || fe_mask_zero(c) != 0);
-        fe_inverse(c, a);
-        fe_mul(d, c, a);
-        if (fe_mask_zero(a))
-            assert_true(fe_mask_zero(c) != 0);
-        else
-            assert_memory_equal(d, fe_one, sizeof(fe));
-        gcry_mpi_release(x);
+        scalar_inverse_batch(out, in, count);
+        assert_memory_equal(out, expected, count * sizeof *out);
+        scalar_inverse_batch(in, in, count); /* in place */
+        assert_memory_equal(in, expected, count * sizeof *in);
     }
-    gcry_mpi_release(p);
-    gcry_mpi_release(r);
-    gcry_mpi_release(inverse_r);
+    memset(in, 0, sizeof in);
+    scalar_inverse_batch(out, in, BATCH_MAX);
+    assert_memory_equal(out, in, sizeof in);
 }
 
 static void scalar_decode_accepts_1_to_n_minus_1_only(void **state)
@@ -406,30 +379,6 @@ static void addition_is_complete(void **state)
     assert_false(point_is_infinity(&p));
 }
 
-static void jacobian_addition_is_complete_for_any_z(void **state)
-{
-    (void)state;
-    struct seeded s = {18};
-    point p = seeded_point(&s), got;
-    scalar three = scalar_of_small(3), minus_three;
-    scalar zero = scalar_of_small(0);
-    minus_three = scalar_sub(&zero, &three);
-    jacobian jp = jacobian_from_point(&p), a, b, c;
-    jacobian_mul(&a, &three, &jp);        /* 3 p, some z */
-    point affine = point_mul(&three, &p); /* 3 p, z = 1 */
-    b = jacobian_from_point(&affine);
-    jacobian_add(&c, &a, &b);
-    jacobian_to_points(&got, &c, 1);
-    point expected = point_add(&affine, &affine);
-    assert_point_equal(&got, &expected);
-    jacobian_mul(&b, &minus_three, &jp);
-    jacobian_add(&c, &a, &b);
-    assert_true(jacobian_mask_infinity(&c) != 0);
-    jacobian_add(&c, &c, &a); /* an infinity with some x and y */
-    jacobian_to_points(&got, &c, 1);
-    assert_point_equal(&got, &affine);
-}
-
 static void products_of_infinity_and_by_zero(void **state)
 {
     (void)state;
@@ -442,10 +391,12 @@ static void products_of_infinity_and_by_zero(void **state)
     for (int i = 0; i < 4; i++) {
         point r = point_mul(all[i], &infinity);
         assert_true(point_is_infinity(&r));
-        r = point_mul_add_public(&zero, all[i], &infinity);
+        point_mul_add_public_batch(&r, &infinity, all[i], &infinity, 1);
         assert_true(point_is_infinity(&r));
         point kg = point_mul_base(all[i]);
-        r = point_mul_add_public(all[i], &k, &infinity);
+        point_mul_add_public_batch(&r, &kg, &k, &infinity, 1);
+        assert_point_equal(&r, &kg);
+        point_mul_add_public_batch(&r, &kg, &zero, &p, 1);
         assert_point_equal(&r, &kg);
     }
     point r = point_mul(&zero, &p);
@@ -491,7 +442,7 @@ static void double_products_meet_every_relation(void **state)
             point expected = point_add(&ag, &bp), got;
             point_mul_base_table_batch(&got, &a, &b, table, 1);
             assert_point_equal(&got, &expected);
-            got = point_mul_add_public(&a, &b, &p);
+            point_mul_add_public_batch(&got, &ag, &b, &p, 1);
             assert_point_equal(&got, &expected);
             if (i % 4 == 1)
                 assert_true(point_is_infinity(&got));
@@ -501,16 +452,13 @@ static void double_products_meet_every_relation(void **state)
     point_table_free(NULL);
 }
 
-static const size_t batch_sizes[] = {1, 2, 3, 7, 8, 9, 16, 17, 33};
-#define BATCH_MAX 33
-
 static void batches_agree_with_single_calls(void **state)
 {
     (void)state;
     struct seeded s = {21};
     scalar a[BATCH_MAX], b[BATCH_MAX];
     point p[BATCH_MAX], out[BATCH_MAX + 1], base[BATCH_MAX], product[BATCH_MAX];
-    point both[BATCH_MAX];
+    point both[BATCH_MAX], sum[BATCH_MAX];
     point fixed = seeded_point(&s);
     struct point_table *table = point_table_new(&fixed);
     assert_non_null(table);
@@ -522,8 +470,10 @@ static void batches_agree_with_single_calls(void **state)
         product[i] = point_mul(&a[i], &p[i]);
         point t = point_mul(&b[i], &fixed);
         both[i] = point_add(&base[i], &t);
+        t = point_mul(&b[i], &p[i]);
+        sum[i] = point_add(&base[i], &t);
     }
-    for (size_t i = 0; i < sizeof batch_sizes / sizeof *batch_sizes; i++) {
+    for (size_t i = 0; i < BATCH_SIZES; i++) {
         size_t count = batch_sizes[i];
         point guard;
         memset(&guard, 0xa5, sizeof guard);
@@ -534,6 +484,8 @@ static void batches_agree_with_single_calls(void **state)
         assert_memory_equal(out, product, count * sizeof *out);
         point_mul_base_table_batch(out, a, b, table, count);
         assert_memory_equal(out, both, count * sizeof *out);
+        point_mul_add_public_batch(out, base, b, p, count);
+        assert_memory_equal(out, sum, count * sizeof *out);
         assert_memory_equal(&out[count], &guard, sizeof guard);
     }
     point_mul_base_batch(out, a, 0);
@@ -541,6 +493,39 @@ static void batches_agree_with_single_calls(void **state)
 }
 
 /* --- encodings -------------------------------------------------------------------------------- */
+
+/* The limbs of a point are its coordinates, least significant first. */
+static void points_are_plain_integers(void **state)
+{
+    static const point g = {{UINT64_C(0x715a4589334c74c7), UINT64_C(0x8fe30bbff2660be1),
+                             UINT64_C(0x5f9904466a39c994), UINT64_C(0x32c4ae2c1f198119)},
+                            {UINT64_C(0x02df32e52139f0a0), UINT64_C(0xd0a9877cc62a4740),
+                             UINT64_C(0x59bdcee36b692153), UINT64_C(0xbc3736a2f4f6779c)}};
+    (void)state;
+    struct seeded s = {25};
+    scalar one = scalar_of_small(1);
+    point p = point_mul_base(&one);
+    assert_point_equal(&p, &g);
+    assert_point_equal(point_generator(), &g);
+    gcry_mpi_t modulus = mpi_of_hex(p_hex), y = gcry_mpi_new(256);
+    for (int i = 0; i < 20; i++) {
+        uint8_t xy[SM2_XY_BYTES];
+        p = seeded_point(&s);
+        point minus = point_negate(&p);
+        point_xy(xy, &p);
+        for (int j = 0; j < 4; j++) {
+            assert_true(load_be64(xy + 24 - 8 * j) == p.x[j]);
+            assert_true(load_be64(xy + 56 - 8 * j) == p.y[j]);
+        }
+        gcry_mpi_t own = mpi_of_limbs(p.y);
+        gcry_mpi_sub(y, modulus, own);
+        assert_limbs(minus.y, y);
+        assert_memory_equal(minus.x, p.x, sizeof p.x);
+        gcry_mpi_release(own);
+    }
+    gcry_mpi_release(modulus);
+    gcry_mpi_release(y);
+}
 
 static void encodings_round_trip(void **state)
 {
@@ -627,7 +612,7 @@ static void decode_batch_tells_each_result(void **state)
         p[i] = seeded_point(&s);
         e[i] = point_encode(&p[i]);
     }
-    for (size_t i = 0; i < sizeof batch_sizes / sizeof *batch_sizes; i++) {
+    for (size_t i = 0; i < BATCH_SIZES; i++) {
         size_t count = batch_sizes[i], bad = count / 2;
         assert_ok(point_decode_batch(out, ok, e, count));
         assert_memory_equal(out, p, count * sizeof *out);
@@ -669,17 +654,17 @@ int main(void)
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scalars_agree_with_libgcrypt),
-        cmocka_unit_test(field_agrees_with_libgcrypt),
+        cmocka_unit_test(inverses_in_batches),
         cmocka_unit_test(scalar_decode_accepts_1_to_n_minus_1_only),
         cmocka_unit_test(wide_and_digest_reduction),
         cmocka_unit_test(edge_scalars_agree_with_openssl),
         cmocka_unit_test(random_scalars_agree_with_openssl),
         cmocka_unit_test(products_agree_with_libgcrypt),
         cmocka_unit_test(addition_is_complete),
-        cmocka_unit_test(jacobian_addition_is_complete_for_any_z),
         cmocka_unit_test(products_of_infinity_and_by_zero),
         cmocka_unit_test(double_products_meet_every_relation),
         cmocka_unit_test(batches_agree_with_single_calls),
+        cmocka_unit_test(points_are_plain_integers),
         cmocka_unit_test(encodings_round_trip),
         cmocka_unit_test(bad_points_are_refused),
         cmocka_unit_test(decode_batch_tells_each_result),

@@ -232,14 +232,58 @@ static void refused_nonces(void **state)
     }
 }
 
-static const size_t batch_sizes[] = {1, 2, 3, 7, 8, 9, 16, 17, 33};
-#define BATCH_MAX 33
+static int compare_scalars(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(scalar));
+}
+
+/* The same random bytes with another digest or another key never give the same nonce: x of k G,
+ * which is r - e, differs in all pairs of keys and digests. Zero bytes are what a broken source
+ * gives. */
+static void repeated_random_bytes_repeat_no_nonce(void **state)
+{
+    enum { KEYS = 16, DIGESTS = 40, ALL = KEYS * DIGESTS };
+    static sm2_private key[KEYS];
+    static const sm2_private *keys[ALL];
+    static sm3_digest digest[DIGESTS], e[ALL];
+    static uint8_t random[ALL][SM2_WIDE_BYTES];
+    static sm2_signature sig[ALL], again[ALL];
+    static scalar x1[3 * ALL];
+    struct seeded s = {25};
+    (void)state;
+    for (size_t i = 0; i < KEYS; i++)
+        key[i] = seeded_key(&s);
+    for (size_t i = 0; i < DIGESTS; i++) /* neighbours, too */
+        digest[i] = i % 2 == 0 ? seeded_digest(&s) : digest[i - 1];
+    for (size_t i = 1; i < DIGESTS; i += 2)
+        digest[i].b[i % sizeof digest[i].b] ^= 1;
+    for (size_t round = 0; round < 3; round++) {
+        seeded_bytes(&s, random[0], sizeof random[0]);
+        if (round < 2)
+            memset(random[0], round == 0 ? 0 : 0xff, sizeof random[0]);
+        for (size_t i = 0; i < ALL; i++) {
+            keys[i] = &key[i / DIGESTS];
+            e[i] = digest[i % DIGESTS];
+            memcpy(random[i], random[0], sizeof random[0]);
+        }
+        const uint8_t(*source)[SM2_WIDE_BYTES] = (const uint8_t(*)[SM2_WIDE_BYTES])random;
+        sm2_sign_batch(sig, keys, e, source, ALL);
+        sm2_sign_batch(again, keys, e, source, ALL);
+        assert_memory_equal(sig, again, sizeof sig);
+        for (size_t i = 0; i < ALL; i++)
+            x1[round * ALL + i] = x1_of(&sig[i], &e[i]);
+    }
+    qsort(x1, 3 * ALL, sizeof x1[0], compare_scalars);
+    for (size_t i = 1; i < 3 * ALL; i++)
+        assert_memory_not_equal(&x1[i - 1], &x1[i], sizeof x1[0]);
+}
 
 static void signature_batches(void **state)
 {
     (void)state;
     struct seeded s = {7};
-    sm2_private key = seeded_key(&s);
+    sm2_private key[3] = {seeded_key(&s), seeded_key(&s), seeded_key(&s)};
+    const sm2_private *keys[BATCH_MAX];
     sm3_digest e[BATCH_MAX];
     uint8_t random[BATCH_MAX][SM2_WIDE_BYTES];
     sm2_signature sig[BATCH_MAX];
@@ -247,19 +291,18 @@ static void signature_batches(void **state)
     bool ok[BATCH_MAX];
     seeded_bytes(&s, random, sizeof random);
     seeded_bytes(&s, e, sizeof e);
-    for (size_t b = 0; b < sizeof batch_sizes / sizeof *batch_sizes; b++) {
+    for (size_t b = 0; b < BATCH_SIZES; b++) {
         size_t count = batch_sizes[b], bad = count / 2;
         memset(sig, 0, sizeof sig);
-        sm2_sign_batch(sig, &key, e, (const uint8_t(*)[SM2_WIDE_BYTES])random, count);
         for (size_t i = 0; i < count; i++) {
-            sm2_signature single = sm2_sign(&key, &e[i], random[i]);
-            assert_memory_equal(&single, &sig[i], sizeof single);
-            p[i] = key.p;
+            keys[i] = &key[(i + b) % 3];
+            p[i] = keys[i]->p;
         }
-        /* Different signers in one batch. */
-        sm2_private other = seeded_key(&s);
-        sig[0] = sm2_sign(&other, &e[0], random[0]);
-        p[0] = other.p;
+        sm2_sign_batch(sig, keys, e, (const uint8_t(*)[SM2_WIDE_BYTES])random, count);
+        for (size_t i = 0; i < count; i++) {
+            sm2_signature single = sm2_sign(keys[i], &e[i], random[i]);
+            assert_memory_equal(&single, &sig[i], sizeof single);
+        }
         assert_ok(sm2_verify_batch(p, e, sig, ok, count));
         for (size_t i = 0; i < count; i++)
             assert_true(ok[i]);
@@ -308,6 +351,37 @@ static void implicit_certificates_of_random_devices(void **state)
     assert_status(sm2_implicit_public(&p, &w, &h, &infinity), AMI_BAD_CRYPTO);
 }
 
+static void implicit_certificates_in_batches(void **state)
+{
+    (void)state;
+    struct seeded s = {26};
+    point pub = seeded_point(&s), infinity = {{0}, {0}}, w[BATCH_MAX], out[BATCH_MAX], single;
+    sm3_digest h_a[BATCH_MAX];
+    bool ok[BATCH_MAX];
+    for (size_t i = 0; i < BATCH_MAX; i++) {
+        w[i] = seeded_point(&s);
+        h_a[i] = seeded_digest(&s);
+    }
+    for (size_t b = 0; b < BATCH_SIZES; b++) {
+        size_t count = batch_sizes[b], bad = count / 2;
+        assert_ok(sm2_implicit_public_batch(out, ok, w, h_a, &pub, count));
+        for (size_t i = 0; i < count; i++) {
+            assert_true(ok[i]);
+            assert_ok(sm2_implicit_public(&single, &w[i], &h_a[i], &pub));
+            assert_point_equal(&out[i], &single);
+        }
+        point kept = w[bad];
+        w[bad] = infinity;
+        assert_status(sm2_implicit_public_batch(out, ok, w, h_a, &pub, count), AMI_BAD_CRYPTO);
+        w[bad] = kept;
+        for (size_t i = 0; i < count; i++)
+            assert_int_equal(ok[i], i != bad);
+        assert_status(sm2_implicit_public_batch(out, ok, w, h_a, &infinity, count), AMI_BAD_CRYPTO);
+        for (size_t i = 0; i < count; i++)
+            assert_false(ok[i]);
+    }
+}
+
 /* --- encryption ------------------------------------------------------------------------------- */
 
 static void encapsulation_round_trip(void **state)
@@ -336,6 +410,39 @@ static void encapsulation_round_trip(void **state)
     assert_status(sm2_decapsulate(received, 32, &key, &c1, SPAN_LITERAL("info")), AMI_BAD_CRYPTO);
     assert_status(sm2_encapsulate(&c1, sent, 32, &infinity, SPAN_LITERAL("info"), random),
                   AMI_BAD_CRYPTO);
+}
+
+static void encapsulation_batches(void **state)
+{
+    (void)state;
+    struct seeded s = {27};
+    sm2_private key = seeded_key(&s);
+    const uint8_t wiped[SM2_SHARED_KEY_BYTES] = {0};
+    uint8_t random[BATCH_MAX][SM2_WIDE_BYTES], sent[BATCH_MAX][SM2_SHARED_KEY_BYTES];
+    uint8_t received[BATCH_MAX][SM2_SHARED_KEY_BYTES], single[SM2_SHARED_KEY_BYTES];
+    point_bytes c1[BATCH_MAX], c1_single;
+    bool ok[BATCH_MAX];
+    seeded_bytes(&s, random, sizeof random);
+    for (size_t b = 0; b < BATCH_SIZES; b++) {
+        size_t count = batch_sizes[b], bad = count / 2;
+        assert_ok(sm2_encapsulate_batch(c1, sent, &key.p, SPAN_LITERAL("info"),
+                                        (const uint8_t(*)[SM2_WIDE_BYTES])random, count));
+        for (size_t i = 0; i < count; i++) {
+            assert_ok(sm2_encapsulate(&c1_single, single, sizeof single, &key.p,
+                                      SPAN_LITERAL("info"), random[i]));
+            assert_memory_equal(&c1[i], &c1_single, sizeof c1_single);
+            assert_memory_equal(sent[i], single, sizeof single);
+        }
+        assert_ok(sm2_decapsulate_batch(received, ok, &key, c1, SPAN_LITERAL("info"), count));
+        assert_memory_equal(received, sent, count * sizeof *sent);
+        c1[bad].b[0] = 4;
+        assert_status(sm2_decapsulate_batch(received, ok, &key, c1, SPAN_LITERAL("info"), count),
+                      AMI_BAD_CRYPTO);
+        for (size_t i = 0; i < count; i++) {
+            assert_int_equal(ok[i], i != bad);
+            assert_memory_equal(received[i], i != bad ? sent[i] : wiped, sizeof wiped);
+        }
+    }
 }
 
 static void encryption_round_trip_and_tampered(void **state)
@@ -540,7 +647,7 @@ static void exchange_batches(void **state)
         c[i] = seeded_exchange(&s);
         in[i] = side_of(&c[i], i % 3 == 0);
     }
-    for (size_t b = 0; b < sizeof batch_sizes / sizeof *batch_sizes; b++) {
+    for (size_t b = 0; b < BATCH_SIZES; b++) {
         size_t count = batch_sizes[b], bad = count / 2;
         assert_ok(sm2_exchange_batch(out, in, ok, count));
         for (size_t i = 0; i < count; i++) {
@@ -601,11 +708,13 @@ static void signature_from_der(sm2_signature *sig, const uint8_t *der, size_t si
     ECDSA_SIG_free(both);
 }
 
+/* Without an ID (data is NULL) it is OpenSSL's default, the empty one. */
 static EVP_MD_CTX *openssl_digest_context(EVP_PKEY *pkey, struct span id, bool sign)
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     EVP_PKEY_CTX *pctx = EVP_PKEY_CTX_new(pkey, NULL);
-    assert_int_equal(EVP_PKEY_CTX_set1_id(pctx, id.data, (int)id.size), 1);
+    if (id.data != NULL)
+        assert_int_equal(EVP_PKEY_CTX_set1_id(pctx, id.data, (int)id.size), 1);
     EVP_MD_CTX_set_pkey_ctx(ctx, pctx);
     assert_int_equal(sign ? EVP_DigestSignInit(ctx, NULL, EVP_sm3(), NULL, pkey)
                           : EVP_DigestVerifyInit(ctx, NULL, EVP_sm3(), NULL, pkey),
@@ -631,7 +740,9 @@ static void signatures_pass_both_ways_with_openssl(void **state)
         seeded_bytes(&s, id, sizeof id);
         seeded_bytes(&s, m, sizeof m);
         seeded_bytes(&s, random, sizeof random);
-        struct span id_span = i == 0 ? SPAN_LITERAL("1234567812345678") : span_of(id, 1 + i * 3);
+        struct span id_span = i % 3 == 0   ? SPAN_LITERAL("1234567812345678")
+                              : i % 3 == 1 ? span_of(NULL, 0)
+                                           : span_of(id, 1 + i * 3);
         struct span text = span_of(m, i * 8);
         sm3_digest z = sm2_z(id_span, &key.p), e = sm2_digest(&z, &text, 1);
 
@@ -844,10 +955,13 @@ int main(void)
         cmocka_unit_test(x_of_r_between_n_and_p_is_accepted),
         cmocka_unit_test(x_of_r_that_matches_only_modulo_p_is_refused),
         cmocka_unit_test(nonces_are_hedged),
+        cmocka_unit_test(repeated_random_bytes_repeat_no_nonce),
         cmocka_unit_test(refused_nonces),
         cmocka_unit_test(signature_batches),
         cmocka_unit_test(implicit_certificates_of_random_devices),
+        cmocka_unit_test(implicit_certificates_in_batches),
         cmocka_unit_test(encapsulation_round_trip),
+        cmocka_unit_test(encapsulation_batches),
         cmocka_unit_test(encryption_round_trip_and_tampered),
         cmocka_unit_test(an_all_zero_key_stream_is_not_used),
         cmocka_unit_test(exchange_both_sides_agree_and_nobody_else),
