@@ -1,13 +1,15 @@
 /* crypto/sm2_fe.h - the field of sm2p256v1 for code that computes with one element at a time.
  *
- * sm2_fe_adx.h where AMI_SM2_ADX is defined, sm2_fe_portable.h elsewhere, and what follows from
- * their products. Constant time. Private to crypto/.
+ * sm2_fe_x86.h on x86-64, sm2_fe_portable.h on other processors, where AMI_CRYPTO_NO_ASM is defined
+ * (tests hold the C code to the same cases) and under MemorySanitizer; and what follows from their
+ * products. Constant time. Private to crypto/.
  */
 #ifndef AMI_CRYPTO_SM2_FE_H
 #define AMI_CRYPTO_SM2_FE_H
 
-#ifdef AMI_SM2_ADX
-#include "crypto/sm2_fe_adx.h"
+#if defined(AMI_SM2_ADX) ||                                                                        \
+    (defined(__x86_64__) && !defined(AMI_CRYPTO_NO_ASM) && !defined(AMI_CT_MSAN))
+#include "crypto/sm2_fe_x86.h"
 #else
 #include "crypto/sm2_fe_portable.h"
 #endif

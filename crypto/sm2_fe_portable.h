@@ -13,7 +13,7 @@
  * than eight elements before a product, which keeps both bounds.
  *
  * Everything is constant time. Outputs may alias inputs. Private to crypto/; the twin of
- * sm2_fe_adx.h, with the same functions.
+ * sm2_fe_x86.h, with the same functions.
  */
 #ifndef AMI_CRYPTO_SM2_FE_PORTABLE_H
 #define AMI_CRYPTO_SM2_FE_PORTABLE_H
@@ -30,6 +30,7 @@ __extension__ typedef __int128 i128;
 typedef struct fe {
     int64_t l[5];
 } fe;
+#define FE_LIMBS 5
 
 #define FE_LIMB_MASK ((INT64_C(1) << 52) - 1)
 

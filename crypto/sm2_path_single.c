@@ -1,5 +1,5 @@
 /* The SM2 engine one point at a time: the portable path, and, compiled with AMI_SM2_ADX, the adx
- * one. Both are the same text over two fields (sm2_fe_portable.h, sm2_fe_adx.h).
+ * one. Both are the same text over two fields (sm2_fe.h).
  *
  * Scalars are taken apart into odd signed windows: with k odd (n - k is taken instead of an even k,
  * and the result negated), k = sum d_i 2^(w i) where every d_i is odd and |d_i| < 2^w. No digit is

@@ -212,7 +212,7 @@ static bool in_range(struct openssl_group *o, const BIGNUM *v)
 }
 
 bool openssl_verify(struct openssl_group *o, const point *p, const sm3_digest *e,
-                    const sm2_signature *sig)
+                    const sm2_signature *sig, point *out)
 {
     BIGNUM *r = o->a, *s = o->b;
     put_point(o, o->q, p);
@@ -230,7 +230,11 @@ bool openssl_verify(struct openssl_group *o, const point *p, const sm3_digest *e
     must(EC_POINT_get_affine_coordinates(o->group, o->r, o->x, NULL, o->ctx));
     must(BN_bin2bn(e->b, sizeof e->b, o->y) != NULL);
     must(BN_mod_add(o->x, o->x, o->y, o->n, o->ctx));
-    return BN_cmp(o->x, r) == 0;
+    if (BN_cmp(o->x, r) != 0)
+        return false;
+    if (out != NULL)
+        *out = get_point(o, o->r);
+    return true;
 }
 
 bool openssl_sign(struct openssl_group *o, sm2_signature *out, const scalar *d, const sm3_digest *e,

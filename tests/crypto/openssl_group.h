@@ -38,9 +38,10 @@ scalar openssl_scalar_inverse(struct openssl_group *o, const scalar *a); /* of z
 /* A big-endian integer modulo n. */
 scalar openssl_scalar_reduce(struct openssl_group *o, const void *bytes, size_t size);
 
-/* GB/T 32918.2 clause 7.1: r and s in [1, n-1], t = r + s not 0, and x of s G + t p plus e is r. */
+/* GB/T 32918.2 clause 7.1: r and s in [1, n-1], t = r + s not 0, and x of s G + t p plus e is r.
+ * That point goes to `out`, which may be NULL, where the answer is true. */
 bool openssl_verify(struct openssl_group *o, const point *p, const sm3_digest *e,
-                    const sm2_signature *sig);
+                    const sm2_signature *sig, point *out);
 /* Clause 6.1 with the nonce k; false when the standard asks for another nonce. */
 bool openssl_sign(struct openssl_group *o, sm2_signature *out, const scalar *d, const sm3_digest *e,
                   const scalar *k);

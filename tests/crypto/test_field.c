@@ -8,12 +8,10 @@
 
 #include <gcrypt.h>
 
-#ifdef AMI_SM2_ADX
-#define LIMBS     4
+#if FE_LIMBS == 4
 #define LIMB_BITS 64
 #define R_BITS    256
 #else
-#define LIMBS     5
 #define LIMB_BITS 52
 #define R_BITS    260
 #endif
@@ -51,9 +49,9 @@ static gcry_mpi_t value_of(const fe *a)
 {
     gcry_mpi_t v = gcry_mpi_new(320), limb = gcry_mpi_new(64);
     gcry_mpi_set_ui(v, 0);
-    for (int i = LIMBS - 1; i >= 0; i--) {
+    for (int i = FE_LIMBS - 1; i >= 0; i--) {
         gcry_mpi_mul_2exp(v, v, LIMB_BITS);
-#ifdef AMI_SM2_ADX
+#if FE_LIMBS == 4
         gcry_mpi_set_ui(limb, a->l[i]);
         gcry_mpi_add(v, v, limb);
 #else
@@ -89,7 +87,7 @@ static void assert_value(const fe *a, gcry_mpi_t expected)
 
 #define VALUES 120
 
-#ifdef AMI_SM2_ADX
+#if FE_LIMBS == 4
 /* Fully reduced: limbs of all ones and zeros, single bits, next to 0 and p, random ones. */
 static void values(fe out[VALUES])
 {

@@ -149,7 +149,7 @@ enum expected { BAD, GOOD, AS_OPENSSL_SAYS };
 
 static void put(struct triple t, enum expected expected, const char *kind)
 {
-    t.good = openssl_verify(&openssl, &t.p, &t.e, &t.sig);
+    t.good = openssl_verify(&openssl, &t.p, &t.e, &t.sig, NULL);
     if (expected != AS_OPENSSL_SAYS && t.good != (expected == GOOD)) {
         printf("%s, triple %zu: OpenSSL says %s\n", kind, pool_count, t.good ? "good" : "bad");
         fail();

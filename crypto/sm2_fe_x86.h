@@ -1,12 +1,14 @@
-/* crypto/sm2_fe_adx.h - the field of sm2p256v1 on x86-64 with mulx, adcx and adox: four 64-bit
- * limbs.
+/* crypto/sm2_fe_x86.h - the field of sm2p256v1 on x86-64: four 64-bit limbs.
  *
  * Montgomery form with R = 2^256; elements are always fully reduced, so nothing here is lazy and
- * fe_weak has nothing to do. Products are in sm2_fe_adx.S. Everything is constant time. Outputs may
- * alias inputs. Private to crypto/; the twin of sm2_fe_portable.h, with the same functions.
+ * fe_weak and fe_carry have nothing to do. Products are in sm2_fe_x86.S: with AMI_SM2_ADX those
+ * that use mulx, adcx and adox, without it those for any x86-64. (gcc 12 does not find the carry
+ * flag behind 128-bit arithmetic; C takes nearly twice as long.) Everything is constant time.
+ * Outputs may alias inputs. Private to crypto/; the twin of sm2_fe_portable.h, with the same
+ * functions.
  */
-#ifndef AMI_CRYPTO_SM2_FE_ADX_H
-#define AMI_CRYPTO_SM2_FE_ADX_H
+#ifndef AMI_CRYPTO_SM2_FE_X86_H
+#define AMI_CRYPTO_SM2_FE_X86_H
 
 #include "base/bytes.h"
 #include "crypto/limbs.h"
@@ -14,6 +16,7 @@
 typedef struct fe {
     uint64_t l[4];
 } fe;
+#define FE_LIMBS 4
 
 static const fe fe_one = {{1, UINT64_C(0xffffffff), 0, UINT64_C(0x100000000)}};
 /* 2^512 and 2^768 mod p: what takes integers, and inverses of Montgomery forms, to that form. */
@@ -30,32 +33,16 @@ static const fe fe_b = {{UINT64_C(0x90d230632bc0dd42), UINT64_C(0x71cf379ae9b537
 
 void sm2_fe_mul_adx(uint64_t out[4], const uint64_t a[4], const uint64_t b[4]);
 void sm2_fe_sqr_adx(uint64_t out[4], const uint64_t a[4]);
+void sm2_fe_mul_x86(uint64_t out[4], const uint64_t a[4], const uint64_t b[4]);
+void sm2_fe_sqr_x86(uint64_t out[4], const uint64_t a[4]);
 
 #ifndef AMI_CT_MSAN
 
-static inline void fe_mul(fe *out, const fe *a, const fe *b)
+/* (t, carry) in [0, 2p) to [0, p): it is kept when it is less than p. */
+static inline void fe_reduce_once(fe *out, uint64_t t0, uint64_t t1, uint64_t t2, uint64_t t3,
+                                  uint64_t carry)
 {
-    sm2_fe_mul_adx(out->l, a->l, b->l);
-}
-
-static inline void fe_sqr(fe *out, const fe *a)
-{
-    sm2_fe_sqr_adx(out->l, a->l);
-}
-
-static inline void fe_add(fe *out, const fe *a, const fe *b)
-{
-    uint64_t t0 = a->l[0], t1 = a->l[1], t2 = a->l[2], t3 = a->l[3], carry = 0;
-    __asm__("addq %5, %0\n\t"
-            "adcq %6, %1\n\t"
-            "adcq %7, %2\n\t"
-            "adcq %8, %3\n\t"
-            "adcq $0, %4"
-            : "+&r"(t0), "+&r"(t1), "+&r"(t2), "+&r"(t3), "+&r"(carry)
-            : "rm"(b->l[0]), "rm"(b->l[1]), "rm"(b->l[2]), "rm"(b->l[3])
-            : "cc");
     uint64_t s0 = t0, s1 = t1, s2 = t2, s3 = t3;
-    /* The sum is in [0, 2p); it is kept when it is less than p. */
     __asm__("subq $-1, %0\n\t"
             "sbbq %9, %1\n\t"
             "sbbq $-1, %2\n\t"
@@ -69,6 +56,38 @@ static inline void fe_add(fe *out, const fe *a, const fe *b)
             : "rm"(t0), "rm"(t1), "rm"(t2), "rm"(t3), "r"(FE_P1), "r"(FE_P3)
             : "cc");
     *out = (fe){{s0, s1, s2, s3}};
+}
+
+#ifdef AMI_SM2_ADX
+#define FE_MUL sm2_fe_mul_adx
+#define FE_SQR sm2_fe_sqr_adx
+#else
+#define FE_MUL sm2_fe_mul_x86
+#define FE_SQR sm2_fe_sqr_x86
+#endif
+
+static inline void fe_mul(fe *out, const fe *a, const fe *b)
+{
+    FE_MUL(out->l, a->l, b->l);
+}
+
+static inline void fe_sqr(fe *out, const fe *a)
+{
+    FE_SQR(out->l, a->l);
+}
+
+static inline void fe_add(fe *out, const fe *a, const fe *b)
+{
+    uint64_t t0 = a->l[0], t1 = a->l[1], t2 = a->l[2], t3 = a->l[3], carry = 0;
+    __asm__("addq %5, %0\n\t"
+            "adcq %6, %1\n\t"
+            "adcq %7, %2\n\t"
+            "adcq %8, %3\n\t"
+            "adcq $0, %4"
+            : "+&r"(t0), "+&r"(t1), "+&r"(t2), "+&r"(t3), "+&r"(carry)
+            : "rm"(b->l[0]), "rm"(b->l[1]), "rm"(b->l[2]), "rm"(b->l[3])
+            : "cc");
+    fe_reduce_once(out, t0, t1, t2, t3, carry);
 }
 
 static inline void fe_sub(fe *out, const fe *a, const fe *b)
@@ -93,7 +112,8 @@ static inline void fe_sub(fe *out, const fe *a, const fe *b)
     *out = (fe){{t0, t1, t2, t3}};
 }
 
-#else /* the same without assembly of this header's own, into which MemorySanitizer does not see */
+#else /* the adx path's without assembly of this header's own, into which MemorySanitizer does not \
+         see */
 
 static inline void fe_mul(fe *out, const fe *a, const fe *b)
 {
@@ -148,6 +168,11 @@ static inline void fe_negate(fe *out, const fe *a)
 }
 
 static inline void fe_weak(fe *a)
+{
+    (void)a;
+}
+
+static inline void fe_carry(fe *a)
 {
     (void)a;
 }

@@ -2,10 +2,13 @@
  *
  *   void sm2_fe_mul_adx(uint64_t out[4], const uint64_t a[4], const uint64_t b[4]);
  *   void sm2_fe_sqr_adx(uint64_t out[4], const uint64_t a[4]);
+ *   void sm2_fe_mul_x86(uint64_t out[4], const uint64_t a[4], const uint64_t b[4]);
+ *   void sm2_fe_sqr_x86(uint64_t out[4], const uint64_t a[4]);
  *
- * System V calling convention. The full product stands in r8 to r15, least significant first. Its
- * low half is then divided by 2^256 modulo p in four steps: p = -1 modulo 2^64, so the multiple of p
- * that clears the lowest limb m is m p, and (V + m p) / 2^64 puts m in as
+ * The first two need BMI2 and ADX, the others run on any x86-64. System V calling convention. The full
+ * product stands in r8 to r15, least significant first. Its low half is then divided by 2^256 modulo p in
+ * four steps: p = -1 modulo 2^64, so the multiple of p that clears the lowest limb m is m p, and
+ * (V + m p) / 2^64 puts m in as
  *   m + m 2^192 - m 2^32 - m 2^160.
  * V is below 2^256 and stays so. The sum with the high half is below 2p and is reduced once.
  * No branch, no address and no instruction with a data-dependent time.
@@ -205,6 +208,120 @@ sm2_fe_sqr_adx:
     ret
     .cfi_endproc
     .size   sm2_fe_sqr_adx, .-sm2_fe_sqr_adx
+
+/* \c0, \c1, \c2 += a[i] b[j], one product of a column; a at rsi, b at rcx. */
+.macro ADD_PRODUCT i, j, c0, c1, c2
+    movq    8*\i(%rsi), %rax
+    mulq    8*\j(%rcx)
+    addq    %rax, \c0
+    adcq    %rdx, \c1
+    adcq    $0, \c2
+.endm
+
+    .globl  sm2_fe_mul_x86
+    .hidden sm2_fe_mul_x86
+    .type   sm2_fe_mul_x86, @function
+    .p2align 5
+sm2_fe_mul_x86:
+    .cfi_startproc
+    SAVE
+    movq    %rdx, %rcx
+    xorl    %r10d, %r10d
+    xorl    %r11d, %r11d
+    xorl    %r12d, %r12d
+    xorl    %r13d, %r13d
+    xorl    %r14d, %r14d
+    movq    (%rsi), %rax
+    mulq    (%rcx)
+    movq    %rax, %r8
+    movq    %rdx, %r9
+    ADD_PRODUCT 0, 1, %r9, %r10, %r11
+    ADD_PRODUCT 1, 0, %r9, %r10, %r11
+    ADD_PRODUCT 0, 2, %r10, %r11, %r12
+    ADD_PRODUCT 1, 1, %r10, %r11, %r12
+    ADD_PRODUCT 2, 0, %r10, %r11, %r12
+    ADD_PRODUCT 0, 3, %r11, %r12, %r13
+    ADD_PRODUCT 1, 2, %r11, %r12, %r13
+    ADD_PRODUCT 2, 1, %r11, %r12, %r13
+    ADD_PRODUCT 3, 0, %r11, %r12, %r13
+    ADD_PRODUCT 1, 3, %r12, %r13, %r14
+    ADD_PRODUCT 2, 2, %r12, %r13, %r14
+    ADD_PRODUCT 3, 1, %r12, %r13, %r14
+    xorl    %r15d, %r15d
+    ADD_PRODUCT 2, 3, %r13, %r14, %r15
+    ADD_PRODUCT 3, 2, %r13, %r14, %r15
+    movq    24(%rsi), %rax
+    mulq    24(%rcx)
+    addq    %rax, %r14
+    adcq    %rdx, %r15
+    REDUCE_AND_STORE
+    RESTORE
+    ret
+    .cfi_endproc
+    .size   sm2_fe_mul_x86, .-sm2_fe_mul_x86
+
+    .globl  sm2_fe_sqr_x86
+    .hidden sm2_fe_sqr_x86
+    .type   sm2_fe_sqr_x86, @function
+    .p2align 5
+sm2_fe_sqr_x86:
+    .cfi_startproc
+    SAVE
+    movq    %rsi, %rcx
+    /* The six products of different limbs, then twice them and the four squares. */
+    xorl    %r11d, %r11d
+    xorl    %r12d, %r12d
+    xorl    %r13d, %r13d
+    xorl    %r14d, %r14d
+    movq    (%rsi), %rax
+    mulq    8(%rsi)
+    movq    %rax, %r9
+    movq    %rdx, %r10
+    movq    (%rsi), %rax
+    mulq    16(%rsi)
+    addq    %rax, %r10
+    adcq    %rdx, %r11
+    ADD_PRODUCT 0, 3, %r11, %r12, %r13
+    ADD_PRODUCT 1, 2, %r11, %r12, %r13
+    ADD_PRODUCT 1, 3, %r12, %r13, %r14
+    movq    16(%rsi), %rax
+    mulq    24(%rsi)
+    addq    %rax, %r13
+    adcq    %rdx, %r14
+    xorl    %r15d, %r15d
+    addq    %r9, %r9
+    adcq    %r10, %r10
+    adcq    %r11, %r11
+    adcq    %r12, %r12
+    adcq    %r13, %r13
+    adcq    %r14, %r14
+    adcq    $0, %r15
+    movq    (%rsi), %rax
+    mulq    %rax
+    movq    %rax, %r8
+    movq    %rdx, %rbx
+    movq    8(%rsi), %rax
+    mulq    %rax
+    addq    %rbx, %r9
+    adcq    %rax, %r10
+    adcq    %rdx, %r11
+    sbbq    %rbx, %rbx /* keeps the carry over the multiplication */
+    movq    16(%rsi), %rax
+    mulq    %rax
+    addq    %rbx, %rbx
+    adcq    %rax, %r12
+    adcq    %rdx, %r13
+    sbbq    %rbx, %rbx
+    movq    24(%rsi), %rax
+    mulq    %rax
+    addq    %rbx, %rbx
+    adcq    %rax, %r14
+    adcq    %rdx, %r15
+    REDUCE_AND_STORE
+    RESTORE
+    ret
+    .cfi_endproc
+    .size   sm2_fe_sqr_x86, .-sm2_fe_sqr_x86
 
 #endif
 
