@@ -70,9 +70,10 @@ static bool sm4_answers(void)
 }
 
 static enum ami_status start_status = AMI_UNSUPPORTED;
+static const char *start_why = "libsodium or libgcrypt is too old, or fails its self-test";
 
 /* The path that AMI_SM2_PATH names, or the fastest. */
-static bool start_path(void)
+static enum ami_status start_path(void)
 {
     const char *forced = getenv("AMI_SM2_PATH");
     const struct sm2_path *path = NULL;
@@ -81,7 +82,17 @@ static bool start_path(void)
     else
         for (size_t i = 0; path == NULL && sm2_path_names[i] != NULL; i++)
             path = sm2_path_named(sm2_path_names[i]);
-    return path != NULL && sm2_path_use(path);
+    if (path == NULL) {
+        start_why =
+            "AMI_SM2_PATH names no code path that this processor has: it may be portable, adx "
+            "or ifma, or unset for the fastest";
+        return AMI_UNSUPPORTED;
+    }
+    if (!sm2_path_use(path)) {
+        start_why = "there is no memory for the tables of SM2";
+        return AMI_NO_MEMORY;
+    }
+    return AMI_OK;
 }
 
 /* Of secret_unforeseen. */
@@ -102,8 +113,7 @@ static void start(void)
     if (!sm3_answers() || !sm4_answers())
         return;
     randombytes_buf(unforeseen_key, sizeof unforeseen_key);
-    if (start_path())
-        start_status = AMI_OK;
+    start_status = start_path();
 }
 
 enum ami_status crypto_start(void)
@@ -111,6 +121,11 @@ enum ami_status crypto_start(void)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, start);
     return start_status;
+}
+
+const char *crypto_start_why(void)
+{
+    return start_why;
 }
 
 void secret_random(void *out, size_t size)

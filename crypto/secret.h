@@ -9,9 +9,11 @@
 #include "base/bytes.h"
 
 /* Checks libgcrypt's and libsodium's versions and self tests, and chooses SM2's code path
- * (AMI_SM2_PATH, see crypto/sm2_group.h). AMI_UNSUPPORTED when one fails, when the variable names
- * no path that this processor can run, or when there is no memory for its tables. */
+ * (AMI_SM2_PATH, see crypto/sm2_group.h). AMI_UNSUPPORTED when one fails or when the variable names
+ * no path that this processor can run, AMI_NO_MEMORY when there is none for the path's tables. */
 enum ami_status crypto_start(void) AMI_MUST_CHECK;
+/* A sentence for people, when it failed. */
+const char *crypto_start_why(void);
 
 /* From the operating system. For shells only: cores take random bytes from their environment. */
 void secret_random(void *out, size_t size);

@@ -13,7 +13,10 @@ int main(int argc, char **argv)
         .commands = commands,
     };
     enum ami_status status = crypto_start();
-    if (status != AMI_OK)
-        return program_fail(PROGRAM, false, status, NULL);
+    if (status != AMI_OK) {
+        struct why why = {""};
+        (void)why_set(&why, status, "%s", crypto_start_why());
+        return program_fail(PROGRAM, false, status, &why);
+    }
     return program_main(&program, argc, argv, NULL);
 }

@@ -161,8 +161,11 @@ int main(int argc, char **argv)
         CLI_NAME, "inspect the data concentrators of an AMI network and their ledger", commands,
         NULL, common};
     enum ami_status status = crypto_start();
-    if (status != AMI_OK)
-        return program_fail(CLI_NAME, false, status, NULL);
+    if (status != AMI_OK) {
+        struct why why = {""};
+        (void)why_set(&why, status, "%s", crypto_start_why());
+        return program_fail(CLI_NAME, false, status, &why);
+    }
     int exit_status = program_main(&program, argc, argv, &c);
     cli_close(&c);
     return exit_status;

@@ -765,7 +765,10 @@ int main(int argc, char **argv)
     const struct program_spec program = {
         NAME, "a data concentrator: replica, gateway for meters, ledger", commands, NULL, NULL};
     enum ami_status status = crypto_start();
-    if (status != AMI_OK)
-        return program_fail(NAME, false, status, NULL);
+    if (status != AMI_OK) {
+        struct why why = {""};
+        (void)why_set(&why, status, "%s", crypto_start_why());
+        return program_fail(NAME, false, status, &why);
+    }
     return program_main(&program, argc, argv, NULL);
 }
