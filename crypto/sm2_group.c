@@ -256,6 +256,26 @@ void point_mul_base_table_batch(point *out, const scalar *a, const scalar *b,
 
 /* --- for the paths ---------------------------------------------------------------------------- */
 
+uint64_t sm2_make_odd(scalar *out, const scalar *k)
+{
+    static const uint64_t n[4] = SM2_ORDER_LIMBS;
+    const uint64_t even = ct_mask(1 ^ (k->w[0] & 1));
+    uint64_t minus[4];
+    (void)limbs_subtract(minus, n, k->w);
+    for (int i = 0; i < 4; i++)
+        out->w[i] = k->w[i] ^ (even & (minus[i] ^ k->w[i]));
+    return even;
+}
+
+unsigned sm2_rows_for(const scalar *k, unsigned width)
+{
+    unsigned bits = 0;
+    for (unsigned i = 4; bits == 0 && i-- > 0;)
+        if (k->w[i] != 0)
+            bits = 64 * (i + 1) - (unsigned)__builtin_clzll(k->w[i]);
+    return bits <= width ? 0 : (bits - 1) / width;
+}
+
 point point_mul2_complete(const scalar *a, const point *p, const scalar *b, const point *q)
 {
     return sm2_path()->mul2_complete(a, p, b, q);

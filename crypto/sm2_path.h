@@ -104,6 +104,11 @@ struct point_table {
 /* --- sm2_group.c's, for the paths ---------------------------------------------------------------
  */
 
+/* k itself or, where it is even, n - k, which is odd; the mask tells which. Constant time. */
+uint64_t sm2_make_odd(scalar *out, const scalar *k);
+/* The windows of so many bits that k, public, needs below a top digit that a window's table has;
+ * also k + 1 if k is even. */
+unsigned sm2_rows_for(const scalar *k, unsigned width);
 point point_mul_complete(const scalar *k, const point *p);
 point point_mul2_complete(const scalar *a, const point *p, const scalar *b, const point *q);
 /* By complete formulas. */

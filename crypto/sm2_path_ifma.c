@@ -591,26 +591,15 @@ static void spread_product(struct xyzz8 *a, const scalar *odd, const struct lane
     secret_wipe(&start, sizeof start);
 }
 
-static uint64_t make_odd(scalar *out, const scalar *k)
-{
-    static const uint64_t n[4] = SM2_ORDER_LIMBS;
-    const uint64_t even = ct_mask(1 ^ (k->w[0] & 1));
-    uint64_t minus[4];
-    (void)limbs_subtract(minus, n, k->w);
-    for (int i = 0; i < 4; i++)
-        out->w[i] = k->w[i] ^ (even & (minus[i] ^ k->w[i]));
-    return even;
-}
-
 /* a G + b p by the table, or a G alone. */
 static void spread_one(struct xyzz8 *out, __mmask8 *negate, const scalar *a, const scalar *b,
                        const struct lane_table *table)
 {
     scalar odd;
-    *negate = (__mmask8)make_odd(&odd, a);
+    *negate = (__mmask8)sm2_make_odd(&odd, a);
     spread_product(out, &odd, base_table, true, 0);
     if (b != NULL) {
-        const __mmask8 even = (__mmask8)make_odd(&odd, b);
+        const __mmask8 even = (__mmask8)sm2_make_odd(&odd, b);
         spread_product(out, &odd, table, false, even ^ *negate);
     }
     xyzz8_gather(out);
@@ -977,14 +966,6 @@ static void known_spread8(struct xyzz8 *a, const scalar *k, const struct known_t
 /* --- q + b p ------------------------------------------------------------------------------------
  */
 
-static unsigned bit_length(const scalar *k)
-{
-    for (unsigned i = 4; i-- > 0;)
-        if (k->w[i] != 0)
-            return 64 * i + 64 - (unsigned)__builtin_clzll(k->w[i]);
-    return 0;
-}
-
 /* b p by windows; an even b is made odd by one, and p is taken away again. */
 static void window_sum8(struct xyzz8 *out, const scalar *b, const point *const p[LANES],
                         size_t size)
@@ -992,10 +973,11 @@ static void window_sum8(struct xyzz8 *out, const scalar *b, const point *const p
     struct affine8 a, row[ENTRIES];
     struct jacobian8 t;
     struct scalar8 odd;
-    unsigned bits = 0;
-    for (size_t i = 0; i < size; i++)
-        bits = bit_length(&b[i]) > bits ? bit_length(&b[i]) : bits;
-    const unsigned rows = bits <= W ? 0 : (bits - 1) / W;
+    unsigned rows = 0;
+    for (size_t i = 0; i < size; i++) {
+        const unsigned needed = sm2_rows_for(&b[i], W);
+        rows = needed > rows ? needed : rows;
+    }
     affine8_from_points(&a, p);
     odd_multiples8(row, &a);
     scalar8_load_array(&odd, b, size);

@@ -316,18 +316,6 @@ static struct jacobian jacobian_from_xyzz(const struct xyzz *a)
 
 /* --- digits ----------------------------------------------------------------------------------- */
 
-/* k itself or, where it is even, n - k; the mask tells which. n is odd. */
-static uint64_t make_odd(scalar *out, const scalar *k)
-{
-    static const uint64_t n[4] = SM2_ORDER_LIMBS;
-    const uint64_t even = ct_mask(1 ^ (k->w[0] & 1));
-    uint64_t minus[4];
-    (void)limbs_subtract(minus, n, k->w);
-    for (int i = 0; i < 4; i++)
-        out->w[i] = k->w[i] ^ (even & (minus[i] ^ k->w[i]));
-    return even;
-}
-
 /* width bits of k from bit `at` on; zeros beyond the top. */
 static uint64_t bits_of(const scalar *k, unsigned at, unsigned width)
 {
@@ -511,7 +499,7 @@ static uint64_t comb_secret(struct xyzz *sum, const scalar *k, const struct sing
 {
     scalar odd;
     /* The sum so far has its own sign: it is of -sum where `negated` is set. */
-    const uint64_t even = make_odd(&odd, k), flip = even ^ negated;
+    const uint64_t even = sm2_make_odd(&odd, k), flip = even ^ negated;
     struct affine t =
         pick(table->top, FIXED_TOP, top_of(&odd, FIXED_ROWS, FIXED_W), first ? 0 : flip);
     if (first)
@@ -640,7 +628,7 @@ static void mul(point *out, const scalar *k, const point *p, size_t count)
         const size_t size = count - done < CHUNK ? count - done : CHUNK;
         rows_of(row, p + done, size);
         for (size_t i = 0; i < size; i++) {
-            negate[i] = make_odd(&odd, &k[done + i]);
+            negate[i] = sm2_make_odd(&odd, &k[done + i]);
             window_product(&t[i], &odd, ROWS, (const uint64_t(*)[PACKED])row[i]);
             fe_select(&t[i].z, point_mask_infinity(&p[done + i]), &zero, &t[i].z);
         }
@@ -670,7 +658,7 @@ static void comb_public(struct xyzz *sum, const scalar *k, const struct known_ta
                         bool first)
 {
     scalar odd;
-    const uint64_t flip = make_odd(&odd, k);
+    const uint64_t flip = sm2_make_odd(&odd, k);
     for (unsigned i = 0; i < KNOWN_ROWS; i++) {
         const struct affine a = known_entry(table, &odd, i, flip);
         if (first && i == 0)
@@ -678,15 +666,6 @@ static void comb_public(struct xyzz *sum, const scalar *k, const struct known_ta
         else
             xyzz_add_mixed(sum, &a);
     }
-}
-
-/* The windows that k needs: what is left above them is the top digit, which has to be in a row. */
-static unsigned rows_for(const scalar *k)
-{
-    unsigned bits = 256;
-    while (bits > 0 && (k->w[(bits - 1) / 64] >> (bits - 1) % 64 & 1) == 0)
-        bits--;
-    return bits <= W ? 0 : (bits - 1) / W;
 }
 
 static bool mul_add_by_row(struct jacobian *t, const point *q, const scalar *b, const point *p,
@@ -699,7 +678,7 @@ static bool mul_add_by_row(struct jacobian *t, const point *q, const scalar *b, 
     /* An even b is made odd by one, which is taken away again: b stays short that way. */
     const bool even = (b->w[0] & 1) == 0;
     odd.w[0] |= 1;
-    window_product(t, &odd, rows_for(&odd), row);
+    window_product(t, &odd, sm2_rows_for(b, W), row);
     if (fe_mask_zero(&t->z))
         return false;
     if (even) {
@@ -875,11 +854,11 @@ static bool verify_unknown(const struct sm2_equation *e, const uint64_t row[ENTR
     struct jacobian sum;
     scalar odd;
     fe zz;
-    const uint64_t flip_t = make_odd(&odd, &e->t);
+    const uint64_t flip_t = sm2_make_odd(&odd, &e->t);
     window_product(&sum, &odd, ROWS, row);
     if (flip_t)
         fe_negate(&sum.y, &sum.y);
-    const uint64_t flip_s = make_odd(&odd, &e->s);
+    const uint64_t flip_s = sm2_make_odd(&odd, &e->s);
     for (unsigned i = 0; i < KNOWN_ROWS; i++) {
         const struct affine a = known_entry(base_known, &odd, i, flip_s);
         jacobian_add_mixed(&sum, &a);

@@ -21,6 +21,17 @@ typedef struct sm3_digest {
 sm3_digest sm3(struct span message);
 sm3_digest sm3_parts(const struct span *parts, size_t count);
 
+/* One message of a batch, given in parts (at most SM3_PARTS_MAX). */
+struct sm3_message {
+    const struct span *parts;
+    size_t count;
+};
+/* The digests of `count` messages, which do not overlap them; the same as sm3_parts of each, faster
+ * in bulk: sixteen at a time side by side where the processor has AVX-512 and SM2's code path
+ * (crypto/sm2_group.h) is "ifma", one after another elsewhere. Constant time with regard to the
+ * contents, not the lengths. */
+void sm3_batch(sm3_digest *out, const struct sm3_message *in, size_t count);
+
 /* Digest of label || 0x00 || parts...: every hash of ours that is not prescribed by a standard is
  * separated by such a label (at most SM3_PARTS_MAX - 2 parts). */
 sm3_digest sm3_labelled(const char *label, const struct span *parts, size_t count);
