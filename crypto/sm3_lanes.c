@@ -32,8 +32,8 @@ static const uint32_t t_rotated[ROUNDS] = {
     0x8a7a879d, 0x14f50f3b, 0x29ea1e76, 0x53d43cec, 0xa7a879d8, 0x4f50f3b1, 0x9ea1e762, 0x3d43cec5};
 
 struct lane {
-    const struct span *part, *end; /* what is left: *part from `at` on, and the parts behind it */
-    size_t at;
+    const struct span *part; /* what is left: `parts` parts, the first from `at` on */
+    size_t parts, at;
     uint64_t size_bits;
     size_t message; /* where its digest goes */
     bool marked;    /* the one bit behind the message is written */
@@ -42,7 +42,7 @@ struct lane {
 /* Everything that is wiped in the end. */
 struct lanes {
     __m512i v[WORDS];         /* V^(i), a word of all lanes in each */
-    __m512i w[ROUNDS + 4];    /* W_0 to W_67 */
+    __m512i w[BLOCK_WORDS];   /* the last sixteen W_j, each in place j mod 16 */
     __m512i block[SM3_LANES]; /* each lane's buffer */
 };
 
@@ -96,16 +96,23 @@ static inline void load_words(__m512i w[BLOCK_WORDS], const uint8_t *const block
     }
 }
 
-/* Clause 5.3.3, step j; the new A is left in *d and the new E in *h: the caller renames. */
-static inline __attribute__((always_inline)) void step(__m512i ff, __m512i gg, __m512i a,
-                                                       __m512i *b, __m512i *d, __m512i e,
-                                                       __m512i *f, __m512i *h, const __m512i *w,
-                                                       uint32_t t)
+/* Clause 5.3.2: W_(j+4), of which w[(j + 4) mod 16] takes the place of W_(j-12). */
+static inline __attribute__((always_inline)) void expand(__m512i w[BLOCK_WORDS], int j)
 {
-    __m512i a12 = ROL(a, 12);
+    __m512i *out = &w[(j + 4) & 15];
+    __m512i x = XOR3(*out, w[(j + 11) & 15], ROL(w[(j + 1) & 15], 15));
+    *out = XOR3(P1(x), ROL(w[(j + 7) & 15], 7), w[(j + 14) & 15]);
+}
+
+/* Clause 5.3.3, step j; the new A is left in *d and the new E in *h: the caller renames. */
+static inline __attribute__((always_inline)) void
+step(__m512i ff, __m512i gg, __m512i a, __m512i *b, __m512i *d, __m512i e, __m512i *f, __m512i *h,
+     const __m512i w[BLOCK_WORDS], int j, uint32_t t)
+{
+    __m512i a12 = ROL(a, 12), w_j = w[j & 15];
     __m512i ss1 = ROL(ADD(a12, ADD(e, _mm512_set1_epi32((int)t))), 7);
-    __m512i tt1 = ADD(ADD(ff, ADD(*d, XOR(w[0], w[4]))), XOR(ss1, a12));
-    __m512i tt2 = ADD(ADD(gg, ADD(*h, w[0])), ss1);
+    __m512i tt1 = ADD(ADD(ff, ADD(*d, XOR(w_j, w[(j + 4) & 15]))), XOR(ss1, a12));
+    __m512i tt2 = ADD(ADD(gg, ADD(*h, w_j)), ss1);
     *b = ROL(*b, 9);
     *f = ROL(*f, 19);
     *d = tt1;
@@ -113,12 +120,20 @@ static inline __attribute__((always_inline)) void step(__m512i ff, __m512i gg, _
 }
 
 #define STEP(FF, GG, a, b, c, d, e, f, g, h, j)                                                    \
-    step(FF(a, b, c), GG(e, f, g), a, &b, &d, e, &f, &h, w + (j), t_rotated[j])
-#define STEPS(FF, GG, j)                                                                           \
-    STEP(FF, GG, a, b, c, d, e, f, g, h, (j));                                                     \
-    STEP(FF, GG, d, a, b, c, h, e, f, g, (j) + 1);                                                 \
-    STEP(FF, GG, c, d, a, b, g, h, e, f, (j) + 2);                                                 \
-    STEP(FF, GG, b, c, d, a, f, g, h, e, (j) + 3)
+    step(FF(a, b, c), GG(e, f, g), a, &b, &d, e, &f, &h, w, (j), t[j])
+/* Four steps bring each variable back to its name. BEFORE(w, j) makes what step j needs. */
+#define STEPS(FF, GG, BEFORE, j)                                                                   \
+    do {                                                                                           \
+        BEFORE(w, (j));                                                                            \
+        STEP(FF, GG, a, b, c, d, e, f, g, h, (j));                                                 \
+        BEFORE(w, (j) + 1);                                                                        \
+        STEP(FF, GG, d, a, b, c, h, e, f, g, (j) + 1);                                             \
+        BEFORE(w, (j) + 2);                                                                        \
+        STEP(FF, GG, c, d, a, b, g, h, e, f, (j) + 2);                                             \
+        BEFORE(w, (j) + 3);                                                                        \
+        STEP(FF, GG, b, c, d, a, f, g, h, e, (j) + 3);                                             \
+    } while (0)
+#define NOTHING(w, j) ((void)0)
 
 /* V = CF(V, block) in all lanes, in the fresh ones from the IV. */
 static void compress(struct lanes *l, const uint8_t *const block[SM3_LANES], __mmask16 fresh)
@@ -128,15 +143,16 @@ static void compress(struct lanes *l, const uint8_t *const block[SM3_LANES], __m
     for (int i = 0; i < WORDS; i++)
         v[i] = _mm512_mask_set1_epi32(v[i], fresh, (int)iv[i]);
     __m512i a = v[0], b = v[1], c = v[2], d = v[3], e = v[4], f = v[5], g = v[6], h = v[7];
-    for (int j = BLOCK_WORDS; j < ROUNDS + 4; j++) {
-        __m512i x = XOR3(w[j - 16], w[j - 9], ROL(w[j - 3], 15));
-        w[j] = XOR3(P1(x), ROL(w[j - 13], 7), w[j - 6]);
-    }
-    for (int j = 0; j < 16; j += 4) {
-        STEPS(XOR3, XOR3, j);
-    }
-    for (int j = 16; j < ROUNDS; j += 4) {
-        STEPS(MAJORITY, CHOICE, j);
+    const uint32_t *t = t_rotated;
+    STEPS(XOR3, XOR3, NOTHING, 0);
+    STEPS(XOR3, XOR3, NOTHING, 4);
+    STEPS(XOR3, XOR3, NOTHING, 8);
+    STEPS(XOR3, XOR3, expand, 12);
+    for (t += 16; t < t_rotated + ROUNDS; t += 16) {
+        STEPS(MAJORITY, CHOICE, expand, 0);
+        STEPS(MAJORITY, CHOICE, expand, 4);
+        STEPS(MAJORITY, CHOICE, expand, 8);
+        STEPS(MAJORITY, CHOICE, expand, 12);
     }
     const __m512i end[WORDS] = {a, b, c, d, e, f, g, h};
     for (int i = 0; i < WORDS; i++)
@@ -150,7 +166,7 @@ static struct lane lane_begin(const struct sm3_message *in, size_t message)
 {
     const struct sm3_message *m = in + message;
     AMI_CHECK(m->count <= SM3_PARTS_MAX);
-    struct lane l = {.part = m->parts, .end = m->parts + m->count, .message = message};
+    struct lane l = {.part = m->parts, .parts = m->count, .message = message};
     for (size_t i = 0; i < m->count; i++)
         l.size_bits += (uint64_t)m->parts[i].size * 8;
     return l;
@@ -161,7 +177,7 @@ static const uint8_t *lane_next(struct lane *l, uint8_t buffer[BLOCK_BYTES], boo
 {
     size_t filled = 0;
     *last = false;
-    while (l->part < l->end) {
+    while (l->parts > 0) {
         size_t left = l->part->size - l->at;
         const uint8_t *from = left > 0 ? l->part->data + l->at : NULL;
         if (filled == 0 && left >= BLOCK_BYTES) {
@@ -177,6 +193,7 @@ static const uint8_t *lane_next(struct lane *l, uint8_t buffer[BLOCK_BYTES], boo
             return buffer;
         }
         l->part++;
+        l->parts--;
         l->at = 0;
     }
     if (filled == BLOCK_BYTES)
