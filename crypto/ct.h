@@ -11,10 +11,12 @@
 
 /* tests/crypto builds this room twice more, with secrets marked as undefined memory, so that any
  * branch or address that depends on one is reported: under valgrind (AMI_CT_CHECK), and with
- * clang's MemorySanitizer for AVX-512, which valgrind cannot run (AMI_CT_MSAN). CT_PUBLIC     marks
- * the few derived values whose disclosure is harmless; each use says why it is. CT_RESULT follows
- * what a library has written that MemorySanitizer does not see into: it is defined. CT_DERIVED the
- * same for a result that is secret if one of `count` spans is. */
+ * clang's MemorySanitizer for AVX-512, which valgrind cannot run (AMI_CT_MSAN).
+ *
+ * CT_PUBLIC marks the few derived values whose disclosure is harmless; each use says why it is.
+ *
+ * CT_RESULT follows what a library has written that MemorySanitizer does not see into: it is
+ * defined. CT_DERIVED is the same for a result that is secret if one of `count` spans is. */
 #if defined(AMI_CT_CHECK)
 #include <valgrind/memcheck.h>
 #define CT_PUBLIC(data, size)                     ((void)VALGRIND_MAKE_MEM_DEFINED((data), (size)))
@@ -56,11 +58,6 @@ static inline uint64_t ct_mask(uint64_t bit)
 static inline uint64_t ct_mask_zero(uint64_t v)
 {
     return ct_mask(1 ^ ((v | (0 - v)) >> 63));
-}
-
-static inline uint64_t ct_mask_equal(uint64_t a, uint64_t b)
-{
-    return ct_mask_zero(a ^ b);
 }
 
 /* Turns a mask into a decision that may steer a branch. */

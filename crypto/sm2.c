@@ -82,8 +82,8 @@ enum ami_status sm2_private_init(sm2_private *out, const scalar *d)
 /* Hedged nonce: an expansion of HMAC over (label, attempt, random, context...) under the secret key
  * given. A random source that repeats or is known does not make two messages share a nonce, and a
  * good one keeps the nonce secret even from faults in the key. */
-static scalar hedged_nonce(const char *label, struct span key, struct span random,
-                           const struct span context[2], uint8_t attempt)
+static void hedged_nonce(scalar *out, const char *label, struct span key, struct span random,
+                         const struct span context[2], uint8_t attempt)
 {
     uint8_t wide[SM2_WIDE_BYTES];
     const struct span parts[] = {span_of(label, strlen(label) + 1), span_of(&attempt, 1), random,
@@ -91,22 +91,20 @@ static scalar hedged_nonce(const char *label, struct span key, struct span rando
     sm3_digest seed = hmac_sm3(key, parts, 5);
     const struct span seed_part = span_of(seed.b, sizeof seed.b);
     sm2_kdf(wide, sizeof wide, &seed_part, 1);
-    scalar k = scalar_from_wide(wide);
+    *out = scalar_from_wide(wide);
     secret_wipe(&seed, sizeof seed);
     secret_wipe(wide, sizeof wide);
-    return k;
 }
 
-static scalar signing_nonce(const sm2_private *key, const sm3_digest *e,
-                            const uint8_t random[SM2_WIDE_BYTES], uint8_t attempt)
+static void signing_nonce(scalar *out, const sm2_private *key, const sm3_digest *e,
+                          const uint8_t random[SM2_WIDE_BYTES], uint8_t attempt)
 {
     uint8_t d[SM2_SCALAR_BYTES];
     scalar_encode(d, &key->d);
     const struct span context[2] = {span_of(e->b, sizeof e->b), span_of(NULL, 0)};
-    scalar k = hedged_nonce("amiledger sm2 signature nonce", span_of(d, sizeof d),
-                            span_of(random, SM2_WIDE_BYTES), context, attempt);
+    hedged_nonce(out, "amiledger sm2 signature nonce", span_of(d, sizeof d),
+                 span_of(random, SM2_WIDE_BYTES), context, attempt);
     secret_wipe(d, sizeof d);
-    return k;
 }
 
 /* r = e + x1, s = (1 + d)^-1 (k - r d) = (1 + d)^-1 (k + r) - r. False when the standard asks for
@@ -134,9 +132,10 @@ static void prefer_even(scalar *k, const point *kg)
 {
     static const scalar zero = {{0}};
     const uint64_t odd = ct_mask(kg->y[0] & 1);
-    const scalar minus = scalar_sub(&zero, k);
+    scalar minus = scalar_sub(&zero, k);
     for (int i = 0; i < 4; i++)
         k->w[i] ^= odd & (k->w[i] ^ minus.w[i]);
+    secret_wipe(&minus, sizeof minus);
 }
 
 #define SIGN_CHUNK 32
@@ -149,7 +148,7 @@ static void sign_attempt(sm2_signature *out, bool *good, const sm2_private *cons
     scalar k[SIGN_CHUNK];
     point kg[SIGN_CHUNK];
     for (size_t i = 0; i < size; i++)
-        k[i] = signing_nonce(key[i], &e[i], random[i], attempt);
+        signing_nonce(&k[i], key[i], &e[i], random[i], attempt);
     point_mul_base_batch(kg, k, size);
     for (size_t i = 0; i < size; i++) {
         prefer_even(&k[i], &kg[i]);
@@ -312,12 +311,12 @@ static void shared_keys(uint8_t *const *key, size_t key_size, const scalar *k, c
     secret_wipe(shared, size * sizeof shared[0]);
 }
 
-static scalar encapsulation_nonce(const point_bytes *peer, struct span info,
-                                  const uint8_t random[SM2_WIDE_BYTES])
+static void encapsulation_nonce(scalar *out, const point_bytes *peer, struct span info,
+                                const uint8_t random[SM2_WIDE_BYTES])
 {
     const struct span context[2] = {span_of(peer->b, sizeof peer->b), info};
-    return hedged_nonce("amiledger sm2 encapsulation nonce", span_of(random, SM2_WIDE_BYTES),
-                        span_of(NULL, 0), context, 0);
+    hedged_nonce(out, "amiledger sm2 encapsulation nonce", span_of(random, SM2_WIDE_BYTES),
+                 span_of(NULL, 0), context, 0);
 }
 
 static void encapsulate_chunk(point_bytes *c1, uint8_t *const *key, size_t key_size, const point *p,
@@ -328,7 +327,7 @@ static void encapsulate_chunk(point_bytes *c1, uint8_t *const *key, size_t key_s
     point kg[SHARE_CHUNK], peer[SHARE_CHUNK];
     const point_bytes peer_bytes = point_encode(p);
     for (size_t i = 0; i < size; i++) {
-        k[i] = encapsulation_nonce(&peer_bytes, info, random[i]);
+        encapsulation_nonce(&k[i], &peer_bytes, info, random[i]);
         peer[i] = *p;
     }
     point_mul_base_batch(kg, k, size);
@@ -449,8 +448,9 @@ enum ami_status sm2_encrypt(uint8_t *out, const point *p, struct span plain,
     enum ami_status status = AMI_BAD_CRYPTO;
     /* Each attempt fails with probability at most 1/256. */
     for (uint8_t attempt = 0; status != AMI_OK && attempt < UINT8_MAX; attempt++) {
-        scalar k = hedged_nonce("amiledger sm2 encryption nonce", span_of(random, SM2_WIDE_BYTES),
-                                span_of(NULL, 0), context, attempt);
+        scalar k;
+        hedged_nonce(&k, "amiledger sm2 encryption nonce", span_of(random, SM2_WIDE_BYTES),
+                     span_of(NULL, 0), context, attempt);
         status = sm2_encrypt_with_nonce(out, p, plain, &k);
         secret_wipe(&k, sizeof k);
     }

@@ -7,7 +7,7 @@
  *   - operands of a product have limbs in [0, 2^52), which bounds the value by 2^260, 16.01 p.
  *     With a < A p and b < B p the result is less than (A B / 16 + 1) p.
  *   - fe8_norm takes limbs of any sign and at most 2^58 in size, and gives a value in
- *     (2^256 - 2^213, 2.001 2^256), that is less than 2.01 p, with limbs in [0, 2^52). This is the
+ *     (2^256 - 2^235, 2.001 2^256), that is less than 2.01 p, with limbs in [0, 2^52). This is the
  *     bound of all sums and differences.
  *   - so products of two such are below 1.26 p, and of one such and a raw table entry (16 p) below
  *     3.02 p.

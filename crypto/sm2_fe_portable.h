@@ -8,7 +8,7 @@
  *   - They take values of at most 16 p in size, so l[4] is at most 2^53: with |a|, |b| <= A p, B p
  *     the result lies in (-A B / 16 p, (A B / 16 + 1) p). Limbs 0 to 3 of a result are in
  *     [0, 2^52).
- *   - fe_weak brings any value of limbs below 2^56 into (-2^213, 2^256 + 2^230).
+ *   - fe_weak brings any value of limbs below 2^56 into (-2^230, 2^256 + 2^230).
  * The formulas of sm2_path_single.c weaken every coordinate that they hand on, and never add more
  * than eight elements before a product, which keeps both bounds.
  *
@@ -186,7 +186,7 @@ static inline void fe_add_p(fe *a, int64_t mask)
 }
 
 /* To four 64-bit limbs of the one value in [0, p), still in Montgomery form. fe_weak leaves
- * (-2^213, 2^256 + 2^230), which is inside (-p, 2p). */
+ * (-2^230, 2^256 + 2^230), which is inside (-p, 2p). */
 static inline void fe_pack(uint64_t out[4], const fe *a)
 {
     fe t = *a;

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "crypto/limbs.h"
+#include "crypto/secret.h"
 #include "crypto/sm2_known.h"
 
 #ifdef AMI_SM2_X86_64
@@ -264,6 +265,7 @@ uint64_t sm2_make_odd(scalar *out, const scalar *k)
     (void)limbs_subtract(minus, n, k->w);
     for (int i = 0; i < 4; i++)
         out->w[i] = k->w[i] ^ (even & (minus[i] ^ k->w[i]));
+    secret_wipe(minus, sizeof minus);
     return even;
 }
 

@@ -84,7 +84,7 @@ void point_mul_batch(point *out, const scalar *k, const point *p, size_t count);
 void point_mul_add_public_batch(point *out, const point *q, const scalar *b, const point *p,
                                 size_t count);
 
-/* Multiples of one fixed point (P_pub), for constant-time products: 52 to 160 KB, made in well
+/* Multiples of one fixed point (P_pub), for constant-time products: 88 KB, made in well
  * under a millisecond. Made once; the owner keeps it in place as long as it is used. */
 struct point_table;
 struct point_table *point_table_new(const point *p); /* NULL: out of memory. p not infinity. */

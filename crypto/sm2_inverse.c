@@ -41,10 +41,10 @@ static const struct modulus modulus_n = {
       INT64_C(0x3fffffbfffffffff), INT64_C(0xff)}},
     UINT64_C(0x0d8061778dcaf68b)};
 
-/* zeta = -(delta + 1/2). Only the lowest limbs steer the steps: f and g are right in their low 64
- * bits at first and lose one with each step. A row of the matrix travels in one word, its right
- * entry in the upper half: the steps only add, negate and double rows, and |left| + |right| is at
- * most 2^30, so neither half outgrows 32 bits. */
+/* zeta = -(delta + 1/2). Only the lowest limbs steer the steps: f and g are right in their low 62
+ * bits at first and lose one with each of the 60 steps. A row of the matrix travels in one word,
+ * its right entry in the upper half: the steps only add, negate and double rows, and |left| +
+ * |right| is at most 2^30, so neither half outgrows 32 bits. */
 static int64_t half_round(struct matrix *t, int64_t zeta, uint64_t *f_io, uint64_t *g_io)
 {
     uint64_t f = *f_io, g = *g_io, uv = 1, qr = UINT64_C(1) << 32;
@@ -82,6 +82,8 @@ static int64_t division_steps(struct matrix *t, int64_t zeta, uint64_t f, uint64
     t->v = (b.u * a.v + b.v * a.r) * (1 << SPARE);
     t->q = (b.q * a.u + b.r * a.q) * (1 << SPARE);
     t->r = (b.q * a.v + b.r * a.r) * (1 << SPARE);
+    secret_wipe(&a, sizeof a);
+    secret_wipe(&b, sizeof b);
     return zeta;
 }
 

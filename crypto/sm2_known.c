@@ -9,6 +9,7 @@
 
 struct slot {
     struct known_table *table; /* NULL: free */
+    uint64_t x0;               /* a limb of its point, so that a search reads the slots alone */
     atomic_ullong used;        /* the time of its last use, counted in uses of any slot */
 };
 
@@ -29,7 +30,7 @@ void sm2_known_end(void)
 static struct slot *find(const point *p)
 {
     for (size_t i = 0; i < SM2_SIGNERS_MAX && slots[i].table != NULL; i++)
-        if (slots[i].table->p.x[0] == p->x[0] && point_equal(&slots[i].table->p, p))
+        if (slots[i].x0 == p->x[0] && point_equal(&slots[i].table->p, p))
             return &slots[i];
     return NULL;
 }
@@ -80,6 +81,7 @@ enum ami_status sm2_signer_remember(const point *p)
         struct slot *s = slot_to_fill();
         struct known_table *old = s->table;
         s->table = table;
+        s->x0 = p->x[0];
         touch(s);
         table = old;
     }

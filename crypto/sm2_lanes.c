@@ -312,6 +312,7 @@ static void store8(point *out, const struct xyzz8 *a, const fe8 *zzz_inverse, __
         const __mmask8 keep = infinite >> i & 1 ? 0 : ALL;
         _mm512_storeu_si512((void *)&out[i], _mm512_maskz_mov_epi64(keep, w[i]));
     }
+    secret_wipe(&t, sizeof t);
 }
 
 void finish8(point *out, __mmask8 *infinite, const struct xyzz8 *in, const __mmask8 *negate,

@@ -55,10 +55,10 @@ struct sm2_path {
                        size_t count);
     void (*verify)(bool *ok, const struct sm2_equation *in, size_t count);
     /* Is the sum of k[i] p[i] equal to c G? Public; all p finite; the scalars from `short_from` on
-     * are below 2^127. True is certain. False may also mean that partial sums met in an awkward
-     * way, which points of different x do with negligible probability for random scalars, or that
-     * memory ran out: check one by one then. `blind` are numbers that whoever made the points
-     * cannot know. */
+     * are below 2^127. True is certain. False may also mean that partial sums met in an awkward way
+     * (points that are small multiples of one another do that to each other, others practically
+     * never) or that memory ran out: check one by one then. `blind` are numbers that whoever made
+     * the points cannot know. */
     bool (*sum_is)(const scalar *c, const point *p, const scalar *k, size_t count,
                    size_t short_from, const scalar blind[2]);
     void (*known_fill)(struct known_table *out, const point *p);
@@ -81,6 +81,8 @@ extern const struct sm2_path sm2_path_ifma;
 /* The rows of a point_table of the adx path, 42 of 32 entries and one of 8, in that path's
  * Montgomery form: the ifma path makes its own tables from them. */
 void sm2_path_adx_rows(uint64_t (*out)[8], const point *p);
+/* The path's table of G, once it was started. */
+const struct known_table *sm2_path_adx_base_known(void);
 /* Is the sum of 2^(width i) window[i] this point? Windows as x, y, zz, zzz in that form. */
 bool sm2_path_adx_total_is(const uint64_t (*window)[16], unsigned windows, unsigned width,
                            const point *expected);

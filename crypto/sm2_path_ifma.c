@@ -33,7 +33,7 @@ struct lane_table {
 };
 
 static struct lane_table *base_table;
-static struct known_table *base_known;
+static const struct known_table *base_known; /* the adx path's */
 
 /* --- fixed points, secret scalars --------------------------------------------------------------
  */
@@ -106,6 +106,7 @@ static void spread_entries(struct affine8 *out, __mmask8 *negative, const scalar
             w[j] = _mm512_mask_mov_epi64(w[j], here, t[j]);
     }
     affine8_unpack_256(out, w);
+    secret_wipe(&k, sizeof k);
 }
 
 #define SPREAD_ROWS ((FIXED_ROWS + LANES) / LANES)
@@ -284,12 +285,8 @@ static bool start(void)
         return false;
     if (base_table == NULL)
         base_table = lane_table_new(point_generator());
-    if (base_known == NULL)
-        base_known = aligned_alloc(_Alignof(struct known_table), sizeof *base_known);
-    if (base_table == NULL || base_known == NULL)
-        return false;
-    known_fill(base_known, point_generator());
-    return true;
+    base_known = sm2_path_adx_base_known();
+    return base_table != NULL;
 }
 
 /* --- other points ------------------------------------------------------------------------------
@@ -582,7 +579,7 @@ static void mul_add_public(point *out, const point *q, const scalar *b, const po
 /* --- roots --------------------------------------------------------------------------------------
  */
 
-/* a^((p + 1) / 4); see fe_pow_p34 of sm2_fe_common.h. */
+/* a^((p + 1) / 4); see fe_pow_p34 of sm2_fe.h. */
 static void root8(fe8 *out, const fe8 *a)
 {
     fe8 x2, x3, x6, x12, x15, x30, x31, x32, t;

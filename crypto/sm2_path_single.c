@@ -4,7 +4,7 @@
  * Scalars are taken apart into odd signed windows: with k odd (n - k is taken instead of an even k,
  * and the result negated), k = sum d_i 2^(w i) where every d_i is odd and |d_i| < 2^w. No digit is
  * zero, so every window costs the same addition.
- *   secret, fixed point   windows of 5, one table row each: 51 additions
+ *   secret, fixed point   windows of 6, one table row each: 42 additions
  *   secret, other point   windows of 5, one row, 5 doublings between additions
  *   public, known point   windows of 8, one table row each (256 KB)
  * Secret digits pick their entry by reading the whole row. The addition formulas are incomplete:
@@ -111,6 +111,8 @@ static void invert_all(fe *value, fe *product, size_t count)
         value[i] = t;
     }
     value[0] = inverse;
+    secret_wipe(&inverse, sizeof inverse);
+    secret_wipe(&t, sizeof t);
 }
 
 /* --- points ----------------------------------------------------------------------------------- */
@@ -297,21 +299,21 @@ static void finish_jacobian(point *out, uint64_t *infinite, const struct jacobia
             out[i].y[j] &= ~infinite[i];
         }
     }
+    secret_wipe(&t, sizeof t);
     secret_wipe(z, sizeof z);
     secret_wipe(product, sizeof product);
 }
 
 /* The same point with z = zzz. */
-static struct jacobian jacobian_from_xyzz(const struct xyzz *a)
+static void jacobian_from_xyzz(struct jacobian *out, const struct xyzz *a)
 {
-    struct jacobian j;
     fe t;
     fe_sqr(&t, &a->zz);
-    fe_mul(&j.x, &a->x, &t);
+    fe_mul(&out->x, &a->x, &t);
     fe_sqr(&t, &a->zzz);
-    fe_mul(&j.y, &a->y, &t);
-    j.z = a->zzz;
-    return j;
+    fe_mul(&out->y, &a->y, &t);
+    out->z = a->zzz;
+    secret_wipe(&t, sizeof t);
 }
 
 /* --- digits ----------------------------------------------------------------------------------- */
@@ -490,6 +492,13 @@ static bool start(void)
     return true;
 }
 
+#ifdef AMI_SM2_ADX
+const struct known_table *sm2_path_adx_base_known(void)
+{
+    return base_known;
+}
+#endif
+
 /* --- secret products -------------------------------------------------------------------------- */
 
 /* sum += k p by the table; `sum` holds something or, if `first`, is written. The mask tells whether
@@ -538,7 +547,7 @@ static void mul_base(point *out, const scalar *k, size_t count)
         const size_t size = count - done < CHUNK ? count - done : CHUNK;
         for (size_t i = 0; i < size; i++) {
             negate[i] = comb_secret(&sum, &k[done + i], &base_table, true, 0);
-            t[i] = jacobian_from_xyzz(&sum);
+            jacobian_from_xyzz(&t[i], &sum);
         }
         finish_jacobian(out + done, infinite, t, negate, size);
         mend(out + done, infinite, k + done, point_generator(), 0, size);
@@ -559,7 +568,7 @@ static void mul_base_table(point *out, const scalar *a, const scalar *b,
         for (size_t i = 0; i < size; i++) {
             negate[i] = comb_secret(&sum, &a[done + i], &base_table, true, 0);
             (void)comb_secret(&sum, &b[done + i], own, false, negate[i]);
-            t[i] = jacobian_from_xyzz(&sum);
+            jacobian_from_xyzz(&t[i], &sum);
         }
         finish_jacobian(out + done, infinite, t, negate, size);
         for (size_t i = 0; i < size; i++) {
@@ -698,7 +707,7 @@ static bool mul_add_by_known(struct jacobian *t, const point *q, const scalar *b
 {
     struct xyzz sum;
     comb_public(&sum, b, known, true);
-    *t = jacobian_from_xyzz(&sum);
+    jacobian_from_xyzz(t, &sum);
     if (fe_mask_zero(&t->z))
         return false;
     if (!point_mask_infinity(q)) {

@@ -6,10 +6,10 @@
  *
  *     (sum z_i s_i) G + sum (z_i t_i) P_i - sum z_i R_i = 0,
  *
- * with z_i of 127 bits that nobody outside can know: if one signature is bad, it holds with
- * probability 2^-127. If it does not hold, halves are tried, and in the end each by itself. What
- * is no point, or has its x in [n, p), or stands there twice, is checked by itself at once. So the
- * result is always that of sm2_verify, whatever is handed in.
+ * with z_i odd and of 127 bits, which nobody outside can know: if one signature is bad, it holds
+ * with probability 2^-126. If it does not hold, halves are tried, and in the end each by itself.
+ * What is no point, or has its x in [n, p), or stands there twice, is checked by itself at once. So
+ * the result is always that of sm2_verify, whatever is handed in.
  */
 #include "base/check.h"
 #include "crypto/secret.h"
@@ -80,6 +80,7 @@ struct sum {
     uint32_t single[SUM_MAX]; /* equations that are checked by themselves */
     uint32_t member[SUM_MAX]; /* equations of the sum */
     size_t count, single_count, member_count;
+    size_t spent; /* members of sums that did not hold */
     bool good[SUM_MAX];
 
     uint64_t x[SUM_MAX][4];
@@ -99,8 +100,12 @@ struct sum {
 static uint32_t *table_place(struct sum *s, const point *p)
 {
     const size_t mask = sizeof s->table / sizeof s->table[0] - 1;
-    uint64_t h = (p->x[0] ^ s->table_key) * UINT64_C(0x9e3779b97f4a7c15);
-    h = (h ^ h >> 29 ^ s->table_key) * UINT64_C(0xbf58476d1ce4e5b9);
+    uint64_t h = s->table_key;
+    for (int i = 0; i < 4; i++) {
+        h = (h ^ p->x[i]) * UINT64_C(0x9e3779b97f4a7c15);
+        h ^= h >> 29;
+    }
+    h *= UINT64_C(0xbf58476d1ce4e5b9);
     for (size_t i = (size_t)(h >> 40) & mask;; i = (i + 1) & mask) {
         uint32_t *place = &s->table[i];
         if (*place == 0 || memcmp(s->p[*place - 1].x, p->x, sizeof p->x) == 0)
@@ -150,14 +155,17 @@ static bool sum_holds(struct sum *s, size_t from, size_t to)
     return sm2_path()->sum_is(&c, s->p, s->k, terms, s->signers, blind);
 }
 
+/* Halves what does not hold, as long as that promises to be cheaper than one after another: many
+ * bad signatures, or many with an odd y, must not make it dearer. */
 static void sum_search(struct sum *s, size_t from, size_t to)
 {
-    if (to - from < sm2_path()->sum_count_min) {
+    if (to - from < sm2_path()->sum_count_min || s->spent > 2 * s->member_count) {
         verify_each(s->good, s->equation, s->member + from, to - from);
     } else if (sum_holds(s, from, to)) {
         for (size_t i = from; i < to; i++)
             s->good[s->member[i]] = true;
     } else {
+        s->spent += to - from;
         const size_t middle = from + (to - from) / 2;
         sum_search(s, from, middle);
         sum_search(s, middle, to);
@@ -173,7 +181,7 @@ static void sum_prepare(struct sum *s)
     for (size_t i = 0; i < s->count; i++) {
         memcpy(s->x[i], s->equation[i].x1.w, sizeof s->x[i]);
         s->odd[i] = 1; /* -R, R having the even y */
-        /* 127 bits, and not zero. */
+        /* 127 bits, and odd, so not zero. */
         s->z[i] = (scalar){{load_be64(z[i]) | 1, load_be64(z[i] + 8) >> 1, 0, 0}};
     }
     sm2_path()->decompress(s->minus_r, s->found, (const uint64_t(*)[4])s->x, s->odd, s->count);
@@ -196,6 +204,7 @@ static void sum_prepare(struct sum *s)
 static void sum_verify(struct sum *s, bool *ok)
 {
     sum_prepare(s);
+    s->spent = 0;
     sum_search(s, 0, s->member_count);
     verify_each(s->good, s->equation, s->single, s->single_count);
     for (size_t i = 0; i < s->count; i++)

@@ -825,6 +825,7 @@ static void report_done(struct node *n)
     for (size_t i = 0; i < j->count; i++) {
         report_made(n, j->item[i]);
         secret_wipe(j->item[i]->plain, j->item[i]->plain_size);
+        secret_wipe(j->item[i]->random, sizeof j->item[i]->random);
         free(j->item[i]);
     }
     free(j);

@@ -1012,6 +1012,72 @@ static void exchanges_agree(void **state)
     }
 }
 
+/* --- sums of many products -------------------------------------------------------------------- */
+
+#define SUM_MAX 2100
+
+static bool sum_is(const scalar *c, const point *p, const scalar *k, size_t count,
+                   size_t short_from)
+{
+    static struct seeded s = {49};
+    const scalar blind[2] = {seeded_scalar(&s), seeded_scalar(&s)};
+    point *points = exact(p, count * sizeof *p);
+    scalar *factors = exact(k, count * sizeof *k);
+    bool out = sm2_path()->sum_is(c, points, factors, count, short_from, blind);
+    free(points);
+    free(factors);
+    return out;
+}
+
+/* p[i] = d[i] G; c is the sum of k[i] d[i]. Anything changed makes it false. */
+static void assert_sum(const point *p, const scalar *d, scalar *k, size_t count, size_t short_from)
+{
+    static const scalar one = {{1}};
+    scalar c = zero, kept;
+    for (size_t i = 0; i < count; i++) {
+        scalar kd = scalar_mul(&k[i], &d[i]);
+        c = scalar_add(&c, &kd);
+    }
+    assert_true(sum_is(&c, p, k, count, short_from));
+    scalar wrong = scalar_add(&c, &one);
+    assert_false(sum_is(&wrong, p, k, count, short_from));
+    wrong = scalar_sub(&zero, &c);
+    assert_false(sum_is(&wrong, p, k, count, short_from));
+    for (size_t i = 0; i < count; i += count / 5 + 1) {
+        kept = k[i];
+        k[i].w[i % 2] ^= UINT64_C(1) << 7 * i % 63;
+        assert_false(sum_is(&c, p, k, count, short_from));
+        k[i] = kept;
+    }
+}
+
+/* What verification in bulk rests on. test_verify.c would not see a sum that never holds, because
+ * each signature is checked by itself then. */
+static void sums_of_many_products_are_recognised(void **state)
+{
+    static const size_t counts[] = {1, 2, 3, 8, 17, 33, 64, 100, 257, 512, 1024, SUM_MAX};
+    static scalar d[SUM_MAX], k[SUM_MAX];
+    static point p[SUM_MAX];
+    struct paths paths = paths_of_this_processor();
+    struct seeded s = {50};
+    (void)state;
+    while (path_next(&paths) != NULL) {
+        for (size_t i = 0; i < SUM_MAX; i++)
+            d[i] = seeded_scalar(&s);
+        point_mul_base_batch(p, d, SUM_MAX);
+        for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+            for (size_t part = 0; part < 3; part++) { /* no, half and all of the factors short */
+                const size_t count = counts[i], short_from = count - part * count / 2;
+                for (size_t j = 0; j < count; j++) {
+                    k[j] = seeded_scalar(&s);
+                    if (j >= short_from)
+                        k[j] = (scalar){{k[j].w[0], k[j].w[1] >> 1, 0, 0}};
+                }
+                assert_sum(p, d, k, count, short_from);
+            }
+    }
+}
+
 /* --- the choice of a path --------------------------------------------------------------------- */
 
 static void paths_have_names(void **state)
@@ -1050,6 +1116,7 @@ int main(void)
         cmocka_unit_test(encryptions_agree),
         cmocka_unit_test(hashes_to_the_curve_agree),
         cmocka_unit_test(exchanges_agree),
+        cmocka_unit_test(sums_of_many_products_are_recognised),
     };
     return cmocka_run_group_tests(tests, fill_lists, NULL);
 }
