@@ -235,18 +235,24 @@ enum ami_status sm2_implicit_public_batch(point *out, bool *ok, const point *w,
     return all ? AMI_OK : AMI_BAD_CRYPTO;
 }
 
+size_t sm2_implicit_parts(struct span *all, uint8_t xy[SM2_XY_BYTES], const sm3_digest *h_a,
+                          const point *w, const struct span *parts, size_t count)
+{
+    AMI_CHECK(count <= SM3_PARTS_MAX - 2);
+    point_xy(xy, w);
+    all[0] = span_of(h_a->b, sizeof h_a->b);
+    all[1] = span_of(xy, SM2_XY_BYTES);
+    for (size_t i = 0; i < count; i++)
+        all[2 + i] = parts[i];
+    return count + 2;
+}
+
 sm3_digest sm2_implicit_digest(const sm3_digest *h_a, const point *w, const struct span *parts,
                                size_t count)
 {
-    AMI_CHECK(count <= SM3_PARTS_MAX - 2);
     uint8_t xy[SM2_XY_BYTES];
-    point_xy(xy, w);
     struct span all[SM3_PARTS_MAX];
-    all[0] = span_of(h_a->b, sizeof h_a->b);
-    all[1] = span_of(xy, sizeof xy);
-    for (size_t i = 0; i < count; i++)
-        all[2 + i] = parts[i];
-    return sm3_parts(all, count + 2);
+    return sm3_parts(all, sm2_implicit_parts(all, xy, h_a, w, parts, count));
 }
 
 void sm2_implicit_issue(point *w_out, scalar *t_out, const scalar *w, const scalar *x,

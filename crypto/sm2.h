@@ -78,6 +78,10 @@ enum ami_status sm2_implicit_public_batch(point *out, bool *ok, const point *w,
  * verify with sm2_sign, sm2_verify. */
 sm3_digest sm2_implicit_digest(const sm3_digest *h_a, const point *w, const struct span *parts,
                                size_t count);
+/* The parts that it hashes, for sm3_batch: count + 2 of them in `all`, xy being room for one. They
+ * borrow h_a, xy and what the parts borrow. */
+size_t sm2_implicit_parts(struct span *all, uint8_t xy[SM2_XY_BYTES], const sm3_digest *h_a,
+                          const point *w, const struct span *parts, size_t count);
 /* KGC: W = wG + U_A, t = w + lambda x. */
 void sm2_implicit_issue(point *w_out, scalar *t_out, const scalar *w, const scalar *x,
                         const point *u_a, const sm3_digest *h_a);

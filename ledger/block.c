@@ -121,6 +121,8 @@ struct device {
 };
 
 struct batch {
+    struct tx_signature signature[BATCH_TXS * TX_SIGNATURES_MAX];
+    struct sm3_message message[BATCH_TXS * TX_SIGNATURES_MAX];
     point p[BATCH_TXS * TX_SIGNATURES_MAX];
     sm3_digest e[BATCH_TXS * TX_SIGNATURES_MAX];
     sm2_signature sig[BATCH_TXS * TX_SIGNATURES_MAX];
@@ -311,16 +313,19 @@ enum ami_status block_check_prepare(struct registry *r, const struct block_heade
 static enum ami_status check_merkle_root(const struct block_check *c)
 {
     sm3_digest *leaves = malloc(((size_t)c->count + 1) * sizeof *leaves);
-    if (leaves == NULL)
-        return AMI_NO_MEMORY;
-    for (uint32_t i = 0; i < c->count; i++) {
-        struct tx_view v;
-        AMI_CHECK(tx_view_parse(&v, c->item[i].encoded) == AMI_OK); /* it did in `prepare` */
-        leaves[i] = tx_leaf(&v.id);
+    struct tx *tx = malloc(((size_t)c->count + 1) * sizeof *tx);
+    enum ami_status status = leaves == NULL || tx == NULL ? AMI_NO_MEMORY : AMI_OK;
+    for (uint32_t i = 0; status == AMI_OK && i < c->count; i++)
+        AMI_CHECK(tx_parse(&tx[i], c->item[i].encoded) == AMI_OK); /* it did in `prepare` */
+    if (status == AMI_OK)
+        status = tx_leaves(leaves, tx, c->count);
+    if (status == AMI_OK) {
+        const sm3_digest root = merkle_root(leaves, c->count);
+        status = sm3_equal(&root, &c->merkle_root) ? AMI_OK : AMI_BAD_MERKLE_ROOT;
     }
-    sm3_digest root = merkle_root(leaves, c->count);
     free(leaves);
-    return sm3_equal(&root, &c->merkle_root) ? AMI_OK : AMI_BAD_MERKLE_ROOT;
+    free(tx);
+    return status;
 }
 
 /* Devices come in order of the transactions that need them. */
@@ -360,14 +365,14 @@ static const struct verify_key *key_at(const struct block_check *c, uint32_t dev
 static void batch_tx(struct batch *b, const struct block_check *c, uint32_t tx)
 {
     const struct item *item = &c->item[tx];
-    struct tx_signature s[TX_SIGNATURES_MAX];
+    struct tx_signature *s = &b->signature[b->count];
     struct tx_view v;
     AMI_CHECK(tx_view_decode(&v, item->encoded) == AMI_OK);
     unsigned count = tx_signatures(s, &v, &c->genesis->members.chain, &c->genesis->network.sign,
                                    key_at(c, item->author), key_at(c, item->gateway));
     for (unsigned i = 0; i < count; i++) {
+        b->message[b->count] = (struct sm3_message){s[i].message.parts, s[i].message.count};
         b->p[b->count] = s[i].p;
-        b->e[b->count] = s[i].e;
         b->sig[b->count] = s[i].sig;
         b->tx[b->count++] = tx;
     }
@@ -381,6 +386,7 @@ static enum ami_status check_signatures(const struct block_check *c, uint32_t *b
         b->count = 0;
         for (uint32_t i = from; i < c->count && i - from < BATCH_TXS; i++)
             batch_tx(b, c, i);
+        sm3_batch(b->e, b->message, b->count);
         status = sm2_verify_batch(b->p, b->e, b->sig, b->ok, b->count);
         for (size_t i = b->count; status != AMI_OK && i-- > 0;)
             if (!b->ok[i])

@@ -5,10 +5,11 @@
 #include "ledger/registry.h"
 
 /* One signature with all that checking it takes: sm2_verify over many of them. */
+/* A signature and what it is of: e = SM3 over message.parts. Stays in place while that is used. */
 struct tx_signature {
     point p;
-    sm3_digest e;
     sm2_signature sig;
+    struct verify_key_message message;
 };
 #define TX_SIGNATURES_MAX 2
 
@@ -17,6 +18,9 @@ struct tx_signature {
 unsigned tx_signatures(struct tx_signature out[TX_SIGNATURES_MAX], const struct tx_view *tx,
                        const sm3_digest *chain, const point *mdms, const struct verify_key *author,
                        const struct verify_key *gateway);
+
+/* The Merkle leaves of many transactions, as tx_leaf of each one's id. AMI_NO_MEMORY. */
+enum ami_status tx_leaves(sm3_digest *out, const struct tx *tx, size_t count) AMI_MUST_CHECK;
 
 /* tx_view_parse without the id, which is most of its cost. */
 enum ami_status tx_view_decode(struct tx_view *out, struct span encoded) AMI_MUST_CHECK;

@@ -21,13 +21,28 @@ sm3_digest merkle_node(const sm3_digest *left, const sm3_digest *right)
     return sm3(span_of(b, sizeof b));
 }
 
+#define FOLD_CHUNK 128
+
 /* Splitting at the largest power of two below n gives the same tree as pairing each level from the
- * left and carrying an odd last node up unchanged; that needs no recursion. */
+ * left and carrying an odd last node up unchanged; that needs no recursion. Two nodes side by side
+ * are the message of the one above them. */
 static size_t fold_level(sm3_digest *nodes, size_t count)
 {
+    static const uint8_t prefix = 1;
+    struct span part[FOLD_CHUNK][2];
+    struct sm3_message message[FOLD_CHUNK];
+    sm3_digest above[FOLD_CHUNK];
     size_t pairs = count / 2;
-    for (size_t i = 0; i < pairs; i++)
-        nodes[i] = merkle_node(&nodes[2 * i], &nodes[2 * i + 1]);
+    for (size_t done = 0; done < pairs; done += FOLD_CHUNK) {
+        const size_t size = pairs - done < FOLD_CHUNK ? pairs - done : FOLD_CHUNK;
+        for (size_t i = 0; i < size; i++) {
+            part[i][0] = span_of(&prefix, 1);
+            part[i][1] = span_of(nodes[2 * (done + i)].b, 2 * SM3_BYTES);
+            message[i] = (struct sm3_message){part[i], 2};
+        }
+        sm3_batch(above, message, size);
+        memcpy(nodes + done, above, size * sizeof above[0]);
+    }
     if (count % 2 == 1)
         nodes[pairs] = nodes[count - 1];
     return pairs + count % 2;

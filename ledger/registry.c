@@ -700,8 +700,10 @@ enum ami_status tx_check_run(const struct tx_check *c, const struct tx_view *tx)
     const struct network *net = &c->genesis->network;
     unsigned count =
         tx_signatures(s, tx, &c->genesis->members.chain, &net->sign, c->author, c->gateway);
-    for (unsigned i = 0; i < count; i++)
-        AMI_TRY(sm2_verify(&s[i].p, &s[i].e, &s[i].sig));
+    for (unsigned i = 0; i < count; i++) {
+        const sm3_digest e = sm3_parts(s[i].message.parts, s[i].message.count);
+        AMI_TRY(sm2_verify(&s[i].p, &e, &s[i].sig));
+    }
     struct verify_key key;
     if (tx->tx.kind == TX_METER_ENROL) {
         const struct meter_enrol *e = &tx->u.meter_enrol;

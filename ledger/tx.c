@@ -5,9 +5,11 @@
 #include "crypto/sm4gcm.h"
 #include "ledger/internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-#define MDMS_ID "amiledger mdms"
+#define MDMS_ID     "amiledger mdms"
+#define TX_ID_LABEL "amiledger tx v1"
 
 /* --- parsing -----------------------------------------------------------------------------------
  */
@@ -90,7 +92,7 @@ sm3_digest tx_id(uint8_t kind, const sm3_digest *first, const sm3_digest *second
 {
     const struct span parts[] = {span_of(&kind, 1), span_of(first->b, SM3_BYTES),
                                  span_of(second->b, SM3_BYTES)};
-    return sm3_labelled("amiledger tx v1", parts, 3);
+    return sm3_labelled(TX_ID_LABEL, parts, 3);
 }
 
 sm3_digest tx_leaf(const sm3_digest *id)
@@ -99,6 +101,55 @@ sm3_digest tx_leaf(const sm3_digest *id)
     static const uint8_t prefix = 0;
     const struct span parts[] = {span_of(&prefix, 1), span_of(id->b, SM3_BYTES)};
     return sm3_parts(parts, 2);
+}
+
+#define LEAF_CHUNK 256
+
+/* A chunk's digests, one round after another: of both parts, of the ids, of the leaves. */
+struct leaf_chunk {
+    struct span part[2 * LEAF_CHUNK], id_part[LEAF_CHUNK][4], leaf_part[LEAF_CHUNK][2];
+    struct sm3_message message[2 * LEAF_CHUNK];
+    sm3_digest half[2 * LEAF_CHUNK], id[LEAF_CHUNK];
+    uint8_t kind[LEAF_CHUNK];
+};
+
+static void leaves_of_chunk(sm3_digest *out, struct leaf_chunk *c, const struct tx *tx, size_t size)
+{
+    static const uint8_t prefix = 0;
+    for (size_t i = 0; i < size; i++) {
+        c->kind[i] = tx[i].kind;
+        c->part[2 * i] = tx[i].first;
+        c->part[2 * i + 1] = tx[i].second;
+        c->message[2 * i] = (struct sm3_message){&c->part[2 * i], 1};
+        c->message[2 * i + 1] = (struct sm3_message){&c->part[2 * i + 1], 1};
+    }
+    sm3_batch(c->half, c->message, 2 * size);
+    for (size_t i = 0; i < size; i++) {
+        c->id_part[i][0] = span_of(TX_ID_LABEL, sizeof TX_ID_LABEL); /* with its zero byte */
+        c->id_part[i][1] = span_of(&c->kind[i], 1);
+        c->id_part[i][2] = span_of(c->half[2 * i].b, SM3_BYTES);
+        c->id_part[i][3] = span_of(c->half[2 * i + 1].b, SM3_BYTES);
+        c->message[i] = (struct sm3_message){c->id_part[i], 4};
+    }
+    sm3_batch(c->id, c->message, size);
+    for (size_t i = 0; i < size; i++) {
+        c->leaf_part[i][0] = span_of(&prefix, 1);
+        c->leaf_part[i][1] = span_of(c->id[i].b, SM3_BYTES);
+        c->message[i] = (struct sm3_message){c->leaf_part[i], 2};
+    }
+    sm3_batch(out, c->message, size);
+}
+
+enum ami_status tx_leaves(sm3_digest *out, const struct tx *tx, size_t count)
+{
+    struct leaf_chunk *c = malloc(sizeof *c);
+    if (c == NULL)
+        return AMI_NO_MEMORY;
+    for (size_t done = 0; done < count; done += LEAF_CHUNK)
+        leaves_of_chunk(out + done, c, tx + done,
+                        count - done < LEAF_CHUNK ? count - done : LEAF_CHUNK);
+    free(c);
+    return AMI_OK;
 }
 
 struct body_reader body_reader_on(struct span body)
@@ -241,13 +292,26 @@ enum ami_status skip_check(const struct skip_meter_part *part, const sm3_digest 
     return verify_key_check(meter, LABEL_SKIP, parts, 2, &part->signature);
 }
 
+/* Z, label with its zero byte, chain, kind, first part. */
+static void mdms_message(struct verify_key_message *out, const point *key, const sm3_digest *chain,
+                         const uint8_t *kind, struct span first)
+{
+    const sm3_digest z = sm2_z(SPAN_LITERAL(MDMS_ID), key);
+    memcpy(out->xy, z.b, sizeof z.b);
+    out->parts[0] = span_of(out->xy, sizeof z.b);
+    out->parts[1] = span_of(LABEL_MDMS, sizeof LABEL_MDMS);
+    out->parts[2] = span_of(chain->b, SM3_BYTES);
+    out->parts[3] = span_of(kind, 1);
+    out->parts[4] = first;
+    out->count = 5;
+}
+
 static sm3_digest mdms_digest(const point *key, const sm3_digest *chain, uint8_t kind,
                               struct span first)
 {
-    sm3_digest z = sm2_z(SPAN_LITERAL(MDMS_ID), key);
-    const struct span parts[] = {span_of(LABEL_MDMS, sizeof LABEL_MDMS), /* with its zero byte */
-                                 span_of(chain->b, SM3_BYTES), span_of(&kind, 1), first};
-    return sm2_digest(&z, parts, 4);
+    struct verify_key_message m;
+    mdms_message(&m, key, chain, &kind, first);
+    return sm3_parts(m.parts, m.count);
 }
 
 sm2_signature mdms_tx_sign(const sm2_private *key, const sm3_digest *chain, uint8_t kind,
@@ -274,27 +338,29 @@ unsigned tx_signatures(struct tx_signature out[TX_SIGNATURES_MAX], const struct 
                        const sm3_digest *chain, const point *mdms, const struct verify_key *author,
                        const struct verify_key *gateway)
 {
+    /* Where a kind lies while its message is used. */
+    static const uint8_t kinds[] = {0, TX_REPORT, TX_METER_ENROL, TX_DC_ENROL, TX_REVOKE, TX_SKIP};
     /* The parts lie in the transaction as they were signed: nothing is encoded anew. */
     struct span first = tx->tx.first, second = tx->tx.second;
     struct span parts[] = {span_of(chain->b, SM3_BYTES), signed_part(first), signed_part(second)};
     switch (tx->tx.kind) {
     case TX_REPORT:
         out[0].p = author->p;
-        out[0].e = verify_key_digest(author, LABEL_REPORT, parts, 2);
+        verify_key_message(&out[0].message, author, LABEL_REPORT, parts, 2);
         out[0].sig = tx->u.report.meter.signature;
         parts[1] = first;
         out[1].p = gateway->p;
-        out[1].e = verify_key_digest(gateway, LABEL_GATEWAY, parts, 3);
+        verify_key_message(&out[1].message, gateway, LABEL_GATEWAY, parts, 3);
         out[1].sig = tx->u.report.gateway.signature;
         return 2;
     case TX_SKIP:
         out[0].p = author->p;
-        out[0].e = verify_key_digest(author, LABEL_SKIP, parts, 2);
+        verify_key_message(&out[0].message, author, LABEL_SKIP, parts, 2);
         out[0].sig = tx->u.skip.signature;
         return 1;
     default:
         out[0].p = *mdms;
-        out[0].e = mdms_digest(mdms, chain, tx->tx.kind, first);
+        mdms_message(&out[0].message, mdms, chain, &kinds[tx->tx.kind], first);
         out[0].sig = tx->mdms.signature;
         return 1;
     }

@@ -78,15 +78,23 @@ enum ami_status verify_key_init_batch(struct verify_key_request *in, const struc
     return status;
 }
 
-sm3_digest verify_key_digest(const struct verify_key *key, const char *label,
-                             const struct span *parts, size_t count)
+void verify_key_message(struct verify_key_message *out, const struct verify_key *key,
+                        const char *label, const struct span *parts, size_t count)
 {
-    struct span all[9];
-    AMI_CHECK(count <= 8);
+    struct span all[1 + VERIFY_KEY_PARTS];
+    AMI_CHECK(count <= VERIFY_KEY_PARTS);
     all[0] = span_of(label, strlen(label) + 1); /* the zero separates label and parts */
     for (size_t i = 0; i < count; i++)
         all[i + 1] = parts[i];
-    return sm2_implicit_digest(&key->h_a, &key->w, all, count + 1);
+    out->count = sm2_implicit_parts(out->parts, out->xy, &key->h_a, &key->w, all, count + 1);
+}
+
+sm3_digest verify_key_digest(const struct verify_key *key, const char *label,
+                             const struct span *parts, size_t count)
+{
+    struct verify_key_message m;
+    verify_key_message(&m, key, label, parts, count);
+    return sm3_parts(m.parts, m.count);
 }
 
 enum ami_status verify_key_check(const struct verify_key *key, const char *label,

@@ -64,6 +64,16 @@ enum ami_status verify_key_init_batch(struct verify_key_request *in, const struc
 /* e for a signature under this key over label 00 parts (at most 8 parts). */
 sm3_digest verify_key_digest(const struct verify_key *key, const char *label,
                              const struct span *parts, size_t count);
+/* What verify_key_digest hashes, for sm3_batch. Borrows the key and what the parts borrow, and
+ * stays in place while `parts` is used. */
+#define VERIFY_KEY_PARTS 8
+struct verify_key_message {
+    uint8_t xy[SM2_XY_BYTES];
+    struct span parts[2 + 1 + VERIFY_KEY_PARTS];
+    size_t count;
+};
+void verify_key_message(struct verify_key_message *out, const struct verify_key *key,
+                        const char *label, const struct span *parts, size_t count);
 enum ami_status verify_key_check(const struct verify_key *key, const char *label,
                                  const struct span *parts, size_t count,
                                  const sm2_signature *sig) AMI_MUST_CHECK;

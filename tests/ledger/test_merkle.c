@@ -1,6 +1,7 @@
 /* Merkle trees against RFC 9162 section 2.1 as that text puts it, recursively. */
 #include "tests/harness.h"
 
+#include "crypto/secret.h"
 #include "ledger/merkle.h"
 #include "tests/ledger/fixture.h"
 
@@ -211,6 +212,12 @@ static void room_made_beforehand(void **state)
     merkle_tree_free(NULL);
 }
 
+static int start(void **state)
+{
+    (void)state;
+    return crypto_start() == AMI_OK ? 0 : -1;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,5 +228,5 @@ int main(void)
         cmocka_unit_test(a_tree_that_changes_at_random),
         cmocka_unit_test(room_made_beforehand),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, start, NULL);
 }
