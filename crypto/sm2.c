@@ -222,13 +222,19 @@ enum ami_status sm2_implicit_public_batch(point *out, bool *ok, const point *w,
         base[i] = *p_pub;
     for (size_t done = 0; done < count; done += IMPLICIT_CHUNK) {
         const size_t size = count - done < IMPLICIT_CHUNK ? count - done : IMPLICIT_CHUNK;
-        for (size_t i = 0; i < size; i++)
-            lambda[i] = sm2_implicit_lambda(&w[done + i], &h_a[done + i]);
+        for (size_t i = 0; i < size; i++) {
+            ok[done + i] = !point_is_infinity(&w[done + i]) && !point_is_infinity(p_pub);
+            /* Without a W there is nothing to hash; the result is not used. */
+            lambda[i] =
+                ok[done + i] ? sm2_implicit_lambda(&w[done + i], &h_a[done + i]) : (scalar){{1}};
+        }
         sm2_known_begin();
         sm2_path()->mul_add_public(out + done, w + done, lambda, base, sm2_known_find(p_pub), size);
         sm2_known_end();
         for (size_t i = 0; i < size; i++) {
-            ok[done + i] = !point_is_infinity(&out[done + i]);
+            ok[done + i] = ok[done + i] && !point_is_infinity(&out[done + i]);
+            if (!ok[done + i])
+                memset(&out[done + i], 0, sizeof out[done + i]);
             all = all && ok[done + i];
         }
     }

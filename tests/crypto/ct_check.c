@@ -207,7 +207,8 @@ static void check_products(void)
         SECRET(b);
         printf("batches of %zu\n", count);
         CLEAN("point_mul_base_batch", point_mul_base_batch(out, a, count));
-        /* The checker has followed the secrets all the way, through every lane: results are secret. */
+        /* The checker has followed the secrets all the way, through every lane: results are secret.
+         */
         unsigned long before = (unsigned long)REPORTS();
         USE(out[count - 1]);
         expect("control: a product by a secret is secret", before, true);
