@@ -79,32 +79,49 @@ enum ami_status sm2_private_init(sm2_private *out, const scalar *d)
     return AMI_OK;
 }
 
-/* Hedged nonce: an expansion of HMAC over (label, attempt, random, context...) under the secret key
+/* Hedged nonces: expansions of HMAC over (label, attempt, random, context...) under the secret key
  * given. A random source that repeats or is known does not make two messages share a nonce, and a
  * good one keeps the nonce secret even from faults in the key. */
-static void hedged_nonce(scalar *out, const char *label, struct span key, struct span random,
-                         const struct span context[2], uint8_t attempt)
-{
-    uint8_t wide[SM2_WIDE_BYTES];
-    const struct span parts[] = {span_of(label, strlen(label) + 1), span_of(&attempt, 1), random,
-                                 context[0], context[1]};
-    sm3_digest seed = hmac_sm3(key, parts, 5);
-    const struct span seed_part = span_of(seed.b, sizeof seed.b);
-    sm2_kdf(wide, sizeof wide, &seed_part, 1);
-    *out = scalar_from_wide(wide);
-    secret_wipe(&seed, sizeof seed);
-    secret_wipe(wide, sizeof wide);
-}
+#define NONCE_CHUNK 32
 
-static void signing_nonce(scalar *out, const sm2_private *key, const sm3_digest *e,
-                          const uint8_t random[SM2_WIDE_BYTES], uint8_t attempt)
+struct nonce_request {
+    struct span key, random, context[2];
+};
+
+static void hedged_nonces(scalar *out, const char *label, uint8_t attempt,
+                          const struct nonce_request *in, size_t size)
 {
-    uint8_t d[SM2_SCALAR_BYTES];
-    scalar_encode(d, &key->d);
-    const struct span context[2] = {span_of(e->b, sizeof e->b), span_of(NULL, 0)};
-    hedged_nonce(out, "amiledger sm2 signature nonce", span_of(d, sizeof d),
-                 span_of(random, SM2_WIDE_BYTES), context, attempt);
-    secret_wipe(d, sizeof d);
+    static const uint8_t counter_be[2][4] = {{0, 0, 0, 1}, {0, 0, 0, 2}}; /* of the KDF */
+    struct span key[NONCE_CHUNK], part[NONCE_CHUNK][5], wide_part[2 * NONCE_CHUNK][2];
+    struct sm3_message message[2 * NONCE_CHUNK];
+    sm3_digest seed[NONCE_CHUNK], wide[2 * NONCE_CHUNK];
+    AMI_CHECK(size <= NONCE_CHUNK);
+    for (size_t i = 0; i < size; i++) {
+        key[i] = in[i].key;
+        part[i][0] = span_of(label, strlen(label) + 1);
+        part[i][1] = span_of(&attempt, 1);
+        part[i][2] = in[i].random;
+        part[i][3] = in[i].context[0];
+        part[i][4] = in[i].context[1];
+        message[i] = (struct sm3_message){part[i], 5};
+    }
+    hmac_sm3_batch(seed, key, message, size);
+    for (size_t i = 0; i < 2 * size; i++) {
+        wide_part[i][0] = span_of(seed[i / 2].b, SM3_BYTES);
+        wide_part[i][1] = span_of(counter_be[i % 2], 4);
+        message[i] = (struct sm3_message){wide_part[i], 2};
+    }
+    sm3_batch(wide, message, 2 * size);
+    _Static_assert(2 * SM3_BYTES >= SM2_WIDE_BYTES, "enough for a scalar");
+    uint8_t both[2 * SM3_BYTES];
+    for (size_t i = 0; i < size; i++) {
+        memcpy(both, wide[2 * i].b, SM3_BYTES);
+        memcpy(both + SM3_BYTES, wide[2 * i + 1].b, SM3_BYTES);
+        out[i] = scalar_from_wide(both);
+    }
+    secret_wipe(both, sizeof both);
+    secret_wipe(seed, size * sizeof seed[0]);
+    secret_wipe(wide, 2 * size * sizeof wide[0]);
 }
 
 /* r = e + x1, s = (1 + d)^-1 (k - r d) = (1 + d)^-1 (k + r) - r. False when the standard asks for
@@ -138,17 +155,25 @@ static void prefer_even(scalar *k, const point *kg)
     secret_wipe(&minus, sizeof minus);
 }
 
-#define SIGN_CHUNK 32
+#define SIGN_CHUNK NONCE_CHUNK
 
 /* Attempt `attempt` for size <= SIGN_CHUNK signatures; good[i] tells which need another. */
 static void sign_attempt(sm2_signature *out, bool *good, const sm2_private *const *key,
                          const sm3_digest *e, const uint8_t (*random)[SM2_WIDE_BYTES], size_t size,
                          uint8_t attempt)
 {
+    struct nonce_request request[SIGN_CHUNK];
+    uint8_t d[SIGN_CHUNK][SM2_SCALAR_BYTES];
     scalar k[SIGN_CHUNK];
     point kg[SIGN_CHUNK];
-    for (size_t i = 0; i < size; i++)
-        signing_nonce(&k[i], key[i], &e[i], random[i], attempt);
+    for (size_t i = 0; i < size; i++) {
+        scalar_encode(d[i], &key[i]->d);
+        request[i] = (struct nonce_request){.key = span_of(d[i], sizeof d[i]),
+                                            .random = span_of(random[i], SM2_WIDE_BYTES),
+                                            .context = {span_of(e[i].b, sizeof e[i].b)}};
+    }
+    hedged_nonces(k, "amiledger sm2 signature nonce", attempt, request, size);
+    secret_wipe(d, size * sizeof d[0]);
     point_mul_base_batch(kg, k, size);
     for (size_t i = 0; i < size; i++) {
         prefer_even(&k[i], &kg[i]);
@@ -305,7 +330,7 @@ static void shared_xy(uint8_t xy[SM2_XY_BYTES], const scalar *k, const point *p)
     secret_wipe(&shared, sizeof shared);
 }
 
-#define SHARE_CHUNK 32
+#define SHARE_CHUNK NONCE_CHUNK
 
 /* key[i] = KDF(x2 || y2 || info) of k[i] p[i], for size <= SHARE_CHUNK. */
 static void shared_keys(uint8_t *const *key, size_t key_size, const scalar *k, const point *p,
@@ -323,25 +348,21 @@ static void shared_keys(uint8_t *const *key, size_t key_size, const scalar *k, c
     secret_wipe(shared, size * sizeof shared[0]);
 }
 
-static void encapsulation_nonce(scalar *out, const point_bytes *peer, struct span info,
-                                const uint8_t random[SM2_WIDE_BYTES])
-{
-    const struct span context[2] = {span_of(peer->b, sizeof peer->b), info};
-    hedged_nonce(out, "amiledger sm2 encapsulation nonce", span_of(random, SM2_WIDE_BYTES),
-                 span_of(NULL, 0), context, 0);
-}
-
 static void encapsulate_chunk(point_bytes *c1, uint8_t *const *key, size_t key_size, const point *p,
                               struct span info, const uint8_t (*random)[SM2_WIDE_BYTES],
                               size_t size)
 {
+    struct nonce_request request[SHARE_CHUNK];
     scalar k[SHARE_CHUNK];
     point kg[SHARE_CHUNK], peer[SHARE_CHUNK];
     const point_bytes peer_bytes = point_encode(p);
     for (size_t i = 0; i < size; i++) {
-        encapsulation_nonce(&k[i], &peer_bytes, info, random[i]);
+        request[i] =
+            (struct nonce_request){.key = span_of(random[i], SM2_WIDE_BYTES),
+                                   .context = {span_of(peer_bytes.b, sizeof peer_bytes.b), info}};
         peer[i] = *p;
     }
+    hedged_nonces(k, "amiledger sm2 encapsulation nonce", 0, request, size);
     point_mul_base_batch(kg, k, size);
     CT_PUBLIC(kg, size * sizeof kg[0]); /* C1 travels in the clear */
     for (size_t i = 0; i < size; i++)
@@ -456,13 +477,13 @@ enum ami_status sm2_encrypt(uint8_t *out, const point *p, struct span plain,
     if (point_is_infinity(p))
         return AMI_BAD_CRYPTO;
     point_bytes peer = point_encode(p);
-    const struct span context[2] = {span_of(peer.b, sizeof peer.b), plain};
+    const struct nonce_request request = {.key = span_of(random, SM2_WIDE_BYTES),
+                                          .context = {span_of(peer.b, sizeof peer.b), plain}};
     enum ami_status status = AMI_BAD_CRYPTO;
     /* Each attempt fails with probability at most 1/256. */
     for (uint8_t attempt = 0; status != AMI_OK && attempt < UINT8_MAX; attempt++) {
         scalar k;
-        hedged_nonce(&k, "amiledger sm2 encryption nonce", span_of(random, SM2_WIDE_BYTES),
-                     span_of(NULL, 0), context, attempt);
+        hedged_nonces(&k, "amiledger sm2 encryption nonce", attempt, &request, 1);
         status = sm2_encrypt_with_nonce(out, p, plain, &k);
         secret_wipe(&k, sizeof k);
     }

@@ -109,35 +109,70 @@ void sm3_stream_end(struct sm3_stream *s)
     s->handle = NULL;
 }
 
-/* RFC 2104 written out over the one-shot hash: libgcrypt's own HMAC allocates a handle per call,
- * which costs more than the hash of a short message and may fail. */
+/* RFC 2104 written out over the hash of a message in parts: libgcrypt's own HMAC allocates a handle
+ * per call, which costs more than the hash of a short message and may fail. */
 sm3_digest hmac_sm3(struct span key, const struct span *parts, size_t count)
 {
-    AMI_CHECK(count <= SM3_PARTS_MAX - 1);
-    uint8_t pad[SM3_BLOCK_BYTES] = {0};
-    if (key.size > sizeof pad) {
+    const struct sm3_message message = {parts, count};
+    sm3_digest out;
+    hmac_sm3_batch(&out, &key, &message, 1);
+    return out;
+}
+
+#define HMAC_CHUNK 16
+
+struct hmac_chunk {
+    uint8_t pad[HMAC_CHUNK][SM3_BLOCK_BYTES];
+    struct span part[HMAC_CHUNK][SM3_PARTS_MAX];
+    struct sm3_message message[HMAC_CHUNK];
+    sm3_digest inner[HMAC_CHUNK];
+};
+
+/* The key, padded with zeros or hashed, xor 36. */
+static void hmac_inner_pad(uint8_t pad[SM3_BLOCK_BYTES], struct span key)
+{
+    memset(pad, 0, SM3_BLOCK_BYTES);
+    if (key.size > SM3_BLOCK_BYTES) {
         sm3_digest short_key = sm3(key);
         memcpy(pad, short_key.b, sizeof short_key.b);
         secret_wipe(&short_key, sizeof short_key);
     } else if (key.size > 0) {
         memcpy(pad, key.data, key.size);
     }
-
-    struct span all[SM3_PARTS_MAX];
-    for (size_t i = 0; i < sizeof pad; i++)
+    for (size_t i = 0; i < SM3_BLOCK_BYTES; i++)
         pad[i] ^= 0x36;
-    all[0] = span_of(pad, sizeof pad);
-    for (size_t i = 0; i < count; i++)
-        all[1 + i] = parts[i];
-    sm3_digest inner = sm3_parts(all, count + 1);
+}
 
-    for (size_t i = 0; i < sizeof pad; i++)
-        pad[i] ^= 0x36 ^ 0x5c;
-    all[1] = span_of(inner.b, sizeof inner.b);
-    sm3_digest out = sm3_parts(all, 2);
-    secret_wipe(pad, sizeof pad);
-    secret_wipe(&inner, sizeof inner);
-    return out;
+static void hmac_chunk(sm3_digest *out, struct hmac_chunk *c, const struct span *key,
+                       const struct sm3_message *in, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        AMI_CHECK(in[i].count <= SM3_PARTS_MAX - 1);
+        hmac_inner_pad(c->pad[i], key[i]);
+        c->part[i][0] = span_of(c->pad[i], SM3_BLOCK_BYTES);
+        for (size_t j = 0; j < in[i].count; j++)
+            c->part[i][1 + j] = in[i].parts[j];
+        c->message[i] = (struct sm3_message){c->part[i], in[i].count + 1};
+    }
+    sm3_batch(c->inner, c->message, size);
+    for (size_t i = 0; i < size; i++) {
+        for (size_t j = 0; j < SM3_BLOCK_BYTES; j++)
+            c->pad[i][j] ^= 0x36 ^ 0x5c;
+        c->part[i][1] = span_of(c->inner[i].b, SM3_BYTES);
+        c->message[i].count = 2;
+    }
+    sm3_batch(out, c->message, size);
+}
+
+void hmac_sm3_batch(sm3_digest *out, const struct span *key, const struct sm3_message *in,
+                    size_t count)
+{
+    struct hmac_chunk c;
+    for (size_t done = 0; done < count; done += HMAC_CHUNK)
+        hmac_chunk(out + done, &c, key + done, in + done,
+                   count - done < HMAC_CHUNK ? count - done : HMAC_CHUNK);
+    secret_wipe(c.pad, sizeof c.pad);
+    secret_wipe(c.inner, sizeof c.inner);
 }
 
 void sm2_kdf(uint8_t *out, size_t size, const struct span *parts, size_t count)

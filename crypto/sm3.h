@@ -49,6 +49,10 @@ void sm3_stream_end(struct sm3_stream *s);
 /* HMAC-SM3 over the concatenation of the parts (at most SM3_PARTS_MAX - 1). Any key length. */
 sm3_digest hmac_sm3(struct span key, const struct span *parts, size_t count);
 
+/* The same for many: key[i] and in[i] belong together. */
+void hmac_sm3_batch(sm3_digest *out, const struct span *key, const struct sm3_message *in,
+                    size_t count);
+
 /* KDF of GB/T 32918.4 clause 5.4.3: SM3(parts || counter_be32), counter from 1. `size` bytes out;
  * at most SM3_PARTS_MAX - 1 parts. */
 void sm2_kdf(uint8_t *out, size_t size, const struct span *parts, size_t count);

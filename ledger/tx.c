@@ -189,62 +189,65 @@ static struct span meter_body(uint8_t out[256], const struct report_meter_part *
     return signed_part(writer_span(&w));
 }
 
-sm3_digest report_meter_digest(const struct report_meter_part *part, const sm3_digest *chain,
+void report_meter_message(struct report_meter_message *out, const struct report_meter_part *part,
+                          const sm3_digest *chain, const struct verify_key *meter)
+{
+    const struct span parts[] = {span_of(chain->b, SM3_BYTES), meter_body(out->bytes, part)};
+    verify_key_message(&out->message, meter, LABEL_REPORT, parts, 2);
+}
+
+static sm3_digest meter_digest(const struct report_meter_part *part, const sm3_digest *chain,
                                const struct verify_key *meter)
 {
-    uint8_t bytes[256];
-    const struct span parts[] = {span_of(chain->b, SM3_BYTES), meter_body(bytes, part)};
-    return verify_key_digest(meter, LABEL_REPORT, parts, 2);
+    struct report_meter_message m;
+    report_meter_message(&m, part, chain, meter);
+    return sm3_parts(m.message.parts, m.message.count);
 }
 
 void report_meter_sign(struct report_meter_part *part, const sm3_digest *chain,
                        const struct sign_key *meter, const uint8_t random[SM2_WIDE_BYTES])
 {
-    const sm3_digest e = report_meter_digest(part, chain, &meter->public_key);
+    const sm3_digest e = meter_digest(part, chain, &meter->public_key);
     part->signature = sm2_sign(&meter->private_key, &e, random);
 }
 
 enum ami_status report_meter_check(const struct report_meter_part *part, const sm3_digest *chain,
                                    const struct verify_key *meter)
 {
-    const sm3_digest e = report_meter_digest(part, chain, meter);
+    const sm3_digest e = meter_digest(part, chain, meter);
     return sm2_verify(&meter->p, &e, &part->signature);
 }
 
-struct gateway_bytes {
-    uint8_t meter[256];
-    uint8_t gateway[PART_BYTES_MAX];
-    struct span parts[3];
-};
-
 /* Sig_DC covers the chain, the whole meter part with its signature, and the fields before it. */
-static void gateway_body(struct gateway_bytes *b, const struct report_gateway_part *part,
-                         const struct report_meter_part *meter, const sm3_digest *chain)
+void report_gateway_message(struct report_gateway_message *out,
+                            const struct report_gateway_part *part,
+                            const struct report_meter_part *meter, const sm3_digest *chain,
+                            const struct verify_key *dc)
 {
-    struct writer m = writer_on(b->meter, sizeof b->meter);
-    struct writer g = writer_on(b->gateway, sizeof b->gateway);
+    struct writer m = writer_on(out->meter, sizeof out->meter);
+    struct writer g = writer_on(out->gateway, sizeof out->gateway);
     report_meter_part_encode(&m, meter);
     report_gateway_part_encode(&g, part);
     AMI_CHECK(writer_ok(&m) && writer_ok(&g));
-    b->parts[0] = span_of(chain->b, SM3_BYTES);
-    b->parts[1] = writer_span(&m);
-    b->parts[2] = signed_part(writer_span(&g));
+    const struct span parts[] = {span_of(chain->b, SM3_BYTES), writer_span(&m),
+                                 signed_part(writer_span(&g))};
+    verify_key_message(&out->message, dc, LABEL_GATEWAY, parts, 3);
 }
 
-sm3_digest report_gateway_digest(const struct report_gateway_part *part,
+static sm3_digest gateway_digest(const struct report_gateway_part *part,
                                  const struct report_meter_part *meter, const sm3_digest *chain,
                                  const struct verify_key *dc)
 {
-    struct gateway_bytes b;
-    gateway_body(&b, part, meter, chain);
-    return verify_key_digest(dc, LABEL_GATEWAY, b.parts, 3);
+    struct report_gateway_message m;
+    report_gateway_message(&m, part, meter, chain, dc);
+    return sm3_parts(m.message.parts, m.message.count);
 }
 
 void report_gateway_sign(struct report_gateway_part *part, const struct report_meter_part *meter,
                          const sm3_digest *chain, const struct sign_key *dc,
                          const uint8_t random[SM2_WIDE_BYTES])
 {
-    const sm3_digest e = report_gateway_digest(part, meter, chain, &dc->public_key);
+    const sm3_digest e = gateway_digest(part, meter, chain, &dc->public_key);
     part->signature = sm2_sign(&dc->private_key, &e, random);
 }
 
@@ -252,7 +255,7 @@ enum ami_status report_gateway_check(const struct report_gateway_part *part,
                                      const struct report_meter_part *meter, const sm3_digest *chain,
                                      const struct verify_key *dc)
 {
-    const sm3_digest e = report_gateway_digest(part, meter, chain, dc);
+    const sm3_digest e = gateway_digest(part, meter, chain, dc);
     return sm2_verify(&dc->p, &e, &part->signature);
 }
 

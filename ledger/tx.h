@@ -58,12 +58,23 @@ void report_gateway_sign(struct report_gateway_part *part, const struct report_m
 enum ami_status report_gateway_check(const struct report_gateway_part *part,
                                      const struct report_meter_part *meter, const sm3_digest *chain,
                                      const struct verify_key *dc) AMI_MUST_CHECK;
-/* What the two signatures are of, for batches of them (sm2_verify_batch, sm2_sign_batch). */
-sm3_digest report_meter_digest(const struct report_meter_part *part, const sm3_digest *chain,
-                               const struct verify_key *meter);
-sm3_digest report_gateway_digest(const struct report_gateway_part *part,
-                                 const struct report_meter_part *meter, const sm3_digest *chain,
-                                 const struct verify_key *dc);
+/* What the two signatures are of, for batches (sm3_batch over message.parts, then sm2_verify_batch
+ * or sm2_sign_batch). Each stays in place while its message is used. */
+struct report_meter_message {
+    uint8_t bytes[256];
+    struct verify_key_message message;
+};
+void report_meter_message(struct report_meter_message *out, const struct report_meter_part *part,
+                          const sm3_digest *chain, const struct verify_key *meter);
+struct report_gateway_message {
+    uint8_t meter[256];
+    uint8_t gateway[AMI_SEALED_BYTES_MAX + 256]; /* a sealed report and a few fields */
+    struct verify_key_message message;
+};
+void report_gateway_message(struct report_gateway_message *out,
+                            const struct report_gateway_part *part,
+                            const struct report_meter_part *meter, const sm3_digest *chain,
+                            const struct verify_key *dc);
 void report_tx_encode(struct writer *out, const struct report_meter_part *meter,
                       const struct report_gateway_part *gateway);
 /* A skip, made and checked. */

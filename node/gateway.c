@@ -663,6 +663,8 @@ void gateway_on_commit(struct node *n, const struct block_header *h, const sm3_d
 static void reports_check(const struct report_job *j)
 {
     const sm3_digest *chain = &j->node->c.genesis->members.chain;
+    struct report_meter_message signed_bytes[NODE_REPORT_BATCH_MAX];
+    struct sm3_message message[NODE_REPORT_BATCH_MAX];
     point p[NODE_REPORT_BATCH_MAX];
     sm3_digest e[NODE_REPORT_BATCH_MAX];
     sm2_signature sig[NODE_REPORT_BATCH_MAX];
@@ -670,9 +672,12 @@ static void reports_check(const struct report_job *j)
     for (size_t i = 0; i < j->count; i++) {
         const struct report_item *r = j->item[i];
         p[i] = r->key->p;
-        e[i] = report_meter_digest(&r->part, chain, r->key);
+        report_meter_message(&signed_bytes[i], &r->part, chain, r->key);
+        message[i] =
+            (struct sm3_message){signed_bytes[i].message.parts, signed_bytes[i].message.count};
         sig[i] = r->part.signature;
     }
+    sm3_batch(e, message, j->count);
     const bool all = sm2_verify_batch(p, e, sig, ok, j->count) == AMI_OK;
     for (size_t i = 0; i < j->count; i++)
         j->item[i]->status = all || ok[i] ? AMI_OK : AMI_BAD_SIGNATURE;
@@ -682,6 +687,7 @@ static void reports_check(const struct report_job *j)
 struct report_made {
     struct report_gateway_part part;
     uint8_t sealed[AMI_SEALED_BYTES_MAX];
+    struct report_gateway_message signed_bytes;
 };
 
 static void report_seal(const struct report_job *j, struct report_made *out,
@@ -707,7 +713,8 @@ static void reports_make(struct report_job *j, struct report_made made[REPORT_SI
     const struct sign_key *own = j->node->c.sign_key;
     struct report_item *item[REPORT_SIGN_BATCH];
     const sm2_private *key[REPORT_SIGN_BATCH] = {NULL};
-    sm3_digest e[REPORT_SIGN_BATCH] = {0};
+    struct sm3_message message[REPORT_SIGN_BATCH] = {{0}};
+    sm3_digest e[REPORT_SIGN_BATCH];
     sm2_signature sig[REPORT_SIGN_BATCH];
     uint8_t random[REPORT_SIGN_BATCH][SM2_WIDE_BYTES];
     size_t count = 0;
@@ -716,11 +723,14 @@ static void reports_make(struct report_job *j, struct report_made made[REPORT_SI
         if (r->status != AMI_OK)
             continue;
         report_seal(j, &made[count], r, batch);
-        e[count] = report_gateway_digest(&made[count].part, &r->part, chain, &own->public_key);
+        struct report_gateway_message *m = &made[count].signed_bytes;
+        report_gateway_message(m, &made[count].part, &r->part, chain, &own->public_key);
+        message[count] = (struct sm3_message){m->message.parts, m->message.count};
         key[count] = &own->private_key;
         memcpy(random[count], r->random, SM2_WIDE_BYTES);
         item[count++] = r;
     }
+    sm3_batch(e, message, count);
     sm2_sign_batch(sig, key, e, (const uint8_t(*)[SM2_WIDE_BYTES])random, count);
     for (size_t i = 0; i < count; i++) {
         struct writer w = writer_on(item[i]->tx, item[i]->plain_size + REPORT_TX_EXTRA);
