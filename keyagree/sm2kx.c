@@ -136,12 +136,18 @@ static enum ami_status kx_peer_init(struct agree_peer *out, const struct network
 
 /* --- confirmation over the transcript --------------------------------------------------------- */
 
-/* HMAC(k_c, number || F1 || F2) with flights' parts as given. */
-static sm3_digest kx_confirm(uint8_t number, const uint8_t k[AGREE_KEY_BYTES],
-                             const struct agree_terms *terms, struct span flight1,
-                             struct span flight2)
+/* The key of both confirmations. Wipe after use. */
+static sm3_digest kx_k_c(const uint8_t k[AGREE_KEY_BYTES])
 {
     static const char label[] = "amiledger sm2kx confirm v1";
+    const struct span name = span_of(label, sizeof label);
+    return hmac_sm3(span_of(k, AGREE_KEY_BYTES), &name, 1);
+}
+
+/* HMAC(k_c, number || F1 || F2) with flights' parts as given. */
+static sm3_digest kx_confirm(uint8_t number, const sm3_digest *k_c, const struct agree_terms *terms,
+                             struct span flight1, struct span flight2)
+{
     uint8_t bytes[2 * AMI_FLIGHT_BYTES_MAX + 256];
     const struct agree_flight1 f1 = {
         .meter = terms->meter,
@@ -166,23 +172,20 @@ static sm3_digest kx_confirm(uint8_t number, const uint8_t k[AGREE_KEY_BYTES],
     agree_flight1_encode(&w, &f1);
     agree_flight2_encode(&w, &f2);
     AMI_CHECK(writer_ok(&w));
-    const struct span name = span_of(label, sizeof label), transcript = writer_span(&w);
-    sm3_digest k_c = hmac_sm3(span_of(k, AGREE_KEY_BYTES), &name, 1);
-    sm3_digest tag = hmac_sm3(span_of(k_c.b, sizeof k_c.b), &transcript, 1);
-    secret_wipe(&k_c, sizeof k_c);
-    return tag;
+    const struct span transcript = writer_span(&w);
+    return hmac_sm3(span_of(k_c->b, sizeof k_c->b), &transcript, 1);
 }
 
-static sm3_digest kx_c_b(const uint8_t k[AGREE_KEY_BYTES], const struct agree_terms *terms,
+static sm3_digest kx_c_b(const sm3_digest *k_c, const struct agree_terms *terms,
                          struct span flight1, const uint8_t flight2[KX_FLIGHT2_BYTES])
 {
-    return kx_confirm(2, k, terms, flight1, span_of(flight2, KX_C_B_AT));
+    return kx_confirm(2, k_c, terms, flight1, span_of(flight2, KX_C_B_AT));
 }
 
-static sm3_digest kx_c_a(const uint8_t k[AGREE_KEY_BYTES], const struct agree_terms *terms,
+static sm3_digest kx_c_a(const sm3_digest *k_c, const struct agree_terms *terms,
                          struct span flight1, const uint8_t flight2[KX_FLIGHT2_BYTES])
 {
-    return kx_confirm(3, k, terms, flight1, span_of(flight2, KX_FLIGHT2_BYTES));
+    return kx_confirm(3, k_c, terms, flight1, span_of(flight2, KX_FLIGHT2_BYTES));
 }
 
 /* --- flights ---------------------------------------------------------------------------------- */
@@ -234,20 +237,23 @@ static enum ami_status kx_meter_answer(struct agree_result *out, const struct ag
     const struct span flight1 = span_of(state->flight, state->flight_size);
     if (flight2.size != KX_FLIGHT2_BYTES)
         return AMI_BAD_CRYPTO;
+    sm3_digest k_c = {{0}};
     enum ami_status status = kx_meter_exchange(&x, out->k, state, &out->terms, net, key, flight2);
     if (status == AMI_OK) {
-        sm3_digest c_b = kx_c_b(out->k, &out->terms, flight1, flight2.data);
+        k_c = kx_k_c(out->k);
+        sm3_digest c_b = kx_c_b(&k_c, &out->terms, flight1, flight2.data);
         bool s_good = secret_equal(x.s_b.b, flight2.data + KX_S_B_AT, SM3_BYTES);
         bool c_good = secret_equal(c_b.b, flight2.data + KX_C_B_AT, SM3_BYTES);
         status = s_good && c_good ? AMI_OK : AMI_BAD_CRYPTO;
     }
     if (status == AMI_OK) {
-        sm3_digest c_a = kx_c_a(out->k, &out->terms, flight1, flight2.data);
+        sm3_digest c_a = kx_c_a(&k_c, &out->terms, flight1, flight2.data);
         memcpy(out->flight, x.s_a.b, SM3_BYTES);
         memcpy(out->flight + SM3_BYTES, c_a.b, SM3_BYTES);
         out->flight_size = KX_FLIGHT3_BYTES;
     }
     secret_wipe(&x, sizeof x);
+    secret_wipe(&k_c, sizeof k_c);
     return status;
 }
 
@@ -261,15 +267,17 @@ static void kx_answer_finish(struct agree_answer *out, const struct agree_key *k
     memcpy(out->flight + KX_W_AT, w.b, SM2_POINT_BYTES);
     memcpy(out->flight + KX_R_B_AT, r_b_bytes.b, SM2_POINT_BYTES);
     memcpy(out->flight + KX_S_B_AT, x->s_b.b, SM3_BYTES);
-    sm3_digest c_b = kx_c_b(out->pending.k, &in->terms, in->flight, out->flight);
+    sm3_digest k_c = kx_k_c(out->pending.k);
+    sm3_digest c_b = kx_c_b(&k_c, &in->terms, in->flight, out->flight);
     memcpy(out->flight + KX_C_B_AT, c_b.b, SM3_BYTES);
     out->flight_size = KX_FLIGHT2_BYTES;
-    sm3_digest c_a = kx_c_a(out->pending.k, &in->terms, in->flight, out->flight);
+    sm3_digest c_a = kx_c_a(&k_c, &in->terms, in->flight, out->flight);
     memcpy(out->pending.expected, x->s_a.b, SM3_BYTES);
     memcpy(out->pending.expected + SM3_BYTES, c_a.b, SM3_BYTES);
     out->pending.expected_size = KX_FLIGHT3_BYTES;
     out->status = AMI_OK;
     secret_wipe(&c_a, sizeof c_a);
+    secret_wipe(&k_c, sizeof k_c);
 }
 
 static void kx_dc_answer(struct agree_answer *out, const struct network *net,
