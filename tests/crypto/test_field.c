@@ -1,12 +1,10 @@
-/* The field of one scalar path against libgcrypt's integers: built once with sm2_fe_portable.h and
- * once, with AMI_SM2_ADX, with sm2_fe_adx.h. Values lie where carries and reductions change their
- * mind; for the lazy limbs of the portable field, at the bounds that its header states. */
-#include "support.h"
+/* The field of one scalar path against libgcrypt's integers: built as the portable path has it on
+ * this processor, as plain C (AMI_CRYPTO_NO_ASM), and as the adx path has it (AMI_SM2_ADX). Values
+ * lie where carries and reductions change their mind; for the lazy limbs of the C field, at the
+ * bounds that its header states. */
+#include "field_support.h"
 
-#include "crypto/secret.h"
 #include "crypto/sm2_fe.h"
-
-#include <gcrypt.h>
 
 #if FE_LIMBS == 4
 #define LIMB_BITS 64
@@ -15,34 +13,6 @@
 #define LIMB_BITS 52
 #define R_BITS    260
 #endif
-
-static gcry_mpi_t p, r_inverse;
-
-static int start(void **state)
-{
-    (void)state;
-    if (crypto_start() != AMI_OK)
-        return -1;
-    gcry_mpi_t r = gcry_mpi_new(300);
-    r_inverse = gcry_mpi_new(300);
-    if (gcry_mpi_scan(&p, GCRYMPI_FMT_HEX,
-                      "FFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF00000000FFFFFFFFFFFFFFFF", 0,
-                      NULL) != 0)
-        return -1;
-    gcry_mpi_set_ui(r, 0);
-    gcry_mpi_set_bit(r, R_BITS);
-    gcry_mpi_invm(r_inverse, r, p);
-    gcry_mpi_release(r);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    gcry_mpi_release(p);
-    gcry_mpi_release(r_inverse);
-    return 0;
-}
 
 /* The sum of the limbs, whatever their sign, modulo p. */
 static gcry_mpi_t value_of(const fe *a)
@@ -63,7 +33,7 @@ static gcry_mpi_t value_of(const fe *a)
             gcry_mpi_add(v, v, limb);
 #endif
     }
-    gcry_mpi_mod(v, v, p);
+    gcry_mpi_mod(v, v, field_p);
     gcry_mpi_release(limb);
     return v;
 }
@@ -165,25 +135,25 @@ static void products_and_sums(void **state)
         for (unsigned j = 0; j < VALUES; j++) {
             gcry_mpi_t y = value_of(&a[j]);
             fe_mul(&c, &a[i], &a[j]);
-            gcry_mpi_mulm(want, x, y, p);
-            gcry_mpi_mulm(want, want, r_inverse, p);
+            gcry_mpi_mulm(want, x, y, field_p);
+            gcry_mpi_mulm(want, want, r_inverse, field_p);
             assert_value(&c, want);
             fe_add(&c, &a[i], &a[j]);
-            gcry_mpi_addm(want, x, y, p);
+            gcry_mpi_addm(want, x, y, field_p);
             assert_value(&c, want);
             fe_weak(&c);
             assert_value(&c, want);
             fe_sub(&c, &a[i], &a[j]);
-            gcry_mpi_subm(want, x, y, p);
+            gcry_mpi_subm(want, x, y, field_p);
             assert_value(&c, want);
             gcry_mpi_release(y);
         }
         fe_sqr(&c, &a[i]);
-        gcry_mpi_mulm(want, x, x, p);
-        gcry_mpi_mulm(want, want, r_inverse, p);
+        gcry_mpi_mulm(want, x, x, field_p);
+        gcry_mpi_mulm(want, want, r_inverse, field_p);
         assert_value(&c, want);
         fe_negate(&c, &a[i]);
-        gcry_mpi_subm(want, p, x, p);
+        gcry_mpi_subm(want, field_p, x, field_p);
         assert_value(&c, want);
         assert_int_equal(fe_mask_zero(&a[i]) != 0, gcry_mpi_cmp_ui(x, 0) == 0);
         gcry_mpi_release(x);
@@ -208,35 +178,35 @@ static void long_chains(void **state)
             switch (seeded_u64(&s) % 4) {
             case 0:
                 fe_mul(&x, &x, &y);
-                gcry_mpi_mulm(mx, mx, my, p);
-                gcry_mpi_mulm(mx, mx, r_inverse, p);
+                gcry_mpi_mulm(mx, mx, my, field_p);
+                gcry_mpi_mulm(mx, mx, r_inverse, field_p);
                 break;
             case 1:
                 fe_sqr(&y, &y);
-                gcry_mpi_mulm(my, my, my, p);
-                gcry_mpi_mulm(my, my, r_inverse, p);
+                gcry_mpi_mulm(my, my, my, field_p);
+                gcry_mpi_mulm(my, my, r_inverse, field_p);
                 break;
             case 2:
                 fe_sub(&t, &x, &y);
                 fe_double(&t, &t);
                 fe_add(&x, &t, &y);
                 fe_weak(&x);
-                gcry_mpi_subm(mt, mx, my, p);
-                gcry_mpi_addm(mt, mt, mt, p);
-                gcry_mpi_addm(mx, mt, my, p);
+                gcry_mpi_subm(mt, mx, my, field_p);
+                gcry_mpi_addm(mt, mt, mt, field_p);
+                gcry_mpi_addm(mx, mt, my, field_p);
                 break;
             default:
                 fe_sub(&y, &y, &x);
                 fe_weak(&y);
-                gcry_mpi_subm(my, my, mx, p);
+                gcry_mpi_subm(my, my, mx, field_p);
             }
             if (step % 3 == 0) { /* every formula ends in products, which carry the limbs */
                 fe_sqr(&x, &x);
-                gcry_mpi_mulm(mx, mx, mx, p);
-                gcry_mpi_mulm(mx, mx, r_inverse, p);
+                gcry_mpi_mulm(mx, mx, mx, field_p);
+                gcry_mpi_mulm(mx, mx, r_inverse, field_p);
                 fe_sqr(&y, &y);
-                gcry_mpi_mulm(my, my, my, p);
-                gcry_mpi_mulm(my, my, r_inverse, p);
+                gcry_mpi_mulm(my, my, my, field_p);
+                gcry_mpi_mulm(my, my, r_inverse, field_p);
             }
             assert_value(&x, mx);
             assert_value(&y, my);
@@ -327,6 +297,12 @@ static void inverses_of_integers(void **state)
     }
 }
 
+static int start(void **state)
+{
+    (void)state;
+    return field_start(R_BITS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,5 +311,5 @@ int main(void)
         cmocka_unit_test(roots_and_inverses),
         cmocka_unit_test(inverses_of_integers),
     };
-    return cmocka_run_group_tests(tests, start, end);
+    return cmocka_run_group_tests(tests, start, field_end);
 }

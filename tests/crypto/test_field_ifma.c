@@ -1,42 +1,11 @@
 /* The eight-lane field against libgcrypt's integers: limbs at the bounds that sm2_fe_ifma.h states,
  * every lane with values of its own. */
-#include "support.h"
+#include "field_support.h"
 
-#include "crypto/secret.h"
 #include "crypto/sm2_fe_ifma.h"
-
-#include <gcrypt.h>
 
 #define LANES 8
 #define MASK  FE8_LIMB_MASK
-
-static gcry_mpi_t p, r_inverse;
-
-static int start(void **state)
-{
-    (void)state;
-    if (crypto_start() != AMI_OK)
-        return -1;
-    gcry_mpi_t r = gcry_mpi_new(300);
-    r_inverse = gcry_mpi_new(300);
-    if (gcry_mpi_scan(&p, GCRYMPI_FMT_HEX,
-                      "FFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF00000000FFFFFFFFFFFFFFFF", 0,
-                      NULL) != 0)
-        return -1;
-    gcry_mpi_set_ui(r, 0);
-    gcry_mpi_set_bit(r, 260);
-    gcry_mpi_invm(r_inverse, r, p);
-    gcry_mpi_release(r);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    gcry_mpi_release(p);
-    gcry_mpi_release(r_inverse);
-    return 0;
-}
 
 static int64_t limb_of(const fe8 *a, int limb, int lane)
 {
@@ -66,7 +35,7 @@ static gcry_mpi_t integer_of(const fe8 *a, int lane)
 static gcry_mpi_t value_of(const fe8 *a, int lane)
 {
     gcry_mpi_t v = integer_of(a, lane);
-    gcry_mpi_mod(v, v, p);
+    gcry_mpi_mod(v, v, field_p);
     return v;
 }
 
@@ -79,7 +48,7 @@ static void assert_lane(const fe8 *a, int lane, gcry_mpi_t expected, unsigned hu
         assert_in_range(limb_of(a, i, lane), 0, MASK);
     assert_true(limb_of(a, 4, lane) >= 0); /* and bounded by the value */
     gcry_mpi_mul_ui(v, v, 100);
-    gcry_mpi_mul_ui(bound, p, hundredths);
+    gcry_mpi_mul_ui(bound, field_p, hundredths);
     assert_true(gcry_mpi_cmp(v, bound) < 0);
     gcry_mpi_release(got);
     gcry_mpi_release(v);
@@ -140,16 +109,16 @@ static void products(void **state)
         for (int lane = 0; lane < LANES; lane++) {
             gcry_mpi_t ma = value_of(&a, lane), mb = value_of(&b, lane), mc = value_of(&c, lane),
                        md = value_of(&d, lane);
-            gcry_mpi_mulm(want, ma, mb, p);
-            gcry_mpi_mulm(want, want, r_inverse, p);
+            gcry_mpi_mulm(want, ma, mb, field_p);
+            gcry_mpi_mulm(want, want, r_inverse, field_p);
             /* 16.01 p squared over 16 p, and one */
             assert_lane(&ab, lane, want, 1702);
-            gcry_mpi_mulm(other, ma, ma, p);
-            gcry_mpi_mulm(other, other, r_inverse, p);
+            gcry_mpi_mulm(other, ma, ma, field_p);
+            gcry_mpi_mulm(other, other, r_inverse, field_p);
             assert_lane(&aa, lane, other, 1702);
-            gcry_mpi_mulm(other, mc, md, p);
-            gcry_mpi_mulm(other, other, r_inverse, p);
-            gcry_mpi_addm(want, want, other, p);
+            gcry_mpi_mulm(other, mc, md, field_p);
+            gcry_mpi_mulm(other, other, r_inverse, field_p);
+            gcry_mpi_addm(want, want, other, field_p);
             gcry_mpi_t got = value_of(&sum, lane);
             assert_int_equal(gcry_mpi_cmp(got, want), 0);
             gcry_mpi_release(got);
@@ -185,8 +154,8 @@ static void norm_and_what_builds_on_it(void **state)
             assert_lane(&normed, lane, ma, 201);
             assert_lane(&xn, lane, mx, 201);
             assert_int_equal(zero >> lane & 1, gcry_mpi_cmp_ui(mx, 0) == 0);
-            gcry_mpi_mulm(want, ma, mx, p);
-            gcry_mpi_mulm(want, want, r_inverse, p);
+            gcry_mpi_mulm(want, ma, mx, field_p);
+            gcry_mpi_mulm(want, want, r_inverse, field_p);
             assert_lane(&product, lane, want, 126);
             uint8_t b[32];
             for (int i = 0; i < 4; i++)
@@ -236,6 +205,12 @@ static void forms(void **state)
             assert_true(out[i][j] == in[j][i]);
 }
 
+static int start(void **state)
+{
+    (void)state;
+    return field_start(260);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,5 +218,5 @@ int main(void)
         cmocka_unit_test(norm_and_what_builds_on_it),
         cmocka_unit_test(forms),
     };
-    return cmocka_run_group_tests(tests, start, end);
+    return cmocka_run_group_tests(tests, start, field_end);
 }
