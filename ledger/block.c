@@ -135,6 +135,7 @@ struct block_check {
     struct registry *registry;
     const struct genesis *genesis;
     sm3_digest merkle_root;
+    bool meters_unchecked;
     uint32_t count;
     struct item *item;
     struct device **device; /* each stays in place */
@@ -294,6 +295,7 @@ enum ami_status block_check_prepare(struct registry *r, const struct block_heade
     c->registry = r;
     c->genesis = g;
     c->merkle_root = h->merkle_root;
+    c->meters_unchecked = registry_meters_unchecked(r);
     c->count = h->tx_count;
     /* Two devices at most per transaction, and half of the table free. */
     for (c->found_count = 64; c->found_count < (size_t)c->count * 4;)
@@ -370,7 +372,7 @@ static void batch_tx(struct batch *b, const struct block_check *c, uint32_t tx)
     AMI_CHECK(tx_view_decode(&v, item->encoded) == AMI_OK);
     unsigned count = tx_signatures(s, &v, &c->genesis->members.chain, &c->genesis->network.sign,
                                    key_at(c, item->author), key_at(c, item->gateway));
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = tx_signatures_from(&v, c->meters_unchecked); i < count; i++) {
         b->message[b->count] = (struct sm3_message){s[i].message.parts, s[i].message.count};
         b->p[b->count] = s[i].p;
         b->sig[b->count] = s[i].sig;

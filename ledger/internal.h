@@ -19,6 +19,12 @@ unsigned tx_signatures(struct tx_signature out[TX_SIGNATURES_MAX], const struct 
                        const sm3_digest *chain, const point *mdms, const struct verify_key *author,
                        const struct verify_key *gateway);
 
+/* The first of them that is to be checked. */
+static inline unsigned tx_signatures_from(const struct tx_view *tx, bool meters_unchecked)
+{
+    return meters_unchecked && tx->tx.kind == TX_REPORT ? 1 : 0;
+}
+
 /* The Merkle leaves of many transactions, as tx_leaf of each one's id. AMI_NO_MEMORY. */
 enum ami_status tx_leaves(sm3_digest *out, const struct tx *tx, size_t count) AMI_MUST_CHECK;
 

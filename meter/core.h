@@ -75,6 +75,7 @@ struct meter_shared {
     struct meter_disk disk;
     struct meter_timing timing;
     void (*note)(void *ctx, enum meter_note_kind kind, uint64_t value); /* or NULL */
+    bool ack_unchecked; /* acknowledgements are believed: the simulator's, to see what that costs */
     uint32_t open;              /* bit k: the link to member k is open. Kept by the shell. */
     uint8_t leader;             /* who led when somebody last said so; a hint */
     uint64_t answer_us, ack_us; /* how long answers and acknowledgements usually take */

@@ -75,6 +75,7 @@ bool chain_init(struct node *n)
                                     .parameters = &n->c.genesis->parameters,
                                     .key = n->c.sign_key,
                                     .self = n->c.self,
+                                    .rules_off = n->c.rules_off,
                                     .now_us = node_now_us(n),
                                     .may_sign = n->c.may_sign,
                                     .starts = n->c.starts,

@@ -128,6 +128,8 @@ struct node *node_new(const struct node_config *config, const struct env *env,
     n->frame = malloc(AMI_FRAME_PEER_BYTES_MAX);
     n->block = malloc(n->block_size);
     n->events = calloc(NODE_EVENTS_MAX, sizeof *n->events);
+    if (config->meter_unchecked)
+        registry_leave_meters_unchecked(config->registry);
     n->pool = pool_new((struct pool_limits){config->pool_txs_max, config->pool_bytes_max});
     if (n->frame == NULL || n->block == NULL || n->events == NULL || n->pool == NULL ||
         !gateway_init(n) || !chain_init(n)) {

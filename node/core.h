@@ -65,6 +65,9 @@ struct node_config {
     size_t sessions_max;
     size_t pool_txs_max;
     size_t pool_bytes_max;
+    /* Rules switched off, by the simulator alone, to see that its checks notice. */
+    uint32_t rules_off;   /* enum rule_off of consensus/replica.h */
+    bool meter_unchecked; /* registry_leave_meters_unchecked */
     /* For the status; NULL: the shell has no ports. `port` is PEER, METER or ADMIN. */
     void (*port_counters)(void *ctx, enum node_port port, struct node_port_counters *out);
     void *port_ctx;

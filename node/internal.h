@@ -1,4 +1,5 @@
-/* node/internal.h - what the files of node/'s core share. Nothing outside node/ includes it.
+/* node/internal.h - what the files of node/'s core share. Nothing outside node/ includes it but
+ * tests, and the simulator's liars, who are nodes that do what a node would not.
  *
  *   core.c     events in, to the part that they concern
  *   peers.c    links with DCs and the MDMS: handshake, sending, serving blocks

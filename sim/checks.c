@@ -1,0 +1,633 @@
+/* sim/checks.c - the invariants of consensus.md, each under a name.
+ *
+ * They judge as an outsider would who has all wires tapped and all disks at hand: frames that
+ * leave honest DCs, what is on disks, what meters made and believe. They read the wire format and
+ * know nothing of how a node decides. */
+#include "sim/world.h"
+
+#include "base/check.h"
+#include "ledger/block.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *name, *what;
+} invariants[] = {
+    {"agreement", "honest DCs have the same block at every height"},
+    {"chain", "a block extends the one before it, and heights have no gap"},
+    {"certified", "a committed block has a commit certificate that verifies"},
+    {"state-root", "the registry on the disk has the root that the block's header names"},
+    {"made-by-meter", "every committed report was made by its meter, as it is"},
+    {"once", "a report is committed once"},
+    {"acknowledged", "what a meter believes acknowledged is on a ledger, on enough disks to stay"},
+    {"kept", "what was acknowledged is on every honest ledger in the end"},
+    {"one-vote", "an honest DC signs one statement for a slot"},
+    {"rising", "votes, grants and terms of an honest DC never go back, restarts included"},
+    {"durable", "nothing leaves before what it reveals is on the disk"},
+    {"mute", "a DC without its record signs nothing"},
+    {"readings", "the MDMS has every reading once, as it was measured"},
+    {"starts", "whatever a crash left, a process starts from it"},
+    {"bounded", "queues and sessions stay within their limits"},
+    {"mdms", "the MDMS never gives up"},
+    {"liveness", "when faults stop, everything that was made is committed within the bound"},
+    {"crash", "no program ends by itself"},
+};
+
+void sim_check_list(FILE *to)
+{
+    for (size_t i = 0; i < sizeof invariants / sizeof invariants[0]; i++)
+        fprintf(to, "%-14s %s\n", invariants[i].name, invariants[i].what);
+}
+
+/* What an honest member has shown the others; it outlives restarts. */
+struct shown {
+    struct vote vote[3];
+    bool has_vote[3];
+    uint64_t grant_term;
+    uint64_t term;
+};
+
+/* A statement that was signed for a slot. */
+struct slot_key {
+    uint8_t member, what;
+    uint16_t zero;
+    uint32_t zero2;
+    uint64_t term, height;
+};
+struct slot {
+    struct slot_key key;
+    sm3_digest value;
+    UT_hash_handle hh;
+};
+
+struct sim_checks {
+    struct shown shown[SIM_MEMBERS];
+    struct slot *slots;
+    sm3_digest *agreed; /* by height - 1 */
+    uint64_t agreed_count, agreed_capacity;
+    uint64_t last_led_term;
+    /* The announcement that was found good last: it goes to all, one after the other. */
+    size_t announced_size;
+    uint8_t announced[4096];
+    struct sim_meter **meter; /* by number in the cast */
+};
+
+struct sim_checks *sim_checks_new(struct sim_world *w)
+{
+    struct sim_checks *c = calloc(1, sizeof *c);
+    AMI_CHECK(c != NULL);
+    c->meter = calloc(w->plan.meters + 1u, sizeof(struct sim_meter *));
+    AMI_CHECK(c->meter != NULL);
+    for (uint16_t i = 0; i < w->fleets; i++) {
+        struct sim_fleet *f = w->host[w->dcs + i].as.fleet;
+        for (size_t k = 0; k < f->count; k++)
+            c->meter[f->meter[k].number] = &f->meter[k];
+    }
+    return c;
+}
+
+void sim_checks_free(struct sim_checks *c)
+{
+    struct slot *s, *next;
+    if (c == NULL)
+        return;
+    HASH_ITER(hh, c->slots, s, next)
+    {
+        HASH_DELETE(hh, c->slots, s);
+        free(s);
+    }
+    free(c->agreed);
+    free(c->meter);
+    free(c);
+}
+
+static unsigned long long ull(uint64_t v)
+{
+    return (unsigned long long)v;
+}
+
+/* --- frames ---------------------------------------------------------------------------------- */
+
+enum {
+    SLOT_PREPARE = VOTE_PREPARE,
+    SLOT_COMMIT = VOTE_COMMIT,
+    SLOT_GRANT,
+    SLOT_PROPOSAL,
+    SLOT_REPORT
+};
+
+/* What is in this slot; `value` is put there when nothing is. */
+static const struct slot *slot_at(struct sim_checks *c, const struct slot_key *key,
+                                  const sm3_digest *value, bool *was_free)
+{
+    struct slot *s;
+    HASH_FIND(hh, c->slots, key, sizeof *key, s);
+    *was_free = s == NULL;
+    if (s != NULL)
+        return s;
+    s = calloc(1, sizeof *s);
+    AMI_CHECK(s != NULL);
+    s->key = *key;
+    s->value = *value;
+    HASH_ADD(hh, c->slots, key, sizeof s->key, s);
+    return s;
+}
+
+/* False: another statement was made in this slot. */
+static bool slot_same(struct sim_checks *c, uint8_t member, uint8_t what, uint64_t term,
+                      uint64_t height, const sm3_digest *value)
+{
+    struct slot_key key = {.member = member, .what = what, .term = term, .height = height};
+    bool was_free;
+    return sm3_equal(&slot_at(c, &key, value, &was_free)->value, value);
+}
+
+/* False: this report was committed before. */
+static bool slot_free(struct sim_checks *c, const struct tx_view *tx)
+{
+    const struct report_meter_part *p = &tx->u.report.meter;
+    const struct slot_key key = {
+        .what = SLOT_REPORT, .term = strtoull(p->meter.text + 2, NULL, 10), .height = p->sequence};
+    bool was_free;
+    (void)slot_at(c, &key, &tx->id, &was_free);
+    return was_free;
+}
+
+static bool same_signature(const sm2_signature *a, const sm2_signature *b)
+{
+    return memcmp(a->b, b->b, sizeof a->b) == 0;
+}
+
+static void check_vote(struct sim_host *h, struct span body)
+{
+    struct sim_world *w = h->world;
+    struct sim_dc *d = h->as.dc;
+    struct shown *s = &w->checks->shown[d->member];
+    const struct vote_record *r = sim_disk_record(d->disk);
+    struct vote v;
+    if (vote_parse(&v, body) != AMI_OK || v.voter != d->member || v.kind < VOTE_PREPARE ||
+        v.kind > VOTE_COMMIT) {
+        sim_violate(w, "one-vote", "dc-%u sent a malformed vote", d->member + 1u);
+        return;
+    }
+    if (!slot_same(w->checks, d->member, v.kind, v.term, v.height, &v.block))
+        sim_violate(w, "one-vote", "dc-%u signed two votes of kind %u in term %llu for height %llu",
+                    d->member + 1u, v.kind, ull(v.term), ull(v.height));
+    const struct sim_block *applied = sim_disk_block(d->disk, v.height);
+    if (v.kind == VOTE_PREPARE && applied != NULL && applied->commit.term < v.term)
+        w->count.rare[SIM_RARE_VOTED_APPLIED]++;
+    const struct vote *last = &s->vote[v.kind];
+    if (s->has_vote[v.kind] &&
+        (v.term < last->term || (v.term == last->term && v.height < last->height)))
+        sim_violate(w, "rising", "dc-%u: votes of kind %u go back to term %llu height %llu",
+                    d->member + 1u, v.kind, ull(v.term), ull(v.height));
+    s->vote[v.kind] = v;
+    s->has_vote[v.kind] = true;
+    if (v.term < s->grant_term)
+        sim_violate(w, "rising", "dc-%u voted in term %llu after its grant in %llu", d->member + 1u,
+                    ull(v.term), ull(s->grant_term));
+    bool durable =
+        r != NULL && (v.kind == VOTE_PREPARE
+                          ? r->has_prepare && same_signature(&r->prepare.signature, &v.signature)
+                          : r->has_commit && same_signature(&r->commit.signature, &v.signature));
+    if (!durable || !sim_disk_has(d->disk, &v.block))
+        sim_violate(w, "durable", "dc-%u sent a vote for height %llu before %s was on its disk",
+                    d->member + 1u, ull(v.height), durable ? "its block" : "it");
+}
+
+static void check_grant(struct sim_host *h, struct span body)
+{
+    struct sim_world *w = h->world;
+    struct sim_dc *d = h->as.dc;
+    struct shown *s = &w->checks->shown[d->member];
+    const struct vote_record *r = sim_disk_record(d->disk);
+    struct grant g;
+    if (grant_parse(&g, body) != AMI_OK || g.voter != d->member) {
+        sim_violate(w, "one-vote", "dc-%u sent a malformed grant", d->member + 1u);
+        return;
+    }
+    sm3_digest value = sm3(signed_part(body));
+    if (!slot_same(w->checks, d->member, SLOT_GRANT, g.term, 0, &value))
+        sim_violate(w, "one-vote", "dc-%u granted term %llu twice", d->member + 1u, ull(g.term));
+    if (g.has_high && g.high.term >= g.term)
+        sim_violate(w, "rising", "dc-%u: the highQC of its grant is not of a lower term",
+                    d->member + 1u);
+    if (g.has_high && g.high.kind == VOTE_COMMIT)
+        w->count.rare[SIM_RARE_COMMIT_IN_GRANT]++;
+    for (int k = VOTE_PREPARE; k <= VOTE_COMMIT; k++)
+        if (s->has_vote[k] && s->vote[k].term > g.term)
+            sim_violate(w, "rising", "dc-%u granted term %llu after a vote in a later one",
+                        d->member + 1u, ull(g.term));
+    if (s->grant_term < g.term)
+        s->grant_term = g.term;
+    if (r == NULL || !r->has_granted || !same_signature(&r->granted.signature, &g.signature))
+        sim_violate(w, "durable", "dc-%u sent a grant before it was on its disk", d->member + 1u);
+}
+
+static void count_first_proposal(struct sim_world *w, const struct proposal_core *p)
+{
+    const struct qc *m = NULL;
+    if (!p->has_election)
+        return;
+    for (size_t i = 0; i < p->election.grants_count; i++) {
+        const struct grant *g = &p->election.grants[i];
+        if (g->has_high && (m == NULL || qc_rank_compare(&g->high, m) > 0))
+            m = &g->high;
+    }
+    if (m == NULL)
+        w->count.rare[SIM_RARE_EMPTY_M]++;
+    else if (p->header.height == m->height)
+        w->count.rare[SIM_RARE_REPROPOSED]++;
+    else
+        w->count.rare[SIM_RARE_EXTENDED_M]++;
+}
+
+static void check_proposal(struct sim_host *h, struct span body)
+{
+    static struct proposal p; /* large */
+    struct sim_world *w = h->world;
+    struct sim_dc *d = h->as.dc;
+    const struct vote_record *r = sim_disk_record(d->disk);
+    if (proposal_parse(&p, body) != AMI_OK || p.core.leader != d->member) {
+        sim_violate(w, "one-vote", "dc-%u sent a malformed proposal", d->member + 1u);
+        return;
+    }
+    sm3_digest hash = block_hash(&p.core.header);
+    if (!slot_same(w->checks, d->member, SLOT_PROPOSAL, p.core.term, p.core.header.height, &hash))
+        sim_violate(w, "one-vote", "dc-%u proposed twice in term %llu for height %llu",
+                    d->member + 1u, ull(p.core.term), ull(p.core.header.height));
+    if (r == NULL || !r->has_prepare || r->prepare.term != p.core.term ||
+        !sm3_equal(&r->prepare.block, &hash))
+        sim_violate(w, "durable", "dc-%u sent a proposal before its own vote was on its disk",
+                    d->member + 1u);
+    count_first_proposal(w, &p.core);
+}
+
+static void check_term(struct sim_host *h, uint64_t term, uint64_t height)
+{
+    struct sim_world *w = h->world;
+    struct sim_dc *d = h->as.dc;
+    struct shown *s = &w->checks->shown[d->member];
+    const struct vote_record *r = sim_disk_record(d->disk);
+    if (term != 0 && (r == NULL || r->term < term))
+        sim_violate(w, "durable", "dc-%u showed term %llu before it was on its disk",
+                    d->member + 1u, ull(term));
+    if (term < s->term)
+        sim_violate(w, "rising", "dc-%u: its terms go back from %llu to %llu", d->member + 1u,
+                    ull(s->term), ull(term));
+    s->term = term;
+    if (height > sim_disk_height(d->disk))
+        sim_violate(w, "durable", "dc-%u claims height %llu and has %llu", d->member + 1u,
+                    ull(height), ull(sim_disk_height(d->disk)));
+}
+
+static void check_heartbeat(struct sim_host *h, struct span body)
+{
+    static struct heartbeat b; /* large */
+    struct sim_world *w = h->world;
+    if (heartbeat_parse(&b, body) != AMI_OK)
+        return;
+    check_term(h, b.term, b.committed);
+    if (b.term > w->checks->last_led_term) {
+        w->checks->last_led_term = b.term;
+        w->count.elections++;
+        sim_tell(w, h, "leads term %llu", ull(b.term));
+    }
+}
+
+static void check_announcement(struct sim_host *h, struct span body)
+{
+    struct sim_world *w = h->world;
+    struct sim_checks *c = w->checks;
+    struct qc_announce announce;
+    if (span_equal(body, span_of(c->announced, c->announced_size)))
+        return;
+    if (qc_announce_parse(&announce, body) != AMI_OK ||
+        qc_check(&w->cast->genesis.members, &announce.cert) != AMI_OK)
+        sim_violate(w, "certified", "dc-%u announced a bad certificate", h->as.dc->member + 1u);
+    if (body.size <= sizeof c->announced) {
+        memcpy(c->announced, body.data, body.size);
+        c->announced_size = body.size;
+    }
+}
+
+static bool is_signed(enum message_type type)
+{
+    return type == MSG_VOTE || type == MSG_GRANT || type == MSG_PROPOSAL || type == MSG_HEARTBEAT ||
+           type == MSG_HEARTBEAT_ACK || type == MSG_PREVOTE || type == MSG_PREVOTE_REQUEST ||
+           type == MSG_GRANT_REQUEST;
+}
+
+/* With a rule off, what follows from it directly is not what is looked for. */
+static bool judged(const struct sim_world *w)
+{
+    return w->plan.rules_off == 0 && !w->plan.record_repaired;
+}
+
+void sim_check_sent(struct sim_host *h, struct span frame)
+{
+    struct sim_world *w = h->world;
+    enum message_type type;
+    struct span body;
+    struct heartbeat_ack ack;
+    struct prevote prevote;
+    if (frame_open(frame, &type, &body) != AMI_OK)
+        return;
+    if (type == MSG_TERM_PROOF)
+        w->count.rare[SIM_RARE_TERM_PROOF]++;
+    if (type == MSG_FETCH_BODY)
+        w->count.rare[SIM_RARE_BODY_FETCHED]++;
+    if (type == MSG_FETCH_BLOCKS)
+        w->count.rare[SIM_RARE_CAUGHT_UP]++;
+    if (type == MSG_TX_SUBMIT)
+        w->count.rare[SIM_RARE_HANDED_OVER]++;
+    if (!judged(w))
+        return;
+    if (h->as.dc->muted && is_signed(type))
+        sim_violate(w, "mute", "dc-%u has no record and signed a %s", h->as.dc->member + 1u,
+                    message_name(type));
+    if (type == MSG_VOTE)
+        check_vote(h, body);
+    else if (type == MSG_GRANT)
+        check_grant(h, body);
+    else if (type == MSG_PROPOSAL)
+        check_proposal(h, body);
+    else if (type == MSG_HEARTBEAT)
+        check_heartbeat(h, body);
+    else if (type == MSG_HEARTBEAT_ACK && heartbeat_ack_parse(&ack, body) == AMI_OK)
+        check_term(h, ack.term, ack.committed);
+    else if (type == MSG_PREVOTE && prevote_parse(&prevote, body) == AMI_OK)
+        check_term(h, prevote.term - 1, 0);
+    else if (type == MSG_QC_ANNOUNCE)
+        check_announcement(h, body);
+}
+
+/* --- disks ----------------------------------------------------------------------------------- */
+
+static void check_report(struct sim_host *h, const struct report_meter_part *p, uint64_t height)
+{
+    struct sim_world *w = h->world;
+    const char *number = p->meter.text + 2; /* m-1, m-2, ... */
+    unsigned long k = p->meter.size > 2 ? strtoul(number, NULL, 10) : 0;
+    struct sim_meter *m = k >= 1 && k <= w->plan.meters ? w->checks->meter[k - 1] : NULL;
+    if (m == NULL || !ami_id_equal(&w->cast->meter[k - 1].name, &p->meter) ||
+        p->epoch != w->cast->meter[k - 1].epoch || p->sequence == 0 || p->sequence > m->reports ||
+        !sm3_equal(&m->report[p->sequence - 1].commitment, &p->commitment))
+        sim_violate(w, "made-by-meter",
+                    "dc-%u: block %llu has report %llu of %s, which that meter did not make",
+                    h->as.dc->member + 1u, ull(height), ull(p->sequence), p->meter.text);
+}
+
+/* A block that was not seen before at this height: what is in it. */
+static void check_body(struct sim_host *h, const struct sim_block *b)
+{
+    struct sim_world *w = h->world;
+    struct body_reader it = body_reader_on(b->body);
+    struct span encoded;
+    while (body_next(&it, &encoded)) {
+        struct tx_view tx;
+        if (tx_view_parse(&tx, encoded) != AMI_OK) {
+            sim_violate(w, "chain", "block %llu holds something that is no transaction",
+                        ull(b->header.height));
+            return;
+        }
+        if (tx.tx.kind != TX_REPORT)
+            continue;
+        const struct report_meter_part *p = &tx.u.report.meter;
+        check_report(h, p, b->header.height);
+        if (!slot_free(w->checks, &tx))
+            sim_violate(w, "once", "report %llu of %s is committed again in block %llu",
+                        ull(p->sequence), p->meter.text, ull(b->header.height));
+    }
+}
+
+static void new_height(struct sim_checks *c, const struct sim_block *b)
+{
+    if (c->agreed_count == c->agreed_capacity) {
+        c->agreed_capacity = c->agreed_capacity == 0 ? 256 : 2 * c->agreed_capacity;
+        c->agreed = realloc(c->agreed, c->agreed_capacity * sizeof *c->agreed);
+        AMI_CHECK(c->agreed != NULL);
+    }
+    c->agreed[c->agreed_count++] = b->hash;
+}
+
+static void check_block(struct sim_host *h, uint64_t height)
+{
+    struct sim_world *w = h->world;
+    struct sim_dc *d = h->as.dc;
+    struct sim_checks *c = w->checks;
+    const struct sim_block *b = sim_disk_block(d->disk, height);
+    const struct sim_block *parent = sim_disk_block(d->disk, height - 1);
+    const sm3_digest *previous = height == 1 ? &w->cast->genesis.members.chain : &parent->hash;
+    sim_trace_bytes(w, b->hash.b, sizeof b->hash.b);
+    sim_tell(w, h, "has block %llu: %02x%02x%02x%02x, term %llu, %u transactions", ull(height),
+             b->hash.b[0], b->hash.b[1], b->hash.b[2], b->hash.b[3], ull(b->header.term),
+             b->header.tx_count);
+    if (b->header.height != height || !sm3_equal(&b->header.previous, previous))
+        sim_violate(w, "chain", "dc-%u: block %llu does not extend the one before", d->member + 1u,
+                    ull(height));
+    if (height <= c->agreed_count) {
+        if (!sm3_equal(&c->agreed[height - 1], &b->hash))
+            sim_violate(w, "agreement", "dc-%u committed another block at height %llu than others",
+                        d->member + 1u, ull(height));
+        return;
+    }
+    AMI_CHECK(height == c->agreed_count + 1);
+    new_height(c, b);
+    w->count.commits++;
+    if (b->commit.kind != VOTE_COMMIT && judged(w))
+        sim_violate(w, "certified", "dc-%u: block %llu has no commit certificate", d->member + 1u,
+                    ull(height));
+    if (b->commit.height != height || !sm3_equal(&b->commit.block, &b->hash) ||
+        (judged(w) && qc_check(&w->cast->genesis.members, &b->commit) != AMI_OK))
+        sim_violate(w, "certified", "dc-%u: the certificate of block %llu does not verify",
+                    d->member + 1u, ull(height));
+    check_body(h, b);
+}
+
+void sim_check_stored(struct sim_host *h, uint64_t before)
+{
+    struct sim_world *w = h->world;
+    struct sim_dc *d = h->as.dc;
+    if (!d->honest)
+        return;
+    for (uint64_t height = before + 1; height <= sim_disk_height(d->disk); height++)
+        check_block(h, height);
+    const struct vote_record *r = sim_disk_record(d->disk);
+    struct shown *s = &w->checks->shown[d->member];
+    if (judged(w) && r != NULL && !d->muted && r->term < s->term)
+        sim_violate(w, "rising", "dc-%u: term %llu was shown, %llu is on its disk", d->member + 1u,
+                    ull(s->term), ull(r->term));
+}
+
+void sim_check_started(struct sim_host *h)
+{
+    struct sim_dc *d = h->as.dc;
+    const struct sim_block *tip = sim_disk_block(d->disk, sim_disk_height(d->disk));
+    if (!d->honest || tip == NULL)
+        return;
+    sm3_digest root = registry_root(d->registry);
+    if (!sm3_equal(&root, &tip->header.state_root))
+        sim_violate(h->world, "state-root",
+                    "dc-%u starts with another registry than block %llu certifies", d->member + 1u,
+                    ull(tip->header.height));
+}
+
+/* --- meters ---------------------------------------------------------------------------------- */
+
+void sim_check_made(struct sim_host *h, struct sim_meter *m, struct sim_report *r)
+{
+    sim_trace_number(h->world, (uint64_t)m->number << 32 | r->sequence);
+}
+
+/* Honest disks that hold this report, and whether those that hold it agree. */
+static unsigned holders(struct sim_world *w, const struct sim_meter *m, const struct sim_report *r)
+{
+    unsigned count = 0;
+    for (uint16_t i = 0; i < w->dcs; i++) {
+        struct sim_dc *d = w->host[i].as.dc;
+        uint64_t height;
+        uint32_t index;
+        if (d->honest &&
+            sim_disk_find_report(d->disk, &w->cast->meter[m->number].name,
+                                 w->cast->meter[m->number].epoch, r->sequence, &height, &index))
+            count++;
+    }
+    return count;
+}
+
+/* The block itself may be committed on one disk only so far; but q members have signed to have it,
+ * so that q - f honest ones hold it, committed or kept. */
+static unsigned keepers(struct sim_world *w, const struct sim_meter *m, const struct sim_report *r)
+{
+    const struct ami_id *name = &w->cast->meter[m->number].name;
+    const sm3_digest *block = NULL;
+    for (uint16_t i = 0; i < w->dcs && block == NULL; i++) {
+        uint64_t height;
+        uint32_t index;
+        const struct sim_disk *disk = w->host[i].as.dc->disk;
+        if (sim_disk_find_report(disk, name, w->cast->meter[m->number].epoch, r->sequence, &height,
+                                 &index))
+            block = &sim_disk_block(disk, height)->hash;
+    }
+    unsigned count = 0;
+    for (uint16_t i = 0; block != NULL && i < w->dcs; i++)
+        count += w->host[i].as.dc->honest && sim_disk_has(w->host[i].as.dc->disk, block);
+    return count;
+}
+
+/* Members that lost their disk and may have held it. */
+static unsigned wiped(const struct sim_world *w)
+{
+    unsigned count = 0;
+    for (uint16_t i = 0; i < w->dcs; i++)
+        count += w->host[i].as.dc->honest && w->host[i].as.dc->wiped;
+    return count;
+}
+
+void sim_check_acknowledged(struct sim_host *h, struct sim_meter *m, struct sim_report *r)
+{
+    struct sim_world *w = h->world;
+    if (r->acknowledged_us != 0)
+        w->count.rare[SIM_RARE_BELIEVED_AGAIN]++;
+    if (r->acknowledged_us == 0) {
+        r->acknowledged_us = w->now_us;
+        w->count.reports_acknowledged++;
+    }
+    unsigned n = w->plan.dcs, f = members_f(n), need = members_quorum(n) - f;
+    unsigned kept = keepers(w, m, r) + wiped(w);
+    if (w->plan.byzantine <= f && w->plan.rules_off == 0 && kept < need)
+        sim_violate(w, "acknowledged",
+                    "m-%zu believes report %llu acknowledged; %u honest DCs hold it, not %u",
+                    m->number + 1, ull(r->sequence), kept, need);
+}
+
+/* --- the end --------------------------------------------------------------------------------- */
+
+static bool healthy(const struct sim_host *h)
+{
+    return h->kind == SIM_DC && h->as.dc->honest && h->up;
+}
+
+static bool mdms_has(struct sim_world *w, const struct sim_meter *m, const struct sim_report *r,
+                     struct report_record *out)
+{
+    const struct device_keys *keys = &w->cast->meter[m->number];
+    struct mdms_key at = key_report(&keys->name, keys->epoch, r->sequence);
+    struct span key, value;
+    return sim_kv_seek(w->host[w->host_count - 1].as.mdms->kv, TABLE_REPORTS, key_span(&at), &key,
+                       &value) &&
+           span_equal(key, key_span(&at)) && report_record_parse(out, value) == AMI_OK;
+}
+
+bool sim_check_complete(struct sim_world *w)
+{
+    uint64_t height = w->checks->agreed_count;
+    for (uint16_t i = 0; i < w->dcs; i++)
+        if (w->host[i].as.dc->honest &&
+            (!w->host[i].up || sim_disk_height(w->host[i].as.dc->disk) < height))
+            return false;
+    for (size_t k = 0; k < w->plan.meters; k++) {
+        struct sim_meter *m = w->checks->meter[k];
+        if (m->open != 0)
+            return false;
+    }
+    return sim_kv_count(w->host[w->host_count - 1].as.mdms->kv, TABLE_REPORTS) >=
+           w->count.reports_made;
+}
+
+static void check_readings(struct sim_world *w)
+{
+    size_t made = 0;
+    for (size_t k = 0; k < w->plan.meters; k++) {
+        struct sim_meter *m = w->checks->meter[k];
+        made += m->reports;
+        for (size_t i = 0; i < m->reports; i++) {
+            struct report_record record;
+            struct sim_report *r = &m->report[i];
+            if (!mdms_has(w, m, r, &record)) {
+                sim_violate(w, "readings", "the MDMS has no report %llu of m-%zu", ull(r->sequence),
+                            k + 1);
+                return;
+            }
+            sm3_digest c = report_commitment(record.salt, record.m);
+            if (!sm3_equal(&c, &r->commitment))
+                sim_violate(w, "readings", "the MDMS has another report %llu of m-%zu",
+                            ull(r->sequence), k + 1);
+        }
+    }
+    size_t has = sim_kv_count(w->host[w->host_count - 1].as.mdms->kv, TABLE_REPORTS);
+    if (has != made)
+        sim_violate(w, "readings", "the MDMS has %zu reports, %zu were made", has, made);
+}
+
+void sim_check_end(struct sim_world *w)
+{
+    for (size_t k = 0; k < w->plan.meters; k++) {
+        struct sim_meter *m = w->checks->meter[k];
+        for (size_t i = 0; i < m->reports; i++) {
+            unsigned has = holders(w, m, &m->report[i]), all = 0;
+            for (uint16_t d = 0; d < w->dcs; d++)
+                all += healthy(&w->host[d]);
+            if (m->report[i].acknowledged_us != 0 && has < all)
+                sim_violate(w, "kept",
+                            "report %llu of m-%zu was acknowledged; %u of %u DCs have it",
+                            ull(m->report[i].sequence), k + 1, has, all);
+        }
+    }
+    for (uint16_t i = 0; i < w->dcs; i++) {
+        struct sim_host *h = &w->host[i];
+        const struct sim_block *tip =
+            sim_disk_block(h->as.dc->disk, sim_disk_height(h->as.dc->disk));
+        if (!healthy(h) || tip == NULL)
+            continue;
+        struct registry *r = sim_disk_registry(h->as.dc->disk);
+        sm3_digest root = registry_root(r);
+        registry_free(r);
+        if (!sm3_equal(&root, &tip->header.state_root))
+            sim_violate(w, "state-root", "dc-%u: the registry on its disk is not block %llu's",
+                        h->as.dc->member + 1u, ull(tip->header.height));
+    }
+    check_readings(w);
+}

@@ -1,0 +1,117 @@
+/* sim/mdms.c - the shell around the MDMS: what mdms/serve.c is to the process. */
+#include "sim/world.h"
+
+#include "base/check.h"
+
+#include <stdlib.h>
+
+static enum ami_status env_store(void *ctx, void *write)
+{
+    struct sim_host *h = ctx;
+    struct sim_mdms *m = h->as.mdms;
+    AMI_CHECK(m->write == NULL); /* one at a time */
+    m->write = write;
+    sim_push_for(h, (struct sim_event){.type = SIM_STORED}, sim_host_disk_us(h));
+    return AMI_OK;
+}
+
+void sim_mdms_new(struct sim_host *h)
+{
+    struct sim_mdms *m = calloc(1, sizeof *m);
+    AMI_CHECK(m != NULL);
+    h->as.mdms = m;
+    m->kv = sim_kv_copy(h->world->cast->store);
+}
+
+void sim_mdms_free(struct sim_host *h)
+{
+    mdms_free(h->as.mdms->core);
+    sim_kv_free(h->as.mdms->kv);
+    free(h->as.mdms);
+}
+
+/* Reaches either copy of a member that runs twice. */
+static void dial(struct sim_host *h, uint8_t member, uint64_t after_us)
+{
+    struct sim_world *w = h->world;
+    uint16_t to = member;
+    if (member < w->dcs - w->plan.dcs && sim_random_chance(&w->net, 500000))
+        to = (uint16_t)(w->plan.dcs + member);
+    sim_net_dial(h, to, SIM_PORT_PEER, member, after_us);
+}
+
+void sim_mdms_start(struct sim_host *h)
+{
+    struct sim_mdms *m = h->as.mdms;
+    const struct sim_cast *cast = h->world->cast;
+    m->env = sim_host_env(h);
+    m->env.store = env_store;
+    struct mdms_config c = {.network = &cast->keys.net,
+                            .genesis = &cast->genesis,
+                            .keys = &cast->keys,
+                            .scheme = scheme_by_number(h->world->plan.scheme),
+                            .kv = sim_kv_reader(m->kv),
+                            .timing = mdms_timing_default()};
+    enum ami_status status = mdms_new(&m->core, &c, &m->env);
+    if (status != AMI_OK) {
+        sim_violate(h->world, "starts", "the MDMS does not start from its store: %s",
+                    ami_status_name(status));
+        h->up = false;
+        return;
+    }
+    mdms_on_time(m->core);
+    for (uint8_t i = 0; i < cast->size.dcs; i++)
+        dial(h, i, i);
+}
+
+void sim_mdms_crash(struct sim_host *h)
+{
+    struct sim_mdms *m = h->as.mdms;
+    if (m->core == NULL)
+        return;
+    if (m->write != NULL && sim_random_chance(&h->world->faults, 500000))
+        sim_kv_write(m->kv, m->write);
+    m->write = NULL;
+    mdms_free(m->core);
+    m->core = NULL;
+}
+
+void sim_mdms_on_event(struct sim_host *h, const struct sim_event *e)
+{
+    struct sim_mdms *m = h->as.mdms;
+    struct sim_world *w = h->world;
+    switch (e->type) {
+    case SIM_FRAME:
+        mdms_on_frame(m->core, e->link, span_of(e->u.frame->bytes, e->u.frame->size));
+        break;
+    case SIM_OPEN:
+        mdms_on_open(m->core, e->link, MDMS_PORT_DC, w->end[e->link].member);
+        break;
+    case SIM_CLOSED:
+        mdms_on_closed(m->core, e->link);
+        dial(h, w->end[e->link].member, 200 * SIM_MS + sim_random_below(&w->net, 800 * SIM_MS));
+        break;
+    case SIM_WRITABLE:
+        mdms_on_writable(m->core, e->link);
+        break;
+    case SIM_WORK:
+        e->u.work.run(e->u.work.job);
+        mdms_on_work(m->core, e->u.work.job);
+        break;
+    case SIM_STORED: {
+        struct mdms_write *write = m->write;
+        m->write = NULL;
+        if (m->disk_status == AMI_OK)
+            sim_kv_write(m->kv, write);
+        mdms_on_stored(m->core, write, m->disk_status);
+        break;
+    }
+    case SIM_ALARM:
+        mdms_on_time(m->core);
+        break;
+    default:
+        AMI_CHECK(false && "no event of the MDMS");
+    }
+    if (m->core != NULL && mdms_failed(m->core) != AMI_OK)
+        sim_violate(w, "mdms", "the MDMS gave up: %s", ami_status_name(mdms_failed(m->core)));
+}

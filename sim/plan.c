@@ -1,0 +1,102 @@
+#include "sim/plan.h"
+
+#include "keyagree/scheme.h"
+#include "sim/world.h"
+
+#include <string.h>
+
+#define SIM_NAME(NAME, name, what) name,
+static const char *const fault_names[] = {SIM_FAULTS(SIM_NAME)};
+static const char *const mischief_names[] = {SIM_MISCHIEFS(SIM_NAME)};
+static const char *const rare_names[] = {SIM_RARES(SIM_NAME)};
+
+const char *sim_fault_name(enum sim_fault f)
+{
+    return fault_names[f];
+}
+
+const char *sim_mischief_name(enum sim_mischief_kind m)
+{
+    return mischief_names[m];
+}
+
+const char *sim_rare_name(enum sim_rare r)
+{
+    return rare_names[r];
+}
+
+void sim_plan_calm(struct sim_plan *p, uint64_t seed)
+{
+    *p = (struct sim_plan){.seed = seed,
+                           .dcs = 4,
+                           .fleets = 2,
+                           .meters = 6,
+                           .scheme = SCHEME_DEFAULT,
+                           .gateway = GATEWAY_LEADER,
+                           .report_every_us = SIM_SECOND,
+                           .safety_us = 20 * SIM_SECOND,
+                           .liveness_us = 300 * SIM_SECOND,
+                           .delay_mean_us = SIM_MS,
+                           .disk_mean_us = SIM_MS,
+                           .work_mean_us = 300,
+                           .down_mean_us = SIM_SECOND,
+                           .cut_mean_us = 2 * SIM_SECOND,
+                           .pause_mean_us = SIM_SECOND,
+                           .faults_max = UINT64_MAX};
+}
+
+/* Each kind is in a run or not, and as often as it is drawn: a fault that is always there hides
+ * what others would show. */
+static void draw_faults(struct sim_plan *p, struct sim_random *r)
+{
+    for (int k = 0; k < SIM_FAULT_KINDS; k++)
+        if (sim_random_chance(r, 500000))
+            p->weight[k] = (uint32_t)sim_random_between(r, 1, 100);
+    if (p->weight[SIM_FAULT_LOSS] != 0)
+        p->loss_ppm = (uint32_t)sim_random_below(r, 300001);
+    if (p->weight[SIM_FAULT_REPEAT] != 0)
+        p->repeat_ppm = (uint32_t)sim_random_below(r, 200001);
+    if (p->weight[SIM_FAULT_CRASH_WRITE] != 0)
+        p->crash_write_ppm = (uint32_t)sim_random_below(r, 20001);
+    if (p->weight[SIM_FAULT_STRIKE] != 0)
+        p->strike_ppm = (uint32_t)sim_random_below(r, 20001);
+    p->fault_every_us = sim_random_between(r, 200 * SIM_MS, 4 * SIM_SECOND);
+    p->down_mean_us = sim_random_between(r, 50 * SIM_MS, 4 * SIM_SECOND);
+    p->cut_mean_us = sim_random_between(r, 100 * SIM_MS, 6 * SIM_SECOND);
+    p->pause_mean_us = sim_random_between(r, 50 * SIM_MS, 4 * SIM_SECOND);
+}
+
+static void draw_mischief(struct sim_plan *p, struct sim_random *r)
+{
+    if (p->byzantine == 0)
+        return;
+    for (int k = 0; k < SIM_MISCHIEF_KINDS; k++)
+        if (sim_random_chance(r, 250000))
+            p->mischief[k] = (uint32_t)sim_random_between(r, 10000, 1000000);
+    /* Silence leaves nothing of the rest to see, and so does a second copy of most of it. */
+    if (p->mischief[SIM_MISCHIEF_SILENT] != 0 && sim_random_chance(r, 500000))
+        p->mischief[SIM_MISCHIEF_SILENT] = 0;
+}
+
+void sim_plan_draw(struct sim_plan *p, uint64_t seed)
+{
+    static const unsigned sizes[] = {4, 4, 4, 5, 7, 10};
+    unsigned dcs = p->dcs, byzantine = p->byzantine;
+    struct sim_random r = sim_random_stream(seed, SIM_STREAM_PLAN, 0);
+    sim_plan_calm(p, seed);
+    p->dcs = sizes[sim_random_below(&r, sizeof sizes / sizeof sizes[0])];
+    if (dcs != 0)
+        p->dcs = dcs;
+    p->byzantine = (unsigned)sim_random_below(&r, members_f(p->dcs) + 1);
+    if (byzantine != SIM_PLAN_ANY)
+        p->byzantine = byzantine;
+    p->fleets = (unsigned)sim_random_between(&r, 1, 3);
+    p->meters = p->fleets * (unsigned)sim_random_between(&r, 1, 3);
+    p->gateway = sim_random_chance(&r, 300000) ? GATEWAY_HOME : GATEWAY_LEADER;
+    p->scheme = sim_random_chance(&r, 200000) ? SCHEME_LIU2023 : SCHEME_SM2KX;
+    p->report_every_us = sim_random_between(&r, 100 * SIM_MS, 2 * SIM_SECOND);
+    p->delay_mean_us = sim_random_between(&r, SIM_MS, 60 * SIM_MS);
+    p->disk_mean_us = sim_random_between(&r, 100, 10 * SIM_MS);
+    draw_faults(p, &r);
+    draw_mischief(p, &r);
+}

@@ -1,0 +1,168 @@
+#include "sim/rules.h"
+
+#include "consensus/replica.h"
+#include "sim/world.h"
+
+#include <string.h>
+
+struct rule {
+    struct sim_rule shown;
+    uint32_t off; /* enum rule_off */
+    void (*shape)(struct sim_plan *p);
+};
+
+/* Every kind of fault that ends by itself, and often. */
+static void rough(struct sim_plan *p)
+{
+    static const enum sim_fault kinds[] = {SIM_FAULT_LOSS,  SIM_FAULT_PARTITION, SIM_FAULT_ISOLATE,
+                                           SIM_FAULT_CRASH, SIM_FAULT_ONE_WAY,   SIM_FAULT_PAUSE};
+    struct sim_random r = sim_random_stream(p->seed, SIM_STREAM_PLAN, 1);
+    memset(p->weight, 0, sizeof p->weight);
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        p->weight[kinds[i]] = (uint32_t)sim_random_between(&r, 10, 100);
+    p->loss_ppm = (uint32_t)sim_random_below(&r, 100001);
+    p->crash_write_ppm = (uint32_t)sim_random_below(&r, 30001);
+    p->strike_ppm = (uint32_t)sim_random_between(&r, 10000, 100000);
+    p->fault_every_us = sim_random_between(&r, 200 * SIM_MS, 3 * SIM_SECOND);
+    p->down_mean_us = sim_random_between(&r, 50 * SIM_MS, 2 * SIM_SECOND);
+    p->cut_mean_us = sim_random_between(&r, 200 * SIM_MS, 4 * SIM_SECOND);
+    p->report_every_us = sim_random_between(&r, 50 * SIM_MS, 300 * SIM_MS);
+    p->byzantine = 0;
+    memset(p->mischief, 0, sizeof p->mischief);
+}
+
+/* Short runs: without such a rule most end in a deadlock after the first change of leader, and the
+ * fork happens at that change or never. */
+static void forks(struct sim_plan *p)
+{
+    rough(p);
+    p->fleets = 1;
+    p->meters = 2;
+    p->delay_mean_us = sim_random_between(&(struct sim_random){p->seed}, SIM_MS, 20 * SIM_MS);
+    p->safety_us = 10 * SIM_SECOND;
+    p->liveness_us = 0;
+}
+
+static void rough_at_4(struct sim_plan *p)
+{
+    p->dcs = 4;
+    forks(p);
+}
+
+static void twins(struct sim_plan *p, unsigned dcs)
+{
+    p->dcs = dcs;
+    forks(p);
+    p->byzantine = members_f(dcs);
+    p->mischief[SIM_MISCHIEF_TWIN] = 1000000;
+}
+
+static void twins_at_4(struct sim_plan *p)
+{
+    twins(p, 4);
+}
+
+static void twins_at_5(struct sim_plan *p)
+{
+    twins(p, 5);
+}
+
+static void forgetful(struct sim_plan *p)
+{
+    rough_at_4(p);
+    p->down_mean_us = 20 * SIM_MS;
+    p->crash_write_ppm = 60000;
+    p->weight[SIM_FAULT_CRASH] = 300;
+}
+
+static void lost_disks(struct sim_plan *p)
+{
+    rough_at_4(p);
+    p->down_mean_us = 20 * SIM_MS;
+    p->record_repaired = true;
+    p->weight[SIM_FAULT_LOST_DISK] = 200;
+}
+
+static void censor(struct sim_plan *p)
+{
+    p->byzantine = members_f(p->dcs);
+    memset(p->mischief, 0, sizeof p->mischief);
+    p->mischief[SIM_MISCHIEF_HEARTBEAT_ONLY] = 1000000;
+}
+
+static void inventive(struct sim_plan *p)
+{
+    p->byzantine = members_f(p->dcs);
+    memset(p->mischief, 0, sizeof p->mischief);
+    p->meter_unchecked = true;
+    p->mischief[SIM_MISCHIEF_INVENT] = 300000;
+}
+
+static void gullible(struct sim_plan *p)
+{
+    p->byzantine = members_f(p->dcs);
+    memset(p->mischief, 0, sizeof p->mischief);
+    p->ack_unchecked = true;
+    p->mischief[SIM_MISCHIEF_FALSE_ACK] = 500000;
+}
+
+static const struct rule rules[] = {
+    {{"quorum", "agreement", "ceil((n+f+1)/2) votes make a quorum, 2f+1 here also at n = 5"},
+     RULE_OFF_QUORUM,
+     twins_at_5},
+    {{"persist-votes", "agreement", "votes are on the disk before they leave"},
+     RULE_OFF_PERSIST_VOTES,
+     forgetful},
+    {{"grant-high", "agreement", "grants carry the voter's highQC"},
+     RULE_OFF_GRANT_HIGH,
+     rough_at_4},
+    {{"commit-term", "agreement", "commit votes only in the current term"},
+     RULE_OFF_COMMIT_TERM,
+     rough_at_4},
+    {{"monotone", "agreement", "prepare votes only rise"}, RULE_OFF_MONOTONE, twins_at_4},
+    {{"parent", "agreement", "a block extends what rules 3 and 4 say, not any committed block"},
+     RULE_OFF_PARENT,
+     rough_at_4},
+    {{"parent-commit", "agreement", "M's block is extended only with its commit certificate"},
+     RULE_OFF_PARENT_COMMIT,
+     twins_at_4},
+    {{"bound", "agreement", "a leader's first proposal is bound to M"}, RULE_OFF_BOUND, rough_at_4},
+    {{"lost-record", "agreement", "a DC that lost its vote record signs nothing"}, 0, lost_disks},
+    {{"two-phases", "agreement", "a block needs prepare and commit votes (one: Algorithm 2)"},
+     RULE_OFF_ONE_PHASE,
+     rough_at_4},
+    {{"progress", "liveness", "a leader that commits nothing is deposed"},
+     RULE_OFF_PROGRESS,
+     censor},
+    {{"pre-vote", "liveness", "nobody asks for a term while a leader is heard"},
+     RULE_OFF_PREVOTE,
+     rough},
+    {{"slots", "liveness", "candidates of a term ask one after another"}, RULE_OFF_SLOTS, rough},
+    {{"vote-applied", "liveness", "a DC votes for a block that it has applied already"},
+     RULE_OFF_VOTE_APPLIED,
+     rough_at_4},
+    {{"meter-signature", "made-by-meter", "a report's meter has signed it"}, 0, inventive},
+    {{"ack-proof", "acknowledged", "an acknowledgement is believed with its proof only"},
+     0,
+     gullible},
+};
+
+const struct sim_rule *sim_rule_at(size_t index)
+{
+    return index < sizeof rules / sizeof rules[0] ? &rules[index].shown : NULL;
+}
+
+const struct sim_rule *sim_rule_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
+        if (strcmp(rules[i].shown.name, name) == 0)
+            return &rules[i].shown;
+    return NULL;
+}
+
+void sim_rule_off(const struct sim_rule *rule, struct sim_plan *p)
+{
+    const struct rule *r = (const struct rule *)(const void *)rule;
+    p->rules_off |= r->off;
+    r->shape(p);
+}

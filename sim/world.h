@@ -1,0 +1,294 @@
+/* sim/world.h - one simulated network: hosts, links, time. What the files of the simulator share.
+ *
+ *   random.c    chance            events.c   what happens next
+ *   cast.c      keys, genesis     disk.c, kv.c  storage of DCs and of the MDMS
+ *   world.c     hosts: clocks, starts, crashes, pauses; the loop
+ *   net.c       links between hosts, with all that can go wrong on them
+ *   dc.c, fleet.c, mdms.c   the shells around the three cores: the same objects as in the processes
+ *   faults.c    what goes wrong and when, drawn from the seed
+ *   byzantine.c what a lying DC does
+ *   checks.c    the invariants; they see frames that left, disks, and what meters believe
+ *   run.c       a whole run: safety phase, liveness phase, verdict
+ *   hunt.c      many runs
+ *
+ * Everything that chance decides comes from streams of one seed; nothing depends on addresses,
+ * the real time or the machine, so the same seed and program give the same run, bit for bit.
+ */
+#ifndef AMI_SIM_WORLD_H
+#define AMI_SIM_WORLD_H
+
+#include "base/env.h"
+#include "mdms/core.h"
+#include "meter/core.h"
+#include "node/core.h"
+#include "sim/cast.h"
+#include "sim/disk.h"
+#include "sim/events.h"
+#include "sim/plan.h"
+#include "sim/random.h"
+
+#include <uthash.h>
+
+#define SIM_MS      UINT64_C(1000)
+#define SIM_SECOND  UINT64_C(1000000)
+#define SIM_NOBODY  UINT16_MAX
+#define SIM_MEMBERS AMI_MEMBERS_MAX
+
+enum sim_host_kind { SIM_DC = 1, SIM_FLEET, SIM_MDMS };
+
+/* Names of streams. */
+enum {
+    SIM_STREAM_PLAN = 10,
+    SIM_STREAM_NET,
+    SIM_STREAM_FAULTS,
+    SIM_STREAM_HOST,
+    SIM_STREAM_MISCHIEF
+};
+
+/* One process on a machine of its own. */
+struct sim_host {
+    struct sim_world *world;
+    uint16_t index;
+    enum sim_host_kind kind;
+    bool up;
+    uint32_t life;         /* of this start; events of other lives are void */
+    uint64_t paused_until; /* 0: it runs */
+    uint64_t alarm_us;     /* on the world's clock; UINT64_MAX: none */
+    struct sim_random random;
+    /* Its clocks: own = own_base + (now - base) * (1 + drift). */
+    uint64_t clock_base_us, own_base_us;
+    int32_t drift_ppm;
+    int64_t wall_offset_ms;
+    uint64_t disk_free_us; /* when the writes given so far are done */
+    union {
+        struct sim_dc *dc;
+        struct sim_fleet *fleet;
+        struct sim_mdms *mdms;
+    } as;
+};
+
+/* One end of a link. */
+struct sim_end {
+    env_link other;
+    uint16_t host;
+    uint32_t life; /* of that host */
+    bool open, starved, breaking;
+    bool datagrams;  /* DC to DC: frames may be lost, repeated and overtake each other */
+    uint8_t greeted; /* frames sent so far: the first ones are never lost, as TCP's would not be */
+    uint8_t member;  /* whom the dialler wanted */
+    uint8_t port;    /* at this end: enum node_port, or a number of the host's own */
+    uint64_t queued; /* bytes sent from this end and not arrived */
+    uint64_t last_us;
+    uint64_t clogged_until_us;
+};
+
+struct sim_counters {
+    uint64_t events, frames, frames_lost, frames_repeated, commits, elections;
+    uint64_t reports_made, reports_acknowledged;
+    uint64_t fault[SIM_FAULT_KINDS], mischief[SIM_MISCHIEF_KINDS], rare[SIM_RARE_KINDS];
+};
+
+struct sim_checks;
+struct sim_trace;
+
+struct sim_world {
+    struct sim_plan plan;
+    const struct sim_cast *cast;
+    struct sim_events events;
+    uint64_t now_us;
+    bool quiet; /* the liveness phase: no more faults */
+
+    uint16_t host_count, dcs, fleets; /* DCs (with twins) come first, then fleets, then the MDMS */
+    struct sim_host *host;
+    uint8_t *cut; /* [from * host_count + to]: nothing gets through */
+    struct sim_end *end;
+    size_t ends, ends_capacity;
+
+    struct sim_random net, faults, mischief;
+    struct sim_counters count;
+    struct sim_checks *checks;
+    uint64_t trace;           /* hash of all that happened */
+    FILE *trace_to;           /* NULL: no lines */
+    char violation[16 + 240]; /* "name: what"; empty: none */
+};
+
+/* --- world.c --------------------------------------------------------------------------------- */
+
+struct sim_world *sim_world_new(const struct sim_plan *plan, FILE *trace_to);
+void sim_world_free(struct sim_world *w);
+/* The next event, if it is due before `until_us`; otherwise time moves there. False: nothing was
+ * due. */
+bool sim_world_step(struct sim_world *w, uint64_t until_us);
+void sim_world_run(struct sim_world *w, uint64_t until_us); /* or until a violation */
+
+void sim_host_start(struct sim_host *h);
+/* What was not durable is lost; how much of what was under way is drawn. */
+void sim_host_crash(struct sim_host *h);
+void sim_host_pause(struct sim_host *h, uint64_t until_us);
+void sim_host_step_clock(struct sim_host *h, int64_t by_ms);
+uint64_t sim_host_mono_us(const struct sim_host *h);
+/* The first instant of the world at which the host's clock shows at least `own_us`. */
+uint64_t sim_host_world_us(const struct sim_host *h, uint64_t own_us);
+int64_t sim_host_wall_ms(const struct sim_host *h);
+/* When a write of this host that is handed over now is done; writes are done in order. */
+uint64_t sim_host_disk_us(struct sim_host *h);
+/* The environment's functions that are the same for all; the rest is the kind's. */
+struct env sim_host_env(struct sim_host *h);
+void sim_push_for(struct sim_host *h, struct sim_event e, uint64_t at_us); /* of its present life */
+
+/* A line of the trace, when somebody reads it. */
+void sim_tell(struct sim_world *w, const struct sim_host *h, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void sim_trace_bytes(struct sim_world *w, const void *data, size_t size);
+void sim_trace_number(struct sim_world *w, uint64_t number);
+/* The first one counts. */
+void sim_violate(struct sim_world *w, const char *invariant, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+const char *sim_host_name(const struct sim_host *h, char out[24]);
+
+/* --- net.c ----------------------------------------------------------------------------------- */
+
+enum sim_port { SIM_PORT_PEER = NODE_PORT_PEER, SIM_PORT_METER = NODE_PORT_METER };
+
+/* Keeps a link to this host, at that port of it, open: tries again while it is not. */
+void sim_net_dial(struct sim_host *from, uint16_t to, enum sim_port port, uint8_t member,
+                  uint64_t after_us);
+enum ami_status sim_net_send(struct sim_host *h, env_link link, struct span frame);
+/* The same past the Byzantine DC that sits there, after some more time. */
+enum ami_status sim_net_send_raw(struct sim_host *h, env_link link, struct span frame,
+                                 uint64_t more_us);
+void sim_net_close(struct sim_host *h, env_link link);
+void sim_net_on_event(struct sim_world *w, const struct sim_event *e);
+void sim_net_drop_host(struct sim_host *h); /* its links end: it crashed */
+void sim_net_release(const struct sim_event *e);
+void sim_net_cut(struct sim_world *w, uint16_t from, uint16_t to, bool cut);
+bool sim_net_is_cut(const struct sim_world *w, uint16_t from, uint16_t to);
+void sim_net_heal(struct sim_world *w);
+
+/* --- dc.c ------------------------------------------------------------------------------------ */
+
+struct sim_dc {
+    struct node *node; /* NULL while it is down */
+    struct registry *registry;
+    struct sim_disk *disk;
+    uint8_t member;
+    bool twin;                       /* second copy of a member */
+    bool honest;                     /* judged by the checks */
+    bool muted;                      /* lost its vote record: rule 11 */
+    bool wiped;                      /* lost its disk once */
+    uint64_t key_starts;             /* in its key file */
+    enum ami_status disk_status;     /* of writes */
+    struct sim_byzantine *byzantine; /* NULL: an honest one */
+    struct {
+        struct node_write *write;
+        uint64_t number;
+    } write[8]; /* under way, in order */
+    size_t writes;
+    uint64_t write_number;
+    struct vote_record loaded;
+    struct qc tip_commit;
+    env_link to_host[2 * SIM_MEMBERS]; /* links that this DC dialled, by host; 0: none */
+};
+void sim_dc_new(struct sim_host *h, uint8_t member, bool twin);
+void sim_dc_free(struct sim_host *h);
+void sim_dc_start(struct sim_host *h);
+void sim_dc_crash(struct sim_host *h);
+void sim_dc_on_event(struct sim_host *h, const struct sim_event *e);
+
+/* --- fleet.c --------------------------------------------------------------------------------- */
+
+/* A report that was made and is durable. */
+struct sim_report {
+    uint64_t sequence;
+    uint64_t made_us, acknowledged_us; /* 0: not yet */
+    sm3_digest commitment;
+    uint16_t size;
+    bool settled; /* durably */
+    uint8_t *record;
+};
+struct sim_meter {
+    struct meter core;
+    struct sim_host *host;
+    size_t number; /* in the cast */
+    uint64_t alarm_us;
+    struct sim_report *report; /* [sequence - 1] */
+    size_t reports, reports_capacity;
+    size_t settled_below; /* every report before this index is settled */
+    size_t open;          /* made, not settled */
+    uint64_t routed;
+    UT_hash_handle by_session, by_name;
+};
+struct sim_fleet {
+    size_t first, count;     /* meters of the cast */
+    struct sim_meter *meter; /* [count] */
+    struct sim_meter *by_session, *by_name;
+    struct meter_shared shared;
+    struct headers *headers;
+    struct env env;
+    env_link to_member[SIM_MEMBERS]; /* 0: none */
+    bool welcomed[SIM_MEMBERS];
+    struct sim_meter_write *write; /* under way, in order */
+    size_t writes, writes_capacity;
+    bool stopped; /* no more reports are made */
+};
+void sim_fleet_new(struct sim_host *h, size_t first, size_t count);
+void sim_fleet_free(struct sim_host *h);
+void sim_fleet_start(struct sim_host *h);
+void sim_fleet_crash(struct sim_host *h);
+void sim_fleet_on_event(struct sim_host *h, const struct sim_event *e);
+/* Reports made and not acknowledged. */
+size_t sim_fleet_open(const struct sim_host *h);
+
+/* --- mdms.c ---------------------------------------------------------------------------------- */
+
+struct sim_mdms {
+    struct mdms *core; /* NULL while it is down */
+    struct sim_kv *kv;
+    struct env env;
+    struct mdms_write *write; /* under way */
+    enum ami_status disk_status;
+};
+void sim_mdms_new(struct sim_host *h);
+void sim_mdms_free(struct sim_host *h);
+void sim_mdms_start(struct sim_host *h);
+void sim_mdms_crash(struct sim_host *h);
+void sim_mdms_on_event(struct sim_host *h, const struct sim_event *e);
+
+/* --- faults.c -------------------------------------------------------------------------------- */
+
+void sim_faults_begin(struct sim_world *w);
+void sim_faults_on_event(struct sim_world *w, const struct sim_event *e);
+void sim_faults_end(struct sim_world *w); /* everything heals */
+/* A DC hands a write to its disk: it may die before that is done. */
+void sim_faults_on_write(struct sim_host *h, uint64_t done_us);
+void sim_faults_on_die(struct sim_host *h);
+/* An honest DC has sent this to one of those who are to have it. */
+void sim_faults_on_sent(struct sim_host *h, struct span frame);
+
+/* --- byzantine.c ----------------------------------------------------------------------------- */
+
+struct sim_byzantine *sim_byzantine_new(struct sim_host *h);
+void sim_byzantine_free(struct sim_byzantine *b);
+/* True: it has dealt with the frame. */
+bool sim_byzantine_send(struct sim_host *h, env_link link, struct span frame);
+/* False: the node does not get to see it. */
+bool sim_byzantine_receive(struct sim_host *h, env_link link, struct span frame);
+void sim_byzantine_start(struct sim_host *h);
+void sim_byzantine_on_event(struct sim_host *h, const struct sim_event *e);
+
+/* --- checks.c -------------------------------------------------------------------------------- */
+
+struct sim_checks *sim_checks_new(struct sim_world *w);
+void sim_checks_free(struct sim_checks *c);
+void sim_check_sent(struct sim_host *h, struct span frame); /* a frame leaves a DC */
+void sim_check_stored(struct sim_host *h, uint64_t before); /* a write is on a DC's disk; its
+                                                               height before */
+void sim_check_started(struct sim_host *h);                 /* a DC starts from its disk */
+void sim_check_made(struct sim_host *h, struct sim_meter *m, struct sim_report *r);
+void sim_check_acknowledged(struct sim_host *h, struct sim_meter *m, struct sim_report *r);
+void sim_check_end(struct sim_world *w); /* of a run, when all is said to be well */
+/* Whether all that was made is acknowledged, on every healthy ledger and with the MDMS. */
+bool sim_check_complete(struct sim_world *w);
+void sim_check_list(FILE *to); /* the invariants, one a line */
+
+#endif
