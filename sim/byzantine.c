@@ -10,6 +10,7 @@
 #include "consensus/replica.h"
 #include "ledger/block.h"
 #include "node/internal.h"
+#include "sim/schemer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@ struct kept_frame {
 
 struct sim_byzantine {
     struct sim_host *host;
+    struct sim_schemer *schemer;
     struct kept_frame frame[RING]; /* consensus frames that passed by */
     size_t frames;
     sm3_digest block[RING]; /* hashes of blocks proposed */
@@ -60,6 +62,7 @@ struct sim_byzantine *sim_byzantine_new(struct sim_host *h)
     b->scratch = malloc(BYTES_MAX);
     AMI_CHECK(b->scratch != NULL);
     b->host = h;
+    b->schemer = sim_schemer_new(h);
     return b;
 }
 
@@ -69,6 +72,7 @@ void sim_byzantine_free(struct sim_byzantine *b)
         return;
     for (size_t i = 0; i < RING; i++)
         free(b->frame[i].bytes);
+    sim_schemer_free(b->schemer);
     free(b->scratch);
     free(b);
 }
@@ -195,11 +199,28 @@ static bool on_proposal(struct sim_host *h, env_link link, struct span body)
     return true;
 }
 
+static void send_grant(struct sim_host *h, env_link link, const struct grant *g)
+{
+    struct writer w = writer_on(h->as.dc->byzantine->scratch, BYTES_MAX);
+    frame_begin(&w, MSG_GRANT);
+    grant_encode(&w, g);
+    sign_and_send(h, link, &w, LABEL_GRANT);
+}
+
 static bool on_grant(struct sim_host *h, env_link link, struct span body)
 {
     struct sim_byzantine *b = h->as.dc->byzantine;
     struct grant g;
-    if (grant_parse(&g, body) != AMI_OK || !g.has_high)
+    if (grant_parse(&g, body) != AMI_OK)
+        return false;
+    const struct qc *planned = sim_schemer_high(b->schemer, g.term);
+    if (planned != NULL) {
+        g.has_high = true;
+        g.high = *planned;
+        send_grant(h, link, &g);
+        return true;
+    }
+    if (!g.has_high)
         return false;
     if (!does(h, SIM_MISCHIEF_HIDE_HIGH)) {
         b->old_high = g.high;
@@ -210,10 +231,7 @@ static bool on_grant(struct sim_host *h, env_link link, struct span body)
         g.high = b->old_high;
     else
         g.has_high = false;
-    struct writer w = writer_on(b->scratch, BYTES_MAX);
-    frame_begin(&w, MSG_GRANT);
-    grant_encode(&w, &g);
-    sign_and_send(h, link, &w, LABEL_GRANT);
+    send_grant(h, link, &g);
     return true;
 }
 
@@ -255,6 +273,8 @@ bool sim_byzantine_send(struct sim_host *h, env_link link, struct span frame)
     if (type == MSG_LINK_HELLO || type == MSG_LINK_PROOF || type == MSG_METER_WELCOME)
         return false;
     if (does(h, SIM_MISCHIEF_SILENT))
+        return true;
+    if (far_host(w, link)->kind == SIM_DC && sim_schemer_send(b->schemer, type, frame))
         return true;
     if (far_host(w, link)->kind == SIM_DC)
         keep(b, frame);
@@ -357,6 +377,8 @@ bool sim_byzantine_receive(struct sim_host *h, env_link link, struct span frame)
     if (far_host(h->world, link)->kind == SIM_DC && type != MSG_LINK_HELLO &&
         type != MSG_LINK_PROOF)
         keep(b, frame);
+    if (far_host(h->world, link)->kind == SIM_DC)
+        sim_schemer_receive(b->schemer, type, body);
     if (is_censored(h, type, body) && does(h, SIM_MISCHIEF_CENSOR))
         return false;
     if (type == MSG_SESSION_DATA && does(h, SIM_MISCHIEF_FALSE_ACK))

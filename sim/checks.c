@@ -31,6 +31,7 @@ static const struct {
     {"bounded", "queues and sessions stay within their limits"},
     {"mdms", "the MDMS never gives up"},
     {"liveness", "when faults stop, everything that was made is committed within the bound"},
+    {"stable", "when faults have stopped, a good leader is not deposed, whoever asks for it"},
     {"crash", "no program ends by itself"},
 };
 
@@ -39,6 +40,10 @@ void sim_check_list(FILE *to)
     for (size_t i = 0; i < sizeof invariants / sizeof invariants[0]; i++)
         fprintf(to, "%-14s %s\n", invariants[i].name, invariants[i].what);
 }
+
+#define SETTLED_US                                                                                 \
+    (8 * SIM_SECOND) /* after the last fault: back-offs and meters' pauses are over */
+#define LED_US (2 * SIM_SECOND)
 
 /* What an honest member has shown the others; it outlives restarts. */
 struct shown {
@@ -66,7 +71,6 @@ struct sim_checks {
     struct slot *slots;
     sm3_digest *agreed; /* by height - 1 */
     uint64_t agreed_count, agreed_capacity;
-    uint64_t last_led_term;
     /* The announcement that was found good last: it goes to all, one after the other. */
     size_t announced_size;
     uint8_t announced[4096];
@@ -285,15 +289,9 @@ static void check_term(struct sim_host *h, uint64_t term, uint64_t height)
 static void check_heartbeat(struct sim_host *h, struct span body)
 {
     static struct heartbeat b; /* large */
-    struct sim_world *w = h->world;
     if (heartbeat_parse(&b, body) != AMI_OK)
         return;
     check_term(h, b.term, b.committed);
-    if (b.term > w->checks->last_led_term) {
-        w->checks->last_led_term = b.term;
-        w->count.elections++;
-        sim_tell(w, h, "leads term %llu", ull(b.term));
-    }
 }
 
 static void check_announcement(struct sim_host *h, struct span body)
@@ -361,6 +359,53 @@ void sim_check_sent(struct sim_host *h, struct span frame)
         check_term(h, prevote.term - 1, 0);
     else if (type == MSG_QC_ANNOUNCE)
         check_announcement(h, body);
+}
+
+/* --- elections ------------------------------------------------------------------------------- */
+
+/* Whether enough others could answer: who asks into the void has not tried. */
+static bool reaches_quorum(const struct sim_host *h)
+{
+    const struct sim_world *w = h->world;
+    unsigned count = 0;
+    for (uint16_t i = 0; i < w->plan.dcs; i++)
+        count += i == h->index ||
+                 (w->host[i].up && w->host[i].as.dc->honest && w->host[i].paused_until == 0 &&
+                  !sim_net_is_cut(w, h->index, i) && !sim_net_is_cut(w, i, h->index));
+    return count >= members_quorum(w->plan.dcs);
+}
+
+/* A leader is good when it is honest, has led for a while and nothing goes wrong around it. */
+static void check_deposed(struct sim_host *h, const char *detail)
+{
+    struct sim_world *w = h->world;
+    struct sim_dc *d = h->as.dc;
+    bool settled = w->quiet && w->now_us > w->quiet_since_us + SETTLED_US &&
+                   w->now_us > d->leads_since_us + LED_US && d->leads_since_us != 0;
+    if (d->honest && settled && !w->plan.delay_late && strstr(detail, "status=OK") != NULL)
+        sim_violate(w, "stable", "dc-%u led well for %.1f s and was deposed (%s)", d->member + 1u,
+                    (double)(w->now_us - d->leads_since_us) / 1e6, detail);
+}
+
+void sim_check_said(struct sim_host *h, const char *event, const char *detail)
+{
+    struct sim_world *w = h->world;
+    struct sim_dc *d = h->as.dc;
+    if (strcmp(event, "election") == 0 && d->honest && reaches_quorum(h))
+        w->count.attempts++;
+    if (strcmp(event, "leader") == 0) {
+        char own[48];
+        snprintf(own, sizeof own, "dc=%s", w->cast->genesis.members.member[d->member].name.text);
+        const char *who = strstr(detail, own);
+        bool self = who != NULL && (who[strlen(own)] == 0 || who[strlen(own)] == ' ');
+        d->leads_since_us = self ? w->now_us : 0;
+        w->count.elections += self;
+    }
+    if (strcmp(event, "stepped_down") != 0)
+        return;
+    w->count.rare[SIM_RARE_STEPPED_DOWN]++;
+    check_deposed(h, detail);
+    d->leads_since_us = 0;
 }
 
 /* --- disks ----------------------------------------------------------------------------------- */

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *seeds_text, *rule_name, *resume;
+static const char *seeds_text, *rule_name, *shape_name, *resume;
 static int64_t nodes, byzantine = -1, jobs;
 static bool as_json, list_rules, list_invariants, keep_going;
 
@@ -46,6 +46,11 @@ static const struct option_spec options[] = {
      .value = &rule_name,
      .argument = "NAME",
      .help = "one rule less: expects a violation and stops at the first"},
+    {.name = "shape",
+     .kind = OPTION_TEXT,
+     .value = &shape_name,
+     .argument = "NAME",
+     .help = "the troubles that --rule-off NAME makes, with the rule on"},
     {.name = "keep-going",
      .kind = OPTION_FLAG,
      .value = &keep_going,
@@ -121,6 +126,8 @@ static void command_of(const struct sim_hunt *h, const struct sim_found *f, char
         n += snprintf(out + n, size - (size_t)n, " --byzantine %u", h->byzantine);
     if (h->rule_off != NULL)
         snprintf(out + n, size - (size_t)n, " --rule-off %s", h->rule_off->name);
+    else if (h->shape != NULL)
+        snprintf(out + n, size - (size_t)n, " --shape %s", h->shape->name);
 }
 
 static void print_found(const struct sim_hunt *h, const struct sim_found *f)
@@ -159,6 +166,7 @@ static int print_json(const struct sim_hunt *h, int status)
         (double)h->recovered_max_us / 1e6, "complete_seconds_max", (double)h->complete_max_us / 1e6,
         "stopped", (int)h->stopped, "rule_off", h->rule_off == NULL ? "" : h->rule_off->name);
     if (o != NULL) {
+        json_object_set_new(o, "attempts", json_integer((json_int_t)h->count.attempts));
         json_object_set_new(o, "faults", cli_faults(&h->count));
         json_object_set_new(o, "mischief", cli_mischief(&h->count));
         json_object_set_new(o, "rare", cli_rare(&h->count));
@@ -223,7 +231,8 @@ static int run(int argc, char **argv, void *ctx)
         free(h);
         return usage("--seeds is A..B, such as 1..1000");
     }
-    if (cli_rule(rule_name, &h->rule_off, &why) != AMI_OK) {
+    if (cli_rule(rule_name, &h->rule_off, &why) != AMI_OK ||
+        cli_rule(shape_name, &h->shape, &why) != AMI_OK) {
         free(h);
         return usage(why.text);
     }

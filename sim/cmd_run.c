@@ -5,7 +5,7 @@
 #include <string.h>
 
 static int64_t seed = 1, nodes, byzantine = -1, faults = -1;
-static const char *rule_name, *without;
+static const char *rule_name, *shape_name, *without;
 static bool trace, as_json;
 
 static const struct option_spec options[] = {
@@ -38,6 +38,11 @@ static const struct option_spec options[] = {
      .value = &rule_name,
      .argument = "NAME",
      .help = "one rule less; names: ami-sim hunt --list-rules"},
+    {.name = "shape",
+     .kind = OPTION_TEXT,
+     .value = &shape_name,
+     .argument = "NAME",
+     .help = "the troubles that --rule-off NAME makes, with the rule on"},
     {.name = "faults",
      .kind = OPTION_INT,
      .value = &faults,
@@ -72,8 +77,9 @@ static bool is_listed(const char *list, const char *name)
 
 static enum ami_status plan_of(const char *scenario, struct sim_plan *p, struct why *why)
 {
-    const struct sim_rule *rule;
+    const struct sim_rule *rule, *shape;
     AMI_TRY(cli_rule(rule_name, &rule, why));
+    AMI_TRY(cli_rule(shape_name, &shape, why));
     *p = (struct sim_plan){.dcs = (unsigned)nodes,
                            .byzantine = byzantine < 0 ? SIM_PLAN_ANY : (unsigned)byzantine};
     if (strcmp(scenario, "swarm") == 0) {
@@ -81,11 +87,16 @@ static enum ami_status plan_of(const char *scenario, struct sim_plan *p, struct 
     } else if (strcmp(scenario, "calm") == 0) {
         sim_plan_calm(p, (uint64_t)seed);
         p->dcs = nodes != 0 ? (unsigned)nodes : p->dcs;
+    } else if (strcmp(scenario, "elections") == 0) {
+        sim_plan_elections(p, (uint64_t)seed);
     } else {
-        return why_set(why, AMI_BAD_ARGUMENT, "a scenario is swarm or calm, not '%.40s'", scenario);
+        return why_set(why, AMI_BAD_ARGUMENT, "a scenario is swarm, calm or elections, not '%.40s'",
+                       scenario);
     }
     if (rule != NULL)
         sim_rule_off(rule, p);
+    else if (shape != NULL)
+        sim_rule_on(shape, p);
     if (p->byzantine > p->dcs)
         return why_set(why, AMI_BAD_ARGUMENT, "%u of %u DCs cannot lie", p->byzantine, p->dcs);
     if (faults >= 0)
@@ -109,6 +120,7 @@ static int print_json(const struct sim_plan *p, const struct sim_result *r)
         "reports_acknowledged", (json_int_t)r->count.reports_acknowledged, "recovered_seconds",
         (double)r->recovered_us / 1e6, "complete_seconds", (double)r->complete_us / 1e6);
     if (o != NULL) {
+        json_object_set_new(o, "attempts", json_integer((json_int_t)r->count.attempts));
         json_object_set_new(o, "faults", cli_faults(&r->count));
         json_object_set_new(o, "mischief", cli_mischief(&r->count));
         json_object_set_new(o, "rare", cli_rare(&r->count));
@@ -132,9 +144,10 @@ static int run(int argc, char **argv, void *ctx)
     printf("seed %" PRIu64 ": %u DCs, %u of them Byzantine, %u meters; %.3f s of virtual time, "
            "%" PRIu64 " events\n",
            p.seed, p.dcs, p.byzantine, p.meters, (double)r.end_us / 1e6, r.count.events);
-    printf("%" PRIu64 " blocks, %" PRIu64 " elections; reports: %" PRIu64 " made, %" PRIu64
-           " acknowledged\n",
-           r.count.commits, r.count.elections, r.count.reports_made, r.count.reports_acknowledged);
+    printf("%" PRIu64 " blocks; %" PRIu64 " elections in %" PRIu64 " attempts; reports: %" PRIu64
+           " made, %" PRIu64 " acknowledged\n",
+           r.count.commits, r.count.elections, r.count.attempts, r.count.reports_made,
+           r.count.reports_acknowledged);
     if (r.violation[0] == 0 && p.liveness_us != 0)
         printf("after the last fault: all DCs commit again after %.1f s, nothing is open after "
                "%.1f s\n",
@@ -148,7 +161,7 @@ const struct command_spec sim_command_run = {
     .name = "run",
     .arguments = "[SCENARIO]",
     .arguments_max = 1,
-    .summary = "one run: swarm (default; faults and lies drawn from the seed) or calm (none)",
+    .summary = "one run: swarm (default; faults and lies drawn), calm (none), or elections",
     .example = "ami-sim run --seed 7 --trace | less\nami-sim run calm --nodes 7",
     .options = options,
     .run = run};

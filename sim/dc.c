@@ -113,6 +113,7 @@ void sim_dc_start(struct sim_host *h)
     struct sim_world *w = h->world;
     const struct sim_cast *cast = w->cast;
     count_start(h);
+    d->leads_since_us = 0;
     d->registry = sim_disk_registry(d->disk);
     struct env env = sim_host_env(h);
     env.store = env_store;

@@ -22,7 +22,7 @@ static void next_fault(struct sim_world *w)
 }
 
 /* A number in an event says what ends then. */
-enum { END_NOTHING, END_CUT, END_DISK_FULL, END_READ_ERROR, END_DRIFT };
+enum { END_NOTHING, END_CUT, END_DISK_FULL, END_READ_ERROR, END_POWER, END_PEACE };
 
 static void end_later(struct sim_world *w, unsigned what, uint64_t who, uint64_t after_us)
 {
@@ -82,6 +82,15 @@ static void split(struct sim_world *w, uint64_t group)
                 cut_pair(w, a, b, us);
 }
 
+static void black_out(struct sim_world *w)
+{
+    uint64_t us = cut_us(w);
+    for (uint16_t a = 0; a < w->host_count; a++)
+        for (uint16_t b = 0; b < w->host_count; b++)
+            if (a != b)
+                cut_pair(w, a, b, us);
+}
+
 static void clog_links(struct sim_world *w)
 {
     for (int i = 0; i < 8; i++) {
@@ -91,6 +100,13 @@ static void clog_links(struct sim_world *w)
         end->clogged_until_us = w->now_us + cut_us(w);
         w->count.fault[SIM_FAULT_CLOG]++;
     }
+}
+
+static void lose_power(struct sim_world *w)
+{
+    sim_tell(w, NULL, "the power fails");
+    for (uint16_t i = 0; i < w->dcs; i++)
+        crash(&w->host[i]);
 }
 
 static unsigned muted_for_good(const struct sim_world *w)
@@ -161,12 +177,18 @@ static void happen(struct sim_world *w, enum sim_fault kind)
     case SIM_FAULT_ISOLATE:
         split(w, UINT64_C(1) << h->index % 64);
         break;
+    case SIM_FAULT_BLACKOUT:
+        black_out(w);
+        break;
     case SIM_FAULT_ONE_WAY:
         cut_pair(w, any_host(w)->index, h->index, cut_us(w));
         break;
     case SIM_FAULT_CRASH:
         done = h->up;
         crash(h);
+        break;
+    case SIM_FAULT_POWER:
+        lose_power(w);
         break;
     case SIM_FAULT_PAUSE:
         h = any_host(w);
@@ -201,9 +223,32 @@ static void happen(struct sim_world *w, enum sim_fault kind)
         w->count.fault[kind]++;
 }
 
+void sim_faults_isolate_later(struct sim_world *w, uint16_t who, uint64_t after_us, uint64_t us)
+{
+    if (allowed(w))
+        end_later(w, END_PEACE, us << 16 | who, after_us);
+}
+
+static void isolate(struct sim_world *w, uint16_t who, uint64_t us)
+{
+    w->count.fault[SIM_FAULT_ISOLATE]++;
+    for (uint16_t i = 0; i < w->host_count; i++) {
+        if (i == who)
+            continue;
+        cut_pair(w, who, i, us);
+        cut_pair(w, i, who, us);
+    }
+}
+
 static void end_of(struct sim_world *w, const struct sim_event *e)
 {
     uint64_t who = e->u.number;
+    if (e->link == END_POWER && !w->quiet) {
+        w->count.fault[SIM_FAULT_POWER]++;
+        lose_power(w);
+    }
+    if (e->link == END_PEACE && !w->quiet)
+        isolate(w, (uint16_t)who, who >> 16);
     if (e->link == END_CUT)
         sim_net_cut(w, (uint16_t)(who >> 16), (uint16_t)who, false);
     else if (e->link == END_DISK_FULL)
@@ -259,11 +304,15 @@ void sim_faults_on_sent(struct sim_host *h, struct span frame)
         return;
     w->plan.faults_max--;
     w->count.fault[SIM_FAULT_STRIKE]++;
-    uint64_t what = sim_random_below(&w->faults, 4), us = cut_us(w);
+    uint64_t what = sim_random_below(&w->faults, 5), us = cut_us(w);
+    uint64_t soon = w->now_us + 1 + sim_random_below(&w->faults, 3 * SIM_MS);
     sim_tell(w, h, "is struck while it sends a %s", message_name(type));
     if (what == 0) {
-        sim_push_for(h, (struct sim_event){.type = SIM_DIE},
-                     w->now_us + 1 + sim_random_below(&w->faults, 3 * SIM_MS));
+        sim_push_for(h, (struct sim_event){.type = SIM_DIE}, soon);
+        return;
+    }
+    if (what == 4) {
+        end_later(w, END_POWER, 0, soon - w->now_us);
         return;
     }
     for (uint16_t i = 0; i < w->host_count; i++) {
@@ -291,6 +340,7 @@ void sim_faults_begin(struct sim_world *w)
 void sim_faults_end(struct sim_world *w)
 {
     w->quiet = true;
+    w->quiet_since_us = w->now_us;
     sim_net_heal(w);
     for (uint16_t i = 0; i < w->host_count; i++) {
         struct sim_host *h = &w->host[i];
@@ -305,6 +355,7 @@ void sim_faults_end(struct sim_world *w)
         if (!h->up)
             sim_host_start(h);
     }
-    w->plan.delay_mean_us = SIM_MS;
+    if (!w->plan.delay_late)
+        w->plan.delay_mean_us = SIM_MS;
     w->plan.disk_mean_us = SIM_MS;
 }

@@ -47,6 +47,8 @@ void sim_hunt_plan(const struct sim_hunt *h, uint64_t seed, struct sim_plan *out
     sim_plan_draw(out, seed);
     if (h->rule_off != NULL)
         sim_rule_off(h->rule_off, out);
+    else if (h->shape != NULL)
+        sim_rule_on(h->shape, out);
 }
 
 /* --- children -------------------------------------------------------------------------------- */
@@ -172,6 +174,7 @@ static void add_counters(struct sim_counters *sum, const struct sim_counters *c)
     sum->frames_repeated += c->frames_repeated;
     sum->commits += c->commits;
     sum->elections += c->elections;
+    sum->attempts += c->attempts;
     sum->reports_made += c->reports_made;
     sum->reports_acknowledged += c->reports_acknowledged;
     for (int k = 0; k < SIM_FAULT_KINDS; k++)
@@ -305,8 +308,8 @@ static enum ami_status run_chunk(struct sim_hunt *h, uint64_t first, uint64_t la
 #define COUNTERS(X)                                                                                \
     X(events)                                                                                      \
     X(frames)                                                                                      \
-    X(frames_lost) X(frames_repeated) X(commits) X(elections) X(reports_made)                      \
-        X(reports_acknowledged)
+    X(frames_lost)                                                                                 \
+    X(frames_repeated) X(commits) X(elections) X(attempts) X(reports_made) X(reports_acknowledged)
 
 static json_t *number(uint64_t v)
 {
@@ -316,10 +319,11 @@ static json_t *number(uint64_t v)
 /* What must be the same for two runs to add up. */
 static void describe(const struct sim_hunt *h, char out[160])
 {
-    snprintf(out, 160, "seeds %llu..%llu nodes %u byzantine %d rule-off %s",
+    snprintf(out, 160, "seeds %llu..%llu nodes %u byzantine %d rule-off %s shape %s",
              (unsigned long long)h->first, (unsigned long long)h->last, h->dcs,
              h->byzantine == SIM_PLAN_ANY ? -1 : (int)h->byzantine,
-             h->rule_off != NULL ? h->rule_off->name : "none");
+             h->rule_off != NULL ? h->rule_off->name : "none",
+             h->shape != NULL ? h->shape->name : "any");
 }
 
 static json_t *counts(const uint64_t *count, int kinds)

@@ -23,6 +23,7 @@ struct sim_hunt {
     uint64_t first, last;            /* seeds, both run */
     unsigned dcs, byzantine;         /* 0, SIM_PLAN_ANY: each seed draws its own */
     const struct sim_rule *rule_off; /* NULL: none */
+    const struct sim_rule *shape;    /* the troubles of this rule, with it on; NULL: any */
     unsigned jobs;
     bool stop_at_first;
     bool quiet;         /* no progress on stderr */

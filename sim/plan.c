@@ -45,6 +45,20 @@ void sim_plan_calm(struct sim_plan *p, uint64_t seed)
                            .faults_max = UINT64_MAX};
 }
 
+void sim_plan_elections(struct sim_plan *p, uint64_t seed)
+{
+    unsigned dcs = p->dcs == 0 ? 4 : p->dcs;
+    sim_plan_calm(p, seed);
+    p->dcs = dcs;
+    p->byzantine = members_f(dcs);
+    p->mischief[SIM_MISCHIEF_SILENT] = 1000000;
+    p->safety_us = 120 * SIM_SECOND;
+    p->delay_mean_us = 50 * SIM_MS;
+    p->fault_every_us = 12 * SIM_SECOND;
+    p->cut_mean_us = 2 * SIM_SECOND;
+    p->weight[SIM_FAULT_BLACKOUT] = 1;
+}
+
 /* Each kind is in a run or not, and as often as it is drawn: a fault that is always there hides
  * what others would show. */
 static void draw_faults(struct sim_plan *p, struct sim_random *r)
@@ -97,6 +111,8 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed)
     p->report_every_us = sim_random_between(&r, 100 * SIM_MS, 2 * SIM_SECOND);
     p->delay_mean_us = sim_random_between(&r, SIM_MS, 60 * SIM_MS);
     p->disk_mean_us = sim_random_between(&r, 100, 10 * SIM_MS);
+    if (sim_random_chance(&r, 200000))
+        p->linger_us = 15 * SIM_SECOND;
     draw_faults(p, &r);
     draw_mischief(p, &r);
 }

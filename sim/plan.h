@@ -14,8 +14,10 @@
     X(BREAK, "break", "a connection breaks")                                                       \
     X(PARTITION, "partition", "the DCs are split into two groups")                                 \
     X(ISOLATE, "isolate", "one DC is cut off")                                                     \
+    X(BLACKOUT, "blackout", "nothing gets through between any two hosts")                          \
     X(ONE_WAY, "one_way", "one direction between two hosts is cut")                                \
     X(CRASH, "crash", "a DC dies")                                                                 \
+    X(POWER, "power", "all DCs die at once")                                                       \
     X(CRASH_WRITE, "crash_write", "a DC dies while a write is under way")                          \
     X(WRITE_LOST, "write_lost", "a write under way was lost by a crash")                           \
     X(STRIKE, "strike", "a DC dies or is cut off in the middle of saying something that counts")   \
@@ -32,6 +34,8 @@
 #define SIM_MISCHIEFS(X)                                                                           \
     X(EQUIVOCATE, "equivocate", "two proposals for one slot, to different voters")                 \
     X(VOTE_BOTH, "vote_both", "votes for two blocks of one slot")                                  \
+    X(HOARD, "hoard", "keeps a prepare certificate until others have moved on")                    \
+    X(TWO_FACED, "two_faced", "proposes a second block once the first is prepared")                \
     X(HIDE_HIGH, "hide_high", "grants that hide or age the highQC")                                \
     X(WITHHOLD_BODY, "withhold_body", "blocks and bodies are not handed out")                      \
     X(WITHHOLD_QC, "withhold_qc", "commit certificates are not announced")                         \
@@ -104,6 +108,8 @@ struct sim_plan {
     uint32_t weight[SIM_FAULT_KINDS]; /* of the faults that happen at an instant */
     uint64_t down_mean_us, cut_mean_us, pause_mean_us;
     uint32_t mischief[SIM_MISCHIEF_KINDS]; /* per million, where it applies; 0: not in this run */
+    uint64_t linger_us;  /* meters go on so long after all DCs have committed again */
+    bool delay_late;     /* frames stay as slow after the last fault */
     uint64_t faults_max; /* no more than so many instants of faults: for shortening */
 };
 
@@ -113,5 +119,9 @@ struct sim_plan {
 void sim_plan_draw(struct sim_plan *p, uint64_t seed);
 /* The same network where nothing goes wrong. */
 void sim_plan_calm(struct sim_plan *p, uint64_t seed);
+/* Elections at their hardest: f of p->dcs members are silent, one-way delay is an exponential with
+ * a mean of a twelfth of the election time-out, and now and then nothing gets through anywhere, so
+ * that all timers have run out when it does again. */
+void sim_plan_elections(struct sim_plan *p, uint64_t seed);
 
 #endif

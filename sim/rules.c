@@ -7,7 +7,8 @@
 
 struct rule {
     struct sim_rule shown;
-    uint32_t off; /* enum rule_off */
+    uint32_t off;                                                  /* enum rule_off */
+    enum { OFF_NOTHING, OFF_METER, OFF_ACK, OFF_RECORD } off_here; /* what is no such bit */
     void (*shape)(struct sim_plan *p);
 };
 
@@ -57,6 +58,29 @@ static void twins(struct sim_plan *p, unsigned dcs)
     p->mischief[SIM_MISCHIEF_TWIN] = 1000000;
 }
 
+/* One liar who leads with a plan, and a network that lets him. */
+static void schemes(struct sim_plan *p, enum sim_mischief_kind kind)
+{
+    p->dcs = 4;
+    forks(p);
+    p->byzantine = 1;
+    p->mischief[kind] = 700000;
+    p->strike_ppm = 0;
+    p->loss_ppm = p->repeat_ppm = 0;
+    p->fault_every_us =
+        sim_random_between(&(struct sim_random){p->seed}, SIM_SECOND, 6 * SIM_SECOND);
+}
+
+static void hoarder(struct sim_plan *p)
+{
+    schemes(p, SIM_MISCHIEF_HOARD);
+}
+
+static void two_faced(struct sim_plan *p)
+{
+    schemes(p, SIM_MISCHIEF_TWO_FACED);
+}
+
 static void twins_at_4(struct sim_plan *p)
 {
     twins(p, 4);
@@ -70,17 +94,38 @@ static void twins_at_5(struct sim_plan *p)
 static void forgetful(struct sim_plan *p)
 {
     rough_at_4(p);
-    p->down_mean_us = 20 * SIM_MS;
-    p->crash_write_ppm = 60000;
-    p->weight[SIM_FAULT_CRASH] = 300;
+    p->down_mean_us = 400 * SIM_MS;
+    p->weight[SIM_FAULT_POWER] = 300;
 }
 
 static void lost_disks(struct sim_plan *p)
 {
     rough_at_4(p);
-    p->down_mean_us = 20 * SIM_MS;
-    p->record_repaired = true;
+    p->down_mean_us = 400 * SIM_MS;
     p->weight[SIM_FAULT_LOST_DISK] = 200;
+}
+
+/* Many who all have to choose the same one, far from each other, and all at the same moment. */
+static void crowd(struct sim_plan *p)
+{
+    p->dcs = 13;
+    sim_plan_elections(p, p->seed);
+    p->fleets = 1;
+    p->meters = 2;
+    p->safety_us = 20 * SIM_SECOND;
+    p->fault_every_us = 7 * SIM_SECOND;
+    p->delay_late = true;
+    p->liveness_us = 30 * SIM_SECOND;
+}
+
+/* A liar asks for the next term all the time, and there is work to be disturbed. */
+static void usurper(struct sim_plan *p)
+{
+    p->byzantine = members_f(p->dcs);
+    memset(p->mischief, 0, sizeof p->mischief);
+    p->mischief[SIM_MISCHIEF_TERM_STORM] = 1000000;
+    p->safety_us = 5 * SIM_SECOND;
+    p->linger_us = 20 * SIM_SECOND;
 }
 
 static void censor(struct sim_plan *p)
@@ -94,7 +139,6 @@ static void inventive(struct sim_plan *p)
 {
     p->byzantine = members_f(p->dcs);
     memset(p->mischief, 0, sizeof p->mischief);
-    p->meter_unchecked = true;
     p->mischief[SIM_MISCHIEF_INVENT] = 300000;
 }
 
@@ -102,48 +146,73 @@ static void gullible(struct sim_plan *p)
 {
     p->byzantine = members_f(p->dcs);
     memset(p->mischief, 0, sizeof p->mischief);
-    p->ack_unchecked = true;
     p->mischief[SIM_MISCHIEF_FALSE_ACK] = 500000;
 }
 
 static const struct rule rules[] = {
     {{"quorum", "agreement", "ceil((n+f+1)/2) votes make a quorum, 2f+1 here also at n = 5"},
      RULE_OFF_QUORUM,
+     OFF_NOTHING,
      twins_at_5},
     {{"persist-votes", "agreement", "votes are on the disk before they leave"},
      RULE_OFF_PERSIST_VOTES,
+     OFF_NOTHING,
      forgetful},
     {{"grant-high", "agreement", "grants carry the voter's highQC"},
      RULE_OFF_GRANT_HIGH,
+     OFF_NOTHING,
      rough_at_4},
     {{"commit-term", "agreement", "commit votes only in the current term"},
      RULE_OFF_COMMIT_TERM,
-     rough_at_4},
-    {{"monotone", "agreement", "prepare votes only rise"}, RULE_OFF_MONOTONE, twins_at_4},
+     OFF_NOTHING,
+     hoarder},
+    {{"monotone", "agreement", "prepare votes only rise"},
+     RULE_OFF_MONOTONE,
+     OFF_NOTHING,
+     two_faced},
     {{"parent", "agreement", "a block extends what rules 3 and 4 say, not any committed block"},
      RULE_OFF_PARENT,
+     OFF_NOTHING,
      rough_at_4},
     {{"parent-commit", "agreement", "M's block is extended only with its commit certificate"},
      RULE_OFF_PARENT_COMMIT,
+     OFF_NOTHING,
      twins_at_4},
-    {{"bound", "agreement", "a leader's first proposal is bound to M"}, RULE_OFF_BOUND, rough_at_4},
-    {{"lost-record", "agreement", "a DC that lost its vote record signs nothing"}, 0, lost_disks},
+    {{"bound", "agreement", "a leader's first proposal is bound to M"},
+     RULE_OFF_BOUND,
+     OFF_NOTHING,
+     rough_at_4},
+    {{"lost-record", "agreement", "a DC that lost its vote record signs nothing"},
+     0,
+     OFF_RECORD,
+     lost_disks},
     {{"two-phases", "agreement", "a block needs prepare and commit votes (one: Algorithm 2)"},
      RULE_OFF_ONE_PHASE,
+     OFF_NOTHING,
      rough_at_4},
     {{"progress", "liveness", "a leader that commits nothing is deposed"},
      RULE_OFF_PROGRESS,
+     OFF_NOTHING,
      censor},
-    {{"pre-vote", "liveness", "nobody asks for a term while a leader is heard"},
+    {{"pre-vote", "stable", "nobody asks for a term while a leader is heard"},
      RULE_OFF_PREVOTE,
-     rough},
-    {{"slots", "liveness", "candidates of a term ask one after another"}, RULE_OFF_SLOTS, rough},
+     OFF_NOTHING,
+     usurper},
+    {{"slots", "liveness", "candidates of a term ask one after another"},
+     RULE_OFF_SLOTS,
+     OFF_NOTHING,
+     crowd},
     {{"vote-applied", "liveness", "a DC votes for a block that it has applied already"},
      RULE_OFF_VOTE_APPLIED,
+     OFF_NOTHING,
      rough_at_4},
-    {{"meter-signature", "made-by-meter", "a report's meter has signed it"}, 0, inventive},
+    {{"meter-signature", "made-by-meter", "a report's meter has signed it"},
+     0,
+     OFF_METER,
+     inventive},
     {{"ack-proof", "acknowledged", "an acknowledgement is believed with its proof only"},
      0,
+     OFF_ACK,
      gullible},
 };
 
@@ -160,9 +229,17 @@ const struct sim_rule *sim_rule_find(const char *name)
     return NULL;
 }
 
+void sim_rule_on(const struct sim_rule *rule, struct sim_plan *p)
+{
+    ((const struct rule *)(const void *)rule)->shape(p);
+}
+
 void sim_rule_off(const struct sim_rule *rule, struct sim_plan *p)
 {
     const struct rule *r = (const struct rule *)(const void *)rule;
+    sim_rule_on(rule, p);
     p->rules_off |= r->off;
-    r->shape(p);
+    p->meter_unchecked |= r->off_here == OFF_METER;
+    p->ack_unchecked |= r->off_here == OFF_ACK;
+    p->record_repaired |= r->off_here == OFF_RECORD;
 }

@@ -16,5 +16,7 @@ const struct sim_rule *sim_rule_find(const char *name);
 const struct sim_rule *sim_rule_at(size_t index);
 /* Switches it off in a plan that was drawn, and gives the run the troubles in which it matters. */
 void sim_rule_off(const struct sim_rule *rule, struct sim_plan *p);
+/* The same troubles with the rule on: nothing may be found. */
+void sim_rule_on(const struct sim_rule *rule, struct sim_plan *p);
 
 #endif

@@ -45,10 +45,11 @@ static void recover(struct sim_world *w, struct sim_result *out)
         if (!recovered && all_beyond(w, height)) {
             recovered = true;
             out->recovered_us = w->now_us - since;
-            stop_fleets(w);
             sim_tell(w, NULL, "every healthy DC commits again");
         }
-        complete = recovered && sim_check_complete(w);
+        if (recovered && w->now_us >= since + out->recovered_us + w->plan.linger_us)
+            stop_fleets(w);
+        complete = recovered && w->host[w->dcs].as.fleet->stopped && sim_check_complete(w);
     }
     out->complete_us = w->now_us - since;
     if (!recovered)

@@ -134,8 +134,8 @@ static void env_random(void *ctx, void *out, size_t size)
 static void env_log(void *ctx, enum env_log_level level, const char *event, const char *detail)
 {
     struct sim_host *h = ctx;
-    if (strcmp(event, "stepped_down") == 0)
-        h->world->count.rare[SIM_RARE_STEPPED_DOWN]++;
+    if (h->kind == SIM_DC)
+        sim_check_said(h, event, detail);
     if (level != ENV_LOG_DEBUG)
         sim_tell(h->world, h, "%s %s", event, detail);
 }

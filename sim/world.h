@@ -83,7 +83,8 @@ struct sim_end {
 };
 
 struct sim_counters {
-    uint64_t events, frames, frames_lost, frames_repeated, commits, elections;
+    uint64_t events, frames, frames_lost, frames_repeated, commits;
+    uint64_t elections, attempts; /* leaders that led; DCs that asked for pre-votes */
     uint64_t reports_made, reports_acknowledged;
     uint64_t fault[SIM_FAULT_KINDS], mischief[SIM_MISCHIEF_KINDS], rare[SIM_RARE_KINDS];
 };
@@ -97,6 +98,7 @@ struct sim_world {
     struct sim_events events;
     uint64_t now_us;
     bool quiet; /* the liveness phase: no more faults */
+    uint64_t quiet_since_us;
 
     uint16_t host_count, dcs, fleets; /* DCs (with twins) come first, then fleets, then the MDMS */
     struct sim_host *host;
@@ -175,6 +177,7 @@ struct sim_dc {
     bool twin;                       /* second copy of a member */
     bool honest;                     /* judged by the checks */
     bool muted;                      /* lost its vote record: rule 11 */
+    uint64_t leads_since_us;         /* 0: it does not lead */
     bool wiped;                      /* lost its disk once */
     uint64_t key_starts;             /* in its key file */
     enum ami_status disk_status;     /* of writes */
@@ -261,6 +264,8 @@ void sim_faults_on_event(struct sim_world *w, const struct sim_event *e);
 void sim_faults_end(struct sim_world *w); /* everything heals */
 /* A DC hands a write to its disk: it may die before that is done. */
 void sim_faults_on_write(struct sim_host *h, uint64_t done_us);
+/* A DC is cut off after a while, for so long. */
+void sim_faults_isolate_later(struct sim_world *w, uint16_t who, uint64_t after_us, uint64_t us);
 void sim_faults_on_die(struct sim_host *h);
 /* An honest DC has sent this to one of those who are to have it. */
 void sim_faults_on_sent(struct sim_host *h, struct span frame);
@@ -280,6 +285,7 @@ void sim_byzantine_on_event(struct sim_host *h, const struct sim_event *e);
 
 struct sim_checks *sim_checks_new(struct sim_world *w);
 void sim_checks_free(struct sim_checks *c);
+void sim_check_said(struct sim_host *h, const char *event, const char *detail); /* a DC's log */
 void sim_check_sent(struct sim_host *h, struct span frame); /* a frame leaves a DC */
 void sim_check_stored(struct sim_host *h, uint64_t before); /* a write is on a DC's disk; its
                                                                height before */

@@ -1,0 +1,233 @@
+#include "sim/schemer.h"
+
+#include "base/check.h"
+#include "ledger/block.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BYTES_MAX      (256u << 10)
+#define ALONE_AFTER_US (5 * SIM_MS)
+#define ALONE_US       (4 * SIM_SECOND)
+
+enum plan { PLAN_NONE, PLAN_HOARD, PLAN_TWO_FACED };
+
+/* Votes of one kind for one block. */
+struct ballot {
+    uint32_t voters;
+    struct vote vote[SIM_MEMBERS];
+};
+
+struct sim_schemer {
+    struct sim_host *host;
+    enum plan plan;
+    uint64_t term, height;
+    sm3_digest a, b;
+    struct qc a_prepared;
+    bool shown;    /* hoard: the certificate was shown */
+    bool finished; /* two-faced: B is committed */
+    struct ballot prepare, commit;
+    /* Its last proposal, as it left. */
+    size_t proposal_size;
+    uint8_t *proposal;     /* BYTES_MAX */
+    uint8_t *scratch;      /* BYTES_MAX */
+    struct proposal other; /* large */
+};
+
+struct sim_schemer *sim_schemer_new(struct sim_host *h)
+{
+    struct sim_schemer *s = calloc(1, sizeof *s);
+    AMI_CHECK(s != NULL);
+    s->host = h;
+    s->proposal = malloc(BYTES_MAX);
+    s->scratch = malloc(BYTES_MAX);
+    AMI_CHECK(s->proposal != NULL && s->scratch != NULL);
+    return s;
+}
+
+void sim_schemer_free(struct sim_schemer *s)
+{
+    if (s == NULL)
+        return;
+    free(s->proposal);
+    free(s->scratch);
+    free(s);
+}
+
+static const struct sign_key *key_of(const struct sim_schemer *s)
+{
+    return &s->host->world->cast->dc[s->host->as.dc->member].sign;
+}
+
+/* To the DC at this host index, or to all. */
+static void say(struct sim_schemer *s, struct span frame, int to)
+{
+    struct sim_world *w = s->host->world;
+    for (uint16_t i = 0; i < w->dcs; i++) {
+        env_link link = s->host->as.dc->to_host[i];
+        if ((to < 0 || to == i) && link != 0 && w->end[link].open && w->end[link].greeted >= 2)
+            (void)sim_net_send_raw(s->host, link, frame, 0);
+    }
+}
+
+static void announce(struct sim_schemer *s, const struct qc *qc, int to)
+{
+    struct qc_announce a = {*qc};
+    struct writer w = writer_on(s->scratch, BYTES_MAX);
+    frame_begin(&w, MSG_QC_ANNOUNCE);
+    qc_announce_encode(&w, &a);
+    AMI_CHECK(writer_ok(&w));
+    say(s, writer_span(&w), to);
+}
+
+/* B is A a millisecond later. */
+static bool propose_b(struct sim_schemer *s)
+{
+    uint8_t random[SM2_WIDE_BYTES];
+    struct proposal *p = &s->other;
+    if (s->proposal_size < 2 ||
+        proposal_parse(p, span_of(s->proposal + 2, s->proposal_size - 2)) != AMI_OK ||
+        p->core.term != s->term || p->core.header.height != s->height)
+        return false;
+    p->core.header.timestamp_ms++;
+    s->b = block_hash(&p->core.header);
+    struct writer core = writer_on(s->scratch, BYTES_MAX);
+    proposal_core_encode(&core, &p->core);
+    struct span part = signed_part(writer_span(&core));
+    sim_random_bytes(&s->host->world->mischief, random, sizeof random);
+    p->core.signature = sign_key_sign(key_of(s), LABEL_PROPOSAL, &part, 1, random);
+    struct writer w = writer_on(s->scratch, BYTES_MAX);
+    frame_begin(&w, MSG_PROPOSAL);
+    proposal_encode(&w, p);
+    if (!writer_ok(&w))
+        return false;
+    say(s, writer_span(&w), -1);
+    return true;
+}
+
+static bool begin(struct sim_schemer *s, const struct qc *prepared)
+{
+    struct sim_world *w = s->host->world;
+    bool hoard = sim_random_chance(&w->mischief, w->plan.mischief[SIM_MISCHIEF_HOARD]);
+    bool two = sim_random_chance(&w->mischief, w->plan.mischief[SIM_MISCHIEF_TWO_FACED]);
+    if (!hoard && !two)
+        return false;
+    s->plan = two ? PLAN_TWO_FACED : PLAN_HOARD;
+    s->term = prepared->term;
+    s->height = prepared->height;
+    s->a = prepared->block;
+    s->a_prepared = *prepared;
+    s->shown = s->finished = false;
+    s->prepare.voters = s->commit.voters = 0;
+    if (two && !propose_b(s)) {
+        s->plan = PLAN_NONE;
+        return false;
+    }
+    w->count.mischief[two ? SIM_MISCHIEF_TWO_FACED : SIM_MISCHIEF_HOARD]++;
+    sim_tell(w, s->host, "has a plan for term %llu: %s", (unsigned long long)s->term,
+             two ? "a second block" : "hoards its certificate");
+    return true;
+}
+
+static bool on_announce(struct sim_schemer *s, struct span body)
+{
+    struct qc_announce a;
+    if (qc_announce_parse(&a, body) != AMI_OK)
+        return false;
+    bool mine = s->plan != PLAN_NONE && a.cert.term == s->term && a.cert.height == s->height;
+    if (mine)
+        return true;
+    return a.cert.kind == VOTE_PREPARE && (s->plan == PLAN_NONE || a.cert.term > s->term) &&
+           begin(s, &a.cert);
+}
+
+bool sim_schemer_send(struct sim_schemer *s, enum message_type type, struct span frame)
+{
+    struct span body = span_of(frame.data + 2, frame.size - 2);
+    if (type == MSG_PROPOSAL && frame.size <= BYTES_MAX && s->plan == PLAN_NONE) {
+        memcpy(s->proposal, frame.data, frame.size);
+        s->proposal_size = frame.size;
+    }
+    if (type == MSG_QC_ANNOUNCE)
+        return on_announce(s, body);
+    /* Silent from then on, so that somebody else is elected. */
+    return (type == MSG_HEARTBEAT || type == MSG_PROPOSAL) &&
+           ((s->plan == PLAN_TWO_FACED && s->finished) || (s->plan == PLAN_HOARD && !s->shown));
+}
+
+const struct qc *sim_schemer_high(const struct sim_schemer *s, uint64_t term)
+{
+    return s->plan == PLAN_TWO_FACED && term > s->term ? &s->a_prepared : NULL;
+}
+
+/* The last DC, and the network keeps it apart from then on for a while: an adversary's network may.
+ */
+static void tell_one(struct sim_schemer *s, const struct qc *qc)
+{
+    struct sim_world *w = s->host->world;
+    uint16_t who = (uint16_t)(w->plan.dcs - 1);
+    announce(s, qc, who);
+    sim_faults_isolate_later(w, who, ALONE_AFTER_US, ALONE_US);
+}
+
+/* --- votes ----------------------------------------------------------------------------------- */
+
+/* True: with this vote, and its own, there is a certificate. */
+static bool count(struct sim_schemer *s, struct ballot *b, const struct vote *v, struct qc *out)
+{
+    const struct members *m = &s->host->world->cast->genesis.members;
+    uint8_t random[SM2_WIDE_BYTES];
+    if (v->voter >= m->count || vote_check(m, v) != AMI_OK)
+        return false;
+    if (b->voters == 0) {
+        struct vote own = *v;
+        own.voter = s->host->as.dc->member;
+        sim_random_bytes(&s->host->world->mischief, random, sizeof random);
+        vote_sign(&own, key_of(s), random);
+        b->vote[own.voter] = own;
+        b->voters |= 1u << own.voter;
+    }
+    b->vote[v->voter] = *v;
+    b->voters |= 1u << v->voter;
+    struct vote list[SIM_MEMBERS];
+    size_t votes = 0;
+    for (uint8_t i = 0; i < m->count; i++)
+        if ((b->voters >> i & 1) != 0)
+            list[votes++] = b->vote[i];
+    return qc_make(out, m, list, votes) == AMI_OK;
+}
+
+static void on_vote(struct sim_schemer *s, struct span body)
+{
+    struct vote v;
+    struct qc qc;
+    if (vote_parse(&v, body) != AMI_OK || v.term != s->term || v.height != s->height)
+        return;
+    const sm3_digest *wanted = s->plan == PLAN_TWO_FACED ? &s->b : &s->a;
+    if (!sm3_equal(&v.block, wanted))
+        return;
+    if (v.kind == VOTE_PREPARE && s->plan == PLAN_TWO_FACED && count(s, &s->prepare, &v, &qc))
+        announce(s, &qc, -1);
+    if (v.kind == VOTE_COMMIT && (s->plan == PLAN_TWO_FACED || s->shown) &&
+        count(s, &s->commit, &v, &qc)) {
+        sim_tell(s->host->world, s->host, "its plan works: it has a commit certificate");
+        s->finished = true;
+        if (s->plan == PLAN_TWO_FACED)
+            tell_one(s, &qc);
+        else
+            announce(s, &qc, -1);
+    }
+}
+
+void sim_schemer_receive(struct sim_schemer *s, enum message_type type, struct span body)
+{
+    if (s->plan == PLAN_NONE)
+        return;
+    if (type == MSG_VOTE)
+        on_vote(s, body);
+    if (type != MSG_PROPOSAL || s->plan != PLAN_HOARD || s->shown ||
+        proposal_parse(&s->other, body) != AMI_OK || s->other.core.term <= s->term)
+        return;
+    s->shown = true;
+    announce(s, &s->a_prepared, -1);
+}

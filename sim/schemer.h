@@ -1,0 +1,28 @@
+/* sim/schemer.h - a Byzantine leader with a plan: what it takes to fork a network that lacks a
+ * rule.
+ *
+ * Two plans, both begun when its node, which leads, has a prepare certificate (QC) for block A:
+ *
+ *   hoard      It shows the QC to nobody until others have elected somebody and he proposes; then
+ * it shows it to all, and collects commit votes of the old term, which nobody honest gives (rule
+ * 6). docs/model, COMMIT_TERM. two-faced  It proposes block B for the same place, collects prepare
+ * votes for that, too, which nobody honest gives twice (rule 5); commits B, tells one DC, falls
+ * silent, and shows A's certificate in its next grant. docs/model, MONOTONE.
+ */
+#ifndef AMI_SIM_SCHEMER_H
+#define AMI_SIM_SCHEMER_H
+
+#include "sim/world.h"
+
+struct sim_schemer;
+struct sim_schemer *sim_schemer_new(struct sim_host *h);
+void sim_schemer_free(struct sim_schemer *s);
+
+/* What the node sends. True: it does not leave. */
+bool sim_schemer_send(struct sim_schemer *s, enum message_type type, struct span frame);
+/* The certificate to show in a grant for this term instead of the node's own; NULL: none. */
+const struct qc *sim_schemer_high(const struct sim_schemer *s, uint64_t term);
+/* What comes in; the node gets it all the same. */
+void sim_schemer_receive(struct sim_schemer *s, enum message_type type, struct span body);
+
+#endif
