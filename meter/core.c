@@ -99,6 +99,11 @@ uint64_t meter_patience_us(uint32_t least_ms, uint32_t most_ms, uint64_t usual_u
     return us < most ? us : most;
 }
 
+unsigned meter_rounds(const struct meter *m, unsigned asked)
+{
+    return asked / member_count(m);
+}
+
 void meter_learn_us(uint64_t *usual, uint64_t sample)
 {
     if (sample > 60u * 1000000u)
@@ -230,7 +235,7 @@ static void attempt(struct meter *m)
     m->began_us = now;
     const struct meter_timing *t = &m->shared->timing;
     m->wake_us = now + meter_patience_us(t->answer_ms, t->answer_ms_max, m->shared->answer_us,
-                                         m->attempts - 1u);
+                                         meter_rounds(m, m->attempts - 1u));
 }
 
 void meter_slow_down(struct meter *m)

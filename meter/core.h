@@ -36,9 +36,9 @@
 /* The two waiting times are least ones: where answers take long (a busy DC, a narrow link) four
  * times the usual time is waited, lest everybody begins anew and makes a busy DC busier. */
 struct meter_timing {
-    uint32_t answer_ms;      /* for flight 2; doubled with each attempt */
+    uint32_t answer_ms;      /* for flight 2; doubled when as many as there are DCs were asked */
     uint32_t answer_ms_max;  /* up to this */
-    uint32_t ack_ms;         /* for a good acknowledgement; doubled each time it was in vain */
+    uint32_t ack_ms;         /* for a good acknowledgement; doubled likewise */
     uint32_t ack_ms_max;     /* up to this */
     uint32_t insist_ms;      /* waited so long for a leader: insist */
     uint32_t backoff_ms_min; /* before another try; doubled each time, half of it random */
@@ -76,8 +76,8 @@ struct meter_shared {
     struct meter_timing timing;
     void (*note)(void *ctx, enum meter_note_kind kind, uint64_t value); /* or NULL */
     bool ack_unchecked; /* acknowledgements are believed: the simulator's, to see what that costs */
-    uint32_t open;              /* bit k: the link to member k is open. Kept by the shell. */
-    uint8_t leader;             /* who led when somebody last said so; a hint */
+    uint32_t open;      /* bit k: the link to member k is open. Kept by the shell. */
+    uint8_t leader;     /* who led when somebody last said so; a hint */
     uint64_t answer_us, ack_us; /* how long answers and acknowledgements usually take */
 };
 void meter_shared_init(struct meter_shared *s, const struct genesis *genesis,

@@ -121,8 +121,8 @@ bool meter_unsettled(const struct meter *m)
 static void set_deadline(struct meter *m)
 {
     const struct meter_timing *t = &m->shared->timing;
-    m->wake_us =
-        meter_now_us(m) + meter_patience_us(t->ack_ms, t->ack_ms_max, m->shared->ack_us, m->vain);
+    m->wake_us = meter_now_us(m) + meter_patience_us(t->ack_ms, t->ack_ms_max, m->shared->ack_us,
+                                                     meter_rounds(m, m->vain));
 }
 
 /* Takes a record into a slot. False: the record is no record (damaged). */

@@ -27,6 +27,9 @@ void meter_note(const struct meter *m, enum meter_note_kind kind, uint64_t value
 /* How long to wait for something that usually takes usual_us. */
 uint64_t meter_patience_us(uint32_t least_ms, uint32_t most_ms, uint64_t usual_us,
                            unsigned doublings);
+/* How often all members were asked, when so many questions were in vain: patience with one DC is
+ * not to grow because others were silent. */
+unsigned meter_rounds(const struct meter *m, unsigned asked);
 void meter_learn_us(uint64_t *usual, uint64_t sample);
 void meter_slow_down(struct meter *m);
 /* Something good came: a believed acknowledgement. */

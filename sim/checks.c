@@ -382,7 +382,7 @@ static void check_deposed(struct sim_host *h, const char *detail)
     struct sim_dc *d = h->as.dc;
     bool settled = w->quiet && w->now_us > w->quiet_since_us + SETTLED_US &&
                    w->now_us > d->leads_since_us + LED_US && d->leads_since_us != 0;
-    if (d->honest && settled && !w->plan.delay_late && strstr(detail, "status=OK") != NULL)
+    if (d->honest && settled && !w->plan.delay_late && strstr(detail, "why=OK") != NULL)
         sim_violate(w, "stable", "dc-%u led well for %.1f s and was deposed (%s)", d->member + 1u,
                     (double)(w->now_us - d->leads_since_us) / 1e6, detail);
 }

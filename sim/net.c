@@ -191,7 +191,8 @@ enum ami_status sim_net_send_raw(struct sim_host *h, env_link link, struct span 
         return AMI_AGAIN;
     }
     uint16_t to = w->end[end->other].host;
-    if (is_cut(w, h->index, to)) {
+    /* A stream that has lost something carries nothing more until it breaks. */
+    if (is_cut(w, h->index, to) || (end->breaking && !end->datagrams)) {
         give_up_later(w, link);
         return AMI_OK;
     }
@@ -286,8 +287,9 @@ void sim_net_on_event(struct sim_world *w, const struct sim_event *e)
     if (e->type == SIM_FRAME)
         drained(w, end->other, e->u.frame->size);
     if (e->type == SIM_BREAK) {
-        w->end[e->link].breaking = false;
-        if (alive && end->open && is_cut(w, h->index, w->end[end->other].host)) {
+        end->breaking = false;
+        if (alive && end->open &&
+            (!end->datagrams || is_cut(w, h->index, w->end[end->other].host))) {
             w->count.fault[SIM_FAULT_BREAK]++;
             close_both(w, e->link);
         }

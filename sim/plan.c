@@ -53,7 +53,7 @@ void sim_plan_elections(struct sim_plan *p, uint64_t seed)
     p->byzantine = members_f(dcs);
     p->mischief[SIM_MISCHIEF_SILENT] = 1000000;
     p->safety_us = 120 * SIM_SECOND;
-    p->delay_mean_us = 50 * SIM_MS;
+    p->delay_mean_us = 20 * SIM_MS;
     p->fault_every_us = 12 * SIM_SECOND;
     p->cut_mean_us = 2 * SIM_SECOND;
     p->weight[SIM_FAULT_BLACKOUT] = 1;
