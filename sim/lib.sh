@@ -240,6 +240,22 @@ leader() {
     return 1
 }
 
+# damage_ledger FOLDER HEIGHT: flips one bit of that block's Merkle root wherever the file holds it.
+damage_ledger() {
+    "$bin/dc-cli" block "$2" --data "$1" --genesis "$dir/genesis.json" --json | jq -r .header.merkle_root |
+        python3 -c '
+import sys
+path, good = sys.argv[1], bytes.fromhex(sys.stdin.read())
+with open(path, "rb") as file:
+    data = file.read()
+with open(path, "r+b") as file:
+    at = data.index(good)
+    while at >= 0:
+        file.seek(at)
+        file.write(bytes([good[0] ^ 1]))
+        at = data.find(good, at + 1)' "$1/data.mdb"
+}
+
 # Height of the last block that DC i has committed.
 height_of() {
     "$bin/dc-cli" status --json --node "$(admin_url "$1")" 2>/dev/null | jq -er '.nodes[0].height'
