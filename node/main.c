@@ -630,9 +630,9 @@ static enum ami_status open_ports(struct shell *s, struct why *why)
     /* A peer's frame may be a block, a stranger's there is a hello; a meter's is small. A stranger
      * is dropped, and counted, before the core gives up its handshake. */
     const struct link_limits limits[3] = {
-        {AMI_FRAME_PEER_BYTES_MAX, 16u << 20, 256, 8000, 30000, 1024},
-        {AMI_FRAME_METER_BYTES_MAX, 4u << 20, 2048, 30000, 30000, 2048},
-        {8192, AMI_FRAME_ADMIN_BYTES_MAX + 64, 64, 15000, 10000, 0}};
+        {AMI_FRAME_PEER_BYTES_MAX, 16u << 20, 256, 8000, 30000, 1024, LINK_IDLE_MS, LINK_SILENT_MS},
+        {AMI_FRAME_METER_BYTES_MAX, 4u << 20, 2048, 30000, 30000, 2048, 0, 0},
+        {8192, AMI_FRAME_ADMIN_BYTES_MAX + 64, 64, 15000, 10000, 0, 0, 0}};
     const char *address[3] = {first_of(opt.listen_peers, a->peer),
                               first_of(opt.listen_meters, a->meter),
                               first_of(opt.listen_admin, a->admin)};

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # sim/cluster partition and heal, and the options of dc-node that make a proxy (or a NAT) possible: with
 # one of four cut off commits go on and it catches up later; split in halves nothing is committed; healed,
-# it goes on, and nothing is lost.
+# it goes on, and nothing is lost. A link that dies without a word is noticed and made anew.
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -39,6 +39,18 @@ soon 15 "what was under way has ended" settles
 check "something was committed without a quorum" still 4
 cluster heal
 goes_on 30 "commits go on when all is whole"
+
+lead=$(leader) || give_up "nobody leads"
+follower=$((lead % nodes + 1))
+say "the link from dc$lead, which leads, to dc$follower dies without a word"
+opened() { proxy_tell stats "dc$lead>dc$follower" | grep -o ' opened=[0-9]*' | cut -d= -f2; }
+before=$(opened)
+proxy_tell half "dc$lead>dc$follower" forward >/dev/null || give_up "the proxy does not do it"
+made_anew() { [ "$(opened)" -gt "$before" ]; }
+soon 20 "a new link is made" made_anew
+grep -q "peer_lost dc=dc$follower" "$dir/log/dc$lead.log" || complain "dc$lead does not say that it lost the link"
+soon 20 "dc$follower keeps up" level_with "$follower" "$lead"
+goes_on 20 "commits go on"
 
 say "what is refused"
 expect 2 "a group is dcN or dcN,dcM" "$sim" partition dc9 --dir "$dir"
