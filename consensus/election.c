@@ -258,6 +258,9 @@ void election_on_prevote_request(struct replica *r, uint8_t from, struct span bo
     if (req->term != r->term + 1)
         return;
     r->askers |= bit_of(from);
+    /* Who asks although the leader is heard here may not hear it, and learns of commits from us. */
+    if (!election_expired(r) && r->has_tip_commit)
+        outbox_post(r, OUT_QC_TIP, bit_of(from), 0);
 }
 
 static void become_candidate(struct replica *r);

@@ -603,7 +603,9 @@ static enum ami_status start_links(struct serve *s, struct why *why)
                                              .half_frame_ms = HALF_FRAME_MS};
     const struct link_limits to_dcs = {.frame_bytes_max = AMI_FRAME_PEER_BYTES_MAX,
                                        .queue_bytes_max = DC_QUEUE_BYTES,
-                                       .half_frame_ms = HALF_FRAME_MS};
+                                       .half_frame_ms = HALF_FRAME_MS,
+                                       .idle_ms = LINK_IDLE_MS,
+                                       .silent_ms = LINK_SILENT_MS};
     const struct link_events device_events = {.ctx = s,
                                               .on_open = on_device_open,
                                               .on_frame = on_device_frame,

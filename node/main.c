@@ -41,6 +41,8 @@
 
 static struct options {
     const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
+    const char *listen_peers, *listen_meters, *listen_admin; /* NULL: as in the genesis file */
+    struct text_list peers;                                  /* NAME=ADDRESS */
     int64_t timeout_ms, epoch, map_bytes, threads;
 } opt = {.timeout_ms = 10000, .epoch = 1, .log_level = "info"};
 
@@ -584,16 +586,56 @@ static enum ami_status count_start(struct shell *s, struct why *why)
     return save_key(&s->device, &s->genesis.network, why);
 }
 
+/* Where this node reaches member i: as in the genesis file, unless --peer names another way. */
+static const char *peer_address(const struct shell *s, uint8_t i)
+{
+    const char *name = s->genesis.members.member[i].name.text;
+    const size_t size = strlen(name);
+    const char *address = s->genesis.address[i].peer;
+    for (size_t k = 0; k < opt.peers.count; k++)
+        if (strncmp(opt.peers.items[k], name, size) == 0 && opt.peers.items[k][size] == '=')
+            address = opt.peers.items[k] + size + 1;
+    return address;
+}
+
+/* Every --peer names another member, so that a mistyped one is not silently without effect. */
+static enum ami_status check_peers(const struct shell *s, struct why *why)
+{
+    for (size_t k = 0; k < opt.peers.count; k++) {
+        const char *given = opt.peers.items[k];
+        const char *equals = strchr(given, '=');
+        bool known = false;
+        for (uint8_t i = 0; equals != NULL && i < s->genesis.members.count; i++) {
+            const char *name = s->genesis.members.member[i].name.text;
+            known = known || (i != s->self && strlen(name) == (size_t)(equals - given) &&
+                              strncmp(name, given, strlen(name)) == 0);
+        }
+        if (!known)
+            return why_set(why, AMI_BAD_ARGUMENT,
+                           "--peer %.100s: expected NAME=HOST:PORT with the name of another member "
+                           "of the genesis file",
+                           given);
+    }
+    return AMI_OK;
+}
+
+static const char *first_of(const char *given, const char *otherwise)
+{
+    return given != NULL ? given : otherwise;
+}
+
 static enum ami_status open_ports(struct shell *s, struct why *why)
 {
     const struct member_address *a = &s->genesis.address[s->self];
     /* A peer's frame may be a block, a stranger's there is a hello; a meter's is small. A stranger
      * is dropped, and counted, before the core gives up its handshake. */
     const struct link_limits limits[3] = {
-        {AMI_FRAME_PEER_BYTES_MAX, 16u << 20, 256, 8000, 30000, 1024},
-        {AMI_FRAME_METER_BYTES_MAX, 4u << 20, 2048, 30000, 30000, 2048},
-        {8192, AMI_FRAME_ADMIN_BYTES_MAX + 64, 64, 15000, 10000, 0}};
-    const char *address[3] = {a->peer, a->meter, a->admin};
+        {AMI_FRAME_PEER_BYTES_MAX, 16u << 20, 256, 8000, 30000, 1024, LINK_IDLE_MS, LINK_SILENT_MS},
+        {AMI_FRAME_METER_BYTES_MAX, 4u << 20, 2048, 30000, 30000, 2048, 0, 0},
+        {8192, AMI_FRAME_ADMIN_BYTES_MAX + 64, 64, 15000, 10000, 0, 0, 0}};
+    const char *address[3] = {first_of(opt.listen_peers, a->peer),
+                              first_of(opt.listen_meters, a->meter),
+                              first_of(opt.listen_admin, a->admin)};
     const enum node_port port[3] = {NODE_PORT_PEER, NODE_PORT_METER, NODE_PORT_ADMIN};
     for (int i = 0; i < 3; i++) {
         s->port[i] = (struct port){s, port[i], NULL};
@@ -607,7 +649,7 @@ static enum ami_status open_ports(struct shell *s, struct why *why)
         s->dial[i] = (struct dial){s, i, NULL};
         const struct link_events events = {&s->dial[i], dial_open, dial_frame,
                                            dial_closed, NULL,      NULL};
-        AMI_TRY(link_dial(s->links, s->genesis.address[i].peer, &limits[0], 1000, &events,
+        AMI_TRY(link_dial(s->links, peer_address(s, i), &limits[0], 1000, &events,
                           &s->dial[i].dialer, why));
     }
     return AMI_OK;
@@ -668,6 +710,7 @@ static enum ami_status start(struct shell *s, struct why *why)
                        "the keys in %.200s served another chain before: they sign on one only",
                        opt.dir);
     AMI_TRY(find_self(s, why));
+    AMI_TRY(check_peers(s, why));
     AMI_TRY(open_ledger(s, why));
     bool sign = may_sign(s);
     if (sign)
@@ -720,9 +763,9 @@ static int run_node(int argc, char **argv, void *ctx)
         stop(s);
         return fail(status, &why);
     }
-    const struct member_address *a = &s->genesis.address[s->self];
     printf("ready: %s, height %llu, peers %s, meters %s, admin %s\n", s->device.keys.name.text,
-           (unsigned long long)store_height(s->store), a->peer, a->meter, a->admin);
+           (unsigned long long)store_height(s->store), link_listener_address(s->port[0].listener),
+           link_listener_address(s->port[1].listener), link_listener_address(s->port[2].listener));
     fflush(stdout);
     loop_run(s->loop);
     log_say(s->log, ENV_LOG_INFO, "stopping", "signal=%d", loop_signal_caught(s->loop));
@@ -753,6 +796,14 @@ int main(int argc, char **argv)
          "threads for signatures (default: one per core)", false},
         {"map-bytes", 0, OPTION_INT, &opt.map_bytes, 0, INT64_MAX, "N",
          "greatest size of the ledger (default: it grows)", false},
+        {"listen-peers", 0, OPTION_TEXT, &opt.listen_peers, 0, 0, "ADDRESS",
+         "where other DCs are let in, behind a NAT (default: the genesis file's address)", false},
+        {"listen-meters", 0, OPTION_TEXT, &opt.listen_meters, 0, 0, "ADDRESS",
+         "the same for meters", false},
+        {"listen-admin", 0, OPTION_TEXT, &opt.listen_admin, 0, 0, "ADDRESS", "the same for dc-cli",
+         false},
+        {"peer", 0, OPTION_LIST, &opt.peers, 0, 0, "ID=ADDRESS",
+         "where this DC reaches that one, if not at the genesis file's address", false},
         {0}};
     const struct command_spec commands[] = {
         {"enrol", NULL, 0, 0, "get this DC's keys from the MDMS, once",

@@ -395,6 +395,31 @@ static void who_applied_a_block_helps_the_others(void **state)
     }
 }
 
+/* Rules 1 and 10: who does not hear the leader while all others do learns from them what has been
+ * committed, and deposes nobody. */
+static void who_does_not_hear_the_leader_follows_the_others(void **state)
+{
+    (void)state;
+    EACH_SIZE(n) for (uint64_t seed = 1; seed <= 5; seed++)
+    {
+        int leader;
+        struct world *w = running(
+            (struct world_options){.n = n, .seed = seed, .submit_every_us = 20 * MS}, &leader);
+        unsigned deaf = ((unsigned)leader + 1) % n;
+        uint64_t elections = world_elections(w);
+        world_cut(w, (unsigned)leader, deaf, true);
+        for (unsigned second = 0; second < 5; second++) {
+            uint64_t before = world_height(w, (unsigned)leader);
+            world_run(w, 2 * SECONDS);
+            assert_true(world_height(w, (unsigned)leader) > before);
+            assert_true(world_height(w, deaf) >= before);
+        }
+        assert_int_equal(world_elections(w), elections);
+        assert_sound(w);
+        world_free(w);
+    }
+}
+
 /* Rule 8: a leader cut off from all steps down within two time-outs; nothing it does counts. */
 static void a_stale_leader_steps_down(void **state)
 {
@@ -776,6 +801,7 @@ int main(void)
         cmocka_unit_test(a_prepared_block_is_proposed_again),
         cmocka_unit_test(a_leader_fetches_the_body_of_m),
         cmocka_unit_test(who_applied_a_block_helps_the_others),
+        cmocka_unit_test(who_does_not_hear_the_leader_follows_the_others),
         cmocka_unit_test(a_stale_leader_steps_down),
         cmocka_unit_test(two_proposals_for_one_slot_do_not_fork),
         cmocka_unit_test(a_leader_with_a_wrong_clock_is_deposed),
