@@ -11,6 +11,7 @@
  *               changes it
  *   certs.c     certificates checked and made
  *   blocks.c    the buffers that hold blocks
+ *   waiting.c   what the next commit waits for, for people
  *   outbox.c    frames
  *
  * One step: the event's handler changes the state; replica.c then lets every part go on as far as
@@ -164,6 +165,8 @@ struct replica {
     /* --- contacts ---------------------------------------------------------------------------- */
     uint64_t heard_us[AMI_MEMBERS_MAX];
     bool heard[AMI_MEMBERS_MAX];
+    uint64_t spoke_us[AMI_MEMBERS_MAX]; /* the same, but for what a new leader takes for granted */
+    bool spoke[AMI_MEMBERS_MAX];
     uint64_t round, ack_round;
     uint64_t votes_sent_us;
 
@@ -216,6 +219,8 @@ struct replica {
         uint8_t peer;
         uint64_t deadline_us;
     } wish;
+
+    struct replica_waiting waiting; /* without `have` */
 
     /* --- out --------------------------------------------------------------------------------- */
     struct {
@@ -341,6 +346,7 @@ void commit_stored(struct replica *r); /* r->committing is durable */
 void contact_on_heartbeat(struct replica *r, uint8_t from, struct span body);
 void contact_on_ack(struct replica *r, uint8_t from, struct span body);
 void contact_heard(struct replica *r, uint8_t member);
+void contact_assume(struct replica *r, uint8_t member); /* it counts as a contact for a while */
 unsigned contact_count(const struct replica *r);
 void contact_advance(struct replica *r);
 uint64_t contact_deadline(const struct replica *r);
@@ -363,6 +369,10 @@ void record_changed(struct replica *r, uint64_t *ticket); /* part of the next wr
 void record_on_persisted(struct replica *r, uint64_t ticket, enum ami_status status);
 void record_flush(struct replica *r);
 uint64_t record_deadline(const struct replica *r);
+
+/* waiting.c */
+void waiting_start(struct replica *r);
+void waiting_note(struct replica *r); /* at the end of a step */
 
 /* outbox.c */
 void outbox_post(struct replica *r, enum out_kind kind, uint32_t to, uint64_t ticket);

@@ -188,6 +188,8 @@ static json_t *ask(struct node *n, const json_t *question, enum ami_status *stat
         return ask_status(n);
     if (name != NULL && strcmp(name, "events") == 0)
         return ask_events(n, question);
+    if (name != NULL && strcmp(name, "why_stuck") == 0)
+        return stuck_ask(n);
     const struct answer_source source = {n->c.genesis, n->c.registry, &n->c.disk,
                                          replica_height(n->replica)};
     json_t *out = answer(&source, question, status, why, why_size);

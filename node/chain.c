@@ -37,6 +37,8 @@ struct chain {
     struct node_write *writing;
     uint64_t writing_since_us;
     bool disk_slow;
+    enum ami_status disk; /* of the last write that ended */
+    uint64_t disk_since_us;
     bool work_said;
     bool progress_said;
     bool new_leader; /* was seen: the timers of waiting transactions start anew */
@@ -227,6 +229,21 @@ fail:
     return NULL;
 }
 
+static void note_disk(struct node *n, enum ami_status status)
+{
+    struct chain *c = n->chain;
+    if (c->disk == AMI_OK && status != AMI_OK)
+        c->disk_since_us = node_now_us(n);
+    c->disk = status;
+}
+
+enum ami_status chain_disk(const struct node *n, uint64_t *since_us)
+{
+    const struct chain *c = n->chain;
+    *since_us = c->disk_slow ? c->writing_since_us : c->disk_since_us;
+    return c->disk == AMI_OK && c->disk_slow ? AMI_TIMEOUT : c->disk;
+}
+
 /* False: it could not even be begun; the caller answers PERSISTED with *status. */
 static bool persist(struct node *n, enum ami_status *status)
 {
@@ -249,6 +266,7 @@ void chain_on_stored(struct node *n, struct node_write *w, enum ami_status statu
     struct chain *c = n->chain;
     AMI_CHECK(w == c->writing);
     c->writing = NULL;
+    note_disk(n, status);
     if (w->commits && status == AMI_OK) {
         AMI_CHECK(c->staged);
         registry_stage_commit(n->c.registry);
