@@ -26,14 +26,15 @@
 #include "base/check.h"
 #include "ledger/block.h"
 
-#define BLOCK_SLOTS   6  /* see blocks.c */
-#define COMMITS_KEPT  4  /* commit certificates above the tip, by height */
-#define FETCH_WINDOW  64 /* blocks asked for at once */
-#define BACKOFF_STEPS 8
-#define NOBODY        AMI_MEMBERS_MAX
-#define RECHECK_US    1000000u /* a certified block that did not validate is tried again */
-#define CATCHUP_SLACK (512u << 10)
-#define FETCH_BYTES   (2u << 20) /* about so many in one answer */
+#define BLOCK_SLOTS             6  /* see blocks.c */
+#define COMMITS_KEPT            4  /* commit certificates above the tip, by height */
+#define FETCH_WINDOW            64 /* blocks asked for at once */
+#define BACKOFF_STEPS           8
+#define NOBODY                  AMI_MEMBERS_MAX
+#define RECHECK_US              1000000u /* a certified block that did not validate is tried again */
+#define WRITE_RETRY_DOUBLED_MAX 5        /* of a slot, from one try of a failed write to the next */
+#define CATCHUP_SLACK           (512u << 10)
+#define FETCH_BYTES             (2u << 20) /* about so many in one answer */
 
 /* A block in memory. `valid`: it validated on the tip that is its parent. */
 struct block_slot {
@@ -115,6 +116,7 @@ struct replica {
     bool dirty;
     bool disk_stalled; /* the caller says so */
     uint64_t write_retry_us;
+    unsigned writes_failed;  /* in a row */
     struct block_slot *keep; /* its body goes with the next write */
     struct {
         bool active;
@@ -249,6 +251,11 @@ static inline uint32_t all_others(const struct replica *r)
 static inline bool rule_is_off(const struct replica *r, enum rule_off rule)
 {
     return (r->rules_off & (uint32_t)rule) != 0;
+}
+/* A vote that cannot be stored is not even made. */
+static inline bool may_vote(const struct replica *r)
+{
+    return r->may_sign && !r->disk_stalled;
 }
 static inline bool leads(const struct replica *r)
 {

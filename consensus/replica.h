@@ -142,7 +142,9 @@ struct replica_event {
          * the own timer's expiry in rule 1 until false is said or a new leader is seen (note
          * REPLICA_NOTE_LEADER: the caller then restarts its timers). A commit alone does not clear
          * it.
-         * DISK: true: writes hang or fail; a leader steps down (rule 8). */
+         * DISK: true: writes hang or fail; a leader steps down (rule 8), and until false is said
+         * no vote is made, as it could not be stored. A failed write is tried again all the same, at
+         * growing intervals. */
         bool flag;
     } u;
 };

@@ -45,9 +45,10 @@ static void print_status_line(const json_t *n, long long highest)
         return;
     }
     printf("%-10s %-11s %6lld %9lld %6lld %-10s %5lld %9lld %8lld %9.1f\n", text(n, "dc"),
-           text(n, "role"), integer(n, "term"), integer(n, "height"),
-           highest - integer(n, "height"), text(n, "leader"), integer(n, "peers_connected"),
-           integer(n, "sessions"), integer(n, "waiting_transactions"),
+           json_is_true(json_object_get(n, "read_only")) ? "read-only" : text(n, "role"),
+           integer(n, "term"), integer(n, "height"), highest - integer(n, "height"),
+           text(n, "leader"), integer(n, "peers_connected"), integer(n, "sessions"),
+           integer(n, "waiting_transactions"),
            json_number_value(json_object_get(n, "reports_per_s")));
 }
 

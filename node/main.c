@@ -33,7 +33,6 @@
 #define POOL_TXS_MAX      50000
 #define POOL_BYTES_MAX    (64u << 20)
 #define WORK_JOBS_MAX     64
-#define FULL_SAID_US      (60u * 1000000u)
 
 /* Of a ledger that is tried out before it is opened. */
 #define LEDGER_READ_BLOCKS      64
@@ -259,7 +258,6 @@ struct shell {
     struct block_header tip_header;
     struct qc tip_commit;
     uint8_t self;
-    uint64_t full_said_us; /* 0: the disk was never full */
     bool failed;
 };
 
@@ -326,15 +324,6 @@ static void on_write_done(void *ctx, void *write, enum ami_status status)
 {
     struct shell *s = ctx;
     node_on_stored(s->node, write, status);
-    if (status == AMI_FULL &&
-        (s->full_said_us == 0 || clock_mono_us() - s->full_said_us >= FULL_SAID_US)) {
-        s->full_said_us = clock_mono_us();
-        log_say(s->log, ENV_LOG_ERROR, "disk_full",
-                "%.200s/ledger has no room for what comes next: free space on its file system, or "
-                "start with a greater --map-bytes; until then this node commits nothing more, and "
-                "what it has stays",
-                opt.dir);
-    }
     /* Room and memory come back, and the replica tries again. After anything else it is not known
      * what the disk holds before the ledger is opened anew. */
     if (status != AMI_OK && status != AMI_FULL && status != AMI_NO_MEMORY) {

@@ -54,6 +54,7 @@ struct host {
     struct registry *registry;
     enum ami_status disk; /* what it says to writes */
     uint64_t disk_us;     /* how long one takes */
+    uint64_t writes;
     bool mute, forgot;
     struct net_peer *asker; /* the test's link to its admin port */
     /* What is durable. */
@@ -204,6 +205,7 @@ static enum ami_status env_store(void *ctx, void *write)
 {
     struct host *h = ctx;
     struct event *x = event(EVENT_STORED, h->index, 0);
+    h->writes++;
     x->job = write;
     x->start = h->starts;
     schedule(h->net, x, h->disk_us);
@@ -662,6 +664,11 @@ void net_work(struct net *net, uint64_t us)
 void net_disk(struct net *net, unsigned i, enum ami_status status)
 {
     net->host[i].disk = status;
+}
+
+uint64_t net_disk_writes(const struct net *net, unsigned i)
+{
+    return net->host[i].writes;
 }
 
 void net_disk_us(struct net *net, unsigned i, uint64_t us)
