@@ -1,6 +1,7 @@
 #include "ledger/store.h"
 
 #include "base/check.h"
+#include "ledger/store_value.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,9 +19,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* The sub-databases (docs/ledger-format.md). Integers in keys and values are big-endian.
+/* The sub-databases (docs/ledger-format.md). Integers in keys and values are big-endian; behind
+ * every value stands its check (ledger/store_value.h), and in blocks and pending that of the front
+ * before it.
  *
- *   meta     "format" -> "amiledger store 1"; "chain" -> chain id; "tip" -> u64 height, hash;
+ *   meta     "format" -> "amiledger store 2"; "chain" -> chain id; "tip" -> u64 height, hash;
  *            "vote" -> vote_record
  *   blocks   u64 height -> certified_block
  *   hashes   block hash -> u64 height
@@ -33,7 +36,7 @@ enum { META, BLOCKS, HASHES, TXS, REPORTS, RECORDS, PENDING, DB_COUNT };
 static const char *const db_names[DB_COUNT] = {"meta",    "blocks",  "hashes", "txs",
                                                "reports", "records", "pending"};
 
-static const char format_text[] = "amiledger store 1";
+static const char format_text[] = "amiledger store 2";
 #define KEY_FORMAT "format"
 #define KEY_CHAIN  "chain"
 #define KEY_TIP    "tip"  /* u64 height, hash */
@@ -66,6 +69,7 @@ struct store {
     size_t map_bytes_max;
     int lock_fd;
     bool dead; /* the map was lost for lack of memory */
+    _Atomic bool damaged;
     sm3_digest chain;
     _Atomic uint64_t height;
     /* LMDB lets nobody use a map that is being replaced: every transaction holds this for reading,
@@ -202,11 +206,39 @@ static void end(struct store *s, MDB_txn *txn)
     pthread_rwlock_unlock(&s->map_lock);
 }
 
+static int damaged(struct store *s)
+{
+    atomic_store(&s->damaged, true);
+    return MDB_CORRUPTED;
+}
+
+/* A stored value without its check. MDB_CORRUPTED: the check is another one's. */
+static int open_value(struct store *s, int db, struct span key, const MDB_val *v,
+                      struct span *value)
+{
+    struct span stored = span_of(v->mv_data, v->mv_size);
+    if (store_check_open(db_names[db], key, stored, value))
+        return MDB_SUCCESS;
+    *value = span_of(NULL, 0);
+    return damaged(s);
+}
+
 static int get(struct store *s, MDB_txn *txn, int db, struct span key, struct span *value)
 {
     MDB_val k = {key.size, (void *)(uintptr_t)key.data}, v;
+    *value = span_of(NULL, 0);
     int rc = mdb_get(txn, s->db[db], &k, &v);
-    *value = rc == MDB_SUCCESS ? span_of(v.mv_data, v.mv_size) : span_of(NULL, 0);
+    return rc == MDB_SUCCESS ? open_value(s, db, key, &v, value) : rc;
+}
+
+/* A block as it was encoded. */
+static int get_block(struct store *s, MDB_txn *txn, int db, struct span key, struct span *value)
+{
+    int rc = get(s, txn, db, key, value);
+    if (rc == MDB_SUCCESS && value->size < STORE_CHECK_BYTES)
+        return damaged(s);
+    if (rc == MDB_SUCCESS)
+        value->size -= STORE_CHECK_BYTES; /* the front's, which the whole's covers */
     return rc;
 }
 
@@ -251,6 +283,21 @@ static enum ami_status read_front(struct reader *r, uint64_t height, struct bloc
     block_header_decode(r, header);
     qc_decode(r, commit);
     return !r->failed && header->height == height ? AMI_OK : AMI_DAMAGED;
+}
+
+/* Whether the first `size` bytes of a stored block are what was written. */
+static bool front_is_whole(struct store *s, struct span key, const MDB_val *v, size_t size)
+{
+    uint8_t check[STORE_CHECK_BYTES];
+    const uint8_t *data = v->mv_data;
+    bool whole = v->mv_size >= size + 2 * STORE_CHECK_BYTES;
+    if (whole) {
+        store_check(check, STORE_FRONT, key, span_of(data, size), span_of(NULL, 0));
+        whole = memcmp(check, data + v->mv_size - 2 * STORE_CHECK_BYTES, sizeof check) == 0;
+    }
+    if (!whole)
+        (void)damaged(s);
+    return whole;
 }
 
 /* --- writing --------------------------------------------------------------------------------- */
@@ -319,12 +366,23 @@ static enum ami_status attempt_status(struct attempt *a, int rc)
     return write_status_of(a->s, rc, a->bytes_wanted);
 }
 
+static int put_value(struct store *s, MDB_txn *txn, int db, struct span key, struct span value,
+                     unsigned flags)
+{
+    MDB_val k = {key.size, (void *)(uintptr_t)key.data};
+    MDB_val v = {value.size + STORE_CHECK_BYTES, NULL};
+    int rc = mdb_put(txn, s->db[db], &k, &v, flags | MDB_RESERVE);
+    if (rc == MDB_SUCCESS) {
+        memcpy(v.mv_data, value.data, value.size);
+        store_check((uint8_t *)v.mv_data + value.size, db_names[db], key, value, span_of(NULL, 0));
+    }
+    return rc;
+}
+
 static enum ami_status put(struct attempt *a, int db, struct span key, struct span value,
                            unsigned flags)
 {
-    MDB_val k = {key.size, (void *)(uintptr_t)key.data};
-    MDB_val v = {value.size, (void *)(uintptr_t)value.data};
-    return attempt_status(a, mdb_put(a->txn, a->s->db[db], &k, &v, flags));
+    return attempt_status(a, put_value(a->s, a->txn, db, key, value, flags));
 }
 
 /* header, [certificate,] u32 size, body: the wire's body_reply or certified_block. AMI_EXISTS. */
@@ -332,13 +390,18 @@ static enum ami_status put_block(struct attempt *a, int db, struct span key, str
                                  struct span commit, struct span body)
 {
     MDB_val k = {key.size, (void *)(uintptr_t)key.data};
-    MDB_val v = {header.size + commit.size + 4 + body.size, NULL};
+    MDB_val v = {header.size + commit.size + 4 + body.size + 2 * STORE_CHECK_BYTES, NULL};
     int rc = mdb_put(a->txn, a->s->db[db], &k, &v, MDB_RESERVE | MDB_NOOVERWRITE);
     if (rc == MDB_SUCCESS) {
         struct writer w = writer_on(v.mv_data, v.mv_size);
         write_raw(&w, header.data, header.size);
         write_raw(&w, commit.data, commit.size);
         write_bytes(&w, body);
+        uint8_t check[STORE_CHECK_BYTES];
+        store_check(check, STORE_FRONT, key, header, commit);
+        write_raw(&w, check, sizeof check);
+        store_check(check, db_names[db], key, writer_span(&w), span_of(NULL, 0));
+        write_raw(&w, check, sizeof check);
         AMI_CHECK(w.size == v.mv_size);
     }
     return attempt_status(a, rc);
@@ -445,7 +508,8 @@ static enum ami_status sweep_pending(struct attempt *a, uint64_t tip_height,
         struct block_header header;
         struct reader r = reader_on(span_of(v.mv_data, v.mv_size));
         block_header_decode(&r, &header);
-        if (r.failed || k.mv_size != SM3_BYTES) {
+        if (r.failed || k.mv_size != SM3_BYTES ||
+            !front_is_whole(a->s, span_of(k.mv_data, k.mv_size), &v, r.at)) {
             rc = MDB_CORRUPTED;
             break;
         }
@@ -545,6 +609,11 @@ enum ami_status store_write(struct store *s, const struct store_batch *b)
 
 /* --- reading --------------------------------------------------------------------------------- */
 
+bool store_damaged(const struct store *s)
+{
+    return atomic_load(&s->damaged);
+}
+
 const sm3_digest *store_chain(const struct store *s)
 {
     return &s->chain;
@@ -565,14 +634,15 @@ uint64_t store_height(struct store *s)
     return atomic_load(&s->height);
 }
 
-/* Copies a value into the caller's buffer. */
+/* Copies a value, or a block, into the caller's buffer. */
 static enum ami_status get_copy(struct store *s, int db, struct span key, uint8_t *buffer,
                                 size_t buffer_size, struct span *out)
 {
     MDB_txn *txn;
     struct span v = {0};
     AMI_TRY(begin(s, MDB_RDONLY, &txn));
-    enum ami_status status = status_of(get(s, txn, db, key, &v));
+    enum ami_status status =
+        status_of(db == BLOCKS ? get_block(s, txn, db, key, &v) : get(s, txn, db, key, &v));
     if (status == AMI_OK && v.size > buffer_size)
         status = AMI_TOO_LARGE;
     if (status == AMI_OK) {
@@ -599,12 +669,15 @@ enum ami_status store_header(struct store *s, uint64_t height, struct block_head
 {
     MDB_txn *txn;
     uint8_t key[8];
-    struct span v = {0};
+    struct span by_height = key_u64(key, height);
+    MDB_val k = {by_height.size, key}, v;
     AMI_TRY(begin(s, MDB_RDONLY, &txn));
-    enum ami_status status = status_of(get(s, txn, BLOCKS, key_u64(key, height), &v));
+    enum ami_status status = status_of(mdb_get(txn, s->db[BLOCKS], &k, &v));
     if (status == AMI_OK) {
-        struct reader r = reader_on(v);
+        struct reader r = reader_on(span_of(v.mv_data, v.mv_size));
         status = read_front(&r, height, header, commit);
+        if (status != AMI_OK || !front_is_whole(s, by_height, &v, r.at))
+            status = AMI_DAMAGED;
     }
     end(s, txn);
     return status;
@@ -626,7 +699,7 @@ static enum ami_status get_body(struct store *s, MDB_txn *txn, const sm3_digest 
                                 struct block_header *header, struct span *body)
 {
     struct span v = {0};
-    int rc = get(s, txn, PENDING, span_of(block->b, SM3_BYTES), &v);
+    int rc = get_block(s, txn, PENDING, span_of(block->b, SM3_BYTES), &v);
     if (rc == MDB_SUCCESS) {
         struct body_reply kept;
         AMI_TRY(body_reply_parse(&kept, v) == AMI_OK ? AMI_OK : AMI_DAMAGED);
@@ -640,7 +713,7 @@ static enum ami_status get_body(struct store *s, MDB_txn *txn, const sm3_digest 
     uint64_t height;
     struct qc commit;
     AMI_TRY(get_height(s, txn, block, &height));
-    rc = get(s, txn, BLOCKS, key_u64(key, height), &v);
+    rc = get_block(s, txn, BLOCKS, key_u64(key, height), &v);
     AMI_TRY(rc == MDB_NOTFOUND ? AMI_DAMAGED : status_of(rc));
     struct reader r = reader_on(v);
     AMI_TRY(read_front(&r, height, header, &commit));
@@ -710,13 +783,15 @@ enum ami_status store_vote_record(struct store *s, struct vote_record *out, uint
     return vote_record_parse(out, v) == AMI_OK ? AMI_OK : AMI_DAMAGED;
 }
 
-static enum ami_status load_records(struct registry *r, MDB_cursor *cursor)
+static enum ami_status load_records(struct store *s, struct registry *r, MDB_cursor *cursor)
 {
     MDB_val k, v;
     int rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
     for (; rc == MDB_SUCCESS; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
         struct record rec;
-        if (k.mv_size != 8 || record_parse(&rec, span_of(v.mv_data, v.mv_size)) != AMI_OK)
+        struct span value = {0};
+        if (open_value(s, RECORDS, span_of(k.mv_data, k.mv_size), &v, &value) != MDB_SUCCESS ||
+            k.mv_size != 8 || record_parse(&rec, value) != AMI_OK)
             return AMI_DAMAGED;
         enum ami_status status = registry_load(r, load_be64(k.mv_data), &rec);
         if (status != AMI_OK)
@@ -741,7 +816,7 @@ enum ami_status store_load_registry_at(struct store *s, struct registry *r, uint
     if (status == AMI_OK)
         status = status_of(mdb_cursor_open(txn, s->db[RECORDS], &cursor));
     if (status == AMI_OK) {
-        status = load_records(r, cursor);
+        status = load_records(s, r, cursor);
         mdb_cursor_close(cursor);
     }
     end(s, txn);
@@ -967,13 +1042,10 @@ static int open_dbs(struct store *s, MDB_txn *txn, unsigned flags)
 static int create_dbs(struct store *s, MDB_txn *txn)
 {
     int rc = open_dbs(s, txn, MDB_CREATE);
-    MDB_val fk = {sizeof KEY_FORMAT - 1, KEY_FORMAT}, ck = {sizeof KEY_CHAIN - 1, KEY_CHAIN};
-    MDB_val fv = {sizeof format_text - 1, (void *)(uintptr_t)format_text};
-    MDB_val cv = {SM3_BYTES, s->chain.b};
     if (rc == MDB_SUCCESS)
-        rc = mdb_put(txn, s->db[META], &fk, &fv, 0);
+        rc = put_value(s, txn, META, SPAN_LITERAL(KEY_FORMAT), SPAN_LITERAL(format_text), 0);
     if (rc == MDB_SUCCESS)
-        rc = mdb_put(txn, s->db[META], &ck, &cv, 0);
+        rc = put_value(s, txn, META, SPAN_LITERAL(KEY_CHAIN), span_of(s->chain.b, SM3_BYTES), 0);
     return rc;
 }
 
@@ -1016,7 +1088,9 @@ static enum ami_status check_tip(const struct opening *o, MDB_txn *txn)
         } else if (rc == MDB_SUCCESS && k.mv_size == 8 && load_be64(k.mv_data) == height) {
             struct block_header header;
             struct qc commit;
-            struct reader r = reader_on(span_of(v.mv_data, v.mv_size));
+            struct span value = {0};
+            (void)open_value(s, BLOCKS, span_of(k.mv_data, 8), &v, &value); /* or an empty one */
+            struct reader r = reader_on(value);
             status = read_front(&r, height, &header, &commit);
             sm3_digest hash = status == AMI_OK ? block_hash(&header) : tip;
             if (memcmp(hash.b, tip.b, sizeof tip.b) != 0)

@@ -8,8 +8,9 @@
  * Threads: one thread writes, any thread reads meanwhile; every read sees one committed state and
  * holds it only until it returns. A write waits for reads under way only when the map has to grow.
  *
- * Caveats: LMDB has no page checksums (a damaged page can crash a reader; `dc-node run` checks the
- * store in a process of its own first); an environment must not be opened twice in one process nor
+ * Caveats: every value has a check, so that a damaged one is never returned; but LMDB has no page
+ * checksums, and a damaged page can crash its reader (`dc-node run` has the whole file checked first,
+ * ledger/store_check.h); an environment must not be opened twice in one process nor
  * used across a fork; a reader that was stopped (SIGSTOP) amid a read keeps old pages from being
  * used again, so the file grows; network file systems are not supported.
  */
@@ -59,6 +60,10 @@ const sm3_digest *store_chain(const struct store *s);
  * AMI_BAD_PARENT (not the next block), AMI_BAD_CERTIFICATE (not of this block),
  * AMI_SEQUENCE_SETTLED (a report that is stored already), AMI_TOO_LARGE. */
 enum ami_status store_write(struct store *s, const struct store_batch *b) AMI_MUST_CHECK;
+
+/* A value was met that is not what was written under its key (whoever asked for it got AMI_DAMAGED):
+ * nothing in this ledger should be trusted before it was checked as a whole (ledger/store_check.h). */
+bool store_damaged(const struct store *s);
 
 uint64_t store_height(struct store *s); /* of the last committed block; 0: none */
 

@@ -1291,6 +1291,98 @@ static void a_tip_without_its_block_is_damage(void **state)
     assert_refuses(STORE_READ_ONLY, AMI_DAMAGED, "last block");
 }
 
+/* Flips a bit of the data file wherever these bytes stand, in their middle. */
+static void flip_in_file(struct span what)
+{
+    static uint8_t file[4 << 20];
+    char path[512];
+    snprintf(path, sizeof path, "%s/data.mdb", dir);
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    ssize_t size = read(fd, file, sizeof file);
+    close(fd);
+    assert_in_range(size, 1, sizeof file - 1);
+    unsigned found = 0;
+    uint8_t *at = file;
+    while ((at = memmem(at, (size_t)(file + size - at), what.data, what.size)) != NULL) {
+        at[what.size / 2] ^= 0x10;
+        at += what.size;
+        found++;
+    }
+    assert_true(found > 0);
+    write_file("data.mdb", file, (size_t)size);
+}
+
+/* A value that is not what was written is never returned, whichever it is; and the store remembers.
+ */
+static void a_damaged_value_is_not_returned(void **state)
+{
+    (void)state;
+    struct tip tip = tip_at_start();
+    struct made *b = make_block(&tip, 50, 2000), *second = make_block(&tip, 1, 100);
+    struct made *kept = make_block(&tip, 3, 500);
+    struct certified_block got;
+    struct block_header header;
+    struct qc commit;
+    struct body_reply reply;
+    struct vote_record vote;
+    uint8_t record[512];
+    struct store *s = open_store(STORE_READ_WRITE, 0);
+    struct store_batch batch = commit_of(b), next = commit_of(second), keep = pending_of(kept);
+    keep.vote_record = vote_of(record, 77, &kept->hash);
+    assert_ok(store_write(s, &batch));
+    assert_ok(store_write(s, &next));
+    assert_ok(store_write(s, &keep));
+    assert_false(store_damaged(s));
+    store_close(s);
+
+    flip_in_file(span_of(b->body + 20000, 64));
+    s = open_store(STORE_READ_ONLY, 0);
+    assert_status(store_block(s, 1, &got, buffer, sizeof buffer), AMI_DAMAGED);
+    assert_status(store_body(s, &b->hash, &reply, buffer, sizeof buffer), AMI_DAMAGED);
+    assert_true(store_damaged(s));
+    assert_ok(store_header(s, 1, &header, &commit)); /* the front is whole */
+    assert_block(s, second);
+    assert_ok(store_body(s, &kept->hash, &reply, buffer, sizeof buffer));
+    assert_ok(store_vote_record(s, &vote, buffer, sizeof buffer));
+    store_close(s);
+
+    flip_in_file(span_of(b->header_bytes + b->header_size - 32, 32)); /* its time is in there */
+    s = open_store(STORE_READ_WRITE, 0);
+    assert_status(store_header(s, 1, &header, &commit), AMI_DAMAGED);
+    assert_true(store_damaged(s));
+    store_close(s);
+    free_block(b);
+    free_block(second);
+    free_block(kept);
+}
+
+static void a_damaged_vote_record_is_not_returned(void **state)
+{
+    (void)state;
+    struct tip tip = tip_at_start();
+    struct made *kept = make_block(&tip, 3, 500);
+    struct body_reply reply;
+    struct vote_record vote;
+    uint8_t record[512];
+    struct store *s = open_store(STORE_READ_WRITE, 0);
+    struct store_batch keep = pending_of(kept);
+    struct span encoded = keep.vote_record = vote_of(record, 77, &kept->hash);
+    assert_ok(store_write(s, &keep));
+    assert_ok(store_vote_record(s, &vote, buffer, sizeof buffer));
+    store_close(s);
+    flip_in_file(span_of(encoded.data + encoded.size / 2, 32));
+    s = open_store(STORE_READ_WRITE, 0);
+    assert_status(store_vote_record(s, &vote, buffer, sizeof buffer), AMI_DAMAGED);
+    assert_true(store_damaged(s));
+    store_close(s);
+    flip_in_file(span_of(kept->body + 500, 64));
+    s = open_store(STORE_READ_WRITE, 0);
+    assert_status(store_body(s, &kept->hash, &reply, buffer, sizeof buffer), AMI_DAMAGED);
+    store_close(s);
+    free_block(kept);
+}
+
 #define ON_DISK(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -1315,6 +1407,8 @@ int main(void)
         ON_DISK(foreign_files_are_refused),
         ON_DISK(a_cut_file_is_refused),
         ON_DISK(a_tip_without_its_block_is_damage),
+        ON_DISK(a_damaged_value_is_not_returned),
+        ON_DISK(a_damaged_vote_record_is_not_returned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -480,8 +480,8 @@ def damaged_transaction(cli, folder):
         check("the transaction's bytes are in the file", encoded in content)
         file.seek(0)
         file.write(content.replace(encoded, encoded[:90] + bytes([encoded[90] ^ 4]) + encoded[91:]))
-    cli.fails("an audit of a flipped bit", 1, "block 9: the Merkle root", "audit", "--data", place,
-              "--genesis", f"{folder}/genesis.json")
+    cli.fails("an audit of a flipped bit", 1, "block 9 cannot be read: stored data is damaged", "audit",
+              "--data", place, "--genesis", f"{folder}/genesis.json")
 
 
 # --- proofs ---------------------------------------------------------------------------------------
