@@ -24,7 +24,8 @@
  * before it.
  *
  *   meta     "format" -> "amiledger store 2"; "chain" -> chain id; "tip" -> u64 height, hash;
- *            "vote" -> vote_record
+ *            "vote" -> vote_record, u64 LMDB's number of that write; "write" -> u64 number of the
+ *            last write, u64 of the last with a vote record
  *   blocks   u64 height -> certified_block
  *   hashes   block hash -> u64 height
  *   txs      transaction id -> u64 height, u32 index
@@ -39,8 +40,9 @@ static const char *const db_names[DB_COUNT] = {"meta",    "blocks",  "hashes", "
 static const char format_text[] = "amiledger store 2";
 #define KEY_FORMAT "format"
 #define KEY_CHAIN  "chain"
-#define KEY_TIP    "tip"  /* u64 height, hash */
-#define KEY_VOTE   "vote" /* encoding of vote_record */
+#define KEY_TIP    "tip"   /* u64 height, hash */
+#define KEY_VOTE   "vote"  /* encoding of vote_record, u64 LMDB's number of its write */
+#define KEY_WRITE  "write" /* u64 number of the last write, u64 of the last with a vote record */
 
 #define DATA_NAME "data.mdb"
 #define LOCK_NAME "ledger.lock"
@@ -285,6 +287,14 @@ static enum ami_status read_front(struct reader *r, uint64_t height, struct bloc
     return !r->failed && header->height == height ? AMI_OK : AMI_DAMAGED;
 }
 
+/* What stands under KEY_VOTE. */
+static enum ami_status parse_vote(struct vote_record *out, struct span v)
+{
+    if (v.size < 8)
+        return AMI_DAMAGED;
+    return vote_record_parse(out, span_of(v.data, v.size - 8)) == AMI_OK ? AMI_OK : AMI_DAMAGED;
+}
+
 /* Whether the first `size` bytes of a stored block are what was written. */
 static bool front_is_whole(struct store *s, struct span key, const MDB_val *v, size_t size)
 {
@@ -366,15 +376,21 @@ static enum ami_status attempt_status(struct attempt *a, int rc)
     return write_status_of(a->s, rc, a->bytes_wanted);
 }
 
+/* A value in two parts, of which the second may be empty, and its check. */
 static int put_value(struct store *s, MDB_txn *txn, int db, struct span key, struct span value,
-                     unsigned flags)
+                     struct span more, unsigned flags)
 {
     MDB_val k = {key.size, (void *)(uintptr_t)key.data};
-    MDB_val v = {value.size + STORE_CHECK_BYTES, NULL};
+    MDB_val v = {value.size + more.size + STORE_CHECK_BYTES, NULL};
     int rc = mdb_put(txn, s->db[db], &k, &v, flags | MDB_RESERVE);
     if (rc == MDB_SUCCESS) {
-        memcpy(v.mv_data, value.data, value.size);
-        store_check((uint8_t *)v.mv_data + value.size, db_names[db], key, value, span_of(NULL, 0));
+        struct writer w = writer_on(v.mv_data, v.mv_size);
+        uint8_t check[STORE_CHECK_BYTES];
+        store_check(check, db_names[db], key, value, more);
+        write_raw(&w, value.data, value.size);
+        write_raw(&w, more.data, more.size);
+        write_raw(&w, check, sizeof check);
+        AMI_CHECK(w.size == v.mv_size);
     }
     return rc;
 }
@@ -382,7 +398,7 @@ static int put_value(struct store *s, MDB_txn *txn, int db, struct span key, str
 static enum ami_status put(struct attempt *a, int db, struct span key, struct span value,
                            unsigned flags)
 {
-    return attempt_status(a, put_value(a->s, a->txn, db, key, value, flags));
+    return attempt_status(a, put_value(a->s, a->txn, db, key, value, span_of(NULL, 0), flags));
 }
 
 /* header, [certificate,] u32 size, body: the wire's body_reply or certified_block. AMI_EXISTS. */
@@ -482,7 +498,7 @@ static enum ami_status vote_after(struct attempt *a, struct vote_record *out)
         return AMI_OK;
     }
     AMI_TRY(status_of(rc));
-    return vote_record_parse(out, v) == AMI_OK ? AMI_OK : AMI_DAMAGED;
+    return parse_vote(out, v);
 }
 
 static bool vote_names(const struct vote_record *v, const uint8_t block[SM3_BYTES])
@@ -549,13 +565,34 @@ static enum ami_status bound_pending(struct attempt *a, uint64_t tip_height)
     return found ? attempt_status(a, mdb_del(a->txn, a->s->db[PENDING], &k, NULL)) : AMI_OK;
 }
 
+/* The vote record, and of which writes it and this are. Each write changes that, so that a page
+ * which the disk has left as it was before, with an older vote record on it, is found by the
+ * checker. */
+static enum ami_status put_write(struct attempt *a)
+{
+    uint8_t now[8], of_writes[16] = {0};
+    struct span v = {0};
+    store_be64(now, mdb_txn_id(a->txn));
+    int rc = get(a->s, a->txn, META, SPAN_LITERAL(KEY_WRITE), &v);
+    if (rc == MDB_SUCCESS && v.size == sizeof of_writes)
+        memcpy(of_writes, v.data, sizeof of_writes);
+    else if (rc != MDB_NOTFOUND)
+        return rc == MDB_SUCCESS ? AMI_DAMAGED : status_of(rc);
+    memcpy(of_writes, now, sizeof now);
+    if (a->c->b->vote_record.size != 0) {
+        memcpy(of_writes + sizeof now, now, sizeof now);
+        AMI_TRY(attempt_status(a, put_value(a->s, a->txn, META, SPAN_LITERAL(KEY_VOTE),
+                                            a->c->b->vote_record, span_of(now, sizeof now), 0)));
+    }
+    return put(a, META, SPAN_LITERAL(KEY_WRITE), span_of(of_writes, sizeof of_writes), 0);
+}
+
 static enum ami_status put_batch(struct attempt *a, uint64_t *height)
 {
     const struct store_batch *b = a->c->b;
     sm3_digest tip;
     AMI_TRY(get_tip(a->s, a->txn, height, &tip));
-    if (b->vote_record.size != 0)
-        AMI_TRY(put(a, META, SPAN_LITERAL(KEY_VOTE), b->vote_record, 0));
+    AMI_TRY(put_write(a));
     if (b->commit) {
         AMI_TRY(put_commit(a, *height, &tip));
         *height = a->c->block.height;
@@ -780,7 +817,7 @@ enum ami_status store_vote_record(struct store *s, struct vote_record *out, uint
 {
     struct span v = {0};
     AMI_TRY(get_copy(s, META, SPAN_LITERAL(KEY_VOTE), buffer, buffer_size, &v));
-    return vote_record_parse(out, v) == AMI_OK ? AMI_OK : AMI_DAMAGED;
+    return parse_vote(out, v);
 }
 
 static enum ami_status load_records(struct store *s, struct registry *r, MDB_cursor *cursor)
@@ -1043,9 +1080,11 @@ static int create_dbs(struct store *s, MDB_txn *txn)
 {
     int rc = open_dbs(s, txn, MDB_CREATE);
     if (rc == MDB_SUCCESS)
-        rc = put_value(s, txn, META, SPAN_LITERAL(KEY_FORMAT), SPAN_LITERAL(format_text), 0);
+        rc = put_value(s, txn, META, SPAN_LITERAL(KEY_FORMAT), SPAN_LITERAL(format_text),
+                       span_of(NULL, 0), 0);
     if (rc == MDB_SUCCESS)
-        rc = put_value(s, txn, META, SPAN_LITERAL(KEY_CHAIN), span_of(s->chain.b, SM3_BYTES), 0);
+        rc = put_value(s, txn, META, SPAN_LITERAL(KEY_CHAIN), span_of(s->chain.b, SM3_BYTES),
+                       span_of(NULL, 0), 0);
     return rc;
 }
 

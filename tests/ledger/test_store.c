@@ -2,7 +2,7 @@
  * way in which a directory can be wrong or full has its status and its sentence. */
 #include "tests/harness.h"
 
-#include "ledger/store.h"
+#include "tests/ledger/store_made.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,6 @@
 
 #define BUFFER_BYTES (AMI_BLOCK_BYTES_MAX + 8192)
 
-static sm3_digest chain;
 static char dir[256], why[256];
 static uint8_t buffer[BUFFER_BYTES], body_bytes[AMI_BLOCK_BYTES_MAX];
 
@@ -97,141 +96,6 @@ static void disk_watch(unsigned fail_at, int error)
     disk.watched = true;
 }
 
-/* --- blocks to store -------------------------------------------------------------------------- */
-
-/* Where the chain that a test makes stands. */
-struct tip {
-    uint64_t height;
-    sm3_digest hash;
-    uint64_t sequence; /* of the next report */
-};
-
-static struct tip tip_at_start(void)
-{
-    return (struct tip){0, chain, 1};
-}
-
-/* A block with all that a batch needs, on the heap. */
-struct made {
-    struct block_header header;
-    sm3_digest hash;
-    uint8_t header_bytes[512], commit_bytes[4096], *body;
-    size_t body_size, header_size, commit_size;
-    sm3_digest first_tx; /* id */
-    uint64_t first_sequence;
-};
-
-static struct ami_id meter_name(void)
-{
-    struct ami_id id;
-    assert_ok(ami_id_from_text(&id, "meter-7"));
-    return id;
-}
-
-static void append_report(struct writer *body, uint64_t sequence, size_t sealed_bytes)
-{
-    static uint8_t sealed[AMI_SEALED_BYTES_MAX], encoded[AMI_TX_BYTES_MAX];
-    struct report_meter_part m = {.meter = meter_name(), .epoch = 1, .sequence = sequence};
-    struct report_gateway_part g = {.sealed = span_of(sealed, sealed_bytes), .dc_epoch = 1};
-    assert_ok(ami_id_from_text(&g.dc, "dc1"));
-    memset(sealed, (int)sequence, sizeof sealed);
-    memset(m.commitment.b, (int)sequence, sizeof m.commitment.b);
-    struct writer w = writer_on(encoded, sizeof encoded);
-    report_tx_encode(&w, &m, &g);
-    assert_true(writer_ok(&w));
-    body_append(body, writer_span(&w));
-}
-
-static void seal_block(struct made *b, uint8_t kind)
-{
-    struct writer w = writer_on(b->header_bytes, sizeof b->header_bytes);
-    block_header_encode(&w, &b->header);
-    assert_true(writer_ok(&w));
-    b->header_size = w.size;
-    b->hash = block_hash(&b->header);
-    struct qc commit = {.kind = kind,
-                        .chain = chain,
-                        .epoch = 1,
-                        .term = 1,
-                        .height = b->header.height,
-                        .block = b->hash,
-                        .signers = 7,
-                        .signatures_count = 3};
-    w = writer_on(b->commit_bytes, sizeof b->commit_bytes);
-    qc_encode(&w, &commit);
-    assert_true(writer_ok(&w));
-    b->commit_size = w.size;
-}
-
-/* The block after `tip` with `txs` reports; moves the tip on. */
-static struct made *make_block(struct tip *tip, uint32_t txs, size_t sealed_bytes)
-{
-    struct made *b = calloc(1, sizeof *b);
-    assert_non_null(b);
-    struct writer body = writer_on(body_bytes, sizeof body_bytes);
-    b->first_sequence = tip->sequence;
-    for (uint32_t i = 0; i < txs; i++)
-        append_report(&body, tip->sequence++, sealed_bytes);
-    assert_true(writer_ok(&body));
-    b->body_size = body.size;
-    b->body = malloc(body.size + 1);
-    assert_non_null(b->body);
-    memcpy(b->body, body_bytes, body.size);
-    struct body_reader it = body_reader_on(span_of(b->body, b->body_size));
-    struct span encoded;
-    struct tx_view view;
-    if (body_next(&it, &encoded)) {
-        assert_ok(tx_view_parse(&view, encoded));
-        b->first_tx = view.id;
-    }
-    b->header = (struct block_header){.version = 1,
-                                      .chain = chain,
-                                      .epoch = 1,
-                                      .height = tip->height + 1,
-                                      .term = 1,
-                                      .previous = tip->hash,
-                                      .timestamp_ms = 1000 * (int64_t)(tip->height + 1),
-                                      .tx_count = txs};
-    seal_block(b, VOTE_COMMIT);
-    tip->height++;
-    tip->hash = b->hash;
-    return b;
-}
-
-static void free_block(struct made *b)
-{
-    free(b->body);
-    free(b);
-}
-
-static struct store_batch commit_of(const struct made *b)
-{
-    return (struct store_batch){.commit = true,
-                                .block_header = span_of(b->header_bytes, b->header_size),
-                                .block_commit = span_of(b->commit_bytes, b->commit_size),
-                                .block_body = span_of(b->body, b->body_size)};
-}
-
-static struct store_batch pending_of(const struct made *b)
-{
-    return (struct store_batch){.body_header = span_of(b->header_bytes, b->header_size),
-                                .body = span_of(b->body, b->body_size)};
-}
-
-/* A vote record of this term, which may name a block as that of its last prepare vote. */
-static struct span vote_of(uint8_t out[512], uint64_t term, const sm3_digest *prepared)
-{
-    struct vote_record v = {.version = 1, .chain = chain, .epoch = 1, .term = term, .tip = chain};
-    if (prepared != NULL) {
-        v.has_prepare = true;
-        v.prepare.block = *prepared;
-    }
-    struct writer w = writer_on(out, 512);
-    vote_record_encode(&w, &v);
-    assert_true(writer_ok(&w));
-    return writer_span(&w);
-}
-
 /* --- directories ------------------------------------------------------------------------------ */
 
 static void remove_file(const char *name)
@@ -244,7 +108,7 @@ static void remove_file(const char *name)
 static int set_up(void **state)
 {
     (void)state;
-    chain = sm3(SPAN_LITERAL("a chain for the tests of the store"));
+    chain = made_chain();
     const char *tmp = getenv("TMPDIR");
     snprintf(dir, sizeof dir, "%s/ami-store-XXXXXX", tmp == NULL ? "/tmp" : tmp);
     return mkdtemp(dir) == NULL;
