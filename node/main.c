@@ -16,14 +16,13 @@
 #include "net/pool.h"
 #include "net/writer.h"
 #include "node/core.h"
+#include "node/recover.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define NAME              "dc-node"
@@ -33,10 +32,6 @@
 #define POOL_TXS_MAX      50000
 #define POOL_BYTES_MAX    (64u << 20)
 #define WORK_JOBS_MAX     64
-
-/* Of a ledger that is tried out before it is opened. */
-#define LEDGER_READ_BLOCKS      64
-#define LEDGER_READ_SECONDS_MAX 600
 
 static struct options {
     const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
@@ -258,6 +253,10 @@ struct shell {
     struct block_header tip_header;
     struct qc tip_commit;
     uint8_t self;
+    struct recover_mark mark;
+    int64_t checked_ms; /* when the whole ledger was checked */
+    int dir_lock;       /* -1: not locked */
+    bool signs;
     bool failed;
 };
 
@@ -310,9 +309,25 @@ static enum ami_status env_store(void *ctx, void *write)
     return disk_writer_put(((struct shell *)ctx)->writer, write);
 }
 
+/* What was read was not what was written. It was not served, but the next page may crash this
+ * process: the next start checks the whole ledger and begins a new one. */
+static void stop_if_damaged(struct shell *s)
+{
+    if (s->failed || !store_damaged(s->store))
+        return;
+    log_say(s->log, ENV_LOG_ERROR, "ledger_damaged",
+            "a value in %.200s/ledger is not what was written; it was not served; the node stops, "
+            "start it again to have the ledger checked and fetched anew",
+            opt.dir);
+    s->failed = true;
+    loop_stop(s->loop);
+}
+
 static void on_alarm(void *arg)
 {
-    node_on_time(((struct shell *)arg)->node);
+    struct shell *s = arg;
+    node_on_time(s->node);
+    stop_if_damaged(s);
 }
 
 static void on_work_done(void *ctx, void *job)
@@ -324,9 +339,10 @@ static void on_write_done(void *ctx, void *write, enum ami_status status)
 {
     struct shell *s = ctx;
     node_on_stored(s->node, write, status);
+    stop_if_damaged(s);
     /* Room and memory come back, and the replica tries again. After anything else it is not known
      * what the disk holds before the ledger is opened anew. */
-    if (status != AMI_OK && status != AMI_FULL && status != AMI_NO_MEMORY) {
+    if (status != AMI_OK && status != AMI_FULL && status != AMI_NO_MEMORY && !s->failed) {
         log_say(s->log, ENV_LOG_ERROR, "disk_failed",
                 "status=%s: %s; nothing of it was acknowledged; the node stops, start it again",
                 ami_status_name(status), ami_status_text(status));
@@ -437,59 +453,25 @@ static enum ami_status find_self(struct shell *s, struct why *why)
                    k->name.text, opt.genesis);
 }
 
-/* Reads what open_ledger will read. What it says of it does not matter, only that it comes back. */
-static void read_ledger(const char *dir, const struct genesis *g)
+static struct recover_where where_of(const struct shell *s, const char *ledger)
 {
-    static uint8_t record_bytes[NODE_RECORD_BYTES_MAX];
-    struct vote_record record;
-    struct certified_block block;
-    struct store *store;
-    char why[WHY_BYTES_MAX];
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    (void)signal(SIGINT, SIG_DFL);
-    (void)signal(SIGTERM, SIG_DFL);
-    alarm(LEDGER_READ_SECONDS_MAX); /* a reader may also be sent in circles */
-    if (store_open(&store, dir, &g->members.chain, STORE_READ_ONLY, 0, why, sizeof why) != AMI_OK)
-        return;
-    struct registry *r = registry_new(g);
-    size_t size = AMI_BLOCK_BYTES_MAX + 8192;
-    uint8_t *buffer = malloc(size);
-    bool ok = r != NULL && buffer != NULL && store_load_registry(store, r) == AMI_OK &&
-              store_vote_record(store, &record, record_bytes, sizeof record_bytes) == AMI_OK;
-    uint64_t height = store_height(store);
-    for (uint64_t h = height; ok && h > 0 && height - h < LEDGER_READ_BLOCKS; h--)
-        ok = store_block(store, h, &block, buffer, size) == AMI_OK;
-    free(buffer);
-    registry_free(r);
-    store_close(store);
+    return (struct recover_where){opt.dir, ledger, &s->genesis, s->log, s->loop};
 }
 
-/* LMDB has no page checksums: a damaged page can crash its reader. So another process reads first
- * (consensus.md: a store is verified before it is trusted), and a crash there becomes a sentence.
- * To be called before any thread is started. */
-static enum ami_status try_ledger(const char *dir, const struct genesis *g, struct why *why)
+/* The ledger is empty, because there was none or a damaged one was set aside. The record that the
+ * last clean end left beside it is the newest when no start came after that end. It says of what it
+ * voted for and saw; the tip is this ledger's. */
+static void take_marked_record(struct shell *s)
 {
-    fflush(NULL);
-    pid_t child = fork();
-    if (child < 0)
-        return why_set(why, AMI_IO, "no process for checking the ledger: %s", strerror(errno));
-    if (child == 0) {
-        read_ledger(dir, g);
-        _exit(0);
-    }
-    int status;
-    while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR)
-            return why_set(why, AMI_IO, "the ledger cannot be checked: %s", strerror(errno));
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return AMI_OK;
-    const int by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    if (by == SIGINT || by == SIGTERM)
-        return why_set(why, AMI_CLOSED, "stopped by signal %d while the ledger was tried", by);
-    return why_set(why, AMI_DAMAGED,
-                   "the ledger in %.200s is damaged: reading it crashed (signal %d). Keep a copy "
-                   "for a look and start with an empty folder",
-                   dir, by);
+    if (!s->mark.has_record || s->mark.record.starts != s->device.starts)
+        return;
+    s->record = s->mark.record;
+    s->record.tip_height = 0;
+    s->record.tip = s->genesis.members.chain;
+    s->record_exists = true;
+    log_say(s->log, ENV_LOG_WARN, "vote_record_kept",
+            "the ledger is empty, and the vote record of the last clean end goes on: term=%llu",
+            (unsigned long long)s->record.term);
 }
 
 /* Opens the ledger, loads the state, and decides whether this node may sign (consensus rule 11):
@@ -500,7 +482,10 @@ static enum ami_status open_ledger(struct shell *s, struct why *why)
     char dir[PATH_BYTES];
     AMI_TRY(path_join(dir, sizeof dir, opt.dir, "ledger", why));
     AMI_TRY(directory_make(dir, 0755, why));
-    AMI_TRY(try_ledger(dir, &s->genesis, why));
+    const struct recover_where where = where_of(s, dir);
+    recover_mark_read(&s->mark, &where);
+    AMI_TRY(recover_check(&where, &s->mark, &s->checked_ms, why));
+    AMI_TRY(directory_make(dir, 0755, why));
     AMI_TRY(store_open(&s->store, dir, &s->genesis.members.chain, STORE_READ_WRITE,
                        (uint64_t)opt.map_bytes, why->text, sizeof why->text));
     /* The ledger carries its genesis file along, so that it can be audited on its own. */
@@ -523,16 +508,18 @@ static enum ami_status open_ledger(struct shell *s, struct why *why)
                            ami_status_text(status));
         sm3_digest root = registry_root(s->registry);
         if (!sm3_equal(&root, &s->tip_header.state_root))
-            return why_set(
-                why, AMI_DAMAGED,
-                "the ledger in %.200s is damaged: its registry is not the one that block "
-                "%llu certifies. Keep a copy for a look and start with an empty folder",
-                dir, (unsigned long long)height);
+            return why_set(why, AMI_DAMAGED,
+                           "the ledger in %.200s changed after it was checked: its registry is not "
+                           "the one that "
+                           "block %llu certifies",
+                           dir, (unsigned long long)height);
     }
     status = store_vote_record(s->store, &s->record, s->record_bytes, sizeof s->record_bytes);
     if (status != AMI_OK && status != AMI_NOT_FOUND)
         return why_set(why, status, "the vote record in %.200s: %s", dir, ami_status_text(status));
     s->record_exists = status == AMI_OK;
+    if (!s->record_exists && height == 0)
+        take_marked_record(s);
     return AMI_OK;
 }
 
@@ -657,18 +644,24 @@ static enum ami_status start(struct shell *s, struct why *why)
                        "the keys in %.200s served another chain before: they sign on one only",
                        opt.dir);
     AMI_TRY(find_self(s, why));
+    s->log = log_open(stderr, level, 0);
+    if (s->log == NULL)
+        return why_set(why, AMI_NO_MEMORY, "out of memory at start");
+    AMI_TRY(directory_lock(opt.dir, &s->dir_lock, why));
     AMI_TRY(open_ledger(s, why));
-    bool sign = may_sign(s);
+    const bool sign = s->signs = may_sign(s);
     if (sign)
         AMI_TRY(count_start(s, why));
+    char ledger[PATH_BYTES];
+    AMI_TRY(path_join(ledger, sizeof ledger, opt.dir, "ledger", why));
+    const struct recover_where where = where_of(s, ledger);
+    AMI_TRY(recover_mark_remove(&where, why)); /* from here on the record may become an older one */
     s->p_pub = point_table_new(&s->genesis.network.p_pub);
     s->links = links_new(s->loop);
-    s->log = log_open(stderr, level, 0);
     s->work = work_pool_new(s->loop, (unsigned)opt.threads, WORK_JOBS_MAX, on_work_done, s);
     const struct disk_writer_config writer = {s, execute_writes, on_write_done, 4};
     s->writer = disk_writer_new(s->loop, &writer);
-    if (s->p_pub == NULL || s->links == NULL || s->log == NULL || s->work == NULL ||
-        s->writer == NULL)
+    if (s->p_pub == NULL || s->links == NULL || s->work == NULL || s->writer == NULL)
         return why_set(why, AMI_NO_MEMORY, "out of memory at start");
     s->alarm = (struct loop_alarm){.fire = on_alarm, .arg = s};
     AMI_TRY(make_node(s, sign, why));
@@ -678,15 +671,49 @@ static enum ami_status start(struct shell *s, struct why *why)
     return open_ports(s, why);
 }
 
-static void stop(struct shell *s)
+/* Closes the ledger, and after a clean end marks how it was left. */
+static void close_ledger(struct shell *s, bool clean)
+{
+    char ledger[PATH_BYTES];
+    struct why why = {""};
+    struct vote_record record;
+    struct span encoded = span_of(NULL, 0);
+    if (s->store == NULL)
+        return;
+    /* Who may not sign has no record, or an old one. */
+    bool sign = s->node != NULL && s->signs;
+    struct writer w = writer_on(s->record_bytes, sizeof s->record_bytes);
+    uint8_t *bytes = malloc(NODE_RECORD_BYTES_MAX);
+    enum ami_status status = bytes == NULL ? AMI_NO_MEMORY : AMI_OK;
+    if (status == AMI_OK && sign)
+        status = store_vote_record(s->store, &record, bytes, NODE_RECORD_BYTES_MAX);
+    if (status == AMI_OK && sign) {
+        vote_record_encode(&w, &record);
+        encoded = writer_span(&w);
+    }
+    clean = clean && !store_damaged(s->store);
+    store_close(s->store);
+    s->store = NULL;
+    free(bytes);
+    if (!clean || path_join(ledger, sizeof ledger, opt.dir, "ledger", &why) != AMI_OK)
+        return;
+    const struct recover_where where = where_of(s, ledger);
+    if (status == AMI_OK)
+        status = recover_mark_write(&where, s->device.starts, encoded, s->checked_ms, &why);
+    if (status != AMI_OK) /* the next start takes longer */
+        log_say(s->log, ENV_LOG_WARN, "no_closing_mark", "%s", why.text);
+}
+
+static void stop(struct shell *s, bool clean)
 {
     links_free(s->links);
     work_pool_free(s->work);
     disk_writer_free(s->writer);
+    close_ledger(s, clean);
     node_free(s->node);
     registry_free(s->registry);
-    if (s->store != NULL)
-        store_close(s->store);
+    if (s->dir_lock >= 0)
+        directory_unlock(s->dir_lock);
     point_table_free(s->p_pub);
     log_close(s->log);
     loop_free(s->loop);
@@ -704,9 +731,10 @@ static int run_node(int argc, char **argv, void *ctx)
     if (s == NULL)
         return fail(AMI_NO_MEMORY, NULL);
     struct why why = {""};
+    s->dir_lock = -1;
     enum ami_status status = start(s, &why);
     if (status != AMI_OK) {
-        stop(s);
+        stop(s, false);
         return fail(status, &why);
     }
     const struct member_address *a = &s->genesis.address[s->self];
@@ -716,7 +744,7 @@ static int run_node(int argc, char **argv, void *ctx)
     loop_run(s->loop);
     log_say(s->log, ENV_LOG_INFO, "stopping", "signal=%d", loop_signal_caught(s->loop));
     bool failed = s->failed;
-    stop(s);
+    stop(s, !failed);
     return failed ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
 }
 

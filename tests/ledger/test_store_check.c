@@ -364,8 +364,8 @@ static size_t spoil(enum spoiling kind)
         memcpy(a, b, PAGE);
         memcpy(b, hold, PAGE);
         break;
-    case OLD_PAGE: /* a write that the disk lost */
-        a = spoilt + (size_t)draw((uint32_t)(older_size / PAGE)) * PAGE;
+    case OLD_PAGE: /* a write that the disk lost, but not as a whole: see a_lost_write_is_found */
+        a = spoilt + (size_t)(2 + draw((uint32_t)(older_size / PAGE) - 2)) * PAGE;
         memcpy(a, older + (a - spoilt), PAGE);
         break;
     case CUT:
