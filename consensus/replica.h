@@ -143,8 +143,8 @@ struct replica_event {
          * REPLICA_NOTE_LEADER: the caller then restarts its timers). A commit alone does not clear
          * it.
          * DISK: true: writes hang or fail; a leader steps down (rule 8), and until false is said
-         * no vote is made, as it could not be stored. A failed write is tried again all the same, at
-         * growing intervals. */
+         * no vote is made, as it could not be stored. A failed write is tried again all the same,
+         * at growing intervals. */
         bool flag;
     } u;
 };
