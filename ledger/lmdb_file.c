@@ -403,6 +403,9 @@ static enum ami_status on_named(struct visit *v, struct span key, struct span va
         return bad(v->f, "it holds something beside its databases");
     memcpy(name, key.data, key.size);
     name[key.size] = '\0';
+    const struct lmdb_walk *w = v->f->walk;
+    if (w->wanted != NULL && !w->wanted(w->ctx, name))
+        return AMI_OK;
     struct tree t = tree_at(value.data, name);
     if (t.flags != 0)
         return bad(v->f, "database %s is of a kind that is not used here", name);

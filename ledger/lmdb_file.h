@@ -25,6 +25,8 @@ struct lmdb_walk {
      * the walk with that status; `why` may be filled. */
     enum ami_status (*entry)(void *ctx, const char *db, struct span key, struct span value,
                              char *why, size_t why_size);
+    /* Whether to walk a database at all; NULL: all of them. */
+    bool (*wanted)(void *ctx, const char *db);
     /* Pages looked at so far, of how many; may be NULL. */
     void (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *ctx;

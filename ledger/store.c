@@ -37,7 +37,7 @@ enum { META, BLOCKS, HASHES, TXS, REPORTS, RECORDS, PENDING, DB_COUNT };
 static const char *const db_names[DB_COUNT] = {"meta",    "blocks",  "hashes", "txs",
                                                "reports", "records", "pending"};
 
-static const char format_text[] = "amiledger store 2";
+static const char format_text[] = STORE_FORMAT;
 #define KEY_FORMAT "format"
 #define KEY_CHAIN  "chain"
 #define KEY_TIP    "tip"   /* u64 height, hash */
@@ -1097,6 +1097,12 @@ static enum ami_status check_identity(const struct opening *o, MDB_txn *txn)
         return FAIL(o, AMI_DAMAGED, "%s: " DATA_NAME " belongs to another program", s->dir);
     if (rc != MDB_SUCCESS)
         return FAIL(o, status_of(rc), "%s: %s", s->dir, mdb_strerror(rc));
+    MDB_val k = {sizeof KEY_FORMAT - 1, KEY_FORMAT}, raw;
+    if (mdb_get(txn, s->db[META], &k, &raw) == MDB_SUCCESS &&
+        store_format_is_other(span_of(raw.mv_data, raw.mv_size)))
+        return FAIL(o, AMI_UNSUPPORTED,
+                    "%s: the ledger is of another version's format; this program reads \"%s\"",
+                    s->dir, format_text);
     if (get(s, txn, META, SPAN_LITERAL(KEY_FORMAT), &v) != MDB_SUCCESS ||
         !span_equal(v, SPAN_LITERAL(format_text)))
         return FAIL(o, AMI_DAMAGED, "%s: the ledger's format is not \"%s\"", s->dir, format_text);

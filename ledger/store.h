@@ -9,10 +9,10 @@
  * holds it only until it returns. A write waits for reads under way only when the map has to grow.
  *
  * Caveats: every value has a check, so that a damaged one is never returned; but LMDB has no page
- * checksums, and a damaged page can crash its reader (`dc-node run` has the whole file checked first,
- * ledger/store_check.h); an environment must not be opened twice in one process nor
- * used across a fork; a reader that was stopped (SIGSTOP) amid a read keeps old pages from being
- * used again, so the file grows; network file systems are not supported.
+ * checksums, and a damaged page can crash its reader (`dc-node run` has the whole file checked
+ * first, ledger/store_check.h); an environment must not be opened twice in one process nor used
+ * across a fork; a reader that was stopped (SIGSTOP) amid a read keeps old pages from being used
+ * again, so the file grows; network file systems are not supported.
  */
 #ifndef AMI_LEDGER_STORE_H
 #define AMI_LEDGER_STORE_H
@@ -44,7 +44,8 @@ enum store_mode { STORE_READ_ONLY, STORE_READ_WRITE };
  * chain may be NULL when only reading: any chain.
  * AMI_IN_USE: another process holds it for writing. AMI_WRONG_CHAIN: holds another chain.
  * AMI_NOT_FOUND: nothing there to read. AMI_EXISTS: the directory holds other files but no ledger.
- * AMI_DAMAGED: cut off, foreign or inconsistent. AMI_IO, AMI_FULL, AMI_NO_MEMORY. `why` (of
+ * AMI_DAMAGED: cut off, foreign or inconsistent. AMI_UNSUPPORTED: the format of another version of
+ * this program. AMI_IO, AMI_FULL, AMI_NO_MEMORY. `why` (of
  * why_size bytes) receives one clear sentence on failure. */
 enum ami_status store_open(struct store **out, const char *dir, const sm3_digest *chain,
                            enum store_mode mode, uint64_t map_bytes, char *why,
@@ -61,8 +62,9 @@ const sm3_digest *store_chain(const struct store *s);
  * AMI_SEQUENCE_SETTLED (a report that is stored already), AMI_TOO_LARGE. */
 enum ami_status store_write(struct store *s, const struct store_batch *b) AMI_MUST_CHECK;
 
-/* A value was met that is not what was written under its key (whoever asked for it got AMI_DAMAGED):
- * nothing in this ledger should be trusted before it was checked as a whole (ledger/store_check.h). */
+/* A value was met that is not what was written under its key (whoever asked for it got
+ * AMI_DAMAGED): nothing in this ledger should be trusted before it was checked as a whole
+ * (ledger/store_check.h). */
 bool store_damaged(const struct store *s);
 
 uint64_t store_height(struct store *s); /* of the last committed block; 0: none */

@@ -30,7 +30,7 @@ struct check {
 static enum ami_status check_meta(struct check *c, struct span key, struct span value)
 {
     if (span_equal(key, SPAN_LITERAL("format"))) {
-        c->has_format = span_equal(value, SPAN_LITERAL("amiledger store 2"));
+        c->has_format = span_equal(value, SPAN_LITERAL(STORE_FORMAT));
         return c->has_format ? AMI_OK : AMI_DAMAGED;
     }
     if (span_equal(key, SPAN_LITERAL("chain"))) {
@@ -142,6 +142,24 @@ static enum ami_status on_entry(void *ctx, const char *db, struct span key, stru
     return status;
 }
 
+static enum ami_status on_format(void *ctx, const char *db, struct span key, struct span stored,
+                                 char *why, size_t why_size)
+{
+    (void)ctx;
+    (void)db;
+    if (!span_equal(key, SPAN_LITERAL("format")) || !store_format_is_other(stored))
+        return AMI_OK;
+    snprintf(why, why_size, "the ledger is of another version's format; this program reads \"%s\"",
+             STORE_FORMAT);
+    return AMI_UNSUPPORTED;
+}
+
+static bool wants_meta(void *ctx, const char *db)
+{
+    (void)ctx;
+    return strcmp(db, "meta") == 0;
+}
+
 static void on_progress(void *ctx, uint64_t done, uint64_t total)
 {
     const struct check *c = ctx;
@@ -177,13 +195,17 @@ enum ami_status store_check_all(const char *dir, const sm3_digest *chain,
     char path[PATH_BYTES], detail[256] = "";
     struct check c = {
         .chain = chain, .progress = progress, .ctx = ctx, .last = *chain, .tip = *chain};
-    const struct lmdb_walk walk = {on_entry, on_progress, &c};
+    const struct lmdb_walk look = {on_format, wants_meta, NULL, &c};
+    const struct lmdb_walk walk = {on_entry, NULL, on_progress, &c};
     struct lmdb_file_result walked = {0};
     if (snprintf(path, sizeof path, "%s/data.mdb", dir) >= (int)sizeof path) {
         snprintf(why, why_size, "the folder's name is too long");
         return AMI_BAD_ARGUMENT;
     }
-    enum ami_status status = lmdb_file_walk(path, &walk, &walked, detail, sizeof detail);
+    /* First: another version's ledger would look like damage, and is none. */
+    enum ami_status status = lmdb_file_walk(path, &look, &walked, detail, sizeof detail);
+    if (status != AMI_UNSUPPORTED)
+        status = lmdb_file_walk(path, &walk, &walked, detail, sizeof detail);
     if (status == AMI_OK &&
         walked.entries == 0) /* made, and nothing written: as if there was none */
         status = AMI_NOT_FOUND;

@@ -19,7 +19,8 @@ struct store_check_result {
     uint64_t entries, pages;
 };
 
-/* AMI_NOT_FOUND: there is no ledger in `dir` yet. AMI_WRONG_CHAIN. AMI_DAMAGED. AMI_IO (it cannot
+/* AMI_NOT_FOUND: there is no ledger in `dir` yet. AMI_WRONG_CHAIN. AMI_UNSUPPORTED: another
+ * version's format. AMI_DAMAGED. AMI_IO (it cannot
  * be opened), AMI_NO_MEMORY. `why` receives one sentence on failure. progress may be NULL. */
 enum ami_status store_check_all(const char *dir, const sm3_digest *chain,
                                 void (*progress)(void *ctx, uint64_t done, uint64_t total),

@@ -14,6 +14,8 @@
 #include <string.h>
 
 #define STORE_CHECK_BYTES 8
+#define STORE_FORMAT      "amiledger store 2" /* in meta, under "format" */
+#define STORE_FORMATS     "amiledger store "  /* so begin they all; the first one had no checks */
 #define STORE_FRONT       "front" /* in place of the database's name, for a block's front */
 
 /* The value in two parts, of which the second may be empty. */
@@ -37,6 +39,18 @@ static inline bool store_check_open(const char *db, struct span key, struct span
     *value = span_of(stored.data, stored.size - STORE_CHECK_BYTES);
     store_check(check, db, key, *value, span_of(NULL, 0));
     return memcmp(check, stored.data + value->size, STORE_CHECK_BYTES) == 0;
+}
+
+/* Whether this is what a ledger of another format has under "format": that is no damage. */
+static inline bool store_format_is_other(struct span stored)
+{
+    const size_t family = sizeof STORE_FORMATS - 1;
+    struct span value;
+    if (stored.size <= family || memcmp(stored.data, STORE_FORMATS, family) != 0)
+        return false;
+    if (store_check_open("meta", SPAN_LITERAL("format"), stored, &value))
+        return !span_equal(value, SPAN_LITERAL(STORE_FORMAT));
+    return span_equal(stored, SPAN_LITERAL(STORE_FORMATS "1"));
 }
 
 #endif

@@ -107,6 +107,10 @@ enum ami_status recover_mark_write(const struct recover_where *w, uint64_t start
 /* --- the process that checks -------------------------------------------------------------------
  */
 
+/* Signals that a damaged file raises in its reader. Any other end (somebody's kill, a lack of
+ * memory) says nothing of the ledger. */
+static const int crashes[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
+
 /* What it says before it ends. */
 struct verdict {
     enum ami_status status;
@@ -170,6 +174,8 @@ static _Noreturn void check_and_end(const struct recover_where *w, bool whole, i
     (void)setrlimit(RLIMIT_CORE, &no_core);
     (void)signal(SIGINT, SIG_IGN); /* the parent decides */
     (void)signal(SIGTERM, SIG_DFL);
+    for (size_t i = 0; i < sizeof crashes / sizeof crashes[0]; i++)
+        (void)signal(crashes[i], SIG_DFL); /* nor are they a sanitizer's to report */
     if (whole)
         v.status = store_check_all(w->ledger, &w->genesis->members.chain, say_progress, &c, &result,
                                    v.why, sizeof v.why);
@@ -221,15 +227,17 @@ static enum ami_status check(const struct recover_where *w, bool whole, struct v
         ;
     if (heard == AMI_CLOSED)
         return heard;
-    /* It may have been told to stop along with this one. */
-    if (heard != AMI_OK && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM)
-        return why_set(why, AMI_CLOSED, "stopped while the ledger was checked");
-    if (heard != AMI_OK) {
-        v->status = AMI_DAMAGED;
-        snprintf(v->why, sizeof v->why, "reading it crashed (signal %d)",
-                 WIFSIGNALED(status) ? WTERMSIG(status) : 0);
-    }
-    return AMI_OK;
+    if (heard == AMI_OK)
+        return AMI_OK;
+    const int by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    for (size_t i = 0; i < sizeof crashes / sizeof crashes[0]; i++)
+        if (by == crashes[i])
+            v->status = AMI_DAMAGED;
+    snprintf(v->why, sizeof v->why, "reading it crashed (signal %d)", by);
+    return v->status == AMI_DAMAGED
+               ? AMI_OK
+               : why_set(why, AMI_IO,
+                         "the process that checks the ledger came to an end (signal %d)", by);
 }
 
 /* --- setting aside -----------------------------------------------------------------------------
@@ -276,12 +284,18 @@ enum ami_status recover_check(const struct recover_where *w, const struct recove
         *checked_ms = mark->closed.checked_ms;
     memset(&v, 0, sizeof v);
     AMI_TRY(check(w, whole, &v, why));
+    if (v.status == AMI_DAMAGED &&
+        !whole) { /* what crashed over a part must be found by the whole */
+        memset(&v, 0, sizeof v);
+        AMI_TRY(check(w, true, &v, why));
+        *checked_ms = clock_wall_ms();
+    }
     if (v.status == AMI_DAMAGED) {
         *checked_ms = clock_wall_ms();
         return set_aside(w, v.why, why);
     }
     /* Whatever else there is to say about it (another chain, no memory) is said by who opens it. */
-    return v.status == AMI_IO || v.status == AMI_NO_MEMORY
+    return v.status == AMI_IO || v.status == AMI_NO_MEMORY || v.status == AMI_UNSUPPORTED
                ? why_set(why, v.status, "the ledger cannot be checked: %s", v.why)
                : AMI_OK;
 }
