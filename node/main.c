@@ -4,6 +4,7 @@
  * work pool, signals. In: a genesis file and a folder with keys and ledger. Out: a node of the
  * network.
  */
+#include "base/check.h"
 #include "crypto/secret.h"
 #include "keyagree/keyfile.h"
 #include "ledger/genesis.h"
@@ -256,8 +257,12 @@ struct shell {
     struct recover_mark mark;
     int64_t checked_ms; /* when the whole ledger was checked */
     int dir_lock;       /* -1: not locked */
-    bool signs;
-    bool failed;
+    bool unmarked;      /* the last end's mark is gone: this end makes one */
+    bool failed, disk_failed;
+    /* The vote record that was written last, size 0 when this node may not sign. Of the storage
+     * thread while there is one. */
+    uint8_t last_record[NODE_RECORD_BYTES_MAX];
+    size_t last_record_size;
 };
 
 static uint64_t env_mono(void *ctx)
@@ -346,17 +351,29 @@ static void on_write_done(void *ctx, void *write, enum ami_status status)
         log_say(s->log, ENV_LOG_ERROR, "disk_failed",
                 "status=%s: %s; nothing of it was acknowledged; the node stops, start it again",
                 ami_status_name(status), ami_status_text(status));
-        s->failed = true;
+        s->failed = s->disk_failed = true;
         loop_stop(s->loop);
     }
+}
+
+/* The record that is on the disk, for the mark of a clean end. */
+static void keep_record(struct shell *s, struct span record)
+{
+    AMI_CHECK(record.size <= sizeof s->last_record);
+    memcpy(s->last_record, record.data, record.size);
+    s->last_record_size = record.size;
 }
 
 /* Storage thread. */
 static void execute_writes(void *ctx, void *const *writes, size_t count, enum ami_status *status)
 {
     struct shell *s = ctx;
-    for (size_t i = 0; i < count; i++)
-        status[i] = store_write(s->store, &((struct node_write *)writes[i])->batch);
+    for (size_t i = 0; i < count; i++) {
+        const struct store_batch *b = &((struct node_write *)writes[i])->batch;
+        status[i] = store_write(s->store, b);
+        if (status[i] == AMI_OK && b->vote_record.size != 0)
+            keep_record(s, b->vote_record);
+    }
 }
 
 static void port_open(void *ctx, env_link link, const char *remote)
@@ -550,6 +567,8 @@ static enum ami_status count_start(struct shell *s, struct why *why)
     vote_record_encode(&w, &s->record);
     struct store_batch batch = {.vote_record = writer_span(&w)};
     enum ami_status status = writer_ok(&w) ? store_write(s->store, &batch) : AMI_TOO_LARGE;
+    if (status == AMI_OK)
+        keep_record(s, batch.vote_record);
     free(bytes);
     if (status != AMI_OK)
         return why_set(why, status, "the vote record cannot be written: %s",
@@ -649,13 +668,14 @@ static enum ami_status start(struct shell *s, struct why *why)
         return why_set(why, AMI_NO_MEMORY, "out of memory at start");
     AMI_TRY(directory_lock(opt.dir, &s->dir_lock, why));
     AMI_TRY(open_ledger(s, why));
-    const bool sign = s->signs = may_sign(s);
+    const bool sign = may_sign(s);
     if (sign)
         AMI_TRY(count_start(s, why));
     char ledger[PATH_BYTES];
     AMI_TRY(path_join(ledger, sizeof ledger, opt.dir, "ledger", why));
     const struct recover_where where = where_of(s, ledger);
-    AMI_TRY(recover_mark_remove(&where, why)); /* from here on the record may become an older one */
+    AMI_TRY(recover_mark_remove(&where, why)); /* its record may be an older one from here on */
+    s->unmarked = true;
     s->p_pub = point_table_new(&s->genesis.network.p_pub);
     s->links = links_new(s->loop);
     s->work = work_pool_new(s->loop, (unsigned)opt.threads, WORK_JOBS_MAX, on_work_done, s);
@@ -671,45 +691,36 @@ static enum ami_status start(struct shell *s, struct why *why)
     return open_ports(s, why);
 }
 
-/* Closes the ledger, and after a clean end marks how it was left. */
-static void close_ledger(struct shell *s, bool clean)
+/* Closes the ledger, and marks how it was left. Not after a write failed: what the disk holds then
+ * is not known. Damage that was met makes the ledger worthless, but not the record, which this
+ * process knows. */
+static void close_ledger(struct shell *s)
 {
     char ledger[PATH_BYTES];
     struct why why = {""};
-    struct vote_record record;
-    struct span encoded = span_of(NULL, 0);
     if (s->store == NULL)
         return;
-    /* Who may not sign has no record, or an old one. */
-    bool sign = s->node != NULL && s->signs;
-    struct writer w = writer_on(s->record_bytes, sizeof s->record_bytes);
-    uint8_t *bytes = malloc(NODE_RECORD_BYTES_MAX);
-    enum ami_status status = bytes == NULL ? AMI_NO_MEMORY : AMI_OK;
-    if (status == AMI_OK && sign)
-        status = store_vote_record(s->store, &record, bytes, NODE_RECORD_BYTES_MAX);
-    if (status == AMI_OK && sign) {
-        vote_record_encode(&w, &record);
-        encoded = writer_span(&w);
-    }
-    clean = clean && !store_damaged(s->store);
+    const bool damaged = store_damaged(s->store);
     store_close(s->store);
     s->store = NULL;
-    free(bytes);
-    if (!clean || path_join(ledger, sizeof ledger, opt.dir, "ledger", &why) != AMI_OK)
+    if (!s->unmarked || s->disk_failed)
         return;
+    enum ami_status status = path_join(ledger, sizeof ledger, opt.dir, "ledger", &why);
     const struct recover_where where = where_of(s, ledger);
     if (status == AMI_OK)
-        status = recover_mark_write(&where, s->device.starts, encoded, s->checked_ms, &why);
-    if (status != AMI_OK) /* the next start takes longer */
+        status = recover_mark_write(&where, s->device.starts,
+                                    span_of(s->last_record, s->last_record_size),
+                                    damaged ? 0 : s->checked_ms, &why);
+    if (status != AMI_OK) /* the next start takes longer, and needs a ledger that is whole */
         log_say(s->log, ENV_LOG_WARN, "no_closing_mark", "%s", why.text);
 }
 
-static void stop(struct shell *s, bool clean)
+static void stop(struct shell *s)
 {
     links_free(s->links);
     work_pool_free(s->work);
     disk_writer_free(s->writer);
-    close_ledger(s, clean);
+    close_ledger(s);
     node_free(s->node);
     registry_free(s->registry);
     if (s->dir_lock >= 0)
@@ -734,7 +745,7 @@ static int run_node(int argc, char **argv, void *ctx)
     s->dir_lock = -1;
     enum ami_status status = start(s, &why);
     if (status != AMI_OK) {
-        stop(s, false);
+        stop(s);
         return fail(status, &why);
     }
     const struct member_address *a = &s->genesis.address[s->self];
@@ -744,7 +755,7 @@ static int run_node(int argc, char **argv, void *ctx)
     loop_run(s->loop);
     log_say(s->log, ENV_LOG_INFO, "stopping", "signal=%d", loop_signal_caught(s->loop));
     bool failed = s->failed;
-    stop(s, !failed);
+    stop(s);
     return failed ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
 }
 

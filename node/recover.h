@@ -47,8 +47,9 @@ struct recover_where {
 void recover_mark_read(struct recover_mark *out, const struct recover_where *w);
 /* Durably. Call it before the node can sign anything. */
 enum ami_status recover_mark_remove(const struct recover_where *w, struct why *why) AMI_MUST_CHECK;
-/* After a clean end, when the ledger is closed. record: the encoding of the vote record, empty when
- * there is none. checked_ms: when the whole file was checked last (recover_check). */
+/* After an end in good order, when the ledger is closed. record: the encoding of the vote record
+ * that was written last, empty when there is none. checked_ms: when the whole file was checked last
+ * (recover_check); 0: it is to be checked again. */
 enum ami_status recover_mark_write(const struct recover_where *w, uint64_t starts,
                                    struct span record, int64_t checked_ms,
                                    struct why *why) AMI_MUST_CHECK;

@@ -81,6 +81,23 @@ begin
 back "lost"
 check "$victim lost its right to sign" [ "$(status_of "$number" '.nodes[0].role')" != observer ]
 
+say "damage that leaves the file's time as it was is found when it is read"
+tx=$("$bin/dc-cli" block 30 --json --node "$(admin_url "$number")" | jq -r '.transactions[0].id')
+encoded=$("$bin/dc-cli" tx "$tx" --json --node "$(admin_url "$number")" | jq -r .encoded)
+stop "$victim" || complain "$victim did not stop"
+spoil bytes "$encoded"
+begin
+wait_ready "$victim" 30 "$from" || give_up "$victim does not start"
+expect 1 "damaged" "$bin/dc-cli" block 30 --node "$(admin_url "$number")"
+soon 10 "$victim ends when it has met damage" ended "$victim"
+says_since "$victim" "$from" ' ledger_damaged ' || complain "it does not say why it ended"
+begin
+back "damage met while it ran"
+[ "$(asides)" -eq 1 ] || complain "the damaged ledger is not kept"
+check "$victim lost its right to sign, though it knew its record" \
+    [ "$(status_of "$number" '.nodes[0].role')" != observer ]
+rm -r "$dir/$victim"/ledger.damaged-*
+
 say "a mark that is not of the last life gives no right to sign"
 stop "$victim" || complain "$victim did not stop"
 cp "$dir/$victim/ledger.closed" "$work/old-mark"
@@ -100,21 +117,6 @@ stop "$victim" || complain "$victim did not stop"
 begin
 back "an observer again"
 check "$victim signs again" role_is "$number" observer
-
-say "damage that leaves the file's time as it was is found when it is read"
-tx=$("$bin/dc-cli" block 30 --json --node "$(admin_url "$number")" | jq -r '.transactions[0].id')
-encoded=$("$bin/dc-cli" tx "$tx" --json --node "$(admin_url "$number")" | jq -r .encoded)
-stop "$victim" || complain "$victim did not stop"
-rm -r "$dir/$victim"/ledger.damaged-*
-spoil bytes "$encoded"
-begin
-wait_ready "$victim" 30 "$from" || give_up "$victim does not start"
-expect 1 "damaged" "$bin/dc-cli" block 30 --node "$(admin_url "$number")"
-soon 10 "$victim ends when it has met damage" ended "$victim"
-says_since "$victim" "$from" ' ledger_damaged ' || complain "it does not say why it ended"
-begin
-back "damage met while it ran"
-[ "$(asides)" -eq 1 ] || complain "the damaged ledger is not kept"
 
 drain_fleet
 top=$(height_of "$lead")

@@ -200,6 +200,10 @@ static void the_mark_saves_the_check_for_a_while(void **state)
     write_mark(3, 3, now - RECOVER_CHECKED_MS - 1);
     assert_ok(check(&checked));
     assert_true(checked >= now);
+    write_mark(3, 3, 0); /* damage was met */
+    checked = 0;
+    assert_ok(check(&checked));
+    assert_true(checked >= now);
     write_mark(3, 3, now + 100000); /* the clock was wrong */
     assert_ok(check(&checked));
     assert_true(checked < now + 100000);
