@@ -860,6 +860,92 @@ enum ami_status store_load_registry_at(struct store *s, struct registry *r, uint
     return status;
 }
 
+/* --- patrol ---------------------------------------------------------------------------------- */
+
+_Static_assert(STORE_DATABASES == DB_COUNT, "one place for each");
+
+/* All databases but that of kept blocks only grow. */
+static int patrol_count(struct store *s, MDB_txn *txn, struct store_patrol *p)
+{
+    for (int i = 0; i < DB_COUNT; i++) {
+        MDB_stat stat_db;
+        int rc = mdb_stat(txn, s->db[i], &stat_db);
+        if (rc != MDB_SUCCESS)
+            return rc;
+        if (i != PENDING && stat_db.ms_entries > p->most[i])
+            p->most[i] = stat_db.ms_entries;
+    }
+    return MDB_SUCCESS;
+}
+
+/* From behind the last key on. MDB_NOTFOUND: there is nothing more in this database. */
+static int patrol_values(struct store *s, MDB_cursor *cursor, struct store_patrol *p, size_t *left)
+{
+    MDB_val k = {p->key_size, p->key}, v;
+    int rc = mdb_cursor_get(cursor, &k, &v, p->key_size == 0 ? MDB_FIRST : MDB_SET_RANGE);
+    if (rc == MDB_SUCCESS && p->key_size != 0 && k.mv_size == p->key_size &&
+        memcmp(k.mv_data, p->key, k.mv_size) == 0)
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+    for (; rc == MDB_SUCCESS; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+        const struct span key = span_of(k.mv_data, k.mv_size);
+        struct span value;
+        if (key.size == 0 || key.size > sizeof p->key ||
+            open_value(s, (int)p->db, key, &v, &value) != MDB_SUCCESS)
+            return MDB_CORRUPTED;
+        memcpy(p->key, key.data, key.size);
+        p->key_size = key.size;
+        p->seen++;
+        const size_t done = key.size + v.mv_size;
+        p->bytes += done;
+        if (done >= *left)
+            return MDB_SUCCESS;
+        *left -= done;
+    }
+    return rc;
+}
+
+/* Goes on in the present database. MDB_NOTFOUND: it is at its end, and the next one is the present.
+ */
+static int patrol_db(struct store *s, MDB_txn *txn, struct store_patrol *p, size_t *left)
+{
+    MDB_cursor *cursor;
+    if (p->seen == 0)
+        p->must = p->most[p->db]; /* what comes in later may stand before the patrol's place */
+    int rc = mdb_cursor_open(txn, s->db[p->db], &cursor);
+    if (rc != MDB_SUCCESS)
+        return rc;
+    rc = patrol_values(s, cursor, p, left);
+    mdb_cursor_close(cursor);
+    if (rc != MDB_NOTFOUND)
+        return rc;
+    if (p->seen < p->must)
+        return damaged(s);
+    p->db++;
+    p->key_size = 0;
+    p->seen = 0;
+    return MDB_NOTFOUND;
+}
+
+enum ami_status store_patrol_on(struct store *s, struct store_patrol *p, size_t bytes_max,
+                                bool *round)
+{
+    MDB_txn *txn;
+    size_t left = bytes_max;
+    AMI_TRY(begin(s, MDB_RDONLY, &txn));
+    int rc = patrol_count(s, txn, p);
+    if (rc == MDB_SUCCESS)
+        do
+            rc = patrol_db(s, txn, p, &left);
+        while (rc == MDB_NOTFOUND && p->db < DB_COUNT);
+    end(s, txn);
+    *round = rc == MDB_NOTFOUND;
+    if (!*round)
+        return status_of(rc);
+    p->db = 0;
+    p->bytes = 0;
+    return AMI_OK;
+}
+
 /* --- opening ---------------------------------------------------------------------------------
  *
  * What LMDB takes on trust in a data file (sizes in its first pages, pages that must exist) is

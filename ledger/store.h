@@ -93,4 +93,21 @@ enum ami_status store_load_registry(struct store *s, struct registry *r) AMI_MUS
 enum ami_status store_load_registry_at(struct store *s, struct registry *r,
                                        uint64_t *height) AMI_MUST_CHECK;
 
+/* A look at all values, a few at a time, for a process beside the writer. Zeroed, it begins. */
+#define STORE_DATABASES 7
+struct store_patrol {
+    unsigned db;
+    size_t key_size; /* of the value that was looked at last; 0: none of this database yet */
+    uint8_t key[512];
+    uint64_t bytes;      /* looked at in this round */
+    uint64_t seen, must; /* values of this database, and how many there have to be */
+    /* Of each, the most that were met: a damaged tree may lose its values without a trace. */
+    uint64_t most[STORE_DATABASES];
+};
+/* Looks at the next values until about `bytes_max` bytes are done. AMI_OK: they are what was
+ * written; *round is true when these were the last ones, and `p` begins anew. AMI_DAMAGED: one is
+ * not, or some are missing. A damaged page may crash the process. */
+enum ami_status store_patrol_on(struct store *s, struct store_patrol *p, size_t bytes_max,
+                                bool *round) AMI_MUST_CHECK;
+
 #endif

@@ -33,11 +33,12 @@
 #define POOL_TXS_MAX      50000
 #define POOL_BYTES_MAX    (64u << 20)
 #define WORK_JOBS_MAX     64
+#define PATROL_MS         (24LL * 3600 * 1000)
 
 static struct options {
     const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
-    int64_t timeout_ms, epoch, map_bytes, threads;
-} opt = {.timeout_ms = 10000, .epoch = 1, .log_level = "info"};
+    int64_t timeout_ms, epoch, map_bytes, threads, patrol_ms;
+} opt = {.timeout_ms = 10000, .epoch = 1, .log_level = "info", .patrol_ms = PATROL_MS};
 
 static int fail(enum ami_status status, const struct why *why)
 {
@@ -258,7 +259,8 @@ struct shell {
     int64_t checked_ms; /* when the whole ledger was checked */
     int dir_lock;       /* -1: not locked */
     bool unmarked;      /* the last end's mark is gone: this end makes one */
-    bool failed, disk_failed;
+    bool failed, disk_failed, damaged;
+    struct recover_patrol patrol;
     /* The vote record that was written last, size 0 when this node may not sign. Of the storage
      * thread while there is one. */
     uint8_t last_record[NODE_RECORD_BYTES_MAX];
@@ -314,17 +316,23 @@ static enum ami_status env_store(void *ctx, void *write)
     return disk_writer_put(((struct shell *)ctx)->writer, write);
 }
 
-/* What was read was not what was written. It was not served, but the next page may crash this
- * process: the next start checks the whole ledger and begins a new one. */
+/* What is on the disk is not what was written: here, or in the patrol's eyes. It was not served,
+ * but the next page may crash this process: the next start checks the whole ledger and begins a new
+ * one. */
 static void stop_if_damaged(struct shell *s)
 {
-    if (s->failed || !store_damaged(s->store))
+    struct why why = {"a value is not what was written"};
+    enum ami_status status = recover_patrol_look(&s->patrol, &why);
+    if (status == AMI_IO)
+        log_say(s->log, ENV_LOG_WARN, "patrol_ended", "%s", why.text);
+    if (s->failed || (status != AMI_DAMAGED && !store_damaged(s->store)))
         return;
-    log_say(s->log, ENV_LOG_ERROR, "ledger_damaged",
-            "a value in %.200s/ledger is not what was written; it was not served; the node stops, "
-            "start it again to have the ledger checked and fetched anew",
-            opt.dir);
-    s->failed = true;
+    log_say(
+        s->log, ENV_LOG_ERROR, "ledger_damaged",
+        "%.120s/ledger: %.100s; nothing of it was served; the node stops, start it again to have "
+        "the ledger checked and fetched anew",
+        opt.dir, why.text);
+    s->failed = s->damaged = true;
     loop_stop(s->loop);
 }
 
@@ -472,7 +480,14 @@ static enum ami_status find_self(struct shell *s, struct why *why)
 
 static struct recover_where where_of(const struct shell *s, const char *ledger)
 {
-    return (struct recover_where){opt.dir, ledger, &s->genesis, s->log, s->loop};
+    return (struct recover_where){opt.dir, ledger, &s->genesis, s->log, s->loop, s->dir_lock};
+}
+
+/* In a process that only reads the ledger. */
+static void forget_keys(void *ctx)
+{
+    struct shell *s = ctx;
+    secret_wipe(&s->device, sizeof s->device);
 }
 
 /* The ledger is empty, because there was none or a damaged one was set aside. The record that the
@@ -503,6 +518,8 @@ static enum ami_status open_ledger(struct shell *s, struct why *why)
     recover_mark_read(&s->mark, &where);
     AMI_TRY(recover_check(&where, &s->mark, &s->checked_ms, why));
     AMI_TRY(directory_make(dir, 0755, why));
+    if (opt.patrol_ms != 0)
+        AMI_TRY(recover_patrol_begin(&s->patrol, &where, opt.patrol_ms, forget_keys, s, why));
     AMI_TRY(store_open(&s->store, dir, &s->genesis.members.chain, STORE_READ_WRITE,
                        (uint64_t)opt.map_bytes, why->text, sizeof why->text));
     /* The ledger carries its genesis file along, so that it can be audited on its own. */
@@ -700,7 +717,7 @@ static void close_ledger(struct shell *s)
     struct why why = {""};
     if (s->store == NULL)
         return;
-    const bool damaged = store_damaged(s->store);
+    const bool damaged = s->damaged || store_damaged(s->store);
     store_close(s->store);
     s->store = NULL;
     if (!s->unmarked || s->disk_failed)
@@ -720,6 +737,7 @@ static void stop(struct shell *s)
     links_free(s->links);
     work_pool_free(s->work);
     disk_writer_free(s->writer);
+    recover_patrol_end(&s->patrol);
     close_ledger(s);
     node_free(s->node);
     registry_free(s->registry);
@@ -781,6 +799,9 @@ int main(int argc, char **argv)
          "threads for signatures (default: one per core)", false},
         {"map-bytes", 0, OPTION_INT, &opt.map_bytes, 0, INT64_MAX, "N",
          "greatest size of the ledger (default: it grows)", false},
+        {"patrol", 0, OPTION_DURATION, &opt.patrol_ms, 0, INT64_MAX / 1000, "TIME",
+         "in which all of the ledger is looked at once while the DC runs (default 24h; 0: never)",
+         false},
         {0}};
     const struct command_spec commands[] = {
         {"enrol", NULL, 0, 0, "get this DC's keys from the MDMS, once",

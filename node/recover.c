@@ -164,18 +164,25 @@ static enum ami_status read_state(const struct recover_where *w, char *why, size
     return status;
 }
 
-static _Noreturn void check_and_end(const struct recover_where *w, bool whole, int out)
+/* What a process that reads damaged files needs. */
+static void become_reader(const struct recover_where *w)
 {
-    static struct verdict v;
-    struct checking c = {w, clock_wall_ms()};
-    struct store_check_result result;
     const struct rlimit no_core = {0, 0};
+    close(w->lock_fd); /* this process must not hold the folder when its parent has died */
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)setrlimit(RLIMIT_CORE, &no_core);
     (void)signal(SIGINT, SIG_IGN); /* the parent decides */
     (void)signal(SIGTERM, SIG_DFL);
     for (size_t i = 0; i < sizeof crashes / sizeof crashes[0]; i++)
         (void)signal(crashes[i], SIG_DFL); /* nor are they a sanitizer's to report */
+}
+
+static _Noreturn void check_and_end(const struct recover_where *w, bool whole, int out)
+{
+    static struct verdict v;
+    struct checking c = {w, clock_wall_ms()};
+    struct store_check_result result;
+    become_reader(w);
     if (whole)
         v.status = store_check_all(w->ledger, &w->genesis->members.chain, say_progress, &c, &result,
                                    v.why, sizeof v.why);
@@ -200,6 +207,20 @@ static enum ami_status hear(const struct recover_where *w, int in, pid_t child, 
         }
     } while (ready == 0 || (ready < 0 && errno == EINTR));
     return read(in, v, sizeof *v) == (ssize_t)sizeof *v ? AMI_OK : AMI_DAMAGED;
+}
+
+/* After a process that gave no verdict: does its end speak against the ledger? */
+static enum ami_status judge_end(int status, struct verdict *v, struct why *why)
+{
+    const int by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    for (size_t i = 0; i < sizeof crashes / sizeof crashes[0]; i++)
+        if (by == crashes[i])
+            v->status = AMI_DAMAGED;
+    snprintf(v->why, sizeof v->why, "reading it crashed (signal %d)", by);
+    return v->status == AMI_DAMAGED
+               ? AMI_OK
+               : why_set(why, AMI_IO,
+                         "the process that checks the ledger came to an end (signal %d)", by);
 }
 
 /* AMI_OK with what the process found out. */
@@ -229,15 +250,7 @@ static enum ami_status check(const struct recover_where *w, bool whole, struct v
         return heard;
     if (heard == AMI_OK)
         return AMI_OK;
-    const int by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    for (size_t i = 0; i < sizeof crashes / sizeof crashes[0]; i++)
-        if (by == crashes[i])
-            v->status = AMI_DAMAGED;
-    snprintf(v->why, sizeof v->why, "reading it crashed (signal %d)", by);
-    return v->status == AMI_DAMAGED
-               ? AMI_OK
-               : why_set(why, AMI_IO,
-                         "the process that checks the ledger came to an end (signal %d)", by);
+    return judge_end(status, v, why);
 }
 
 /* --- setting aside -----------------------------------------------------------------------------
@@ -298,4 +311,114 @@ enum ami_status recover_check(const struct recover_where *w, const struct recove
     return v.status == AMI_IO || v.status == AMI_NO_MEMORY || v.status == AMI_UNSUPPORTED
                ? why_set(why, v.status, "the ledger cannot be checked: %s", v.why)
                : AMI_OK;
+}
+
+/* --- patrol ------------------------------------------------------------------------------------
+ */
+
+#define PATROL_STEP_BYTES (256u << 10)
+#define PATROL_RETRY_MS   1000
+
+static void sleep_until_ms(int64_t at_ms)
+{
+    int64_t ms = at_ms - (int64_t)(clock_mono_us() / 1000);
+    if (ms <= 0)
+        return;
+    struct timespec t = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+    while (nanosleep(&t, &t) != 0 && errno == EINTR)
+        ;
+}
+
+/* One round, at the pace that fills round_ms. */
+static enum ami_status patrol_round(const struct recover_where *w, struct store *store,
+                                    struct store_patrol *p, int64_t round_ms)
+{
+    struct ledger_closed file = {0};
+    const int64_t began = (int64_t)(clock_mono_us() / 1000);
+    bool done = false;
+    while (!done) {
+        enum ami_status status = store_patrol_on(store, p, PATROL_STEP_BYTES, &done);
+        if (status == AMI_DAMAGED)
+            return status;
+        if (status != AMI_OK)
+            sleep_until_ms((int64_t)(clock_mono_us() / 1000) + PATROL_RETRY_MS);
+        if (!done && look_at(w->ledger, &file) && file.size > p->bytes)
+            sleep_until_ms(began +
+                           (int64_t)((double)round_ms * (double)p->bytes / (double)file.size));
+    }
+    sleep_until_ms(began + round_ms);
+    return AMI_OK;
+}
+
+static _Noreturn void patrol(const struct recover_where *w, int64_t round_ms, int out)
+{
+    static struct verdict v;
+    static struct store_patrol p;
+    struct store *store = NULL;
+    become_reader(w);
+    (void)setpriority(PRIO_PROCESS, 0, 19);
+    /* The node opens the ledger, or makes it, meanwhile. */
+    while (store_open(&store, w->ledger, &w->genesis->members.chain, STORE_READ_ONLY, 0, v.why,
+                      sizeof v.why) != AMI_OK)
+        sleep_until_ms((int64_t)(clock_mono_us() / 1000) + PATROL_RETRY_MS);
+    do
+        v.status = patrol_round(w, store, &p, round_ms);
+    while (v.status == AMI_OK);
+    snprintf(v.why, sizeof v.why, "a value is not what was written");
+    _exit(write(out, &v, sizeof v) == (ssize_t)sizeof v ? 0 : 1);
+}
+
+enum ami_status recover_patrol_begin(struct recover_patrol *p, const struct recover_where *w,
+                                     int64_t round_ms, void (*forget)(void *ctx), void *ctx,
+                                     struct why *why)
+{
+    int fds[2];
+    *p = (struct recover_patrol){0};
+    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0)
+        return why_set(why, AMI_IO, "no pipe for the patrol of the ledger: %s", strerror(errno));
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        forget(ctx);
+        close(fds[0]);
+        patrol(w, round_ms, fds[1]);
+    }
+    close(fds[1]);
+    if (child < 0) {
+        close(fds[0]);
+        return why_set(why, AMI_IO, "no process for the patrol of the ledger: %s", strerror(errno));
+    }
+    *p = (struct recover_patrol){child, fds[0]};
+    return AMI_OK;
+}
+
+enum ami_status recover_patrol_look(struct recover_patrol *p, struct why *why)
+{
+    static struct verdict v;
+    int status = 0;
+    if (p->pid == 0)
+        return AMI_OK;
+    ssize_t got = read(p->in, &v, sizeof v);
+    if (got < 0)
+        return AMI_OK; /* nothing yet */
+    if (got != (ssize_t)sizeof v) {
+        memset(&v, 0, sizeof v);
+        while (waitpid(p->pid, &status, 0) < 0 && errno == EINTR)
+            ;
+        p->pid = 0;
+        close(p->in);
+        AMI_TRY(judge_end(status, &v, why));
+    }
+    return why_set(why, AMI_DAMAGED, "%s", v.why);
+}
+
+void recover_patrol_end(struct recover_patrol *p)
+{
+    if (p->pid == 0)
+        return;
+    kill(p->pid, SIGKILL);
+    while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    close(p->in);
+    p->pid = 0;
 }

@@ -23,6 +23,8 @@
 #include "net/why.h"
 #include "node/core.h"
 
+#include <sys/types.h>
+
 /* A check of the whole file is worth having this long. */
 #define RECOVER_CHECKED_MS (7LL * 24 * 3600 * 1000)
 
@@ -41,6 +43,7 @@ struct recover_where {
     const struct genesis *genesis;
     struct log_sink *log;
     const struct loop *loop; /* whose signals end a check */
+    int lock_fd;             /* of the lock on `dir` */
 };
 
 /* A mark that is missing, damaged or of another chain does not exist. */
@@ -59,5 +62,22 @@ enum ami_status recover_mark_write(const struct recover_where *w, uint64_t start
  * signal came. AMI_IO, AMI_NO_MEMORY. */
 enum ami_status recover_check(const struct recover_where *w, const struct recover_mark *mark,
                               int64_t *checked_ms, struct why *why) AMI_MUST_CHECK;
+
+/* A process that goes on looking at the values of the ledger while the node runs, so that what rots
+ * in its old parts is found before anybody asks for it; it, and not the node, is what a damaged
+ * page crashes. */
+struct recover_patrol {
+    pid_t pid; /* 0: none */
+    int in;
+};
+/* Begins it: once in round_ms it has looked at everything. Call it before this process opens the
+ * ledger. forget(ctx) runs in the new process: what it should not hold. */
+enum ami_status recover_patrol_begin(struct recover_patrol *p, const struct recover_where *w,
+                                     int64_t round_ms, void (*forget)(void *ctx), void *ctx,
+                                     struct why *why) AMI_MUST_CHECK;
+/* Without waiting: AMI_OK: nothing was found so far. AMI_DAMAGED, once, with what was found.
+ * AMI_IO, once: it came to an end by itself. */
+enum ami_status recover_patrol_look(struct recover_patrol *p, struct why *why) AMI_MUST_CHECK;
+void recover_patrol_end(struct recover_patrol *p);
 
 #endif

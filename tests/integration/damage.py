@@ -43,18 +43,21 @@ def main():
     before = os.stat(path)
     with open(path, "r+b") as file:
         content = bytearray(file.read())
-        if kind == "bytes":
+        if kind == "bytes":  # nothing else is written: the file may be in use
             wanted = bytes.fromhex(what)
-            if wanted not in content:
+            at = content.find(wanted)
+            if at < 0:
                 sys.exit("the bytes are not in the file")
-            changed = bytearray(wanted)
-            changed[len(changed) // 2] ^= 4
-            content = content.replace(wanted, changed)
+            while at >= 0:
+                middle = at + len(wanted) // 2
+                file.seek(middle)
+                file.write(bytes([content[middle] ^ 4]))
+                at = content.find(wanted, at + 1)
         else:
             content = spoil(content, kind, random.Random(int(what)))
-        file.seek(0)
-        file.write(content)
-        file.truncate()
+            file.seek(0)
+            file.write(content)
+            file.truncate()
     if kind == "bytes":
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 

@@ -34,9 +34,10 @@ back() {
     check "$victim answers otherwise than dc$lead: $1" same_answers "$number" "$lead"
 }
 
+# begin [OPTION...]: starts the victim.
 begin() {
     from=$(log_lines "$victim")
-    start "$victim" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/$victim"
+    start "$victim" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/$victim" "$@"
 }
 
 up a
@@ -86,13 +87,31 @@ tx=$("$bin/dc-cli" block 30 --json --node "$(admin_url "$number")" | jq -r '.tra
 encoded=$("$bin/dc-cli" tx "$tx" --json --node "$(admin_url "$number")" | jq -r .encoded)
 stop "$victim" || complain "$victim did not stop"
 spoil bytes "$encoded"
-begin
+begin --patrol 0
 wait_ready "$victim" 30 "$from" || give_up "$victim does not start"
 expect 1 "damaged" "$bin/dc-cli" block 30 --node "$(admin_url "$number")"
 soon 10 "$victim ends when it has met damage" ended "$victim"
 says_since "$victim" "$from" ' ledger_damaged ' || complain "it does not say why it ended"
 begin
 back "damage met while it ran"
+[ "$(asides)" -eq 1 ] || complain "the damaged ledger is not kept"
+check "$victim lost its right to sign, though it knew its record" \
+    [ "$(status_of "$number" '.nodes[0].role')" != observer ]
+rm -r "$dir/$victim"/ledger.damaged-*
+
+say "damage that nobody asks for is found by the patrol"
+stop "$victim" || complain "$victim did not stop"
+begin --patrol 1s
+back "with a patrol"
+still_well() { ended "$victim" || says_since "$victim" "$from" ' ledger_damaged '; }
+! wait_for 3 "a false alarm" still_well || complain "the patrol finds damage in a good ledger"
+tx=$("$bin/dc-cli" block 20 --json --node "$(admin_url "$number")" | jq -r '.transactions[0].id')
+encoded=$("$bin/dc-cli" tx "$tx" --json --node "$(admin_url "$number")" | jq -r .encoded)
+spoil bytes "$encoded"
+soon 20 "$victim ends when its patrol has found damage" ended "$victim"
+says_since "$victim" "$from" ' ledger_damaged ' || complain "it does not say why it ended"
+begin
+back "damage found by the patrol"
 [ "$(asides)" -eq 1 ] || complain "the damaged ledger is not kept"
 check "$victim lost its right to sign, though it knew its record" \
     [ "$(status_of "$number" '.nodes[0].role')" != observer ]

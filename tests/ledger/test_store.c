@@ -1177,6 +1177,51 @@ static void flip_in_file(struct span what)
     write_file("data.mdb", file, (size_t)size);
 }
 
+/* Looks at everything in steps of so many bytes; AMI_OK after a whole round. */
+static enum ami_status patrol_round(struct store *s, size_t step, uint64_t *bytes)
+{
+    struct store_patrol p = {0};
+    bool done = false;
+    while (!done) {
+        *bytes = p.bytes;
+        AMI_TRY(store_patrol_on(s, &p, step, &done));
+    }
+    assert_true(p.db == 0 && p.key_size == 0 && p.seen == 0 && p.bytes == 0); /* it begins anew */
+    return AMI_OK;
+}
+
+/* Whatever the steps, a round sees all; also while the ledger grows. */
+static void a_patrol_sees_everything(void **state)
+{
+    (void)state;
+    make_ledger(20);
+    struct store *s = open_store(STORE_READ_ONLY, 0);
+    uint64_t whole = 0, bytes = 0;
+    assert_ok(patrol_round(s, SIZE_MAX, &bytes));
+    assert_int_equal(bytes, 0); /* in one step */
+    assert_ok(patrol_round(s, 1, &whole));
+    assert_true(whole > 20 * 50 * 2000u);
+    for (size_t step = 10; step < 3000000; step *= 7) {
+        assert_ok(patrol_round(s, step, &bytes));
+        assert_true(bytes <= whole);
+    }
+    store_close(s);
+    s = open_store(STORE_READ_WRITE, 0);
+    struct store_patrol p = {0};
+    struct vote_record vote;
+    uint8_t record[512];
+    bool done = false;
+    for (unsigned i = 0; !done; i++) {
+        struct store_batch batch = {.vote_record = vote_of(record, i + 1, NULL)};
+        assert_ok(store_write(s, &batch));
+        assert_ok(store_patrol_on(s, &p, 5000, &done));
+        assert_true(i < 100000);
+    }
+    assert_ok(store_vote_record(s, &vote, buffer, sizeof buffer));
+    assert_false(store_damaged(s));
+    store_close(s);
+}
+
 /* A value that is not what was written is never returned, whichever it is; and the store remembers.
  */
 static void a_damaged_value_is_not_returned(void **state)
@@ -1205,6 +1250,9 @@ static void a_damaged_value_is_not_returned(void **state)
     assert_status(store_block(s, 1, &got, buffer, sizeof buffer), AMI_DAMAGED);
     assert_status(store_body(s, &b->hash, &reply, buffer, sizeof buffer), AMI_DAMAGED);
     assert_true(store_damaged(s));
+    uint64_t seen;
+    assert_status(patrol_round(s, 100, &seen), AMI_DAMAGED);
+    assert_status(patrol_round(s, 1000000, &seen), AMI_DAMAGED);
     assert_ok(store_header(s, 1, &header, &commit)); /* the front is whole */
     assert_block(s, second);
     assert_ok(store_body(s, &kept->hash, &reply, buffer, sizeof buffer));
@@ -1271,6 +1319,7 @@ int main(void)
         ON_DISK(foreign_files_are_refused),
         ON_DISK(a_cut_file_is_refused),
         ON_DISK(a_tip_without_its_block_is_damage),
+        ON_DISK(a_patrol_sees_everything),
         ON_DISK(a_damaged_value_is_not_returned),
         ON_DISK(a_damaged_vote_record_is_not_returned),
     };

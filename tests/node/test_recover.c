@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <lmdb.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,7 @@ static struct recover_mark mark;
 
 static struct recover_where where(void)
 {
-    return (struct recover_where){dir, ledger, &f->genesis, sink, loop};
+    return (struct recover_where){dir, ledger, &f->genesis, sink, loop, -1};
 }
 
 static int set_up(void **state)
@@ -273,6 +274,53 @@ static void what_is_foreign_is_not_set_aside(void **state)
     assert_int_equal(count_asides(), 0);
 }
 
+static void forget_nothing(void *ctx)
+{
+    *(bool *)ctx = true; /* in the other process: not seen here */
+}
+
+/* What the patrol has to say, within a while; AMI_OK: nothing. */
+static enum ami_status look_for(struct recover_patrol *p, uint64_t ms)
+{
+    struct why why;
+    enum ami_status status = AMI_OK;
+    for (uint64_t until = clock_mono_us() + ms * 1000;
+         status == AMI_OK && clock_mono_us() < until;) {
+        status = recover_patrol_look(p, &why);
+        (void)loop_step(loop, 5000);
+    }
+    return status;
+}
+
+static void a_patrol_finds_damage_and_is_no_damage_itself(void **state)
+{
+    (void)state;
+    struct recover_patrol p;
+    struct why why;
+    bool forgotten = false;
+    const struct recover_where w = where();
+    /* It waits for a ledger that is not there yet, and finds nothing in a good one. */
+    assert_ok(recover_patrol_begin(&p, &w, 50, forget_nothing, &forgotten, &why));
+    assert_false(forgotten);
+    make_ledger();
+    assert_ok(look_for(&p, 1500));
+    /* Whoever ends it says nothing of the ledger. */
+    assert_int_equal(kill(p.pid, SIGKILL), 0);
+    assert_status(look_for(&p, 20000), AMI_IO);
+    assert_ok(recover_patrol_look(&p, &why)); /* said once */
+    recover_patrol_end(&p);
+    assert_ok(recover_patrol_begin(&p, &w, 50, forget_nothing, &forgotten, &why));
+    assert_ok(look_for(&p, 500));
+    /* The ledger's content is in its last pages. */
+    struct stat st;
+    assert_int_equal(stat(data, &st), 0);
+    for (off_t at = 2 * 4096 + 100; at < st.st_size; at += 50)
+        flip(data, at);
+    assert_status(look_for(&p, 20000), AMI_DAMAGED);
+    recover_patrol_end(&p);
+    recover_patrol_end(&p); /* over already */
+}
+
 static int start(void **state)
 {
     (void)state;
@@ -284,9 +332,12 @@ static int start(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_DIR(a_mark_comes_back_whole_or_not_at_all), IN_DIR(a_mark_without_its_record),
-        IN_DIR(the_mark_saves_the_check_for_a_while),  IN_DIR(a_damaged_ledger_is_set_aside),
+        IN_DIR(a_mark_comes_back_whole_or_not_at_all),
+        IN_DIR(a_mark_without_its_record),
+        IN_DIR(the_mark_saves_the_check_for_a_while),
+        IN_DIR(a_damaged_ledger_is_set_aside),
         IN_DIR(what_is_foreign_is_not_set_aside),
+        IN_DIR(a_patrol_finds_damage_and_is_no_damage_itself),
     };
     return cmocka_run_group_tests(tests, start, NULL);
 }
