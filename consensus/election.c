@@ -209,7 +209,7 @@ static bool is_exclusive(const struct replica *r, uint8_t candidate)
 /* Answers the best of those who asked for term + 1, once the own timer has expired. */
 static void answer_askers(struct replica *r)
 {
-    if (r->askers == 0 || !r->may_sign || !election_expired(r) || r->role == REPLICA_CANDIDATE)
+    if (r->askers == 0 || !may_vote(r) || !election_expired(r) || r->role == REPLICA_CANDIDATE)
         return;
     uint8_t best = NOBODY;
     for (uint8_t i = 0; i < r->n; i++)
@@ -297,8 +297,8 @@ void election_on_prevote(struct replica *r, uint8_t from, struct span body)
     struct prevote p;
     if (prevote_parse(&p, body) != AMI_OK || p.voter != from)
         return;
-    if (r->role != REPLICA_PRECANDIDATE || p.term != r->term + 1 || p.candidate != r->self ||
-        (r->prevotes_mask & bit_of(from)) != 0)
+    if (r->role != REPLICA_PRECANDIDATE || !may_vote(r) || p.term != r->term + 1 ||
+        p.candidate != r->self || (r->prevotes_mask & bit_of(from)) != 0)
         return;
     if (cert_check_prevote(r, &p) != AMI_OK)
         return;
@@ -369,7 +369,7 @@ void election_on_grant_request(struct replica *r, uint8_t from, struct span body
             outbox_post(r, OUT_GRANT, bit_of(from), r->grant_ticket);
         return;
     }
-    if (!r->may_sign || !election_expired(r) || cert_check_prevotes(r, &req.cert) != AMI_OK)
+    if (!may_vote(r) || !election_expired(r) || cert_check_prevotes(r, &req.cert) != AMI_OK)
         return;
     give_grant(r, from, &req.cert);
     outbox_clear(r, OUT_GRANT);

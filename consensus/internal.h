@@ -11,6 +11,7 @@
  *               changes it
  *   certs.c     certificates checked and made
  *   blocks.c    the buffers that hold blocks
+ *   waiting.c   what the next commit waits for, for people
  *   outbox.c    frames
  *
  * One step: the event's handler changes the state; replica.c then lets every part go on as far as
@@ -25,14 +26,15 @@
 #include "base/check.h"
 #include "ledger/block.h"
 
-#define BLOCK_SLOTS   6  /* see blocks.c */
-#define COMMITS_KEPT  4  /* commit certificates above the tip, by height */
-#define FETCH_WINDOW  64 /* blocks asked for at once */
-#define BACKOFF_STEPS 8
-#define NOBODY        AMI_MEMBERS_MAX
-#define RECHECK_US    1000000u /* a certified block that did not validate is tried again */
-#define CATCHUP_SLACK (512u << 10)
-#define FETCH_BYTES   (2u << 20) /* about so many in one answer */
+#define BLOCK_SLOTS             6  /* see blocks.c */
+#define COMMITS_KEPT            4  /* commit certificates above the tip, by height */
+#define FETCH_WINDOW            64 /* blocks asked for at once */
+#define BACKOFF_STEPS           8
+#define NOBODY                  AMI_MEMBERS_MAX
+#define RECHECK_US              1000000u /* a certified block that did not validate is tried again */
+#define WRITE_RETRY_DOUBLED_MAX 5        /* of a slot, from one try of a failed write to the next */
+#define CATCHUP_SLACK           (512u << 10)
+#define FETCH_BYTES             (2u << 20) /* about so many in one answer */
 
 /* A block in memory. `valid`: it validated on the tip that is its parent. */
 struct block_slot {
@@ -114,6 +116,7 @@ struct replica {
     bool dirty;
     bool disk_stalled; /* the caller says so */
     uint64_t write_retry_us;
+    unsigned writes_failed;  /* in a row */
     struct block_slot *keep; /* its body goes with the next write */
     struct {
         bool active;
@@ -164,6 +167,8 @@ struct replica {
     /* --- contacts ---------------------------------------------------------------------------- */
     uint64_t heard_us[AMI_MEMBERS_MAX];
     bool heard[AMI_MEMBERS_MAX];
+    uint64_t spoke_us[AMI_MEMBERS_MAX]; /* the same, but for what a new leader takes for granted */
+    bool spoke[AMI_MEMBERS_MAX];
     uint64_t round, ack_round;
     uint64_t votes_sent_us;
 
@@ -217,6 +222,8 @@ struct replica {
         uint64_t deadline_us;
     } wish;
 
+    struct replica_waiting waiting; /* without `have` */
+
     /* --- out --------------------------------------------------------------------------------- */
     struct {
         uint32_t to;
@@ -244,6 +251,11 @@ static inline uint32_t all_others(const struct replica *r)
 static inline bool rule_is_off(const struct replica *r, enum rule_off rule)
 {
     return (r->rules_off & (uint32_t)rule) != 0;
+}
+/* A vote that cannot be stored is not even made. */
+static inline bool may_vote(const struct replica *r)
+{
+    return r->may_sign && !r->disk_stalled;
 }
 static inline bool leads(const struct replica *r)
 {
@@ -341,6 +353,7 @@ void commit_stored(struct replica *r); /* r->committing is durable */
 void contact_on_heartbeat(struct replica *r, uint8_t from, struct span body);
 void contact_on_ack(struct replica *r, uint8_t from, struct span body);
 void contact_heard(struct replica *r, uint8_t member);
+void contact_assume(struct replica *r, uint8_t member); /* it counts as a contact for a while */
 unsigned contact_count(const struct replica *r);
 void contact_advance(struct replica *r);
 uint64_t contact_deadline(const struct replica *r);
@@ -363,6 +376,10 @@ void record_changed(struct replica *r, uint64_t *ticket); /* part of the next wr
 void record_on_persisted(struct replica *r, uint64_t ticket, enum ami_status status);
 void record_flush(struct replica *r);
 uint64_t record_deadline(const struct replica *r);
+
+/* waiting.c */
+void waiting_start(struct replica *r);
+void waiting_note(struct replica *r); /* at the end of a step */
 
 /* outbox.c */
 void outbox_post(struct replica *r, enum out_kind kind, uint32_t to, uint64_t ticket);

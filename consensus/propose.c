@@ -30,7 +30,7 @@ void lead_start(struct replica *r)
     r->progress_expired = false;
     r->prop.slot = NULL;
     for (uint8_t i = 0; i < r->n; i++)
-        contact_heard(r, i); /* each has a time-out to answer in */
+        contact_assume(r, i); /* each has a time-out to answer in */
     replica_note(r, REPLICA_NOTE_LEADER, r->self, r->tip_height, AMI_OK);
     if (m != NULL) {
         election_learn_qc(r, &r->elected.m);

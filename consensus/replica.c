@@ -55,6 +55,7 @@ enum ami_status replica_init(struct replica **out, void *memory, const struct re
     AMI_TRY(record_load(r, c));
     r->attempts = 0;
     election_start(r);
+    waiting_start(r);
     *out = r;
     return AMI_OK;
 }
@@ -230,6 +231,7 @@ void replica_step(struct replica *r, const struct replica_event *event, struct e
     commit_advance(r);
     catchup_advance(r);
     commit_advance(r); /* a block that was just taken out of the queue may be valid already */
+    waiting_note(r);
     record_flush(r);
     outbox_flush(r);
     flush_questions(r, fx);

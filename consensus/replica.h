@@ -142,7 +142,9 @@ struct replica_event {
          * the own timer's expiry in rule 1 until false is said or a new leader is seen (note
          * REPLICA_NOTE_LEADER: the caller then restarts its timers). A commit alone does not clear
          * it.
-         * DISK: true: writes hang or fail; a leader steps down (rule 8). */
+         * DISK: true: writes hang or fail; a leader steps down (rule 8), and until false is said
+         * no vote is made, as it could not be stored. A failed write is tried again all the same,
+         * at growing intervals. */
         bool flag;
     } u;
 };
@@ -287,5 +289,34 @@ bool replica_has_quorum(const struct replica *r);
 uint64_t replica_known_height(const struct replica *r);
 /* The certificate of highest rank; NULL: none yet. */
 const struct qc *replica_high(const struct replica *r);
+
+/* What the next commit waits for, as this node sees it. */
+enum replica_stage {
+    REPLICA_STAGE_IDLE = 1,  /* a leader is heard, no block is open here */
+    REPLICA_STAGE_NO_LEADER, /* nobody is heard that leads; this node does not ask for votes now */
+    REPLICA_STAGE_PREVOTES,  /* this node asks for pre-votes of the term above its own */
+    REPLICA_STAGE_GRANTS,    /* this node asks for grants of its term */
+    REPLICA_STAGE_RECOVER,   /* this leader gets at what rule 3 binds it to */
+    REPLICA_STAGE_BUILD,     /* this leader's block is being put together */
+    REPLICA_STAGE_OWN_WRITE, /* this node's own vote is on its way to the disk */
+    REPLICA_STAGE_PREPARE,   /* this leader waits for prepare votes */
+    REPLICA_STAGE_COMMIT,    /* this leader waits for commit votes */
+    REPLICA_STAGE_CHECK,     /* this follower has not voted for the proposal yet */
+    REPLICA_STAGE_VOTED,     /* this follower has voted and waits for the leader's certificate */
+    REPLICA_STAGE_STORE      /* certified; on its way to the disk */
+};
+struct replica_waiting {
+    enum replica_stage stage;
+    uint64_t height;   /* of the open block; 0: none */
+    uint64_t since_us; /* since when stage and height are the same */
+    uint64_t led_us;   /* when a leader was last there (replica_has_quorum) */
+    uint32_t have;     /* PREVOTES, GRANTS, PREPARE, COMMIT: bit i set when member i's is here */
+};
+void replica_waiting(const struct replica *r, struct replica_waiting *out);
+/* When a member last said something that was checked; false: never since the start. */
+bool replica_heard(const struct replica *r, uint8_t member, uint64_t *at_us);
+/* Whether blocks up to replica_known_height are missing: whom they are asked of, and since when
+ * none was applied. False: nothing is missing. */
+bool replica_behind(const struct replica *r, uint8_t *from, uint64_t *since_us);
 
 #endif

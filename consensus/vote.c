@@ -47,11 +47,11 @@ static void send_vote(struct replica *r, enum out_kind kind, uint64_t ticket)
 }
 
 /* Rule 5, once everything about the block is known to be right. `s` NULL: it is applied already, so
- * its body is in the ledger. False: another vote stands in this slot. */
+ * its body is in the ledger. False: another vote stands in this slot, or this node may not vote now. */
 bool vote_prepare(struct replica *r, const struct block_slot *s, uint64_t height,
                   const sm3_digest *hash)
 {
-    if (!r->may_sign)
+    if (!may_vote(r))
         return false;
     enum slot_order order = slot_order(r->has_prepare, &r->prepare, r->term, height, hash);
     if (order == SLOT_CLOSED && rule_is_off(r, RULE_OFF_MONOTONE))
@@ -249,7 +249,7 @@ static void advance_proposal(struct replica *r)
 
 static void advance_commit_vote(struct replica *r)
 {
-    if (!r->may_sign || !r->has_high || r->high.kind != VOTE_PREPARE)
+    if (!may_vote(r) || !r->has_high || r->high.kind != VOTE_PREPARE)
         return;
     if (r->high.term != r->term && !rule_is_off(r, RULE_OFF_COMMIT_TERM))
         return;

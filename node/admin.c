@@ -133,6 +133,7 @@ static json_t *ask_status(struct node *n)
     json_object_set_new(o, "links", json_integer((json_int_t)n->link_count));
     json_object_set_new(o, "devices", json_integer((json_int_t)registry_size(n->c.registry)));
     json_object_set_new(o, "waiting_transactions", json_integer((json_int_t)pool_count(n->pool)));
+    json_object_set_new(o, "read_only", json_boolean(chain_read_only(n)));
     json_object_set_new(o, "reports_per_s", json_real(rate(n)));
     json_object_set_new(o, "uptime_ms",
                         json_integer((json_int_t)((node_now_us(n) - n->started_us) / 1000)));
@@ -188,6 +189,8 @@ static json_t *ask(struct node *n, const json_t *question, enum ami_status *stat
         return ask_status(n);
     if (name != NULL && strcmp(name, "events") == 0)
         return ask_events(n, question);
+    if (name != NULL && strcmp(name, "why_stuck") == 0)
+        return stuck_ask(n);
     const struct answer_source source = {n->c.genesis, n->c.registry, &n->c.disk,
                                          replica_height(n->replica)};
     json_t *out = answer(&source, question, status, why, why_size);

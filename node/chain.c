@@ -37,6 +37,10 @@ struct chain {
     struct node_write *writing;
     uint64_t writing_since_us;
     bool disk_slow;
+    bool read_only;       /* the disk is full: see note_disk */
+    bool disk_said;       /* what the replica was told of the disk */
+    enum ami_status disk; /* of the last write that ended */
+    uint64_t disk_since_us;
     bool work_said;
     bool progress_said;
     bool new_leader; /* was seen: the timers of waiting transactions start anew */
@@ -227,6 +231,52 @@ fail:
     return NULL;
 }
 
+/* A full disk makes the node read-only: it serves what it has, takes no reports, does not lead and
+ * signs nothing. The replica goes on trying the write that failed; the first that succeeds ends it.
+ */
+static void note_disk(struct node *n, enum ami_status status)
+{
+    struct chain *c = n->chain;
+    if (c->disk == AMI_OK && status != AMI_OK)
+        c->disk_since_us = node_now_us(n);
+    c->disk = status;
+    if (status == AMI_FULL && !c->read_only) {
+        c->read_only = true;
+        node_event(n, ENV_LOG_ERROR, "read_only",
+                   "the ledger has no room for what comes next: free space on its file system, or "
+                   "start with a greater --map-bytes; what it has stays and is served");
+    }
+    if (status == AMI_OK) {
+        c->disk_slow = false;
+        if (c->read_only)
+            node_event(n, ENV_LOG_INFO, "read_only_over", "after_ms=%llu",
+                       (unsigned long long)((node_now_us(n) - c->disk_since_us) / 1000));
+        c->read_only = false;
+    }
+}
+
+static void tell_disk(struct node *n)
+{
+    struct chain *c = n->chain;
+    if (c->disk_said == (c->disk_slow || c->read_only))
+        return;
+    c->disk_said = !c->disk_said;
+    struct replica_event e = {.type = REPLICA_DISK, .u.flag = c->disk_said};
+    step(n, &e);
+}
+
+bool chain_read_only(const struct node *n)
+{
+    return n->chain->read_only;
+}
+
+enum ami_status chain_disk(const struct node *n, uint64_t *since_us)
+{
+    const struct chain *c = n->chain;
+    *since_us = c->disk_slow ? c->writing_since_us : c->disk_since_us;
+    return c->disk == AMI_OK && c->disk_slow ? AMI_TIMEOUT : c->disk;
+}
+
 /* False: it could not even be begun; the caller answers PERSISTED with *status. */
 static bool persist(struct node *n, enum ami_status *status)
 {
@@ -249,6 +299,7 @@ void chain_on_stored(struct node *n, struct node_write *w, enum ami_status statu
     struct chain *c = n->chain;
     AMI_CHECK(w == c->writing);
     c->writing = NULL;
+    note_disk(n, status);
     if (w->commits && status == AMI_OK) {
         AMI_CHECK(c->staged);
         registry_stage_commit(n->c.registry);
@@ -262,14 +313,8 @@ void chain_on_stored(struct node *n, struct node_write *w, enum ami_status statu
     e.u.persisted.ticket = w->ticket;
     e.u.persisted.status = status;
     free_write(w);
-    if (c->disk_slow && status == AMI_OK) {
-        c->disk_slow = false;
-        struct replica_event disk = {.type = REPLICA_DISK, .u.flag = false};
-        step(n, &e);
-        step(n, &disk);
-        return;
-    }
     step(n, &e);
+    tell_disk(n);
 }
 
 /* --- validate --------------------------------------------------------------------------------- */
@@ -682,8 +727,7 @@ void chain_on_time(struct node *n)
         c->disk_slow = true;
         node_event(n, ENV_LOG_WARN, "disk_slow", "write_for_ms=%llu",
                    (unsigned long long)((now - c->writing_since_us) / 1000));
-        struct replica_event e = {.type = REPLICA_DISK, .u.flag = true};
-        step(n, &e);
+        tell_disk(n);
     }
     if (now >= c->deadline_us) {
         struct replica_event e = {.type = REPLICA_TIME};

@@ -8,6 +8,7 @@
  *   submit.c   waiting transactions: pool, handing over, rule 8's timers
  *   relay.c    enrolment frames between devices and the MDMS
  *   admin.c    dc-cli's questions
+ *   stuck.c    one of them: what do commits wait for?
  */
 #ifndef AMI_NODE_INTERNAL_H
 #define AMI_NODE_INTERNAL_H
@@ -19,6 +20,7 @@
 #include "keyagree/session.h"
 #include "node/pool.h"
 
+#include <jansson.h>
 #include <uthash.h>
 
 /* Bounds, each named once. */
@@ -144,8 +146,9 @@ struct node {
 
     struct node_link *links; /* by id */
     size_t link_count;
-    env_link to_member[AMI_MEMBERS_MAX]; /* the ready link that we send on; 0: none */
-    env_link mdms;                       /* a ready link of the MDMS; 0: none */
+    env_link to_member[AMI_MEMBERS_MAX];     /* the ready link that we send on; 0: none */
+    uint64_t link_since_us[AMI_MEMBERS_MAX]; /* since when that link is up, or down */
+    env_link mdms;                           /* a ready link of the MDMS; 0: none */
 
     struct pool *pool;
     struct check_job *checking;
@@ -239,6 +242,14 @@ void relay_on_request(struct node *n, struct node_link *l, struct span body);
 void relay_on_reply(struct node *n, struct span body);
 uint64_t relay_on_time(struct node *n);
 void relay_free(struct node *n);
+
+bool chain_read_only(const struct node *n); /* the disk is full */
+/* Of the last write that ended: AMI_OK, or why it failed and since when writes fail; AMI_TIMEOUT:
+ * one hangs. */
+enum ami_status chain_disk(const struct node *n, uint64_t *since_us);
+
+/* stuck.c */
+json_t *stuck_ask(const struct node *n);
 
 /* admin.c */
 void admin_on_frame(struct node *n, struct node_link *l, enum message_type type, struct span body);

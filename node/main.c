@@ -4,6 +4,7 @@
  * work pool, signals. In: a genesis file and a folder with keys and ledger. Out: a node of the
  * network.
  */
+#include "base/check.h"
 #include "crypto/secret.h"
 #include "keyagree/keyfile.h"
 #include "ledger/genesis.h"
@@ -16,14 +17,13 @@
 #include "net/pool.h"
 #include "net/writer.h"
 #include "node/core.h"
+#include "node/recover.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define NAME              "dc-node"
@@ -33,18 +33,14 @@
 #define POOL_TXS_MAX      50000
 #define POOL_BYTES_MAX    (64u << 20)
 #define WORK_JOBS_MAX     64
-#define FULL_SAID_US      (60u * 1000000u)
-
-/* Of a ledger that is tried out before it is opened. */
-#define LEDGER_READ_BLOCKS      64
-#define LEDGER_READ_SECONDS_MAX 600
+#define PATROL_MS         (24LL * 3600 * 1000)
 
 static struct options {
     const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
     const char *listen_peers, *listen_meters, *listen_admin; /* NULL: as in the genesis file */
     struct text_list peers;                                  /* NAME=ADDRESS */
-    int64_t timeout_ms, epoch, map_bytes, threads;
-} opt = {.timeout_ms = 10000, .epoch = 1, .log_level = "info"};
+    int64_t timeout_ms, epoch, map_bytes, threads, patrol_ms;
+} opt = {.timeout_ms = 10000, .epoch = 1, .log_level = "info", .patrol_ms = PATROL_MS};
 
 static int fail(enum ami_status status, const struct why *why)
 {
@@ -261,8 +257,16 @@ struct shell {
     struct block_header tip_header;
     struct qc tip_commit;
     uint8_t self;
-    uint64_t full_said_us; /* 0: the disk was never full */
-    bool failed;
+    struct recover_mark mark;
+    int64_t checked_ms; /* when the whole ledger was checked */
+    int dir_lock;       /* -1: not locked */
+    bool unmarked;      /* the last end's mark is gone: this end makes one */
+    bool failed, disk_failed, damaged;
+    struct recover_patrol patrol;
+    /* The vote record that was written last, size 0 when this node may not sign. Of the storage
+     * thread while there is one. */
+    uint8_t last_record[NODE_RECORD_BYTES_MAX];
+    size_t last_record_size;
 };
 
 static uint64_t env_mono(void *ctx)
@@ -314,9 +318,31 @@ static enum ami_status env_store(void *ctx, void *write)
     return disk_writer_put(((struct shell *)ctx)->writer, write);
 }
 
+/* What is on the disk is not what was written: here, or in the patrol's eyes. It was not served,
+ * but the next page may crash this process: the next start checks the whole ledger and begins a new
+ * one. */
+static void stop_if_damaged(struct shell *s)
+{
+    struct why why = {"a value is not what was written"};
+    enum ami_status status = recover_patrol_look(&s->patrol, &why);
+    if (status == AMI_IO)
+        log_say(s->log, ENV_LOG_WARN, "patrol_ended", "%s", why.text);
+    if (s->failed || (status != AMI_DAMAGED && !store_damaged(s->store)))
+        return;
+    log_say(
+        s->log, ENV_LOG_ERROR, "ledger_damaged",
+        "%.120s/ledger: %.100s; nothing of it was served; the node stops, start it again to have "
+        "the ledger checked and fetched anew",
+        opt.dir, why.text);
+    s->failed = s->damaged = true;
+    loop_stop(s->loop);
+}
+
 static void on_alarm(void *arg)
 {
-    node_on_time(((struct shell *)arg)->node);
+    struct shell *s = arg;
+    node_on_time(s->node);
+    stop_if_damaged(s);
 }
 
 static void on_work_done(void *ctx, void *job)
@@ -328,32 +354,36 @@ static void on_write_done(void *ctx, void *write, enum ami_status status)
 {
     struct shell *s = ctx;
     node_on_stored(s->node, write, status);
-    if (status == AMI_FULL &&
-        (s->full_said_us == 0 || clock_mono_us() - s->full_said_us >= FULL_SAID_US)) {
-        s->full_said_us = clock_mono_us();
-        log_say(s->log, ENV_LOG_ERROR, "disk_full",
-                "%.200s/ledger has no room for what comes next: free space on its file system, or "
-                "start with a greater --map-bytes; until then this node commits nothing more, and "
-                "what it has stays",
-                opt.dir);
-    }
+    stop_if_damaged(s);
     /* Room and memory come back, and the replica tries again. After anything else it is not known
      * what the disk holds before the ledger is opened anew. */
-    if (status != AMI_OK && status != AMI_FULL && status != AMI_NO_MEMORY) {
+    if (status != AMI_OK && status != AMI_FULL && status != AMI_NO_MEMORY && !s->failed) {
         log_say(s->log, ENV_LOG_ERROR, "disk_failed",
                 "status=%s: %s; nothing of it was acknowledged; the node stops, start it again",
                 ami_status_name(status), ami_status_text(status));
-        s->failed = true;
+        s->failed = s->disk_failed = true;
         loop_stop(s->loop);
     }
+}
+
+/* The record that is on the disk, for the mark of a clean end. */
+static void keep_record(struct shell *s, struct span record)
+{
+    AMI_CHECK(record.size <= sizeof s->last_record);
+    memcpy(s->last_record, record.data, record.size);
+    s->last_record_size = record.size;
 }
 
 /* Storage thread. */
 static void execute_writes(void *ctx, void *const *writes, size_t count, enum ami_status *status)
 {
     struct shell *s = ctx;
-    for (size_t i = 0; i < count; i++)
-        status[i] = store_write(s->store, &((struct node_write *)writes[i])->batch);
+    for (size_t i = 0; i < count; i++) {
+        const struct store_batch *b = &((struct node_write *)writes[i])->batch;
+        status[i] = store_write(s->store, b);
+        if (status[i] == AMI_OK && b->vote_record.size != 0)
+            keep_record(s, b->vote_record);
+    }
 }
 
 static void port_open(void *ctx, env_link link, const char *remote)
@@ -450,59 +480,32 @@ static enum ami_status find_self(struct shell *s, struct why *why)
                    k->name.text, opt.genesis);
 }
 
-/* Reads what open_ledger will read. What it says of it does not matter, only that it comes back. */
-static void read_ledger(const char *dir, const struct genesis *g)
+static struct recover_where where_of(const struct shell *s, const char *ledger)
 {
-    static uint8_t record_bytes[NODE_RECORD_BYTES_MAX];
-    struct vote_record record;
-    struct certified_block block;
-    struct store *store;
-    char why[WHY_BYTES_MAX];
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    (void)signal(SIGINT, SIG_DFL);
-    (void)signal(SIGTERM, SIG_DFL);
-    alarm(LEDGER_READ_SECONDS_MAX); /* a reader may also be sent in circles */
-    if (store_open(&store, dir, &g->members.chain, STORE_READ_ONLY, 0, why, sizeof why) != AMI_OK)
-        return;
-    struct registry *r = registry_new(g);
-    size_t size = AMI_BLOCK_BYTES_MAX + 8192;
-    uint8_t *buffer = malloc(size);
-    bool ok = r != NULL && buffer != NULL && store_load_registry(store, r) == AMI_OK &&
-              store_vote_record(store, &record, record_bytes, sizeof record_bytes) == AMI_OK;
-    uint64_t height = store_height(store);
-    for (uint64_t h = height; ok && h > 0 && height - h < LEDGER_READ_BLOCKS; h--)
-        ok = store_block(store, h, &block, buffer, size) == AMI_OK;
-    free(buffer);
-    registry_free(r);
-    store_close(store);
+    return (struct recover_where){opt.dir, ledger, &s->genesis, s->log, s->loop, s->dir_lock};
 }
 
-/* LMDB has no page checksums: a damaged page can crash its reader. So another process reads first
- * (consensus.md: a store is verified before it is trusted), and a crash there becomes a sentence.
- * To be called before any thread is started. */
-static enum ami_status try_ledger(const char *dir, const struct genesis *g, struct why *why)
+/* In a process that only reads the ledger. */
+static void forget_keys(void *ctx)
 {
-    fflush(NULL);
-    pid_t child = fork();
-    if (child < 0)
-        return why_set(why, AMI_IO, "no process for checking the ledger: %s", strerror(errno));
-    if (child == 0) {
-        read_ledger(dir, g);
-        _exit(0);
-    }
-    int status;
-    while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR)
-            return why_set(why, AMI_IO, "the ledger cannot be checked: %s", strerror(errno));
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return AMI_OK;
-    const int by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    if (by == SIGINT || by == SIGTERM)
-        return why_set(why, AMI_CLOSED, "stopped by signal %d while the ledger was tried", by);
-    return why_set(why, AMI_DAMAGED,
-                   "the ledger in %.200s is damaged: reading it crashed (signal %d). Keep a copy "
-                   "for a look and start with an empty folder",
-                   dir, by);
+    struct shell *s = ctx;
+    secret_wipe(&s->device, sizeof s->device);
+}
+
+/* The ledger is empty, because there was none or a damaged one was set aside. The record that the
+ * last clean end left beside it is the newest when no start came after that end. It says of what it
+ * voted for and saw; the tip is this ledger's. */
+static void take_marked_record(struct shell *s)
+{
+    if (!s->mark.has_record || s->mark.record.starts != s->device.starts)
+        return;
+    s->record = s->mark.record;
+    s->record.tip_height = 0;
+    s->record.tip = s->genesis.members.chain;
+    s->record_exists = true;
+    log_say(s->log, ENV_LOG_WARN, "vote_record_kept",
+            "the ledger is empty, and the vote record of the last clean end goes on: term=%llu",
+            (unsigned long long)s->record.term);
 }
 
 /* Opens the ledger, loads the state, and decides whether this node may sign (consensus rule 11):
@@ -513,7 +516,12 @@ static enum ami_status open_ledger(struct shell *s, struct why *why)
     char dir[PATH_BYTES];
     AMI_TRY(path_join(dir, sizeof dir, opt.dir, "ledger", why));
     AMI_TRY(directory_make(dir, 0755, why));
-    AMI_TRY(try_ledger(dir, &s->genesis, why));
+    const struct recover_where where = where_of(s, dir);
+    recover_mark_read(&s->mark, &where);
+    AMI_TRY(recover_check(&where, &s->mark, &s->checked_ms, why));
+    AMI_TRY(directory_make(dir, 0755, why));
+    if (opt.patrol_ms != 0)
+        AMI_TRY(recover_patrol_begin(&s->patrol, &where, opt.patrol_ms, forget_keys, s, why));
     AMI_TRY(store_open(&s->store, dir, &s->genesis.members.chain, STORE_READ_WRITE,
                        (uint64_t)opt.map_bytes, why->text, sizeof why->text));
     /* The ledger carries its genesis file along, so that it can be audited on its own. */
@@ -536,16 +544,18 @@ static enum ami_status open_ledger(struct shell *s, struct why *why)
                            ami_status_text(status));
         sm3_digest root = registry_root(s->registry);
         if (!sm3_equal(&root, &s->tip_header.state_root))
-            return why_set(
-                why, AMI_DAMAGED,
-                "the ledger in %.200s is damaged: its registry is not the one that block "
-                "%llu certifies. Keep a copy for a look and start with an empty folder",
-                dir, (unsigned long long)height);
+            return why_set(why, AMI_DAMAGED,
+                           "the ledger in %.200s changed after it was checked: its registry is not "
+                           "the one that "
+                           "block %llu certifies",
+                           dir, (unsigned long long)height);
     }
     status = store_vote_record(s->store, &s->record, s->record_bytes, sizeof s->record_bytes);
     if (status != AMI_OK && status != AMI_NOT_FOUND)
         return why_set(why, status, "the vote record in %.200s: %s", dir, ami_status_text(status));
     s->record_exists = status == AMI_OK;
+    if (!s->record_exists && height == 0)
+        take_marked_record(s);
     return AMI_OK;
 }
 
@@ -576,6 +586,8 @@ static enum ami_status count_start(struct shell *s, struct why *why)
     vote_record_encode(&w, &s->record);
     struct store_batch batch = {.vote_record = writer_span(&w)};
     enum ami_status status = writer_ok(&w) ? store_write(s->store, &batch) : AMI_TOO_LARGE;
+    if (status == AMI_OK)
+        keep_record(s, batch.vote_record);
     free(bytes);
     if (status != AMI_OK)
         return why_set(why, status, "the vote record cannot be written: %s",
@@ -711,18 +723,25 @@ static enum ami_status start(struct shell *s, struct why *why)
                        opt.dir);
     AMI_TRY(find_self(s, why));
     AMI_TRY(check_peers(s, why));
+    s->log = log_open(stderr, level, 0);
+    if (s->log == NULL)
+        return why_set(why, AMI_NO_MEMORY, "out of memory at start");
+    AMI_TRY(directory_lock(opt.dir, &s->dir_lock, why));
     AMI_TRY(open_ledger(s, why));
-    bool sign = may_sign(s);
+    const bool sign = may_sign(s);
     if (sign)
         AMI_TRY(count_start(s, why));
+    char ledger[PATH_BYTES];
+    AMI_TRY(path_join(ledger, sizeof ledger, opt.dir, "ledger", why));
+    const struct recover_where where = where_of(s, ledger);
+    AMI_TRY(recover_mark_remove(&where, why)); /* its record may be an older one from here on */
+    s->unmarked = true;
     s->p_pub = point_table_new(&s->genesis.network.p_pub);
     s->links = links_new(s->loop);
-    s->log = log_open(stderr, level, 0);
     s->work = work_pool_new(s->loop, (unsigned)opt.threads, WORK_JOBS_MAX, on_work_done, s);
     const struct disk_writer_config writer = {s, execute_writes, on_write_done, 4};
     s->writer = disk_writer_new(s->loop, &writer);
-    if (s->p_pub == NULL || s->links == NULL || s->log == NULL || s->work == NULL ||
-        s->writer == NULL)
+    if (s->p_pub == NULL || s->links == NULL || s->work == NULL || s->writer == NULL)
         return why_set(why, AMI_NO_MEMORY, "out of memory at start");
     s->alarm = (struct loop_alarm){.fire = on_alarm, .arg = s};
     AMI_TRY(make_node(s, sign, why));
@@ -732,15 +751,41 @@ static enum ami_status start(struct shell *s, struct why *why)
     return open_ports(s, why);
 }
 
+/* Closes the ledger, and marks how it was left. Not after a write failed: what the disk holds then
+ * is not known. Damage that was met makes the ledger worthless, but not the record, which this
+ * process knows. */
+static void close_ledger(struct shell *s)
+{
+    char ledger[PATH_BYTES];
+    struct why why = {""};
+    if (s->store == NULL)
+        return;
+    const bool damaged = s->damaged || store_damaged(s->store);
+    store_close(s->store);
+    s->store = NULL;
+    if (!s->unmarked || s->disk_failed)
+        return;
+    enum ami_status status = path_join(ledger, sizeof ledger, opt.dir, "ledger", &why);
+    const struct recover_where where = where_of(s, ledger);
+    if (status == AMI_OK)
+        status = recover_mark_write(&where, s->device.starts,
+                                    span_of(s->last_record, s->last_record_size),
+                                    damaged ? 0 : s->checked_ms, &why);
+    if (status != AMI_OK) /* the next start takes longer, and needs a ledger that is whole */
+        log_say(s->log, ENV_LOG_WARN, "no_closing_mark", "%s", why.text);
+}
+
 static void stop(struct shell *s)
 {
     links_free(s->links);
     work_pool_free(s->work);
     disk_writer_free(s->writer);
+    recover_patrol_end(&s->patrol);
+    close_ledger(s);
     node_free(s->node);
     registry_free(s->registry);
-    if (s->store != NULL)
-        store_close(s->store);
+    if (s->dir_lock >= 0)
+        directory_unlock(s->dir_lock);
     point_table_free(s->p_pub);
     log_close(s->log);
     loop_free(s->loop);
@@ -758,6 +803,7 @@ static int run_node(int argc, char **argv, void *ctx)
     if (s == NULL)
         return fail(AMI_NO_MEMORY, NULL);
     struct why why = {""};
+    s->dir_lock = -1;
     enum ami_status status = start(s, &why);
     if (status != AMI_OK) {
         stop(s);
@@ -804,6 +850,9 @@ int main(int argc, char **argv)
          false},
         {"peer", 0, OPTION_LIST, &opt.peers, 0, 0, "ID=ADDRESS",
          "where this DC reaches that one, if not at the genesis file's address", false},
+        {"patrol", 0, OPTION_DURATION, &opt.patrol_ms, 0, INT64_MAX / 1000, "TIME",
+         "in which all of the ledger is looked at once while the DC runs (default 24h; 0: never)",
+         false},
         {0}};
     const struct command_spec commands[] = {
         {"enrol", NULL, 0, 0, "get this DC's keys from the MDMS, once",

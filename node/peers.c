@@ -84,6 +84,7 @@ static void link_ready(struct node *n, struct node_link *l)
     }
     if (l->role == LINK_ROLE_DC && l->port == NODE_PORT_DIALLED) {
         n->to_member[l->member] = l->id;
+        n->link_since_us[l->member] = node_now_us(n);
         node_event(n, ENV_LOG_INFO, "peer_connected", "dc=%s",
                    n->c.genesis->members.member[l->member].name.text);
         submit_on_peer(n, l->member);
@@ -270,6 +271,7 @@ void peers_on_closed(struct node *n, struct node_link *l)
     }
     if (l->role == LINK_ROLE_DC && l->state == LINK_READY && n->to_member[l->member] == l->id) {
         n->to_member[l->member] = 0;
+        n->link_since_us[l->member] = node_now_us(n);
         node_event(n, ENV_LOG_INFO, "peer_lost", "dc=%s",
                    n->c.genesis->members.member[l->member].name.text);
     }

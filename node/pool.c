@@ -20,8 +20,9 @@ struct slot {
     struct report_key report;
     bool parked; /* in no list */
     bool timed;
-    uint64_t timer_us;                      /* when its timer began to run, with `timed` */
-    struct slot *prev, *next;               /* order of arrival */
+    uint64_t timer_us;        /* when its timer began to run, with `timed` */
+    uint64_t quota_us;        /* when it came into the quota: no leader restarts this */
+    struct slot *prev, *next; /* order of arrival */
     struct slot *source_prev, *source_next; /* the same, within one source */
     UT_hash_handle by_id;
     UT_hash_handle by_report;
@@ -119,7 +120,7 @@ static void start_timers(struct pool *p, uint8_t source, uint64_t now_us)
         if (s->timed)
             continue;
         s->timed = true;
-        s->timer_us = now_us;
+        s->timer_us = s->quota_us = now_us;
         if (++p->timed_of_source[source] >= POOL_QUOTA)
             return;
     }
@@ -350,6 +351,30 @@ struct pool_entry *pool_expired(struct pool *p, uint64_t progress_timeout_us, ui
 {
     struct slot *s = first_timer(p);
     return s == NULL || s->timer_us + progress_timeout_us > now_us ? NULL : &s->entry;
+}
+
+size_t pool_overdue(const struct pool *p, uint64_t wait_us, uint64_t now_us,
+                    const struct pool_entry **oldest, uint64_t *since_us)
+{
+    size_t count = 0;
+    *oldest = NULL;
+    *since_us = UINT64_MAX;
+    for (unsigned source = 0; source < POOL_SOURCES; source++) {
+        const struct slot *s;
+        DL_FOREACH2(p->of_source[source], s, source_next)
+        {
+            if (!s->timed)
+                break;
+            if (s->quota_us + wait_us > now_us)
+                continue;
+            count++;
+            if (s->quota_us >= *since_us)
+                continue;
+            *since_us = s->quota_us;
+            *oldest = &s->entry;
+        }
+    }
+    return count;
 }
 
 bool pool_timed(const struct pool_entry *e)

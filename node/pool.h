@@ -85,6 +85,10 @@ size_t pool_bytes(const struct pool *p);
 uint64_t pool_progress_deadline_us(const struct pool *p, uint64_t progress_timeout_us);
 /* One whose timer has run out; NULL: none. */
 struct pool_entry *pool_expired(struct pool *p, uint64_t progress_timeout_us, uint64_t now_us);
+/* How many are within their source's quota and have waited that long since they came into it,
+ * however many leaders there were since; `oldest` is the one that waits for longest, NULL: none. */
+size_t pool_overdue(const struct pool *p, uint64_t wait_us, uint64_t now_us,
+                    const struct pool_entry **oldest, uint64_t *since_us);
 /* Whether its timer runs: it is within its source's quota. */
 bool pool_timed(const struct pool_entry *e);
 /* A new leader gets the full time again. */

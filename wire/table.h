@@ -49,6 +49,7 @@
     X(tx_entry, "One encoded transaction.")                                                        \
     X(tx_submit, "Transactions handed to a DC, to be put on the ledger.")                          \
     X(vote_record, "A DC's durable vote record; stored, never sent.")                              \
+    X(ledger_closed, "How a DC left its ledger at a clean end; stored beside it, never sent.")     \
     X(link_hello, "First frame of either side of a link between DCs or with the MDMS.")            \
     X(link_proof, "Second frame: proves the identity named in the hello.")                         \
     X(meter_hello, "First frame of a meter link, from the meter's side.")                          \
@@ -280,6 +281,17 @@
     F(opt, high, qc, _, "highQC: the prepare or commit certificate of highest rank")               \
     F(u64, tip_height, _, _, "height of the last committed block")                                 \
     F(digest, tip, _, _, "its hash; the chain id at height 0")
+
+#define AMI_FIELDS_ledger_closed(F)                                                                \
+    F(u8, version, _, _, "1")                                                                      \
+    F(digest, chain, _, _, "chain id")                                                             \
+    F(u64, starts, _, _, "how often the node was started, as in the vote record and the key file") \
+    F(u64, size, _, _, "of data.mdb in bytes")                                                     \
+    F(u64, inode, _, _, "its number in the file system")                                           \
+    F(u64, changed_ns, _, _, "when it was last written, in ns since 1970")                         \
+    F(i64, checked_ms, _, _, "when it was last checked as a whole, in ms since 1970")              \
+    F(bytes, record, 32000, _, "the vote record, empty when there is none")                        \
+    F(digest, digest, _, _, "SM3(\"amiledger closed v1\" 00 || what stands before)")
 
 #define AMI_FIELDS_link_hello(F)                                                                   \
     F(u8, role, _, _, "2 DC, 3 MDMS, 5 reader (may only fetch blocks)")                            \

@@ -565,7 +565,7 @@ static void a_leader_whose_disk_is_full_steps_down(void **state)
     uint64_t stuck = world_height(w, (unsigned)leader);
     assert_true(world_height(w, ((unsigned)leader + 1) % 4) > stuck + 10);
     world_disk_fails(w, (unsigned)leader, AMI_OK);
-    world_run(w, 3 * SECONDS);
+    world_run(w, 6 * SECONDS); /* it is tried again after 8T at the latest */
     assert_true(world_height(w, (unsigned)leader) + 5 >
                 world_height(w, ((unsigned)leader + 1) % 4));
     assert_sound(w);

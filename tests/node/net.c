@@ -53,6 +53,10 @@ struct host {
     struct agree_key agree;
     struct registry *registry;
     enum ami_status disk; /* what it says to writes */
+    uint64_t disk_us;     /* how long one takes */
+    uint64_t writes;
+    bool mute, forgot;
+    struct net_peer *asker; /* the test's link to its admin port */
     /* What is durable. */
     struct stored_block *block;
     size_t blocks;
@@ -139,6 +143,8 @@ static enum ami_status send_frame(struct net *net, env_link link, struct span fr
     if (!e->open)
         return AMI_CLOSED;
     struct end *far = &net->end[e->other];
+    if (e->node != TEST_END && far->node != TEST_END && net->host[e->node].mute)
+        return AMI_OK;
     struct event *x = event(EVENT_FRAME, far->node, frame.size);
     x->link = e->other;
     x->start = life_of(net, far->node);
@@ -199,9 +205,10 @@ static enum ami_status env_store(void *ctx, void *write)
 {
     struct host *h = ctx;
     struct event *x = event(EVENT_STORED, h->index, 0);
+    h->writes++;
     x->job = write;
     x->start = h->starts;
-    schedule(h->net, x, DISK_US);
+    schedule(h->net, x, h->disk_us);
     return AMI_OK;
 }
 
@@ -408,7 +415,7 @@ void net_start(struct net *net, unsigned i)
                             .registry = h->registry,
                             .disk = {h, disk_block, disk_header, disk_body, disk_height_of,
                                      disk_find_tx, disk_find_report},
-                            .may_sign = true,
+                            .may_sign = !h->forgot,
                             .starts = h->starts,
                             .height = h->blocks,
                             .tip = net->f->genesis.members.chain,
@@ -493,6 +500,7 @@ struct net *net_new(unsigned nodes, enum gateway_policy policy, uint64_t seed)
         struct agree_part part;
         net->host[i].net = net;
         net->host[i].index = i;
+        net->host[i].disk_us = DISK_US;
         make_agree_key(net, &net->host[i].agree, ROLE_DC_AGREE, &net->f->dc[i].name, &part);
     }
     for (unsigned i = 0; i < nodes; i++)
@@ -658,6 +666,28 @@ void net_disk(struct net *net, unsigned i, enum ami_status status)
     net->host[i].disk = status;
 }
 
+uint64_t net_disk_writes(const struct net *net, unsigned i)
+{
+    return net->host[i].writes;
+}
+
+void net_disk_us(struct net *net, unsigned i, uint64_t us)
+{
+    net->host[i].disk_us = us;
+}
+
+void net_mute(struct net *net, unsigned i, bool mute)
+{
+    net->host[i].mute = mute;
+}
+
+void net_forget_record(struct net *net, unsigned i)
+{
+    AMI_CHECK(net->host[i].node == NULL);
+    net->host[i].record_size = 0;
+    net->host[i].forgot = true;
+}
+
 /* --- looking ------------------------------------------------------------------------------------
  */
 
@@ -769,6 +799,29 @@ bool net_expect(struct net_peer *p, enum message_type type, uint64_t limit_ms, s
             return true;
     }
     return false;
+}
+
+json_t *net_ask(struct net *net, unsigned node, const char *ask)
+{
+    struct host *h = &net->host[node];
+    if (h->asker == NULL || !h->asker->open)
+        h->asker = net_dial(net, node, NODE_PORT_ADMIN);
+    struct net_peer *p = h->asker;
+    char text[64];
+    uint8_t frame[128];
+    int size = snprintf(text, sizeof text, "{\"ask\":\"%s\"}", ask);
+    struct admin_request q = {span_of(text, (size_t)size)};
+    struct writer w = writer_on(frame, sizeof frame);
+    frame_begin(&w, MSG_ADMIN_REQUEST);
+    admin_request_encode(&w, &q);
+    net_send(p, writer_span(&w));
+    struct span body;
+    struct admin_reply r;
+    AMI_CHECK(net_expect(p, MSG_ADMIN_REPLY, 1000, &body));
+    AMI_CHECK(admin_reply_parse(&r, body) == AMI_OK && r.status == AMI_OK);
+    json_t *answer = json_loadb((const char *)r.json.data, r.json.size, 0, NULL);
+    AMI_CHECK(answer != NULL);
+    return answer;
 }
 
 static struct net_peer *handshake(struct net *net, unsigned node, uint8_t role,
