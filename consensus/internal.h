@@ -326,6 +326,7 @@ uint64_t lead_deadline(const struct replica *r);
 
 /* vote.c */
 void vote_on_proposal(struct replica *r, uint8_t from, struct span body);
+bool vote_has_room(const struct replica *r, const struct block_slot *s);
 bool vote_prepare(struct replica *r, const struct block_slot *s, uint64_t height,
                   const sm3_digest *hash);
 void vote_advance(struct replica *r);

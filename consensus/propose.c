@@ -99,14 +99,15 @@ static void recover(struct replica *r)
         catchup_wish(r, &m->block, m->signers);
     else if (!s->valid)
         blocks_check(r, s, false, true);
-    else if (blocks_follows_tip(r, s))
+    else if (blocks_follows_tip(r, s) && vote_has_room(r, s))
         take_up(r, s);
 }
 
 /* Rule 4: the tip is M's block, or was committed in this term, or the chain begins here. */
 static void ask_for_block(struct replica *r)
 {
-    if (!r->work || r->checking != NULL || r->committing != NULL)
+    if (!r->work || r->checking != NULL || r->committing != NULL || r->keep != NULL ||
+        r->write.body != NULL)
         return;
     r->work = false; /* whatever comes from now on may be too late for this block */
     r->lead.stage = LEAD_BUILDING;
@@ -129,7 +130,10 @@ void lead_on_built(struct replica *r, uint64_t ticket, const struct block_header
     struct block_slot *s = blocks_put(r, h, &hash, body);
     AMI_CHECK(s != NULL);
     s->valid = true;
-    take_up(r, s);
+    if (vote_has_room(r, s))
+        take_up(r, s);
+    else
+        r->work = true; /* build again, a little later */
 }
 
 /* --- votes ----------------------------------------------------------------------------------- */

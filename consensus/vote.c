@@ -46,11 +46,24 @@ static void send_vote(struct replica *r, enum out_kind kind, uint64_t ticket)
         outbox_post(r, kind, bit_of(r->elected.leader), ticket);
 }
 
+static bool wants_keeping(const struct replica *r, const struct block_slot *s)
+{
+    return s != NULL && !s->stored && s != r->write.body;
+}
+
+/* One body goes with a write, and again with the next when it fails. False: another one is on its
+ * way, and a vote for this block would leave without its body. */
+bool vote_has_room(const struct replica *r, const struct block_slot *s)
+{
+    return !wants_keeping(r, s) || r->keep == s || (r->keep == NULL && r->write.body == NULL);
+}
+
 /* Rule 5, once everything about the block is known to be right. `s` NULL: it is applied already, so
- * its body is in the ledger. False: another vote stands in this slot. */
+ * its body is in the ledger. There is room. False: another vote stands in this slot. */
 bool vote_prepare(struct replica *r, const struct block_slot *s, uint64_t height,
                   const sm3_digest *hash)
 {
+    AMI_CHECK(vote_has_room(r, s));
     if (!r->may_sign)
         return false;
     enum slot_order order = slot_order(r->has_prepare, &r->prepare, r->term, height, hash);
@@ -64,7 +77,7 @@ bool vote_prepare(struct replica *r, const struct block_slot *s, uint64_t height
         outbox_clear(r, OUT_PREPARE);
         record_changed(r, &r->prepare_ticket);
     }
-    if (s != NULL && !s->stored && s != r->write.body)
+    if (wants_keeping(r, s))
         r->keep = &r->slot[s - r->slot];
     send_vote(r, OUT_PREPARE, r->prepare_ticket);
     return true;
@@ -76,7 +89,7 @@ static void vote_commit(struct replica *r)
     const struct qc *qc = &r->high;
     bool applied = qc->height == r->tip_height && sm3_equal(&qc->block, &r->tip);
     struct block_slot *s = applied ? NULL : blocks_find(r, &qc->block);
-    if (!applied && (s == NULL || !s->valid))
+    if (!applied && (s == NULL || !s->valid || !vote_has_room(r, s)))
         return;
     enum slot_order order = slot_order(r->has_commit, &r->commit, qc->term, qc->height, &qc->block);
     if (order != SLOT_NEW)
@@ -85,7 +98,7 @@ static void vote_commit(struct replica *r)
     r->has_commit = true;
     outbox_clear(r, OUT_COMMIT);
     record_changed(r, &r->commit_ticket);
-    if (s != NULL && !s->stored && s != r->write.body)
+    if (wants_keeping(r, s))
         r->keep = s;
     send_vote(r, OUT_COMMIT, r->commit_ticket);
     if (qc->term != r->term) /* RULE_OFF_COMMIT_TERM: wherever that term's leader is */
@@ -243,7 +256,9 @@ static void advance_proposal(struct replica *r)
         blocks_check(r, s, r->prop.fresh && !certified, certified);
         return;
     }
-    if (!r->has_prepare || r->prepare.term != r->term || !sm3_equal(&r->prepare.block, &s->hash))
+    bool voted =
+        r->has_prepare && r->prepare.term == r->term && sm3_equal(&r->prepare.block, &s->hash);
+    if (!voted && vote_has_room(r, s))
         vote_prepare(r, s, s->header.height, &s->hash);
 }
 
