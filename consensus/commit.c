@@ -91,5 +91,6 @@ void commit_stored(struct replica *r)
     fx->deliver.block = s->hash;
     fx->deliver.commit = &r->tip_commit;
     fx->deliver.body = span_of(s->body, s->body_size);
+    leaders_on_commit(r);
     catchup_progress(r);
 }

@@ -6,6 +6,7 @@
  *   vote.c      rules 5 and 6: proposals judged, prepare and commit votes
  *   commit.c    rule 7: commit certificates carried out
  *   contact.c   rule 8: heartbeats, a leader that steps down
+ *   leaders.c   rule 9: who is passed over in elections
  *   catchup.c   rule 10: blocks and bodies fetched
  *   record.c    rules 10 and 11: the durable record, read at start, written in every step that
  *               changes it
@@ -25,14 +26,16 @@
 #include "base/check.h"
 #include "ledger/block.h"
 
-#define BLOCK_SLOTS   6  /* see blocks.c */
-#define COMMITS_KEPT  4  /* commit certificates above the tip, by height */
-#define FETCH_WINDOW  64 /* blocks asked for at once */
-#define BACKOFF_STEPS 8
-#define NOBODY        AMI_MEMBERS_MAX
-#define RECHECK_US    1000000u /* a certified block that did not validate is tried again */
-#define CATCHUP_SLACK (512u << 10)
-#define FETCH_BYTES   (2u << 20) /* about so many in one answer */
+#define BLOCK_SLOTS       6  /* see blocks.c */
+#define COMMITS_KEPT      4  /* commit certificates above the tip, by height */
+#define FETCH_WINDOW      64 /* blocks asked for at once */
+#define BACKOFF_STEPS     8
+#define NOBODY            AMI_MEMBERS_MAX
+#define FAILED_TERMS_MAX  ((AMI_MEMBERS_MAX - 1) / 3) /* the greatest f */
+#define FORGET_TURNS_LOST 1        /* own turns of one term that came to nothing, see leaders.c */
+#define RECHECK_US        1000000u /* a certified block that did not validate is tried again */
+#define CATCHUP_SLACK     (512u << 10)
+#define FETCH_BYTES       (2u << 20) /* about so many in one answer */
 
 /* A block in memory. `valid`: it validated on the tip that is its parent. */
 struct block_slot {
@@ -157,9 +160,18 @@ struct replica {
     struct {
         bool known;
         uint8_t leader;
+        uint64_t since_us;
         bool has_m;
         struct qc m;
     } elected;
+
+    /* --- bad leaders ------------------------------------------------------------------------- */
+    struct {
+        uint8_t failed[FAILED_TERMS_MAX]; /* who is to blame for the last f failed terms: a ring */
+        unsigned failed_count, failed_next;
+        unsigned turns[AMI_MEMBERS_MAX]; /* pre-votes of term + 1 that a member was given here */
+        unsigned turns_lost;             /* own ones in this term */
+    } bad;
 
     /* --- contacts ---------------------------------------------------------------------------- */
     uint64_t heard_us[AMI_MEMBERS_MAX];
@@ -314,6 +326,18 @@ void election_on_term_proof(struct replica *r, uint8_t from, struct span body);
 void election_advance(struct replica *r);
 uint64_t election_deadline(const struct replica *r);
 uint64_t election_backoff_us(const struct replica *r);
+
+/* leaders.c */
+void leaders_term_ends(struct replica *r); /* r->term is about to be left */
+void leaders_on_commit(struct replica *r);
+bool leaders_passed_over(const struct replica *r, uint8_t member);
+void leaders_turn_lost(struct replica *r);                  /* an own turn came to nothing */
+void leaders_takes_turn(struct replica *r, uint8_t member); /* it gets the pre-vote */
+unsigned leaders_turns(const struct replica *r, uint8_t member);
+/* Of two that ask at once, a is preferred to b: it had fewer turns, or its slot comes first. */
+bool leaders_precedes(const struct replica *r, uint8_t a, uint8_t b);
+/* The holder of a pre-vote keeps it although the other asks. */
+bool leaders_holds(const struct replica *r, uint8_t holder, uint8_t other);
 
 /* propose.c */
 void lead_start(struct replica *r);

@@ -23,6 +23,7 @@ void lead_start(struct replica *r)
     r->lead.heartbeat_at_us = r->now_us;
     r->elected.known = true;
     r->elected.leader = r->self;
+    r->elected.since_us = r->now_us;
     const struct qc *m = cert_highest(&r->election);
     r->elected.has_m = m != NULL;
     if (m != NULL)

@@ -42,11 +42,12 @@ enum rule_off {
     RULE_OFF_PARENT = 1u << 5,        /* any old committed block may be extended */
     RULE_OFF_PARENT_COMMIT = 1u << 6, /* voters: M's block may be extended uncertified */
     RULE_OFF_BOUND = 1u << 7,         /* a leader is not bound to M */
-    RULE_OFF_ONE_PHASE = 1u << 8,    /* a prepare certificate commits (Algorithm 2 to the letter) */
-    RULE_OFF_PROGRESS = 1u << 9,     /* no deposing by missing progress */
-    RULE_OFF_PREVOTE = 1u << 10,     /* pre-votes are given although a leader is heard */
-    RULE_OFF_SLOTS = 1u << 11,       /* all nodes ask in the same slot */
-    RULE_OFF_VOTE_APPLIED = 1u << 12 /* no votes for blocks already applied */
+    RULE_OFF_ONE_PHASE = 1u << 8, /* a prepare certificate commits (Algorithm 2 to the letter) */
+    RULE_OFF_PROGRESS = 1u << 9,  /* no deposing by missing progress */
+    RULE_OFF_PREVOTE = 1u << 10,  /* pre-votes are given although a leader is heard */
+    RULE_OFF_SLOTS = 1u << 11,    /* all nodes ask in the same slot */
+    RULE_OFF_VOTE_APPLIED = 1u << 12, /* no votes for blocks already applied */
+    RULE_OFF_BAD_LEADERS = 1u << 13   /* nobody is passed over in elections */
 };
 
 struct replica_config {

@@ -55,13 +55,26 @@ static void trouble(struct world *w, const struct world_options *o)
     }
 }
 
-static bool all_committed(struct world *w, const struct world_options *o, uint32_t txs)
+static bool all_committed(struct world *w, const struct world_options *o, uint32_t txs,
+                          uint32_t dead)
 {
     for (unsigned i = o->twins; i < o->n; i++)
-        for (uint32_t tx = 0; tx < txs; tx++)
+        for (uint32_t tx = 0; (dead >> i & 1) == 0 && tx < txs; tx++)
             if (!world_up(w, i) || !world_tx_committed(w, i, tx))
                 return false;
     return true;
+}
+
+/* Faults stop; all but `dead` are up. */
+static void heal(struct world *w, const struct world_options *o, uint32_t dead)
+{
+    world_heal(w);
+    for (unsigned i = 0; i < o->n + o->twins; i++) {
+        if ((dead >> i & 1) != 0)
+            world_crash_for_good(w, i);
+        else if (!world_up(w, i))
+            world_start(w, i);
+    }
 }
 
 const char *faults_run(uint64_t seed, const struct plan *p, bool show, uint64_t *trace)
@@ -73,15 +86,15 @@ const char *faults_run(uint64_t seed, const struct plan *p, bool show, uint64_t 
     uint64_t before = world_now(w), height = 0;
     for (unsigned i = 0; i < o.n; i++)
         height = world_height(w, i) > height ? world_height(w, i) : height;
-    world_heal(w);
-    for (unsigned i = 0; i < o.n + o.twins; i++)
-        if (!world_up(w, i))
-            world_start(w, i);
+    uint32_t dead = 0;
+    for (unsigned k = 0; p->dead && k < members_f(o.n); k++)
+        dead |= 1u << (seed + k) % o.n;
+    heal(w, &o, dead);
     uint32_t txs = world_txs(w) + 1;
     bool alive = false;
     while (!alive && world_violation(w) == NULL && world_now(w) < before + LIVENESS_US) {
         world_run(w, 100 * MS);
-        alive = world_txs(w) >= txs && all_committed(w, &o, txs);
+        alive = world_txs(w) >= txs && all_committed(w, &o, txs, dead);
     }
     why[0] = 0;
     if (world_violation(w) != NULL)

@@ -14,6 +14,7 @@ struct plan {
     uint32_t rules_off;
     unsigned n; /* 0: drawn from 4, 5, 7 */
     bool twins; /* f of them */
+    bool dead;  /* f members do not come back when the faults stop (not together with twins) */
 };
 
 /* NULL: sound and alive; otherwise what went wrong, valid until the next call. trace: a hash of all

@@ -1,7 +1,7 @@
 /* Random faults over many seeds (faults.h). A seed replays bit for bit.
  *
  * Without arguments each test takes its usual range of seeds; `test-consensus-faults SEED` shows
- * one run alone, `FROM TO N TWINS RULES_OFF` a range of them.
+ * one run alone, `FROM TO N TWINS RULES_OFF DEAD` a range of them.
  */
 #include "tests/harness.h"
 
@@ -14,6 +14,7 @@
 
 static const struct plan honest = {0};
 static const struct plan with_twins = {.twins = true};
+static const struct plan with_dead = {.dead = true};
 
 /* Rules 1 to 8 and 10. */
 static void faults_break_nothing_and_work_goes_on(void **state)
@@ -34,6 +35,19 @@ static void f_twins_break_nothing_and_work_goes_on(void **state)
     uint64_t trace;
     for (uint64_t seed = 1; seed <= SEEDS / 2; seed++) {
         const char *why = faults_run(seed, &with_twins, false, &trace);
+        if (why != NULL)
+            fail_msg("%s", why);
+    }
+}
+
+/* The same, and f members do not come back: every vote of the others is needed, whomever they pass
+ * over (rule 9). */
+static void work_goes_on_without_f_members(void **state)
+{
+    (void)state;
+    uint64_t trace;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        const char *why = faults_run(seed, &with_dead, false, &trace);
         if (why != NULL)
             fail_msg("%s", why);
     }
@@ -65,15 +79,19 @@ int main(int argc, char **argv)
     if (crypto_start() != AMI_OK)
         return 1;
     if (argc > 1) {
-        uint64_t v[5] = {0};
-        for (int i = 1; i < argc && i <= 5; i++)
+        uint64_t v[6] = {0};
+        for (int i = 1; i < argc && i <= 6; i++)
             v[i - 1] = strtoull(argv[i], NULL, 0);
-        struct plan p = {.n = (unsigned)v[2], .twins = v[3] != 0, .rules_off = (uint32_t)v[4]};
+        struct plan p = {.n = (unsigned)v[2],
+                         .twins = v[3] != 0,
+                         .rules_off = (uint32_t)v[4],
+                         .dead = v[5] != 0};
         return run_range(v[0], argc > 2 ? v[1] : v[0], &p);
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(faults_break_nothing_and_work_goes_on),
         cmocka_unit_test(f_twins_break_nothing_and_work_goes_on),
+        cmocka_unit_test(work_goes_on_without_f_members),
         cmocka_unit_test(a_seed_replays_bit_for_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

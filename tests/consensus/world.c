@@ -99,7 +99,7 @@ struct world_event {
 };
 
 struct node {
-    bool up, mute;
+    bool up, mute, gone;
     unsigned life; /* events of an earlier life are void */
     struct replica *replica;
     uint64_t starts;
@@ -1042,7 +1042,7 @@ void world_step(struct world *w)
         submit(w);
         push(w, (struct world_event){.at_us = w->now + w->o.submit_every_us, .type = EV_SUBMIT});
     } else if (ev.type == EV_START) {
-        if (!n->up)
+        if (!n->up && !n->gone)
             world_start(w, ev.node);
     } else if (!n->up || n->life != ev.life) {
         return;
@@ -1138,11 +1138,18 @@ void world_crash(struct world *w, unsigned i)
     n->replica = NULL;
 }
 
+void world_crash_for_good(struct world *w, unsigned i)
+{
+    world_crash(w, i);
+    w->node[i].gone = true;
+}
+
 void world_start(struct world *w, unsigned i)
 {
     struct node *n = &w->node[i];
     AMI_CHECK(!n->up);
     n->up = true;
+    n->gone = false;
     n->life++;
     n->starts++;
     n->mute = n->lost_record;
