@@ -25,6 +25,7 @@
 
 #include "base/check.h"
 #include "ledger/block.h"
+#include "ledger/evidence.h"
 
 #define BLOCK_SLOTS       6  /* see blocks.c */
 #define COMMITS_KEPT      4  /* commit certificates above the tip, by height */
@@ -284,6 +285,10 @@ enum ami_status cert_check_grant(const struct replica *r, const struct grant *g)
 void cert_sign_grant(struct replica *r, struct grant *g);
 enum ami_status cert_check_election(const struct replica *r,
                                     const struct election_cert *c) AMI_MUST_CHECK;
+enum ami_status cert_check_proposal(const struct replica *r, const struct proposal_core *core,
+                                    struct span encoded) AMI_MUST_CHECK;
+void cert_sign_proposal(struct replica *r, const struct proposal_core *core, uint8_t *encoded,
+                        size_t size);
 /* M of rule 3: the certificate of highest rank in the grants; NULL: none. */
 const struct qc *cert_highest(const struct election_cert *c);
 /* Checks the signature at the end of `encoded` (or puts it there). */

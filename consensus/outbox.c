@@ -86,7 +86,7 @@ static void put_proposal(struct replica *r, struct writer *w)
         m->parent_commit = r->tip_commit;
     proposal_core_encode(w, m);
     AMI_CHECK(writer_ok(w));
-    cert_sign_tail(r, LABEL_PROPOSAL, w->data + 2, w->size - 2);
+    cert_sign_proposal(r, m, w->data + 2, w->size - 2);
     write_bytes(w, span_of(s->body, s->body_size));
 }
 

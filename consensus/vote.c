@@ -210,7 +210,7 @@ void vote_on_proposal(struct replica *r, uint8_t from, struct span body)
     struct span core = span_of(body.data, in.at);
     p->body = read_bytes(&in, r->body_max);
     if (!reader_done(&in) || p->core.leader != from ||
-        cert_check_tail(r, from, LABEL_PROPOSAL, core) != AMI_OK)
+        cert_check_proposal(r, &p->core, core) != AMI_OK)
         return;
     contact_heard(r, from);
     if (p->core.term < r->term) {
