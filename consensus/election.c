@@ -138,6 +138,7 @@ void election_adopt(struct replica *r, uint64_t term, const struct prevote_cert 
 /* Raises highQC, and the term with it: votes cast in a term prove it. */
 void election_learn_qc(struct replica *r, const struct qc *qc)
 {
+    seen_qc(r, qc, true);
     if (!r->has_high || cert_compare(qc, &r->high) > 0) {
         r->high = *qc;
         r->has_high = true;
@@ -403,12 +404,14 @@ void election_on_grant(struct replica *r, uint8_t from, struct span body)
     struct grant g;
     if (grant_parse(&g, body) != AMI_OK || g.voter != from)
         return;
+    seen_grant(r, &g, false);
     if (r->role != REPLICA_CANDIDATE || g.term != r->term || g.candidate != r->self ||
         (r->grants_mask & bit_of(from)) != 0)
         return;
     if (cert_check_grant(r, &g) != AMI_OK)
         return;
     contact_heard(r, from);
+    seen_grant(r, &g, true);
     add_grant(r, &g);
 }
 
@@ -417,11 +420,13 @@ void election_on_grant(struct replica *r, uint8_t from, struct span body)
 enum ami_status election_learn(struct replica *r, const struct election_cert *c, uint64_t term,
                                uint8_t leader)
 {
+    seen_election(r, c, false);
     if (c->prevotes.term != term || c->prevotes.candidate != leader || term < r->term)
         return AMI_BAD_CERTIFICATE;
     if (term == r->term && r->elected.known)
         return r->elected.leader == leader ? AMI_OK : AMI_EQUIVOCATION;
     AMI_TRY(cert_check_election(r, c));
+    seen_election(r, c, true);
     election_adopt(r, term, &c->prevotes);
     if (leads(r))
         return AMI_EQUIVOCATION; /* two leaders of a term: more than f members lie */

@@ -7,6 +7,7 @@
  *   commit.c    rule 7: commit certificates carried out
  *   contact.c   rule 8: heartbeats, a leader that steps down
  *   leaders.c   rule 9: who is passed over in elections
+ *   evidence.c  rule 12: contradictory statements noticed
  *   catchup.c   rule 10: blocks and bodies fetched
  *   record.c    rules 10 and 11: the durable record, read at start, written in every step that
  *               changes it
@@ -34,6 +35,8 @@
 #define NOBODY            AMI_MEMBERS_MAX
 #define FAILED_TERMS_MAX  ((AMI_MEMBERS_MAX - 1) / 3) /* the greatest f */
 #define FORGET_TURNS_LOST 1        /* own turns of one term that came to nothing, see leaders.c */
+#define SEEN_CERTS        64       /* of each kind, by height, see evidence.c */
+#define SEEN_GRANTS       4        /* of each member, by term */
 #define RECHECK_US        1000000u /* a certified block that did not validate is tried again */
 #define CATCHUP_SLACK     (512u << 10)
 #define FETCH_BYTES       (2u << 20) /* about so many in one answer */
@@ -68,6 +71,25 @@ enum out_kind {
     OUT_KINDS
 };
 _Static_assert(OUT_KINDS <= EFFECTS_SENDS_MAX, "one frame of each kind must fit");
+
+/* Statements kept to compare others with. */
+struct seen_vote {
+    bool used;
+    struct vote vote;
+};
+struct seen_cert {
+    bool used;
+    struct qc qc;
+};
+struct seen_grant {
+    bool used;
+    struct grant grant;
+};
+struct seen_proposal {
+    bool used;
+    struct proposal_head head;
+    sm3_digest hash; /* of the block */
+};
 
 enum lead_stage {
     LEAD_RECOVER = 1, /* M's block has to be dealt with first (rule 3) */
@@ -204,6 +226,15 @@ struct replica {
     } commits[COMMITS_KEPT];       /* at [height % COMMITS_KEPT], above the tip */
     struct block_slot *committing; /* to go with the next write, or in it */
     struct qc committing_qc;
+
+    /* --- evidence ----------------------------------------------------------------------------- */
+    struct {
+        struct seen_vote vote[2][AMI_MEMBERS_MAX]; /* prepare, commit: the last of each member */
+        struct seen_cert cert[2][SEEN_CERTS];
+        struct seen_grant grant[AMI_MEMBERS_MAX][SEEN_GRANTS];
+        struct seen_proposal proposal[AMI_MEMBERS_MAX];
+        uint8_t shown[AMI_MEMBERS_MAX]; /* bit: enum evidence_kind */
+    } seen;
 
     /* --- catching up ------------------------------------------------------------------------- */
     struct {
@@ -374,6 +405,14 @@ void contact_heard(struct replica *r, uint8_t member);
 unsigned contact_count(const struct replica *r);
 void contact_advance(struct replica *r);
 uint64_t contact_deadline(const struct replica *r);
+
+/* evidence.c. Statements that pass by. Checked: the signature is the member's; otherwise it is only
+ * compared. A vote or proposal is checked. */
+void seen_vote(struct replica *r, const struct vote *v);
+void seen_qc(struct replica *r, const struct qc *qc, bool checked);
+void seen_grant(struct replica *r, const struct grant *g, bool checked);
+void seen_election(struct replica *r, const struct election_cert *c, bool checked);
+void seen_proposal(struct replica *r, const struct proposal_core *core, struct span encoded);
 
 /* catchup.c */
 void catchup_target(struct replica *r, uint64_t height, uint8_t from);

@@ -192,10 +192,9 @@ void lead_on_vote(struct replica *r, uint8_t from, struct span body)
     if (vote_check(r->members, &v) != AMI_OK)
         return;
     contact_heard(r, from);
+    seen_vote(r, &v);
     if (sm3_equal(&v.block, &s->hash))
         add_vote(r, &v);
-    else if (known)
-        replica_note(r, REPLICA_NOTE_EQUIVOCATION, from, v.height, AMI_EQUIVOCATION);
 }
 
 /* The own votes count like all others: once they are durable. */

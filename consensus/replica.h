@@ -153,6 +153,8 @@ struct replica_event {
 /* At most one frame of a kind leaves in a step; there are fewer kinds than this. */
 #define EFFECTS_SENDS_MAX 20
 #define EFFECTS_NOTES_MAX 16
+/* At most: everybody who signed two certificates of one slot. */
+#define EFFECTS_EVIDENCE_MAX AMI_MEMBERS_MAX
 /* Vote record, header, commit certificate, header of the kept body. */
 #define EFFECTS_PERSIST_SMALL_BYTES_MAX (32u << 10)
 /* One proposal with body and certificates, heartbeats with an election certificate, and the rest.
@@ -175,7 +177,6 @@ enum replica_note_type {
     REPLICA_NOTE_STEPPED_DOWN, /* this node led `term`; status: NO_QUORUM, IO (disk), TIMEOUT
                                   (progress), OK (a newer term) */
     REPLICA_NOTE_REFUSED,      /* a proposal of `member` was refused: status */
-    REPLICA_NOTE_EQUIVOCATION, /* `member` signed two statements for one slot */
     REPLICA_NOTE_DIVERGED,     /* a certified block does not validate here: status. Grave. */
     REPLICA_NOTE_WRITE_FAILED, /* status */
     REPLICA_NOTE_CATCHING_UP,  /* blocks up to `height` are fetched */
@@ -256,6 +257,15 @@ struct effects {
     sm3_digest need_body;
 
     uint64_t deadline_us; /* a TIME event is due then; UINT64_MAX: none */
+
+    /* Rule 12: what these members signed convicts them (ledger/evidence.h). Put it on the ledger.
+     * One piece for each member and kind since the start; valid as long as `send` is. */
+    size_t evidence_count;
+    struct {
+        uint8_t kind, accused;
+        uint64_t term, height; /* 0: none in particular */
+        struct span encoded;   /* of `evidence` */
+    } evidence[EFFECTS_EVIDENCE_MAX];
 
     size_t note_count;
     struct replica_note note[EFFECTS_NOTES_MAX]; /* surplus ones are dropped */

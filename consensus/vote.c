@@ -160,15 +160,6 @@ static enum ami_status check_header(const struct replica *r, const struct block_
     return AMI_OK;
 }
 
-static void equivocation(struct replica *r, uint8_t leader, const struct proposal_core *p,
-                         const sm3_digest *hash)
-{
-    if (r->prop.slot == NULL || r->prop.term != p->term ||
-        r->prop.slot->header.height != p->header.height || sm3_equal(&r->prop.slot->hash, hash))
-        return;
-    replica_note(r, REPLICA_NOTE_EQUIVOCATION, leader, p->header.height, AMI_EQUIVOCATION);
-}
-
 /* A proposal that may be made: keep it until the tip is its parent, then judge the block. */
 static void take_proposal(struct replica *r, const struct proposal *p, const sm3_digest *hash)
 {
@@ -185,7 +176,6 @@ static void take_proposal(struct replica *r, const struct proposal *p, const sm3
         return;
     if (h->height > r->tip_height + 1)
         catchup_target(r, h->height - 1, p->core.leader);
-    equivocation(r, p->core.leader, &p->core, hash);
     if (r->prop.slot != NULL && r->prop.term == p->core.term &&
         r->prop.slot->header.height >= h->height && blocks_follows_tip(r, r->prop.slot) &&
         !sm3_equal(&r->prop.slot->hash, hash) && !rule_is_off(r, RULE_OFF_MONOTONE))
@@ -213,6 +203,7 @@ void vote_on_proposal(struct replica *r, uint8_t from, struct span body)
         cert_check_proposal(r, &p->core, core) != AMI_OK)
         return;
     contact_heard(r, from);
+    seen_proposal(r, &p->core, core);
     if (p->core.term < r->term) {
         outbox_post(r, OUT_TERM_PROOF, bit_of(from), 0);
         return;

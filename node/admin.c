@@ -58,7 +58,7 @@ static json_t *counters(const struct node *n)
     PUT(blocks_refused);
     PUT(elections_won);
     PUT(terms_seen);
-    PUT(equivocations);
+    PUT(evidence_found);
     PUT(writes_failed);
 #undef PUT
     return o;

@@ -12,6 +12,7 @@
 #include "node/internal.h"
 
 #include "crypto/secret.h"
+#include "ledger/evidence.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -552,11 +553,6 @@ static void on_note(struct node *n, const struct replica_note *x)
         node_event_often(n, ENV_LOG_WARN, "proposal_refused", "term=%llu from=%s status=%s", term,
                          member_name(n, x->member), ami_status_name(x->status));
         break;
-    case REPLICA_NOTE_EQUIVOCATION:
-        n->counters.equivocations++;
-        node_event(n, ENV_LOG_ERROR, "equivocation", "term=%llu height=%llu by=%s", term, height,
-                   member_name(n, x->member));
-        break;
     case REPLICA_NOTE_DIVERGED:
         node_event(n, ENV_LOG_ERROR, "diverged", "height=%llu status=%s", height,
                    ami_status_name(x->status));
@@ -572,6 +568,20 @@ static void on_note(struct node *n, const struct replica_note *x)
     case REPLICA_NOTE_CAUGHT_UP:
         node_event(n, ENV_LOG_INFO, "caught_up", "height=%llu", height);
         break;
+    }
+}
+
+/* --- evidence -----------------------------------------------------------------------------------
+ */
+
+static void on_evidence(struct node *n, const struct effects *fx)
+{
+    for (size_t i = 0; i < fx->evidence_count; i++) {
+        n->counters.evidence_found++;
+        node_event(
+            n, ENV_LOG_ERROR, "evidence", "against=%s kind=%s term=%llu height=%llu",
+            member_name(n, fx->evidence[i].accused), evidence_kind_name(fx->evidence[i].kind),
+            (unsigned long long)fx->evidence[i].term, (unsigned long long)fx->evidence[i].height);
     }
 }
 
@@ -608,6 +618,7 @@ static void step(struct node *n, struct replica_event *e)
     c->deadline_us = fx->deadline_us;
     for (size_t i = 0; i < fx->note_count; i++)
         on_note(n, &fx->note[i]);
+    on_evidence(n, fx);
     enum ami_status persisted = AMI_OK;
     uint64_t ticket = fx->persist.ticket;
     bool refused = fx->has_persist && !persist(n, &persisted);

@@ -111,7 +111,7 @@ struct node_counters {
     uint64_t reports, reports_refused, acks, acks_dropped;
     uint64_t txs_handed_in, txs_refused, txs_not_taken, txs_committed;
     uint64_t blocks_built, blocks_applied, blocks_refused;
-    uint64_t elections_won, terms_seen, equivocations, writes_failed;
+    uint64_t elections_won, terms_seen, evidence_found, writes_failed;
 };
 
 struct node_event {
