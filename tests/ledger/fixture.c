@@ -441,6 +441,15 @@ void fixture_evidence(struct fixture_evidence *out, struct fixture *f, uint8_t a
                                .second = writer_span(&second)};
 }
 
+void fixture_evidence_tx(struct fixture_body *b, const struct evidence *e)
+{
+    uint8_t bytes[AMI_TX_BYTES_MAX];
+    struct writer w = writer_on(bytes, sizeof bytes);
+    evidence_tx_encode(&w, e);
+    AMI_CHECK(writer_ok(&w));
+    fixture_append(b, writer_span(&w));
+}
+
 struct fixture_block *fixture_commit(struct fixture *f, const struct fixture_body *b, uint64_t term)
 {
     struct fixture_block *out = calloc(1, sizeof *out);

@@ -120,6 +120,8 @@ void fixture_evidence(struct fixture_evidence *out, struct fixture *f, uint8_t a
 void fixture_evidence_votes(struct fixture_evidence *out, struct fixture *f, const struct vote *a,
                             const struct vote *b);
 
+void fixture_evidence_tx(struct fixture_body *b, const struct evidence *e);
+
 /* Certificate of the first q members. */
 uint32_t fixture_quorum(const struct fixture *f);
 
