@@ -59,6 +59,7 @@ static json_t *counters(const struct node *n)
     PUT(elections_won);
     PUT(terms_seen);
     PUT(evidence_found);
+    PUT(evidence_committed);
     PUT(writes_failed);
 #undef PUT
     return o;
