@@ -423,6 +423,23 @@ static unsigned events_named(const struct node *n, const char *name, const char 
     return found;
 }
 
+/* A grant with a certificate that is not of a lower term, as only a liar signs it. */
+static void send_bad_grant(struct net *net, unsigned liar, unsigned to)
+{
+    struct fixture *f = net_fixture(net);
+    const sm3_digest block = sm3(SPAN_LITERAL("x"));
+    const struct qc high = fixture_qc(f, VOTE_PREPARE, 9, 9, &block, fixture_quorum(f));
+    static struct grant g;
+    static uint8_t frame[8192];
+    fixture_grant(f, &g, 7, (uint8_t)to, (uint8_t)liar, &high);
+    struct writer w = writer_on(frame, sizeof frame);
+    frame_begin(&w, MSG_GRANT);
+    grant_encode(&w, &g);
+    struct net_peer *link = net_dial_as_member(net, to, liar);
+    for (unsigned i = 0; i < 5; i++)
+        net_send(link, writer_span(&w));
+}
+
 /* A member sends one follower something that no honest one signs: that follower puts it on
  * everybody's ledger, and nothing else changes. */
 static void a_liar_gets_onto_the_ledger(void **state)
@@ -433,17 +450,7 @@ static void a_liar_gets_onto_the_ledger(void **state)
     unsigned leader = (unsigned)net_leader(net), accused = (leader + 1) % 4;
     unsigned witness = (leader + 2) % 4;
     uint64_t term = term_of(net, leader);
-    const sm3_digest block = sm3(SPAN_LITERAL("x"));
-    const struct qc high = fixture_qc(f, VOTE_PREPARE, 9, 9, &block, fixture_quorum(f));
-    static struct grant g;
-    static uint8_t frame[8192];
-    fixture_grant(f, &g, 7, (uint8_t)witness, (uint8_t)accused, &high);
-    struct writer w = writer_on(frame, sizeof frame);
-    frame_begin(&w, MSG_GRANT);
-    grant_encode(&w, &g);
-    struct net_peer *liar = net_dial_as_member(net, witness, accused);
-    for (unsigned i = 0; i < 5; i++)
-        net_send(liar, writer_span(&w));
+    send_bad_grant(net, accused, witness);
     assert_true(net_until(net, 5000, on_all_ledgers, &accused));
     net_run_ms(net, 10000);
     assert_nothing_waits(net);
@@ -459,6 +466,30 @@ static void a_liar_gets_onto_the_ledger(void **state)
         assert_int_equal(term_of(net, i), term);
     }
     assert_int_equal(net_leader(net), (int)leader);
+    net_free(net);
+}
+
+/* The liar leads, and loses every piece of evidence against itself: the others depose it, and the
+ * next leader puts it on the ledger. */
+static void a_leader_cannot_hide_what_it_did(void **state)
+{
+    (void)state;
+    struct net *net = network(4, GATEWAY_LEADER, 33);
+    unsigned liar = (unsigned)net_leader(net);
+    uint64_t term = term_of(net, liar), end = net_now_us(net) + 20000000;
+    send_bad_grant(net, liar, (liar + 1) % 4);
+    while (!on_all_ledgers(net, &liar)) {
+        struct pool *pool = net_node(net, liar)->pool;
+        struct pool_entry *e = pool_find_evidence(pool, (uint8_t)liar, EVIDENCE_GRANT);
+        if (e != NULL)
+            pool_remove(pool, e, net_now_us(net));
+        assert_true(net_now_us(net) < end);
+        net_run_ms(net, 1);
+    }
+    net_run_ms(net, 1000);
+    assert_true(term_of(net, (liar + 1) % 4) > term);
+    assert_int_not_equal(net_leader(net), (int)liar);
+    assert_nothing_waits(net);
     net_free(net);
 }
 
@@ -679,6 +710,7 @@ int main(void)
         cmocka_unit_test(the_registry_follows_the_certified_block),
         cmocka_unit_test(a_node_may_end_at_any_moment),
         cmocka_unit_test(a_liar_gets_onto_the_ledger),
+        cmocka_unit_test(a_leader_cannot_hide_what_it_did),
         cmocka_unit_test(evidence_deposes_nobody_honest),
     };
     return cmocka_run_group_tests(tests, start, NULL);
