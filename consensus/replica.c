@@ -217,7 +217,7 @@ void replica_step(struct replica *r, const struct replica_event *event, struct e
 {
     fx->has_persist = fx->has_validate = fx->has_build = fx->has_deliver = fx->has_need_body =
         false;
-    fx->send_count = fx->note_count = fx->arena_used = 0;
+    fx->send_count = fx->note_count = fx->evidence_count = fx->arena_used = 0;
     r->fx = fx;
     r->delivered = NULL;
     if (event->now_us > r->now_us)

@@ -42,11 +42,12 @@ enum rule_off {
     RULE_OFF_PARENT = 1u << 5,        /* any old committed block may be extended */
     RULE_OFF_PARENT_COMMIT = 1u << 6, /* voters: M's block may be extended uncertified */
     RULE_OFF_BOUND = 1u << 7,         /* a leader is not bound to M */
-    RULE_OFF_ONE_PHASE = 1u << 8,    /* a prepare certificate commits (Algorithm 2 to the letter) */
-    RULE_OFF_PROGRESS = 1u << 9,     /* no deposing by missing progress */
-    RULE_OFF_PREVOTE = 1u << 10,     /* pre-votes are given although a leader is heard */
-    RULE_OFF_SLOTS = 1u << 11,       /* all nodes ask in the same slot */
-    RULE_OFF_VOTE_APPLIED = 1u << 12 /* no votes for blocks already applied */
+    RULE_OFF_ONE_PHASE = 1u << 8, /* a prepare certificate commits (Algorithm 2 to the letter) */
+    RULE_OFF_PROGRESS = 1u << 9,  /* no deposing by missing progress */
+    RULE_OFF_PREVOTE = 1u << 10,  /* pre-votes are given although a leader is heard */
+    RULE_OFF_SLOTS = 1u << 11,    /* all nodes ask in the same slot */
+    RULE_OFF_VOTE_APPLIED = 1u << 12, /* no votes for blocks already applied */
+    RULE_OFF_BAD_LEADERS = 1u << 13   /* nobody is passed over in elections */
 };
 
 struct replica_config {
@@ -154,6 +155,8 @@ struct replica_event {
 /* At most one frame of a kind leaves in a step; there are fewer kinds than this. */
 #define EFFECTS_SENDS_MAX 20
 #define EFFECTS_NOTES_MAX 16
+/* At most: everybody who signed two certificates of one slot. */
+#define EFFECTS_EVIDENCE_MAX AMI_MEMBERS_MAX
 /* Vote record, header, commit certificate, header of the kept body. */
 #define EFFECTS_PERSIST_SMALL_BYTES_MAX (32u << 10)
 /* One proposal with body and certificates, heartbeats with an election certificate, and the rest.
@@ -176,7 +179,6 @@ enum replica_note_type {
     REPLICA_NOTE_STEPPED_DOWN, /* this node led `term`; status: NO_QUORUM, IO (disk), TIMEOUT
                                   (progress), OK (a newer term) */
     REPLICA_NOTE_REFUSED,      /* a proposal of `member` was refused: status */
-    REPLICA_NOTE_EQUIVOCATION, /* `member` signed two statements for one slot */
     REPLICA_NOTE_DIVERGED,     /* a certified block does not validate here: status. Grave. */
     REPLICA_NOTE_WRITE_FAILED, /* status */
     REPLICA_NOTE_CATCHING_UP,  /* blocks up to `height` are fetched */
@@ -257,6 +259,15 @@ struct effects {
     sm3_digest need_body;
 
     uint64_t deadline_us; /* a TIME event is due then; UINT64_MAX: none */
+
+    /* Rule 12: what these members signed convicts them (ledger/evidence.h). Put it on the ledger.
+     * One piece for each member and kind since the start; valid as long as `send` is. */
+    size_t evidence_count;
+    struct {
+        uint8_t kind, accused;
+        uint64_t term, height; /* 0: none in particular */
+        struct span encoded;   /* of `evidence` */
+    } evidence[EFFECTS_EVIDENCE_MAX];
 
     size_t note_count;
     struct replica_note note[EFFECTS_NOTES_MAX]; /* surplus ones are dropped */

@@ -257,6 +257,11 @@ static enum ami_status find_signers(struct block_check *c, uint32_t tx, const st
         const struct dc_enrol *e = &v->u.dc_enrol;
         return meet_device(c, tx, RECORD_DC, &e->dc, e->epoch, &e->w_sign);
     }
+    case TX_EVIDENCE: {
+        const struct member *m;
+        AMI_TRY(evidence_member(c->genesis, &v->u.evidence, &m));
+        return need_device(c, tx, RECORD_DC, &m->name, m->key_epoch, &item->author);
+    }
     default:
         return AMI_OK;
     }

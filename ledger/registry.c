@@ -1,6 +1,7 @@
 #include "ledger/registry.h"
 
 #include "base/check.h"
+#include "ledger/evidence.h"
 #include "ledger/internal.h"
 #include "ledger/merkle.h"
 
@@ -90,7 +91,8 @@ static bool is_sound(const struct record *rec, const struct ami_id *home)
     case RECORD_METER:
         return rec->floor >= 1 && rec->enrolled_at >= 1;
     case RECORD_DC:
-        return ami_id_equal(home, &no_home) && rec->floor == 1 && rec->window == 0;
+        return ami_id_equal(home, &no_home) && rec->floor == 1 &&
+               rec->window >> EVIDENCE_KIND_END == 0;
     default:
         return false;
     }
@@ -630,6 +632,27 @@ static enum ami_status check_revoke(struct view v, const struct revoke *q,
     return check_valid(*device);
 }
 
+enum ami_status evidence_member(const struct genesis *g, const struct evidence *e,
+                                const struct member **out)
+{
+    AMI_TRY(evidence_place(&g->members, e));
+    *out = &g->members.member[e->accused];
+    return AMI_OK;
+}
+
+/* Once for each key and kind: nobody can fill the ledger with it. A revoked key stays accountable.
+ */
+static enum ami_status check_evidence(struct view v, const struct evidence *e,
+                                      const struct record **dc)
+{
+    const struct member *m;
+    AMI_TRY(evidence_member(v.r->genesis, e, &m));
+    *dc = look(v, RECORD_DC, &m->name, m->key_epoch);
+    if (*dc == NULL)
+        return AMI_UNKNOWN_DEVICE;
+    return ((*dc)->window >> e->kind & 1) != 0 ? AMI_EXISTS : AMI_OK;
+}
+
 static uint64_t number_of(const struct tx_view *tx)
 {
     switch (tx->tx.kind) {
@@ -645,7 +668,7 @@ static uint64_t number_of(const struct tx_view *tx)
 }
 
 /* All rules but signatures and the goodness of W. *subject receives the record that a report, a
- * skip or a revocation changes. */
+ * skip, a revocation or evidence changes. */
 static enum ami_status check_rules(struct view v, const struct tx_view *tx,
                                    const struct record **subject)
 {
@@ -665,6 +688,8 @@ static enum ami_status check_rules(struct view v, const struct tx_view *tx,
         return check_epoch(v, RECORD_DC, &tx->u.dc_enrol.dc, tx->u.dc_enrol.epoch);
     case TX_REVOKE:
         return check_revoke(v, &tx->u.revoke, subject);
+    case TX_EVIDENCE:
+        return check_evidence(v, &tx->u.evidence, subject);
     default:
         return AMI_BAD_ARGUMENT;
     }
@@ -702,6 +727,11 @@ enum ami_status registry_check_prepare(struct registry *r, const struct tx_view 
     }
     if (tx->tx.kind == TX_SKIP)
         return find_key(r, RECORD_METER, &tx->u.skip.meter, tx->u.skip.epoch, &out->author);
+    if (tx->tx.kind == TX_EVIDENCE) {
+        const struct member *m;
+        AMI_TRY(evidence_member(r->genesis, &tx->u.evidence, &m));
+        return find_key(r, RECORD_DC, &m->name, m->key_epoch, &out->author);
+    }
     return AMI_OK;
 }
 
@@ -804,6 +834,9 @@ enum ami_status registry_stage_tx(struct registry *r, const struct tx_view *tx)
         break;
     case TX_SKIP:
         settle_below(rec, tx->u.skip.below);
+        break;
+    case TX_EVIDENCE:
+        rec->window |= UINT64_C(1) << tx->u.evidence.kind;
         break;
     default:
         rec->revoked_at = r->height;

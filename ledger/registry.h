@@ -31,7 +31,8 @@ struct record {
     uint64_t enrolled_at; /* height */
     uint64_t revoked_at;  /* height; 0 while valid */
     uint64_t floor;  /* meters: every sequence below is settled (1 at first). MDMS: last number */
-    uint64_t window; /* bit i: floor + i is settled. Bit 0 is never set. */
+    uint64_t window; /* meters: bit i: floor + i is settled. DCs: bit k: evidence of kind k is on
+                        the ledger. Bit 0 is never set. */
     struct verify_key
         *key; /* recovered when first needed; NULL before (not part of the encoding) */
 };
@@ -67,7 +68,7 @@ enum ami_status record_admits(const struct record *rec, uint64_t sequence);
  * an enrolment also that W leads to a key. AMI_UNKNOWN_DEVICE when a signer has no record. */
 struct tx_check {
     const struct genesis *genesis;
-    const struct verify_key *author;  /* a report's or skip's meter */
+    const struct verify_key *author;  /* a report's or skip's meter, or whom evidence accuses */
     const struct verify_key *gateway; /* a report's */
     bool meters_unchecked;            /* registry_leave_meters_unchecked */
 };
@@ -75,7 +76,8 @@ enum ami_status registry_check_prepare(struct registry *r, const struct tx_view 
                                        struct tx_check *out) AMI_MUST_CHECK;
 enum ami_status tx_check_run(const struct tx_check *c, const struct tx_view *tx) AMI_MUST_CHECK;
 
-/* Would it be admissible on the committed state (no signatures)? For the pending pool. A
+/* Would it be admissible on the committed state (no signatures)? For the pending pool. AMI_EXISTS:
+ * evidence against this key of this kind is on the ledger. A
  * transaction of the MDMS whose number is not the next one cannot be judged yet, because those
  * before it are missing: AMI_OK up to this distance, so that it can wait; staging says
  * AMI_SEQUENCE_AHEAD then. */

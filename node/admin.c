@@ -58,7 +58,8 @@ static json_t *counters(const struct node *n)
     PUT(blocks_refused);
     PUT(elections_won);
     PUT(terms_seen);
-    PUT(equivocations);
+    PUT(evidence_found);
+    PUT(evidence_committed);
     PUT(writes_failed);
 #undef PUT
     return o;

@@ -183,7 +183,7 @@ static json_t *tx_answer(const struct ask *a, uint64_t height, uint32_t index)
     json_t *path_json = json_array();
     for (size_t i = 0; i < path_size; i++)
         json_array_append_new(path_json, describe_hex(path[i].b, sizeof path[i].b));
-    json_t *out = describe_tx(&tx);
+    json_t *out = describe_tx(a->s->genesis, &tx);
     sm3_digest hash = block_hash(&b.header);
     json_object_set_new(out, "height", json_integer((json_int_t)height));
     json_object_set_new(out, "index", json_integer(index));

@@ -12,6 +12,7 @@
 #include "node/internal.h"
 
 #include "crypto/secret.h"
+#include "ledger/evidence.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,8 +44,9 @@ struct chain {
     uint64_t disk_since_us;
     bool work_said;
     bool progress_said;
-    bool new_leader; /* was seen: the timers of waiting transactions start anew */
-    uint64_t builds; /* for marking what a block holds already */
+    bool evidence_new; /* waits to be handed over */
+    bool new_leader;   /* was seen: the timers of waiting transactions start anew */
+    uint64_t builds;   /* for marking what a block holds already */
     uint64_t height;
     sm3_digest tip;
     int64_t tip_timestamp_ms;
@@ -527,6 +529,12 @@ void chain_progress(struct node *n, bool expired)
     step(n, &e);
 }
 
+static const char *member_name(const struct node *n, uint8_t member)
+{
+    return member < n->c.genesis->members.count ? n->c.genesis->members.member[member].name.text
+                                                : "?";
+}
+
 /* --- deliver ---------------------------------------------------------------------------------- */
 
 static void deliver(struct node *n, const struct block_header *h, const sm3_digest *block,
@@ -547,6 +555,12 @@ static void deliver(struct node *n, const struct block_header *h, const sm3_dige
             node_event(n, ENV_LOG_INFO, "meter_enrolled", "meter=%s epoch=%u height=%llu",
                        tx.u.meter_enrol.meter.text, tx.u.meter_enrol.epoch,
                        (unsigned long long)h->height);
+        if (tx.tx.kind == TX_EVIDENCE) {
+            n->counters.evidence_committed++;
+            node_event(n, ENV_LOG_ERROR, "evidence_committed", "against=%s kind=%s height=%llu",
+                       member_name(n, tx.u.evidence.accused),
+                       evidence_kind_name(tx.u.evidence.kind), (unsigned long long)h->height);
+        }
         if (tx.tx.kind == TX_REVOKE) {
             node_event(n, ENV_LOG_WARN, "key_revoked", "device=%s epoch=%u height=%llu",
                        tx.u.revoke.device.text, tx.u.revoke.epoch, (unsigned long long)h->height);
@@ -561,12 +575,6 @@ static void deliver(struct node *n, const struct block_header *h, const sm3_dige
 }
 
 /* --- notes ------------------------------------------------------------------------------------ */
-
-static const char *member_name(const struct node *n, uint8_t member)
-{
-    return member < n->c.genesis->members.count ? n->c.genesis->members.member[member].name.text
-                                                : "?";
-}
 
 static void on_note(struct node *n, const struct replica_note *x)
 {
@@ -598,11 +606,6 @@ static void on_note(struct node *n, const struct replica_note *x)
         node_event_often(n, ENV_LOG_WARN, "proposal_refused", "term=%llu from=%s status=%s", term,
                          member_name(n, x->member), ami_status_name(x->status));
         break;
-    case REPLICA_NOTE_EQUIVOCATION:
-        n->counters.equivocations++;
-        node_event(n, ENV_LOG_ERROR, "equivocation", "term=%llu height=%llu by=%s", term, height,
-                   member_name(n, x->member));
-        break;
     case REPLICA_NOTE_DIVERGED:
         node_event(n, ENV_LOG_ERROR, "diverged", "height=%llu status=%s", height,
                    ami_status_name(x->status));
@@ -618,6 +621,22 @@ static void on_note(struct node *n, const struct replica_note *x)
     case REPLICA_NOTE_CAUGHT_UP:
         node_event(n, ENV_LOG_INFO, "caught_up", "height=%llu", height);
         break;
+    }
+}
+
+/* --- evidence -----------------------------------------------------------------------------------
+ */
+
+static void on_evidence(struct node *n, const struct effects *fx)
+{
+    for (size_t i = 0; i < fx->evidence_count; i++) {
+        n->counters.evidence_found++;
+        node_event(
+            n, ENV_LOG_ERROR, "evidence", "against=%s kind=%s term=%llu height=%llu",
+            member_name(n, fx->evidence[i].accused), evidence_kind_name(fx->evidence[i].kind),
+            (unsigned long long)fx->evidence[i].term, (unsigned long long)fx->evidence[i].height);
+        submit_evidence(n, fx->evidence[i].encoded);
+        n->chain->evidence_new = true;
     }
 }
 
@@ -654,6 +673,7 @@ static void step(struct node *n, struct replica_event *e)
     c->deadline_us = fx->deadline_us;
     for (size_t i = 0; i < fx->note_count; i++)
         on_note(n, &fx->note[i]);
+    on_evidence(n, fx);
     enum ami_status persisted = AMI_OK;
     uint64_t ticket = fx->persist.ticket;
     bool refused = fx->has_persist && !persist(n, &persisted);
@@ -710,11 +730,14 @@ void chain_settle(struct node *n)
     }
     if (c->progress_said)
         submit_judge(n); /* what had waited too long may be on the ledger now */
+    bool hand_over = c->evidence_new || n->leader_changed;
+    c->evidence_new = false;
     if (n->leader_changed) {
         n->leader_changed = false;
         gateway_on_leader(n);
-        submit_hand_over(n);
     }
+    if (hand_over)
+        submit_hand_over(n);
     chain_work_pending(n);
 }
 

@@ -263,7 +263,7 @@ static bool put_csv(const struct export *x, const struct certified_block *b)
         struct tx_view tx;
         if (tx_view_parse(&tx, encoded) != AMI_OK)
             return false;
-        const struct tx_facts f = describe_tx_facts(&tx);
+        const struct tx_facts f = describe_tx_facts(x->c->genesis, &tx);
         char id[2 * SM3_BYTES + 1];
         hex_encode(id, tx.id.b, SM3_BYTES);
         long long time_ms = tx.tx.kind == TX_REPORT ? tx.u.report.gateway.timestamp_ms

@@ -1,5 +1,7 @@
 #include "node/describe.h"
 
+#include "ledger/evidence.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +51,8 @@ const char *describe_tx_kind(uint8_t kind)
         return "revoke";
     case TX_SKIP:
         return "skip";
+    case TX_EVIDENCE:
+        return "evidence";
     default:
         return "unknown";
     }
@@ -86,7 +90,7 @@ static json_t *certificate(const struct genesis *g, const struct qc *c)
                      "votes", (int)c->signatures_count, "voters", voters);
 }
 
-struct tx_facts describe_tx_facts(const struct tx_view *tx)
+struct tx_facts describe_tx_facts(const struct genesis *g, const struct tx_view *tx)
 {
     switch (tx->tx.kind) {
     case TX_REPORT:
@@ -100,14 +104,16 @@ struct tx_facts describe_tx_facts(const struct tx_view *tx)
         return (struct tx_facts){tx->u.revoke.device.text, tx->u.revoke.epoch, 0};
     case TX_SKIP:
         return (struct tx_facts){tx->u.skip.meter.text, tx->u.skip.epoch, tx->u.skip.below};
+    case TX_EVIDENCE:
+        return (struct tx_facts){member_name(g, tx->u.evidence.accused), tx->u.evidence.epoch, 0};
     default:
         return (struct tx_facts){"", 0, 0};
     }
 }
 
-static json_t *tx_line(const struct tx_view *tx, uint32_t index)
+static json_t *tx_line(const struct genesis *g, const struct tx_view *tx, uint32_t index)
 {
-    const struct tx_facts f = describe_tx_facts(tx);
+    const struct tx_facts f = describe_tx_facts(g, tx);
     return json_pack("{s:I, s:o, s:s, s:s, s:I, s:I, s:I}", "index", number(index), "id",
                      digest(&tx->id), "kind", describe_tx_kind(tx->tx.kind), "device", f.device,
                      "epoch", number(f.epoch), "sequence", number(f.sequence), "bytes",
@@ -123,7 +129,7 @@ json_t *describe_block(const struct genesis *g, const struct certified_block *b)
     while (body_next(&it, &encoded)) {
         struct tx_view tx;
         if (tx_view_parse(&tx, encoded) == AMI_OK)
-            json_array_append_new(txs, tx_line(&tx, index));
+            json_array_append_new(txs, tx_line(g, &tx, index));
         index++;
     }
     return json_pack("{s:o, s:o, s:I, s:o}", "header", describe_header(g, &b->header),
@@ -145,7 +151,58 @@ static json_t *describe_report(const struct tx_view *tx)
                      describe_hex(d->signature.b, sizeof d->signature.b));
 }
 
-static json_t *describe_fields(const struct tx_view *tx)
+static json_t *describe_vote(const struct vote *v)
+{
+    return json_pack("{s:s, s:s, s:I, s:I, s:o}", "statement", "vote", "phase",
+                     v->kind == VOTE_COMMIT ? "commit" : "prepare", "term", number(v->term),
+                     "height", number(v->height), "block", digest(&v->block));
+}
+
+static json_t *describe_head(const struct genesis *g, const struct proposal_head *p)
+{
+    return json_pack("{s:s, s:I, s:o}", "statement", "proposal", "term", number(p->term), "header",
+                     describe_header(g, &p->header));
+}
+
+static json_t *describe_grant(const struct genesis *g, const struct grant *v)
+{
+    json_t *high = v->has_high
+                       ? json_pack("{s:I, s:I, s:o}", "term", number(v->high.term), "height",
+                                   number(v->high.height), "block", digest(&v->high.block))
+                       : json_null();
+    return json_pack("{s:s, s:I, s:s, s:o}", "statement", "grant", "term", number(v->term),
+                     "candidate", member_name(g, v->candidate), "high", high);
+}
+
+/* A statement is told from the others by how it parses and what the kind of evidence asks for. */
+static json_t *describe_statement(const struct genesis *g, uint8_t kind, bool second,
+                                  struct span encoded)
+{
+    struct vote v;
+    struct grant grant;
+    struct proposal_head head;
+    bool votes = kind == EVIDENCE_VOTES || (kind == EVIDENCE_HIDDEN && !second);
+    bool heads = kind == EVIDENCE_PROPOSALS || kind == EVIDENCE_PROPOSAL;
+    if (votes)
+        return vote_parse(&v, encoded) == AMI_OK ? describe_vote(&v) : json_null();
+    if (heads)
+        return proposal_head_parse(&head, encoded) == AMI_OK ? describe_head(g, &head)
+                                                             : json_null();
+    return grant_parse(&grant, encoded) == AMI_OK ? describe_grant(g, &grant) : json_null();
+}
+
+static json_t *describe_evidence(const struct genesis *g, const struct evidence *e)
+{
+    json_t *statements = json_array();
+    json_array_append_new(statements, describe_statement(g, e->kind, false, e->first));
+    if (e->second.size != 0)
+        json_array_append_new(statements, describe_statement(g, e->kind, true, e->second));
+    return json_pack("{s:s, s:I, s:s, s:o}", "against", member_name(g, e->accused), "epoch",
+                     number(e->epoch), "what", evidence_kind_name(e->kind), "statements",
+                     statements);
+}
+
+static json_t *describe_fields(const struct genesis *g, const struct tx_view *tx)
 {
     switch (tx->tx.kind) {
     case TX_REPORT:
@@ -175,16 +232,18 @@ static json_t *describe_fields(const struct tx_view *tx)
         return json_pack("{s:s, s:I, s:I}", "meter", s->meter.text, "epoch", number(s->epoch),
                          "below", number(s->below));
     }
+    case TX_EVIDENCE:
+        return describe_evidence(g, &tx->u.evidence);
     default:
         return json_object();
     }
 }
 
-json_t *describe_tx(const struct tx_view *tx)
+json_t *describe_tx(const struct genesis *g, const struct tx_view *tx)
 {
     return json_pack("{s:o, s:s, s:I, s:o}", "id", digest(&tx->id), "kind",
                      describe_tx_kind(tx->tx.kind), "bytes", number(tx->encoded.size), "fields",
-                     describe_fields(tx));
+                     describe_fields(g, tx));
 }
 
 json_t *describe_record(const struct record *r)

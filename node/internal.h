@@ -114,7 +114,7 @@ struct node_counters {
     uint64_t reports, reports_refused, acks, acks_dropped;
     uint64_t txs_handed_in, txs_refused, txs_not_taken, txs_committed;
     uint64_t blocks_built, blocks_applied, blocks_refused;
-    uint64_t elections_won, terms_seen, equivocations, writes_failed;
+    uint64_t elections_won, terms_seen, evidence_found, evidence_committed, writes_failed;
 };
 
 struct node_event {
@@ -230,6 +230,7 @@ bool submit_on_work(struct node *n, void *job);
 void submit_hand_over(struct node *n);               /* to the leader, what it has not got */
 void submit_on_peer(struct node *n, uint8_t member); /* a link to it is ready */
 void submit_settled(struct node *n, const struct tx_view *tx); /* it is on the ledger */
+void submit_evidence(struct node *n, struct span encoded);     /* encoding of `evidence` */
 void submit_on_commit(struct node *n);
 void submit_prune(struct node *n);
 void submit_judge(struct node *n); /* rule 8: has anything waited too long? */

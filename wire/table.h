@@ -29,6 +29,8 @@
     X(revoke, "First part of a revocation transaction.")                                           \
     X(mdms_part, "Second part of a transaction of the MDMS: its signature.")                       \
     X(skip_meter_part, "First part of a skip transaction: the meter settles numbers unused.")      \
+    X(evidence,                                                                                    \
+      "First part of an evidence transaction: signed statements that no honest DC makes.")         \
     X(tx, "A transaction: kind and the encodings of its two parts.")                               \
     X(certified_block, "A committed block as it is stored and served.")                            \
     X(prevote, "A DC would vote for this candidate in this term.")                                 \
@@ -39,6 +41,7 @@
     X(grant_request, "A candidate with a pre-vote certificate asks for grants.")                   \
     X(election_cert, "q grants for one candidate and term: who may lead, and from what.")          \
     X(proposal_core, "A leader's signed proposal of a block in its term.")                         \
+    X(proposal_head, "A proposal_core as it is signed: what follows the header as one hash.")      \
     X(proposal, "A proposal with the block's body.")                                               \
     X(heartbeat, "The leader is alive and leads.")                                                 \
     X(heartbeat_ack, "A follower follows; what the leader needs to know that it has a quorum.")    \
@@ -155,10 +158,20 @@
     F(u64, below, _, _, "every sequence number below this one is settled")                         \
     F(sig, signature, _, _, "Sig_SM over \"amiledger skip v1\" 00 chain and the fields before")
 
+#define AMI_FIELDS_evidence(F)                                                                     \
+    F(digest, chain, _, _, "chain id")                                                             \
+    F(u32, epoch, _, _, "membership epoch of the statements")                                      \
+    F(u8, accused, _, _, "member index of the DC that signed them")                                \
+    F(u8, kind, _, _,                                                                              \
+      "1 votes, 2 proposals, 3 grants, 4 a hidden certificate, 5 a grant, 6 a proposal")           \
+    F(bytes, first, AMI_STATEMENT_BYTES_MAX, _, "encoding of a vote, proposal_head or grant")      \
+    F(bytes, second, AMI_STATEMENT_BYTES_MAX, _, "the same; a grant for kind 4; empty for 5 and 6")
+
 #define AMI_FIELDS_tx(F)                                                                           \
-    F(u8, kind, _, _, "1 report, 2 meter enrolment, 3 DC enrolment, 4 revocation, 5 skip")         \
+    F(u8, kind, _, _,                                                                              \
+      "1 report, 2 meter enrolment, 3 DC enrolment, 4 revocation, 5 skip, 6 evidence")             \
     F(bytes, first, AMI_TX_BYTES_MAX, _, "encoding of the first part")                             \
-    F(bytes, second, AMI_TX_BYTES_MAX, _, "encoding of the second part; empty for a skip")
+    F(bytes, second, AMI_TX_BYTES_MAX, _, "encoding of the second part; empty for 5 and 6")
 
 #define AMI_FIELDS_certified_block(F)                                                              \
     F(type, header, block_header, _, "")                                                           \
@@ -221,6 +234,13 @@
     F(opt, election, election_cert, _, "in the first proposal of a term (rule 3)")                 \
     F(opt, parent_commit, qc, _,                                                                   \
       "commit certificate of the parent, where rule 3 or 4 asks for it")                           \
+    F(sig, signature, _, _, "the one of proposal_head")
+
+#define AMI_FIELDS_proposal_head(F)                                                                \
+    F(u64, term, _, _, "as in proposal_core")                                                      \
+    F(u8, leader, _, _, "as in proposal_core")                                                     \
+    F(type, header, block_header, _, "as in proposal_core")                                        \
+    F(digest, rest, _, _, "SM3 of the encodings of election and parent_commit")                    \
     F(sig, signature, _, _, "over \"amiledger proposal v1\" 00 and the fields before")
 
 #define AMI_FIELDS_proposal(F)                                                                     \

@@ -43,6 +43,9 @@ static void one_of_each(void)
     fixture_dc_enrol(f, body, &dc);
     fixture_revoke(f, body, 1, &m.name, 1);
     fixture_skip(f, body, &meter, 9);
+    static struct fixture_evidence x;
+    fixture_evidence(&x, f, 2, EVIDENCE_HIDDEN);
+    fixture_evidence_tx(body, &x.e);
 }
 
 static enum ami_status check(struct span encoded)
@@ -61,8 +64,8 @@ static void every_kind_round_trips(void **state)
     struct body_reader it = body_reader_on(fixture_span(body));
     struct span encoded;
     uint8_t again[AMI_TX_BYTES_MAX];
-    sm3_digest ids[5];
-    for (uint8_t i = 0; i < 5; i++) {
+    sm3_digest ids[6];
+    for (uint8_t i = 0; i < 6; i++) {
         struct tx_view tx;
         assert_true(body_next(&it, &encoded));
         assert_ok(tx_view_parse(&tx, encoded));
@@ -197,18 +200,18 @@ static void values_that_no_transaction_has(void **state)
     one_of_each();
     struct body_reader it = body_reader_on(fixture_span(body));
     struct span encoded;
-    struct tx_view v[5];
-    for (unsigned i = 0; i < 5; i++) {
+    struct tx_view v[6];
+    for (unsigned i = 0; i < 6; i++) {
         assert_true(body_next(&it, &encoded));
         assert_ok(tx_view_parse(&v[i], encoded));
     }
     struct span none = span_of(NULL, 0);
     for (unsigned kind = 0; kind < 256; kind++)
-        if (kind < 1 || kind > 5)
+        if (kind < 1 || kind > 6)
             assert_status(parse((uint8_t)kind, v[0].tx.first, v[0].tx.second), AMI_BAD_ARGUMENT);
     /* Parts of one kind under another's number. */
-    for (unsigned i = 0; i < 5; i++)
-        for (unsigned k = 0; k < 5; k++)
+    for (unsigned i = 0; i < 6; i++)
+        for (unsigned k = 0; k < 6; k++)
             if (i != k && !(i == 1 && k == 2) && !(i == 2 && k == 1))
                 assert_int_not_equal(parse((uint8_t)(k + 1), v[i].tx.first, v[i].tx.second),
                                      AMI_OK);
@@ -259,6 +262,17 @@ static void values_that_no_transaction_has(void **state)
     w = writer_on(bytes, sizeof bytes);
     skip_meter_part_encode(&w, &s);
     assert_status(parse(TX_SKIP, writer_span(&w), none), AMI_BAD_ARGUMENT);
+    assert_status(parse(TX_EVIDENCE, v[5].tx.first, v[4].tx.first), AMI_BAD_ENCODING);
+    static uint8_t large[AMI_TX_BYTES_MAX];
+    struct evidence x = v[5].u.evidence;
+    x.second = x.first; /* a vote where the grant must be */
+    w = writer_on(large, sizeof large);
+    evidence_encode(&w, &x);
+    assert_status(parse(TX_EVIDENCE, writer_span(&w), none), AMI_BAD_ENCODING);
+    x.kind = EVIDENCE_VOTES; /* one vote twice */
+    w = writer_on(large, sizeof large);
+    evidence_encode(&w, &x);
+    assert_status(parse(TX_EVIDENCE, writer_span(&w), none), AMI_BAD_ARGUMENT);
 }
 
 /* The largest report goes into a transaction and comes out again; one byte more does not. */
@@ -285,7 +299,7 @@ static void bodies_that_are_cut_or_too_long(void **state)
             assert_true(encoded.data + encoded.size <= whole.data + cut);
         good += body_ok(&it);
     }
-    assert_int_equal(good, 6); /* at the borders of the five transactions */
+    assert_int_equal(good, 7); /* at the borders of the six transactions */
     uint8_t huge[8];
     store_be32(huge, AMI_TX_BYTES_MAX + 1);
     struct body_reader it = body_reader_on(span_of(huge, sizeof huge));

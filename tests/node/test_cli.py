@@ -212,8 +212,12 @@ def good_ledger(cli, folder, facts):
           status == 0 and a["ok"] is True and a["problem"] is None, a)
     for key in ("blocks", "transactions", "reports", "meters", "tip"):
         check(f"the audit's {key}", a[key] == facts[key], (a[key], facts[key]))
-    signatures = 3 * facts["blocks"] + facts["transactions"] + facts["reports"]
+    signatures = 3 * facts["blocks"] + facts["transactions"] + facts["reports"] + facts["pairs"]
     check("the audit's signatures", a["signatures"] == signatures, (a["signatures"], signatures))
+    check("whom the audit finds convicted", {c["dc"]: c["kinds"] for c in a["convicted"]} == {
+        "dc-1": ["votes", "hidden_certificate"], "dc-2": ["votes", "bad_grant"],
+        "dc-3": ["proposals", "bad_proposal"], "dc-4": ["grants"]}, a["convicted"])
+    check("and says so", "evidence      dc-4 in key epoch 1 signed" in out, out)
     check("the audit's time", a["seconds"] > 0 and a["transactions_per_s"] > 0, a)
     before = os.stat(f"{data}/data.mdb")
     status, _, _ = cli.run("audit", "--data", data)
@@ -240,7 +244,15 @@ def views(cli, folder, facts):
     status, block = cli.json("block", "5", *data)
     kinds = [t["kind"] for t in block["transactions"]]
     check("a block's transactions", status == 0 and
-          kinds == ["report", "revoke", "meter_enrol", "report", "revoke"], kinds)
+          kinds == ["report", "revoke", "meter_enrol", "report", "revoke"] + ["evidence"] * 7, kinds)
+    accused = [t["device"] for t in block["transactions"] if t["kind"] == "evidence"]
+    check("whom its evidence is against",
+          accused == ["dc-2", "dc-3", "dc-4", "dc-1", "dc-2", "dc-3", "dc-1"], accused)
+    for t in block["transactions"][5:]:
+        _, shown = cli.json("tx", t["id"], *data)
+        fields = shown["fields"]
+        check(f"evidence of {fields['what']} is shown", fields["against"] == t["device"] and
+              1 <= len(fields["statements"]) <= 2 and None not in fields["statements"], fields)
     check("a block's voters", block["certificate"]["voters"] == ["dc-1", "dc-2", "dc-3"], block)
     _, by_hash = cli.json("block", block["header"]["hash"], *data)
     check("the same block by its hash", by_hash == block)

@@ -187,3 +187,9 @@ class Registry:
         record = self.valid({1: METER, 2: DC}[part.role], part.device, part.epoch)
         record.revoked_at = height
         self.touch(record)
+
+    def evidence(self, record, kind):
+        if record.window >> kind & 1:
+            raise Bad(f"evidence of kind {kind} against {record.name} is on the ledger already")
+        record.window |= 1 << kind
+        self.touch(record)

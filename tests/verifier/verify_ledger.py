@@ -21,11 +21,12 @@ import time
 sys.dont_write_bytecode = True  # the source tree stays as it is
 
 import gm
-from registry import Registry, leaf, merkle_root
-from wire import Bad, Reader, block_header, dc_enrol, mdms_part, meter_enrol, put_id, qc, \
+from evidence import statements
+from registry import DC, Registry, leaf, merkle_root
+from wire import Bad, Reader, block_header, dc_enrol, evidence, mdms_part, meter_enrol, put_id, qc, \
     report_gateway_part, report_meter_part, revoke, skip_meter_part, tx, u32, u64
 
-REPORT, METER_ENROL, DC_ENROL, REVOKE, SKIP = 1, 2, 3, 4, 5
+REPORT, METER_ENROL, DC_ENROL, REVOKE, SKIP, EVIDENCE = 1, 2, 3, 4, 5, 6
 COMMIT = 2
 
 
@@ -178,6 +179,18 @@ class Verifier:
             r.skip(part)
             self.check_signature(r.key(r.find(1, part.meter, part.epoch)), "amiledger skip v1",
                                  [g.chain, t.first[:-64]], part.signature, f"meter {part.meter}")
+        elif t.kind == EVIDENCE:
+            part = evidence(t.first)
+            need(not t.second, "evidence has a second part")
+            need(part.chain == g.chain and part.epoch == g.epoch and part.accused < len(g.members),
+                 "evidence is of another chain or epoch, or against no member")
+            made = statements(part)
+            member = g.members[part.accused]
+            record = r.need(DC, member.name, member.key_epoch)
+            r.evidence(record, part.kind)
+            for s in made:
+                self.check_signature(r.key(record), s.label, [s.message], s.signature,
+                                     f"{member.name}, whom evidence accuses,")
         elif t.kind in (METER_ENROL, DC_ENROL, REVOKE):
             decode = {METER_ENROL: meter_enrol, DC_ENROL: dc_enrol, REVOKE: revoke}[t.kind]
             part, by = decode(t.first), mdms_part(t.second)

@@ -67,6 +67,9 @@ _READ = {
     "sealed": lambda r: r.bytes(4128),  # bytes(4128)
     "part": lambda r: r.bytes(96),  # bytes(96)
     "half": lambda r: r.bytes(4640),  # bytes(4640)
+    "statement": lambda r: r.bytes(2192),  # bytes(2192)
+    "header": lambda r: block_header.read(r),  # type(block_header)
+    "opt_qc": lambda r: qc.read(r) if _flag(r) else None,  # opt(qc)
     "sigs": lambda r: [r.raw(64) for _ in range(_count(r, 31))],
 }
 
@@ -78,16 +81,27 @@ def _count(r, limit):
     return count
 
 
+def _flag(r):
+    flag = r.uint(1)
+    if flag > 1:
+        raise Bad("a flag is neither 0 nor 1")
+    return flag == 1
+
+
 def _type(name, fields):
     pairs = [f.split(":") for f in fields.split()]
     made = namedtuple(name, [p[0] for p in pairs])
 
+    def read(r):
+        return made(*(_READ[kind](r) for _, kind in pairs))
+
     def decode(data):
         r = Reader(data)
-        value = made(*(_READ[kind](r) for _, kind in pairs))
+        value = read(r)
         r.end()
         return value
 
+    decode.read = read
     return decode
 
 
@@ -115,3 +129,15 @@ revoke = _type("revoke", "number:u64 role:u8 device:id epoch:u32 reason:u8")
 mdms_part = _type("mdms_part", "signature:sig")
 skip_meter_part = _type("skip_meter_part", "meter:id epoch:u32 below:u64 signature:sig")
 tx = _type("tx", "kind:u8 first:half second:half")
+vote = _type(
+    "vote", "kind:u8 chain:digest epoch:u32 term:u64 height:u64 block:digest voter:u8 signature:sig"
+)
+grant = _type(
+    "grant", "chain:digest epoch:u32 term:u64 candidate:u8 voter:u8 high:opt_qc signature:sig"
+)
+proposal_head = _type(
+    "proposal_head", "term:u64 leader:u8 header:header rest:digest signature:sig"
+)
+evidence = _type(
+    "evidence", "chain:digest epoch:u32 accused:u8 kind:u8 first:statement second:statement"
+)
