@@ -1,9 +1,9 @@
 /* consensus/leaders.c - rule 9: who led badly is passed over, and nobody has more turns than
  * others.
  *
- * A term has failed here when this node leaves it without having seen anything committed in it, or
- * because a transaction waited too long. To blame is its leader or, if none was seen, the member
- * whose pre-votes made the term. Whoever is to blame for one of the last f failed terms gets no
+ * A term has failed when nothing was committed in it as far as this node saw, or when a transaction
+ * waited too long. To blame is its leader or, if none was seen, the member whose pre-votes made the
+ * term. Whoever is to blame for one of the last f failed terms, the present one among them, gets no
  * pre-vote. So a member that collects votes and makes nothing of them does so once.
  *
  * Nodes that saw different things pass over different members, and where every vote is needed
