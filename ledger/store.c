@@ -745,6 +745,8 @@ enum ami_status store_load_registry_at(struct store *s, struct registry *r, uint
         mdb_cursor_close(cursor);
     }
     end(s, txn);
+    if (status == AMI_OK)
+        registry_loaded(r, *height);
     return status;
 }
 

@@ -193,10 +193,7 @@ static enum ami_status open_reports(struct follow_job *j)
             o->index = i;
             open_report(j, &tx, o, scratch);
         }
-        uint64_t number = tx.tx.kind == TX_METER_ENROL ? tx.u.meter_enrol.number
-                          : tx.tx.kind == TX_DC_ENROL  ? tx.u.dc_enrol.number
-                          : tx.tx.kind == TX_REVOKE    ? tx.u.revoke.number
-                                                       : 0;
+        uint64_t number = tx_mdms_number(&tx);
         if (number != 0)
             j->own[j->own_count++] = (struct own_tx){number, tx.id};
         if (number > j->mdms_last)
@@ -349,7 +346,8 @@ void follow_on_block(struct mdms *m, uint8_t member, struct span body)
     if (member != m->source || m->bind || m->slot_count == MDMS_FOLLOW_WINDOW ||
         b.header.height != parent.height + 1)
         return;
-    enum ami_status status = block_check_header(m->c.genesis, &b.header, &parent);
+    enum ami_status status =
+        block_check_header(&m->c.genesis->parameters, &m->c.genesis->members, &b.header, &parent);
     if (status != AMI_OK) {
         distrust(m, member, b.header.height, status);
         return;

@@ -84,7 +84,8 @@ static json_t *ask_blocks(const struct ask *a)
                                                   (unsigned long long)h, ami_status_text(status));
         }
         bytes += b.body.size;
-        json_array_append_new(lines, describe_block_line(a->s->genesis, &b));
+        json_array_append_new(
+            lines, describe_block_line(registry_members(a->s->registry, b.header.height), &b));
     }
     return json_pack("{s:I, s:o}", "height", (json_int_t)a->s->height, "blocks", lines);
 }
@@ -108,7 +109,7 @@ static json_t *ask_block(const struct ask *a)
     if (status != AMI_OK)
         return fail(a, status, "there is no block %llu: the ledger's height is %llu",
                     (unsigned long long)height, (unsigned long long)a->s->height);
-    return describe_block(a->s->genesis, &b);
+    return describe_block(registry_members(a->s->registry, b.header.height), &b);
 }
 
 /* Finds transaction `index` in the block; tx borrows b's body. */

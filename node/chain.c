@@ -290,13 +290,23 @@ static void validate_run(void *job)
     j->status = block_check_run(j->check, &j->bad_index);
 }
 
+/* Does this header stand on the tip? */
+static enum ami_status check_header(struct node *n, const struct block_header *h)
+{
+    const struct chain *c = n->chain;
+    const struct block_parent parent = {c->height, c->tip, c->tip_timestamp_ms};
+    const struct members *members = registry_members(n->c.registry, c->height + 1);
+    if (members == NULL)
+        return AMI_NO_MEMORY;
+    return block_check_header(&n->c.genesis->parameters, members, h, &parent);
+}
+
 static enum ami_status begin_validation(struct node *n, const struct block_header *h,
                                         const sm3_digest *block, struct span body, bool fresh,
                                         int64_t received_wall_ms)
 {
     struct chain *c = n->chain;
-    const struct block_parent parent = {c->height, c->tip, c->tip_timestamp_ms};
-    AMI_TRY(block_check_header(n->c.genesis, h, &parent));
+    AMI_TRY(check_header(n, h));
     if (fresh)
         AMI_TRY(block_check_time(n->c.genesis, h, received_wall_ms));
     if (c->staged && sm3_equal(&c->staged_block, block))
@@ -325,11 +335,10 @@ bool chain_on_work(struct node *n, void *job)
     struct validate_job *j = c->validating;
     c->validating = NULL;
     enum ami_status status = j->status;
-    const struct block_parent parent = {c->height, c->tip, c->tip_timestamp_ms};
     if (status == AMI_OK && commit_in_flight(c))
         status = AMI_AGAIN; /* another block of this height has won; the registry holds its stage */
     if (status == AMI_OK)
-        status = block_check_header(n->c.genesis, j->header, &parent);
+        status = check_header(n, j->header);
     if (status == AMI_OK) {
         drop_stage(n);
         status = block_stage(n->c.registry, j->header, j->body, &j->bad_index);
@@ -432,8 +441,8 @@ static void build(struct node *n, uint64_t ticket, uint64_t term, uint64_t paren
         struct writer body = writer_on(c->body, n->c.genesis->parameters.block_bytes_max);
         registry_stage_begin(n->c.registry, parent_height + 1);
         if (fill_block(n, &body) > 0 &&
-            block_build(&header, n->c.genesis, n->c.registry, &parent, term, n->c.self,
-                        node_wall_ms(n), writer_span(&body)) == AMI_OK) {
+            block_build(&header, n->c.registry, &parent, term, n->c.self, node_wall_ms(n),
+                        writer_span(&body)) == AMI_OK) {
             c->staged = true;
             c->staged_block = block_hash(&header);
             e.u.built.header = &header;

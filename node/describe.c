@@ -31,9 +31,9 @@ static json_int_t number(uint64_t v)
     return v > INT64_MAX ? INT64_MAX : (json_int_t)v;
 }
 
-static const char *member_name(const struct genesis *g, unsigned index)
+static const char *member_name(const struct members *m, unsigned index)
 {
-    return index < g->members.count ? g->members.member[index].name.text : "?";
+    return m != NULL && index < m->count ? m->member[index].name.text : "?";
 }
 
 const char *describe_tx_kind(uint8_t kind)
@@ -49,12 +49,14 @@ const char *describe_tx_kind(uint8_t kind)
         return "revoke";
     case TX_SKIP:
         return "skip";
+    case TX_MEMBERSHIP:
+        return "membership";
     default:
         return "unknown";
     }
 }
 
-json_t *describe_header(const struct genesis *g, const struct block_header *h)
+json_t *describe_header(const struct members *m, const struct block_header *h)
 {
     sm3_digest hash = block_hash(h);
     return json_pack("{s:I, s:o, s:i, s:o, s:I, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:s}", "height",
@@ -63,25 +65,25 @@ json_t *describe_header(const struct genesis *g, const struct block_header *h)
                      "term", number(h->term), "previous", digest(&h->previous), "merkle_root",
                      digest(&h->merkle_root), "state_root", digest(&h->state_root), "timestamp_ms",
                      (json_int_t)h->timestamp_ms, "transactions", number(h->tx_count), "proposer",
-                     member_name(g, h->proposer));
+                     member_name(m, h->proposer));
 }
 
-json_t *describe_block_line(const struct genesis *g, const struct certified_block *b)
+json_t *describe_block_line(const struct members *m, const struct certified_block *b)
 {
     sm3_digest hash = block_hash(&b->header);
     return json_pack("{s:I, s:o, s:I, s:s, s:I, s:I, s:I}", "height", number(b->header.height),
                      "hash", digest(&hash), "term", number(b->header.term), "leader",
-                     member_name(g, b->header.proposer), "transactions", number(b->header.tx_count),
+                     member_name(m, b->header.proposer), "transactions", number(b->header.tx_count),
                      "bytes", number(b->body.size), "timestamp_ms",
                      (json_int_t)b->header.timestamp_ms);
 }
 
-static json_t *certificate(const struct genesis *g, const struct qc *c)
+static json_t *certificate(const struct members *m, const struct qc *c)
 {
     json_t *voters = json_array();
     for (unsigned i = 0; i < AMI_MEMBERS_MAX; i++)
         if (c->signers >> i & 1)
-            json_array_append_new(voters, json_string(member_name(g, i)));
+            json_array_append_new(voters, json_string(member_name(m, i)));
     return json_pack("{s:I, s:I, s:i, s:o}", "term", number(c->term), "epoch", number(c->epoch),
                      "votes", (int)c->signatures_count, "voters", voters);
 }
@@ -100,6 +102,8 @@ struct tx_facts describe_tx_facts(const struct tx_view *tx)
         return (struct tx_facts){tx->u.revoke.device.text, tx->u.revoke.epoch, 0};
     case TX_SKIP:
         return (struct tx_facts){tx->u.skip.meter.text, tx->u.skip.epoch, tx->u.skip.below};
+    case TX_MEMBERSHIP:
+        return (struct tx_facts){tx->u.membership.dc.text, tx->u.membership.key_epoch, 0};
     default:
         return (struct tx_facts){"", 0, 0};
     }
@@ -114,7 +118,7 @@ static json_t *tx_line(const struct tx_view *tx, uint32_t index)
                      number(tx->encoded.size));
 }
 
-json_t *describe_block(const struct genesis *g, const struct certified_block *b)
+json_t *describe_block(const struct members *m, const struct certified_block *b)
 {
     json_t *txs = json_array();
     struct body_reader it = body_reader_on(b->body);
@@ -126,8 +130,8 @@ json_t *describe_block(const struct genesis *g, const struct certified_block *b)
             json_array_append_new(txs, tx_line(&tx, index));
         index++;
     }
-    return json_pack("{s:o, s:o, s:I, s:o}", "header", describe_header(g, &b->header),
-                     "certificate", certificate(g, &b->commit), "bytes", number(b->body.size),
+    return json_pack("{s:o, s:o, s:I, s:o}", "header", describe_header(m, &b->header),
+                     "certificate", certificate(m, &b->commit), "bytes", number(b->body.size),
                      "transactions", txs);
 }
 
@@ -143,6 +147,29 @@ static json_t *describe_report(const struct tx_view *tx)
                      "sealed", bytes(d->sealed), "timestamp_ms", (json_int_t)d->timestamp_ms, "dc",
                      d->dc.text, "dc_epoch", number(d->dc_epoch), "dc_signature",
                      describe_hex(d->signature.b, sizeof d->signature.b));
+}
+
+static json_t *address(struct span text)
+{
+    return json_stringn((const char *)text.data, text.size); /* ASCII: address_ok */
+}
+
+static json_t *describe_membership(const struct membership *m)
+{
+    static const char *const changes[] = {
+        [MEMBER_JOIN] = "join", [MEMBER_LEAVE] = "leave", [MEMBER_ROTATE] = "rotate"};
+    const struct member_entry *e = &m->entry;
+    json_t *o = json_pack("{s:I, s:I, s:s, s:s, s:I, s:I}", "number", number(m->number), "epoch",
+                          number(m->epoch), "change", changes[m->change], "dc", m->dc.text,
+                          "key_epoch", number(m->key_epoch), "delay", number(m->delay));
+    if (o == NULL || !m->has_entry)
+        return o;
+    json_object_set_new(o, "w_sign", describe_hex(e->w_sign.b, sizeof e->w_sign.b));
+    json_object_set_new(o, "agree_part", bytes(e->agree_part));
+    json_object_set_new(o, "peer", address(e->peer));
+    json_object_set_new(o, "meter", address(e->meter));
+    json_object_set_new(o, "admin", address(e->admin));
+    return o;
 }
 
 static json_t *describe_fields(const struct tx_view *tx)
@@ -175,6 +202,8 @@ static json_t *describe_fields(const struct tx_view *tx)
         return json_pack("{s:s, s:I, s:I}", "meter", s->meter.text, "epoch", number(s->epoch),
                          "below", number(s->below));
     }
+    case TX_MEMBERSHIP:
+        return describe_membership(&tx->u.membership);
     default:
         return json_object();
     }
@@ -190,11 +219,18 @@ json_t *describe_tx(const struct tx_view *tx)
 json_t *describe_record(const struct record *r)
 {
     static const char *const kinds[] = {"mdms", "meter", "dc"};
-    return json_pack(
-        "{s:s, s:s, s:I, s:s, s:o, s:o, s:I, s:I, s:I, s:o}", "kind",
-        kinds[r->kind <= RECORD_DC ? r->kind : 0], "id", r->name.text, "epoch", number(r->epoch),
-        "home_dc", r->home_dc.text, "w", describe_hex(r->w.b, sizeof r->w.b), "agree_part",
-        describe_hex(r->agree_part, r->agree_part_size), "enrolled_at", number(r->enrolled_at),
-        "revoked_at", number(r->revoked_at), "floor", number(r->floor), "window",
-        json_sprintf("%016llx", (unsigned long long)r->window));
+    json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:I, s:I}", "kind",
+                          kinds[r->kind <= RECORD_DC ? r->kind : 0], "id", r->name.text, "epoch",
+                          number(r->epoch), "home_dc", r->home_dc.text, "w",
+                          describe_hex(r->w.b, sizeof r->w.b), "agree_part",
+                          describe_hex(r->agree_part, r->agree_part_size), "enrolled_at",
+                          number(r->enrolled_at), "revoked_at", number(r->revoked_at));
+    if (o != NULL && r->kind == RECORD_DC) {
+        json_object_set_new(o, "member_from", json_integer(number(r->member_from)));
+        json_object_set_new(o, "member_until", json_integer(number(r->member_until)));
+    } else if (o != NULL) {
+        json_object_set_new(o, "floor", json_integer(number(r->floor)));
+        json_object_set_new(o, "window", json_sprintf("%016llx", (unsigned long long)r->window));
+    }
+    return o;
 }

@@ -29,6 +29,8 @@
     X(revoke, "First part of a revocation transaction.")                                           \
     X(mdms_part, "Second part of a transaction of the MDMS: its signature.")                       \
     X(skip_meter_part, "First part of a skip transaction: the meter settles numbers unused.")      \
+    X(member_entry, "What the other members and the meters know of a DC that joins.")              \
+    X(membership, "First part of a membership transaction: who votes, from which epoch on.")       \
     X(tx, "A transaction: kind and the encodings of its two parts.")                               \
     X(certified_block, "A committed block as it is stored and served.")                            \
     X(prevote, "A DC would vote for this candidate in this term.")                                 \
@@ -154,8 +156,25 @@
     F(u64, below, _, _, "every sequence number below this one is settled")                         \
     F(sig, signature, _, _, "Sig_SM over \"amiledger skip v1\" 00 chain and the fields before")
 
+#define AMI_FIELDS_member_entry(F)                                                                 \
+    F(point, w_sign, _, _, "W of the signing role, as it was enrolled")                            \
+    F(bytes, agree_part, AMI_SCHEME_PART_BYTES_MAX, _, "the scheme's part, as it was enrolled")    \
+    F(bytes, peer, AMI_ADDRESS_BYTES_MAX, _, "tcp://HOST:PORT for DCs and the MDMS")               \
+    F(bytes, meter, AMI_ADDRESS_BYTES_MAX, _, "the same for meters")                               \
+    F(bytes, admin, AMI_ADDRESS_BYTES_MAX, _, "the same for dc-cli")
+
+#define AMI_FIELDS_membership(F)                                                                   \
+    F(u64, number, _, _, "running number of the MDMS's transactions")                              \
+    F(u32, epoch, _, _, "the membership epoch that begins: one more than the present one")         \
+    F(u8, change, _, _, "1 join, 2 leave, 3 rotate")                                               \
+    F(id, dc, _, _, "whose membership changes")                                                    \
+    F(u32, key_epoch, _, _, "the key that votes from then on; for a leave, the one that stops")    \
+    F(u32, delay, _, _, "the epoch begins so many blocks above the one that holds this")           \
+    F(opt, entry, member_entry, _, "for a join or a rotation")
+
 #define AMI_FIELDS_tx(F)                                                                           \
-    F(u8, kind, _, _, "1 report, 2 meter enrolment, 3 DC enrolment, 4 revocation, 5 skip")         \
+    F(u8, kind, _, _,                                                                              \
+      "1 report, 2 meter enrolment, 3 DC enrolment, 4 revocation, 5 skip, 7 membership")           \
     F(bytes, first, AMI_TX_BYTES_MAX, _, "encoding of the first part")                             \
     F(bytes, second, AMI_TX_BYTES_MAX, _, "encoding of the second part; empty for a skip")
 

@@ -215,6 +215,32 @@ void fixture_dc_enrol(struct fixture *f, struct fixture_body *b, const struct fi
                          .agree_part = span_of(d->agree_part, sizeof d->agree_part)};
     dc_enrol_encode(&w, &e);
     append_mdms(f, b, TX_DC_ENROL, writer_span(&w));
+    if (f->later_count < sizeof f->later / sizeof f->later[0])
+        f->later[f->later_count++] = *d;
+}
+
+void fixture_membership(struct fixture *f, struct fixture_body *b, enum member_change change,
+                        const struct fixture_device *d, uint32_t delay)
+{
+    uint8_t bytes[1024];
+    char address[3][AMI_ADDRESS_BYTES_MAX + 1];
+    struct writer w = writer_on(bytes, sizeof bytes);
+    for (unsigned i = 0; i < 3; i++)
+        snprintf(address[i], sizeof address[i], "tcp://127.0.0.1:%u", 7501 + 10 * d->epoch + i);
+    struct membership m = {.number = ++f->mdms_number,
+                           .epoch = registry_members(f->registry, f->tip.height + 1)->epoch + 1,
+                           .change = (uint8_t)change,
+                           .dc = d->name,
+                           .key_epoch = d->epoch,
+                           .delay = delay,
+                           .has_entry = change != MEMBER_LEAVE,
+                           .entry = {.w_sign = d->w,
+                                     .agree_part = span_of(d->agree_part, sizeof d->agree_part),
+                                     .peer = span_of(address[0], strlen(address[0])),
+                                     .meter = span_of(address[1], strlen(address[1])),
+                                     .admin = span_of(address[2], strlen(address[2]))}};
+    membership_encode(&w, &m);
+    append_mdms(f, b, TX_MEMBERSHIP, writer_span(&w));
 }
 
 void fixture_revoke(struct fixture *f, struct fixture_body *b, uint8_t role,
@@ -290,28 +316,49 @@ void fixture_report(struct fixture *f, struct fixture_body *b, struct fixture_de
 /* --- blocks ------------------------------------------------------------------------------------
  */
 
+static const struct members *voters_at(const struct fixture *f, uint64_t height)
+{
+    const struct members *m = registry_members(f->registry, height);
+    AMI_CHECK(m != NULL);
+    return m;
+}
+
 uint32_t fixture_quorum(const struct fixture *f)
 {
-    return (uint32_t)((UINT64_C(1) << members_quorum(f->genesis.members.count)) - 1);
+    uint8_t count = voters_at(f, f->tip.height + 1)->count;
+    return (uint32_t)((UINT64_C(1) << members_quorum(count)) - 1);
+}
+
+const struct fixture_device *fixture_voter(const struct fixture *f, const struct member *m)
+{
+    const struct fixture_device *const all[] = {f->dc, f->later};
+    const unsigned count[] = {f->genesis.members.count, f->later_count};
+    for (unsigned k = 0; k < 2; k++)
+        for (unsigned i = 0; i < count[k]; i++)
+            if (ami_id_equal(&all[k][i].name, &m->name) && all[k][i].epoch == m->key_epoch)
+                return &all[k][i];
+    AMI_CHECK(false);
+    return NULL;
 }
 
 struct qc fixture_qc(struct fixture *f, enum vote_kind kind, uint64_t term, uint64_t height,
                      const sm3_digest *block, uint32_t signers)
 {
+    const struct members *m = voters_at(f, height);
     struct qc c = {.kind = (uint8_t)kind,
-                   .chain = f->genesis.members.chain,
-                   .epoch = f->genesis.members.epoch,
+                   .chain = m->chain,
+                   .epoch = m->epoch,
                    .term = term,
                    .height = height,
                    .block = *block,
                    .signers = signers};
-    for (uint8_t i = 0; i < f->genesis.members.count; i++) {
+    for (uint8_t i = 0; i < m->count; i++) {
         if ((signers >> i & 1) == 0)
             continue;
         struct vote v = {c.kind, c.chain, c.epoch, term, height, *block, i, {{0}}};
         uint8_t wide[SM2_WIDE_BYTES];
         fixture_random(f, wide);
-        vote_sign(&v, &f->dc[i].key, wide);
+        vote_sign(&v, &fixture_voter(f, &m->member[i])->key, wide);
         c.signatures[c.signatures_count++] = v.signature;
     }
     return c;
@@ -326,19 +373,19 @@ struct fixture_block *fixture_commit(struct fixture *f, const struct fixture_bod
     out->body = span_of(body, b->w.size);
     struct body_reader it = body_reader_on(out->body);
     struct span encoded;
+    const uint32_t quorum = fixture_quorum(f);
+    const uint8_t count = voters_at(f, f->tip.height + 1)->count;
     registry_stage_begin(f->registry, f->tip.height + 1);
     while (body_next(&it, &encoded)) {
         struct tx_view tx;
         OK(tx_view_parse(&tx, encoded));
         OK(registry_stage_tx(f->registry, &tx));
     }
-    OK(block_build(&out->header, &f->genesis, f->registry, &f->tip, term,
-                   (uint8_t)(term % f->genesis.members.count), f->tip.timestamp_ms + 1000,
-                   out->body));
+    OK(block_build(&out->header, f->registry, &f->tip, term, (uint8_t)(term % count),
+                   f->tip.timestamp_ms + 1000, out->body));
     registry_stage_commit(f->registry);
     out->hash = block_hash(&out->header);
-    out->commit =
-        fixture_qc(f, VOTE_COMMIT, term, out->header.height, &out->hash, fixture_quorum(f));
+    out->commit = fixture_qc(f, VOTE_COMMIT, term, out->header.height, &out->hash, quorum);
     f->tip = (struct block_parent){out->header.height, out->hash, out->header.timestamp_ms};
     return out;
 }

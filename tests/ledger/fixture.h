@@ -30,8 +30,10 @@ struct fixture {
     sm2_private p_pub, sign, enrol, readings; /* the MDMS's private keys */
     struct genesis genesis;
     char *genesis_text;
-    struct fixture_device dc[AMI_MEMBERS_MAX]; /* by member index */
-    uint64_t mdms_number;                      /* of the MDMS's last transaction */
+    struct fixture_device dc[AMI_MEMBERS_MAX]; /* by member index in epoch 1 */
+    struct fixture_device later[16];           /* enrolled by fixture_dc_enrol: may vote later */
+    unsigned later_count;
+    uint64_t mdms_number; /* of the MDMS's last transaction */
     struct registry *registry;
     struct block_parent tip;
 };
@@ -70,6 +72,9 @@ void fixture_dc_enrol(struct fixture *f, struct fixture_body *b, const struct fi
 /* role: 1 meter, 2 DC. */
 void fixture_revoke(struct fixture *f, struct fixture_body *b, uint8_t role,
                     const struct ami_id *device, uint32_t epoch);
+/* Number and epoch are the next ones. For a leave only name and epoch of the device count. */
+void fixture_membership(struct fixture *f, struct fixture_body *b, enum member_change change,
+                        const struct fixture_device *d, uint32_t delay);
 void fixture_skip(struct fixture *f, struct fixture_body *b, const struct fixture_device *m,
                   uint64_t below);
 /* The meter's next report, of m_size arbitrary bytes, through that gateway. Salt and m are those of
@@ -95,11 +100,12 @@ struct fixture_block {
 struct fixture_block *fixture_commit(struct fixture *f, const struct fixture_body *b,
                                      uint64_t term);
 void fixture_block_free(struct fixture_block *b);
-/* Votes of the members in `signers` for any block. */
+/* Votes of the members in `signers`, of the epoch of that height, for any block. */
 struct qc fixture_qc(struct fixture *f, enum vote_kind kind, uint64_t term, uint64_t height,
                      const sm3_digest *block, uint32_t signers);
-/* Certificate of the first q members. */
+/* The first q members of the epoch that the next block belongs to. */
 uint32_t fixture_quorum(const struct fixture *f);
+const struct fixture_device *fixture_voter(const struct fixture *f, const struct member *m);
 
 /* A proof of the report at `report_index` of `report`, whose meter was enrolled at `enrol_index` of
  * `enrol`. Borrows both blocks. No opening. */

@@ -140,7 +140,7 @@ def views(cli, folder, facts):
     status, block = cli.json("block", "5", *data)
     kinds = [t["kind"] for t in block["transactions"]]
     check("a block's transactions", status == 0 and
-          kinds == ["report", "revoke", "meter_enrol", "report", "revoke"], kinds)
+          kinds == ["report", "revoke", "meter_enrol", "report", "revoke", "membership"], kinds)
     check("a block's voters", block["certificate"]["voters"] == ["dc-1", "dc-2", "dc-3"], block)
     _, by_hash = cli.json("block", block["header"]["hash"], *data)
     check("the same block by its hash", by_hash == block)

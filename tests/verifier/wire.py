@@ -67,6 +67,8 @@ _READ = {
     "sealed": lambda r: r.bytes(4128),  # bytes(4128)
     "part": lambda r: r.bytes(96),  # bytes(96)
     "half": lambda r: r.bytes(4640),  # bytes(4640)
+    "address": lambda r: r.bytes(80),  # bytes(80)
+    "entry": lambda r: _optional(r, member_entry),  # opt(member_entry)
     "sigs": lambda r: [r.raw(64) for _ in range(_count(r, 31))],
 }
 
@@ -84,11 +86,19 @@ def _type(name, fields):
 
     def decode(data):
         r = Reader(data)
-        value = made(*(_READ[kind](r) for _, kind in pairs))
+        value = decode.fields(r)
         r.end()
         return value
 
+    decode.fields = lambda r: made(*(_READ[kind](r) for _, kind in pairs))
     return decode
+
+
+def _optional(r, decode):
+    there = r.uint(1)
+    if there > 1:
+        raise Bad("a flag is neither 0 nor 1")
+    return decode.fields(r) if there else None
 
 
 block_header = _type(
@@ -112,6 +122,12 @@ meter_enrol = _type(
 )
 dc_enrol = _type("dc_enrol", "number:u64 dc:id epoch:u32 w_sign:point agree_part:part")
 revoke = _type("revoke", "number:u64 role:u8 device:id epoch:u32 reason:u8")
+member_entry = _type(
+    "member_entry", "w_sign:point agree_part:part peer:address meter:address admin:address"
+)
+membership = _type(
+    "membership", "number:u64 epoch:u32 change:u8 dc:id key_epoch:u32 delay:u32 entry:entry"
+)
 mdms_part = _type("mdms_part", "signature:sig")
 skip_meter_part = _type("skip_meter_part", "meter:id epoch:u32 below:u64 signature:sig")
 tx = _type("tx", "kind:u8 first:half second:half")
