@@ -78,6 +78,9 @@ enum ami_status store_find_tx(struct store *s, const sm3_digest *id, uint64_t *h
 enum ami_status store_find_report(struct store *s, const struct ami_id *meter, uint32_t epoch,
                                   uint64_t sequence, uint64_t *height,
                                   uint32_t *index) AMI_MUST_CHECK;
+/* Where the membership transaction stands that begins this epoch (2 or later). */
+enum ami_status store_find_epoch(struct store *s, uint32_t epoch, uint64_t *height,
+                                 uint32_t *index) AMI_MUST_CHECK;
 /* AMI_NOT_FOUND: a new store. out borrows buffer. */
 enum ami_status store_vote_record(struct store *s, struct vote_record *out, uint8_t *buffer,
                                   size_t buffer_size) AMI_MUST_CHECK;

@@ -117,6 +117,12 @@ static bool check_places(struct audit *a, uint64_t h, uint32_t index, const stru
     if (status != AMI_OK || height != h || at != index)
         return wrong_tx(a, h, index, status == AMI_OK ? AMI_DAMAGED : status,
                         "the ledger's index of transactions does not lead to it");
+    if (tx->tx.kind == TX_MEMBERSHIP) {
+        status = store_find_epoch(a->store, tx->u.membership.epoch, &height, &at);
+        if (status != AMI_OK || height != h || at != index)
+            return wrong_tx(a, h, index, status == AMI_OK ? AMI_DAMAGED : status,
+                            "the ledger's index of epochs does not lead to it");
+    }
     if (tx->tx.kind != TX_REPORT)
         return true;
     const struct report_meter_part *m = &tx->u.report.meter;

@@ -33,7 +33,13 @@ static enum ami_status find_report(void *ctx, const struct ami_id *meter, uint32
     return store_find_report(ctx, meter, epoch, sequence, height, index);
 }
 
+static enum ami_status find_epoch(void *ctx, uint32_t epoch, uint64_t *height, uint32_t *index)
+{
+    return store_find_epoch(ctx, epoch, height, index);
+}
+
 struct node_disk disk_of_store(struct store *store)
 {
-    return (struct node_disk){store, block, header, body, height_of, find_tx, find_report};
+    return (struct node_disk){store,     block,   header,      body,
+                              height_of, find_tx, find_report, find_epoch};
 }

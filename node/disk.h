@@ -21,6 +21,7 @@ struct node_disk {
     enum ami_status (*find_tx)(void *ctx, const sm3_digest *id, uint64_t *height, uint32_t *index);
     enum ami_status (*find_report)(void *ctx, const struct ami_id *meter, uint32_t epoch,
                                    uint64_t sequence, uint64_t *height, uint32_t *index);
+    enum ami_status (*find_epoch)(void *ctx, uint32_t epoch, uint64_t *height, uint32_t *index);
 };
 
 /* The store must outlive it. */

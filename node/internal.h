@@ -3,6 +3,7 @@
  *
  *   core.c     events in, to the part that they concern
  *   peers.c    links with DCs and the MDMS: handshake, sending, serving blocks
+ *   epoch.c    membership: the committee, the own key in it, those who only follow
  *   chain.c    the replica's effects carried out: validate, build, persist, deliver
  *   gateway.c  meters: agreement, sessions, reports, acknowledgements
  *   submit.c   waiting transactions: pool, handing over, rule 8's timers
@@ -17,6 +18,7 @@
 
 #include "consensus/replica.h"
 #include "keyagree/session.h"
+#include "ledger/committee.h"
 #include "node/pool.h"
 
 #include <uthash.h>
@@ -47,6 +49,7 @@
 #define NODE_TICK_US              (50u * 1000u) /* how soon timers are looked at after a frame */
 #define NODE_HANDSHAKE_US         (10u * 1000000u)
 
+enum { LINK_ROLE_DC = 2, LINK_ROLE_MDMS = 3, LINK_ROLE_READER = 5 };
 enum link_state { LINK_NEW, LINK_HELLO_SEEN, LINK_READY };
 
 /* Any link, of any port. */
@@ -54,12 +57,15 @@ struct node_link {
     env_link id;
     enum node_port port;
     enum link_state state;
-    bool closing;           /* no more frames are taken */
-    bool known;             /* it did something that a stranger cannot */
-    bool enrol_only;        /* a meter link whose hello named no chain */
-    uint8_t dialled_member; /* NODE_PORT_DIALLED: whom we dialled */
-    uint8_t role;           /* of link_hello: 2 DC, 3 MDMS, 5 reader */
-    uint8_t member;         /* index when role is DC */
+    bool closing;            /* no more frames are taken */
+    bool known;              /* it did something that a stranger cannot */
+    bool enrol_only;         /* a meter link whose hello named no chain */
+    struct ami_id dialled;   /* NODE_PORT_DIALLED: whom we dialled */
+    uint8_t role;            /* of link_hello: 2 DC, 3 MDMS, 5 reader */
+    struct ami_id peer_name; /* of link_hello, when role is DC */
+    uint32_t peer_epoch;
+    uint8_t member;   /* its index in this epoch; AMI_MEMBERS_MAX: it is none */
+    uint64_t told_us; /* a follower: when it was last told of the tip */
     uint64_t opened_us;
     uint8_t own_hello[128]; /* as sent, for the proof */
     size_t own_hello_size;
@@ -134,6 +140,12 @@ struct node {
     struct node_config c;
     struct env env;
     enum ami_status start_status;
+    struct committee committee; /* of the block above the tip */
+    struct committee next_committee;
+    bool has_next;                 /* a change is decided */
+    struct member_address address; /* own, the last one known */
+    bool has_address;
+    uint8_t self; /* own index; AMI_MEMBERS_MAX: no member */
     struct replica *replica;
     struct chain *chain;
     struct gateway *gateway;
@@ -195,15 +207,37 @@ void peers_on_closed(struct node *n, struct node_link *l);
 void peers_send(struct node *n, uint8_t member, struct span frame);
 uint64_t peers_on_time(struct node *n); /* this and the others: the next instant waited for */
 
+/* epoch.c */
+enum ami_status epoch_init(struct node *n, uint64_t height) AMI_MUST_CHECK;
+/* AMI_MEMBERS_MAX: this key votes in no place now. */
+uint8_t epoch_index_of(const struct node *n, const struct ami_id *name, uint32_t key_epoch);
+/* A membership transaction was committed at this height. */
+void epoch_on_change(struct node *n, const struct membership *change, uint64_t height);
+bool epoch_ends_with(const struct node *n, uint64_t height);
+void epoch_enter(struct node *n); /* its last block was delivered */
+void epoch_dial(struct node *n);  /* says whom to dial */
+/* Does this message come from an earlier epoch (negative), a later one (positive), or neither?
+ * *height: what it claims to exist; 0: nothing. */
+int epoch_compare(const struct node *n, enum message_type type, struct span body, uint64_t *height);
+void epoch_tell(struct node *n, struct node_link *l); /* the tip's certificate */
+void epoch_tell_followers(struct node *n);
+/* Who is in an earlier epoch, or no member, spoke: tells it the tip's certificate, not too often.
+ */
+void epoch_on_behind(struct node *n, struct node_link *l);
+
 /* chain.c */
 bool chain_init(struct node *n);
 void chain_free(struct node *n);
-void chain_on_message(struct node *n, uint8_t from, enum message_type type, struct span body);
+void chain_on_message(struct node *n, struct node_link *l, enum message_type type,
+                      struct span body);
 void chain_on_time(struct node *n);
 bool chain_on_work(struct node *n, void *job); /* false: not this part's job */
 void chain_on_stored(struct node *n, struct node_write *write, enum ami_status status);
 void chain_work_pending(struct node *n);           /* transactions came in */
 void chain_progress(struct node *n, bool expired); /* rule 8 */
+/* Rule 8 on the way to a decided epoch: when the leader will have let the next block wait for too
+ * long; UINT64_MAX: none is waited for. */
+uint64_t chain_epoch_due_us(const struct node *n);
 void chain_settle(struct node *n);
 uint64_t chain_deadline_us(const struct node *n);
 
@@ -228,6 +262,7 @@ void submit_hand_over(struct node *n);               /* to the leader, what it h
 void submit_on_peer(struct node *n, uint8_t member); /* a link to it is ready */
 void submit_settled(struct node *n, const struct tx_view *tx); /* it is on the ledger */
 void submit_on_commit(struct node *n);
+void submit_on_epoch(struct node *n); /* terms begin anew: nothing was handed to anybody */
 void submit_prune(struct node *n);
 void submit_judge(struct node *n); /* rule 8: has anything waited too long? */
 uint64_t submit_half_time(const struct node *n, const struct pool_entry *e);

@@ -6,7 +6,7 @@
  */
 #include "crypto/secret.h"
 #include "keyagree/keyfile.h"
-#include "ledger/genesis.h"
+#include "ledger/committee.h"
 #include "ledger/registry.h"
 #include "net/file.h"
 #include "net/link.h"
@@ -17,6 +17,7 @@
 #include "net/writer.h"
 #include "node/core.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -34,6 +35,7 @@
 #define POOL_BYTES_MAX    (64u << 20)
 #define WORK_JOBS_MAX     64
 #define FULL_SAID_US      (60u * 1000000u)
+#define KEYS_MAX          16 /* key epochs of this DC in its folder */
 
 /* Of a ledger that is tried out before it is opened. */
 #define LEDGER_READ_BLOCKS      64
@@ -41,6 +43,7 @@
 
 static struct options {
     const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
+    const char *peer, *meter, *admin; /* where to listen, when the ledger does not say it */
     int64_t timeout_ms, epoch, map_bytes, threads;
 } opt = {.timeout_ms = 10000, .epoch = 1, .log_level = "info"};
 
@@ -57,12 +60,20 @@ static enum ami_status key_path(char out[PATH_BYTES], const char *name, struct w
     return path_join(out, PATH_BYTES, opt.dir, name, why);
 }
 
-static enum ami_status load_key(struct device_file *out, const struct network *net, struct why *why)
+/* The first key of a folder is dc.key, those of later epochs that follow it dc-EPOCH.key. */
+#define KEY_NAME_BYTES 24
+static void key_name(char out[KEY_NAME_BYTES], uint32_t epoch)
+{
+    snprintf(out, KEY_NAME_BYTES, "dc-%u.key", (unsigned)epoch);
+}
+
+static enum ami_status load_key(struct device_file *out, const char *name,
+                                const struct network *net, struct why *why)
 {
     char path[PATH_BYTES];
     uint8_t *data;
     size_t size;
-    AMI_TRY(key_path(path, "dc.key", why));
+    AMI_TRY(key_path(path, name, why));
     AMI_TRY(file_read(path, KEYFILE_BYTES_MAX, &data, &size, why));
     enum ami_status status = device_file_parse(out, net, span_of(data, size), NULL);
     secret_wipe(data, size);
@@ -74,13 +85,13 @@ static enum ami_status load_key(struct device_file *out, const struct network *n
     return AMI_OK;
 }
 
-static enum ami_status save_key(const struct device_file *f, const struct network *net,
-                                struct why *why)
+static enum ami_status save_key(const struct device_file *f, const char *name,
+                                const struct network *net, struct why *why)
 {
     char path[PATH_BYTES];
     uint8_t data[KEYFILE_BYTES_MAX];
     size_t size;
-    AMI_TRY(key_path(path, "dc.key", why));
+    AMI_TRY(key_path(path, name, why));
     enum ami_status status = device_file_encode(data, &size, net, f, NULL);
     if (status == AMI_OK)
         status = file_write(path, span_of(data, size), FILE_MODE_SECRET, why);
@@ -108,9 +119,10 @@ static enum ami_status pending_request(struct enrol_pending *out, const struct n
         free(old);
         if (status != AMI_OK)
             return why_set(why, status, "%.300s: %s", path, ami_status_text(status));
-        if (!ami_id_equal(&out->name, id))
-            return why_set(why, AMI_FOREIGN_KEY, "%.300s belongs to %s: finish its enrolment first",
-                           path, out->name.text);
+        if (!ami_id_equal(&out->name, id) || out->epoch != (uint32_t)opt.epoch)
+            return why_set(why, AMI_FOREIGN_KEY,
+                           "%.300s belongs to %s, epoch %u: finish its enrolment first", path,
+                           out->name.text, (unsigned)out->epoch);
         return AMI_OK;
     }
     if (status != AMI_NOT_FOUND)
@@ -157,7 +169,37 @@ static enum ami_status ask_mdms(struct enrol_reply *reply, uint8_t *buffer, size
     return AMI_OK;
 }
 
-static enum ami_status enrol(struct why *why)
+/* Under which name the new key goes into the folder: the first one, or one for the next epoch of
+ * the DC whose first key is there. */
+static enum ami_status choose_key_name(char out[KEY_NAME_BYTES], const struct network *net,
+                                       const struct ami_id *id, struct why *why)
+{
+    struct device_file first;
+    char path[PATH_BYTES];
+    snprintf(out, KEY_NAME_BYTES, "dc.key");
+    enum ami_status status = load_key(&first, out, net, why);
+    if (status == AMI_NOT_FOUND)
+        return AMI_OK;
+    AMI_TRY(status);
+    const struct ami_id owner = first.keys.name;
+    const uint32_t epoch = first.keys.epoch;
+    secret_wipe(&first, sizeof first);
+    AMI_TRY(key_path(path, out, why));
+    if (!ami_id_equal(&owner, id))
+        return why_set(why, AMI_FOREIGN_KEY, "%.300s is the key of %s", path, owner.text);
+    if ((uint32_t)opt.epoch <= epoch)
+        return why_set(why, AMI_EXISTS,
+                       "%.300s is there already: %s is enrolled in key epoch %u; for its next key "
+                       "name --epoch %u",
+                       path, owner.text, (unsigned)epoch, (unsigned)epoch + 1);
+    key_name(out, (uint32_t)opt.epoch);
+    AMI_TRY(key_path(path, out, why));
+    if (access(path, F_OK) == 0)
+        return why_set(why, AMI_EXISTS, "%.300s is there already: that key is enrolled", path);
+    return AMI_OK;
+}
+
+static enum ami_status enrol(char key[KEY_NAME_BYTES], struct why *why)
 {
     uint8_t *text;
     size_t size;
@@ -175,14 +217,8 @@ static enum ami_status enrol(struct why *why)
     if (status != AMI_OK)
         return why_set(why, status, "%.150s is no network file: %s", opt.network, detail);
     AMI_TRY(directory_make(opt.dir, 0700, why));
-    AMI_TRY(key_path(path, "dc.key", why));
+    AMI_TRY(choose_key_name(key, &net, &id, why));
     struct device_file f = {0};
-    status = file_read(path, KEYFILE_BYTES_MAX, &text, &size, NULL);
-    if (status == AMI_OK) {
-        secret_wipe(text, size);
-        free(text);
-        return why_set(why, AMI_EXISTS, "%.300s is there already: this DC is enrolled", path);
-    }
     struct enrol_pending pending;
     uint8_t buffer[ENROL_REPLY_BYTES_MAX + 16];
     struct enrol_reply reply;
@@ -199,7 +235,7 @@ static enum ami_status enrol(struct why *why)
             why_set(why, status, "the MDMS did not enrol %s: %s", id.text, ami_status_text(status));
     }
     if (status == AMI_OK)
-        status = save_key(&f, &net, why);
+        status = save_key(&f, key, &net, why);
     if (status == AMI_OK && key_path(path, "dc.enrolling", why) == AMI_OK && remove(path) != 0)
         status = why_set(why, AMI_IO, "%.300s cannot be removed", path);
     secret_wipe(&pending, sizeof pending);
@@ -213,21 +249,29 @@ static int run_enrol(int argc, char **argv, void *ctx)
     (void)argv;
     (void)ctx;
     struct why why = {""};
-    enum ami_status status = enrol(&why);
+    char key[KEY_NAME_BYTES];
+    enum ami_status status = enrol(key, &why);
     if (status != AMI_OK)
         return fail(status, &why);
-    printf("%s is enrolled; its keys are in %s/dc.key\n", opt.id, opt.dir);
+    printf("%s is enrolled; its keys are in %s/%s\n", opt.id, opt.dir, key);
     return EXIT_STATUS_OK;
 }
 
 /* --- dc-node run -------------------------------------------------------------------------------
  */
 
-/* One dialler: which member its link belongs to. */
+/* One dialler, and whom it reaches. It stays in the list, stopped, until the end: its link may
+ * still speak. */
 struct dial {
+    struct dial *next;
     struct shell *shell;
-    uint8_t member;
-    struct link_dialer *dialer;
+    struct node_peer peer;
+    struct link_dialer *dialer; /* NULL: stopped */
+};
+
+struct own_key {
+    char name[KEY_NAME_BYTES];
+    struct device_file file;
 };
 
 struct port {
@@ -240,7 +284,9 @@ struct shell {
     struct genesis genesis;
     uint8_t *genesis_text;
     size_t genesis_size;
-    struct device_file device;
+    struct own_key key[KEYS_MAX];
+    size_t keys;
+    struct own_key *used; /* the one that the node began with */
     struct registry *registry;
     struct store *store;
     struct point_table *p_pub;
@@ -251,14 +297,14 @@ struct shell {
     struct log_sink *log;
     struct loop_alarm alarm;
     struct node *node;
-    struct dial dial[AMI_MEMBERS_MAX];
+    struct dial *dials;
     struct port port[3];
+    struct member_address address; /* own */
     bool record_exists;
     struct vote_record record;
     uint8_t record_bytes[NODE_RECORD_BYTES_MAX];
     struct block_header tip_header;
     struct qc tip_commit;
-    uint8_t self;
     uint64_t full_said_us; /* 0: the disk was never full */
     bool failed;
 };
@@ -358,7 +404,7 @@ static void port_open(void *ctx, env_link link, const char *remote)
 {
     struct port *p = ctx;
     (void)remote;
-    node_on_open(p->shell->node, link, p->port, 0);
+    node_on_open(p->shell->node, link, p->port, NULL);
 }
 
 static void port_frame(void *ctx, env_link link, struct span frame)
@@ -384,7 +430,7 @@ static void dial_open(void *ctx, env_link link, const char *remote)
 {
     struct dial *d = ctx;
     (void)remote;
-    node_on_open(d->shell->node, link, NODE_PORT_DIALLED, d->member);
+    node_on_open(d->shell->node, link, NODE_PORT_DIALLED, &d->peer.name);
 }
 
 static void dial_frame(void *ctx, env_link link, struct span frame)
@@ -432,20 +478,87 @@ static enum ami_status load_genesis(struct shell *s, struct why *why)
     return status;
 }
 
-static enum ami_status find_self(struct shell *s, struct why *why)
+/* --- own keys ----------------------------------------------------------------------------------
+ */
+
+static enum ami_status check_key(const struct shell *s, const struct own_key *k, struct why *why)
 {
-    const struct device_keys *k = &s->device.keys;
-    for (uint8_t i = 0; i < s->genesis.members.count; i++) {
-        const struct member *m = &s->genesis.members.member[i];
-        if (ami_id_equal(&m->name, &k->name) && m->key_epoch == k->epoch &&
-            point_equal(&m->key.p, &k->sign.public_key.p)) {
-            s->self = i;
-            return AMI_OK;
+    const struct device_file *f = &k->file;
+    if (!ami_id_equal(&f->keys.name, &s->key[0].file.keys.name))
+        return why_set(why, AMI_FOREIGN_KEY, "%.200s/%s is the key of %s, %s that of %s", opt.dir,
+                       k->name, f->keys.name.text, s->key[0].name, s->key[0].file.keys.name.text);
+    if (f->has_chain && !sm3_equal(&f->chain, &s->genesis.members.chain))
+        return why_set(why, AMI_WRONG_CHAIN,
+                       "the keys in %.200s served another chain before: they sign on one only",
+                       opt.dir);
+    return AMI_OK;
+}
+
+static enum ami_status load_keys(struct shell *s, struct why *why)
+{
+    const struct network *net = &s->genesis.network;
+    snprintf(s->key[0].name, sizeof s->key[0].name, "dc.key");
+    AMI_TRY(load_key(&s->key[0].file, s->key[0].name, net, why));
+    s->keys = 1;
+    AMI_TRY(check_key(s, &s->key[0], why));
+    DIR *d = opendir(opt.dir);
+    if (d == NULL)
+        return why_set(why, AMI_IO, "%.300s cannot be read: %s", opt.dir, strerror(errno));
+    enum ami_status status = AMI_OK;
+    for (struct dirent *e; status == AMI_OK && (e = readdir(d)) != NULL;) {
+        struct own_key *k = &s->key[s->keys];
+        char expected[KEY_NAME_BYTES];
+        unsigned epoch;
+        if (sscanf(e->d_name, "dc-%u.key", &epoch) != 1)
+            continue;
+        key_name(expected, epoch);
+        if (strcmp(e->d_name, expected) != 0)
+            continue;
+        if (s->keys == KEYS_MAX) {
+            status = why_set(why, AMI_TOO_LARGE,
+                             "%.300s holds more than %d keys: move away those of old epochs",
+                             opt.dir, KEYS_MAX);
+            break;
         }
+        snprintf(k->name, sizeof k->name, "%s", expected);
+        status = load_key(&k->file, k->name, net, why);
+        if (status == AMI_OK)
+            status = check_key(s, k, why);
+        s->keys += status == AMI_OK;
     }
-    return why_set(why, AMI_FOREIGN_KEY,
-                   "the keys in %.200s are those of %s, which is no member in %.200s", opt.dir,
-                   k->name.text, opt.genesis);
+    closedir(d);
+    return status;
+}
+
+static struct own_key *key_of_epoch(struct shell *s, uint32_t epoch)
+{
+    for (size_t i = 0; i < s->keys; i++)
+        if (s->key[i].file.keys.epoch == epoch)
+            return &s->key[i];
+    return NULL;
+}
+
+/* The key that votes on the next block; when this DC is no member then, the newest. */
+static enum ami_status choose_key(struct shell *s, struct why *why)
+{
+    const struct members *m = registry_members(s->registry, store_height(s->store) + 1);
+    if (m == NULL)
+        return why_set(why, AMI_NO_MEMORY, "out of memory");
+    uint8_t at = members_find(m, &s->key[0].file.keys.name);
+    s->used = at == AMI_MEMBERS_MAX ? NULL : key_of_epoch(s, m->member[at].key_epoch);
+    if (s->used != NULL &&
+        !point_equal(&s->used->file.keys.sign.public_key.p, &m->member[at].key.p))
+        return why_set(why, AMI_FOREIGN_KEY, "%.200s/%s is not the key that %s has on the ledger",
+                       opt.dir, s->used->name, m->member[at].name.text);
+    for (size_t i = 0; i < s->keys; i++)
+        if (at == AMI_MEMBERS_MAX &&
+            (s->used == NULL || s->key[i].file.keys.epoch > s->used->file.keys.epoch))
+            s->used = &s->key[i];
+    if (s->used == NULL)
+        return why_set(why, AMI_FOREIGN_KEY,
+                       "%s votes with its key of epoch %u now, which is not in %.200s",
+                       s->key[0].file.keys.name.text, (unsigned)m->member[at].key_epoch, opt.dir);
+    return AMI_OK;
 }
 
 /* Reads what open_ledger will read. What it says of it does not matter, only that it comes back. */
@@ -547,22 +660,24 @@ static enum ami_status open_ledger(struct shell *s, struct why *why)
     return AMI_OK;
 }
 
-static bool may_sign(const struct shell *s)
+/* Consensus rule 11, for one key: it never signed, or its newest record is here. A key that takes
+ * over while the node runs has no record yet; the ledger then stands where it is. */
+static bool may_sign(const struct shell *s, const struct own_key *k, bool takes_over)
 {
     if (!s->record_exists)
-        return s->device.starts == 0 && store_height(s->store) == 0;
-    return s->record.starts >= s->device.starts;
+        return k->file.starts == 0 && (takes_over || store_height(s->store) == 0);
+    return s->record.starts >= k->file.starts;
 }
 
 /* Counts this start in both places, the record first: a crash in between leaves it ahead, which is
  * allowed. */
-static enum ami_status count_start(struct shell *s, struct why *why)
+static enum ami_status count_start(struct shell *s, struct own_key *k, struct why *why)
 {
     uint64_t starts = (s->record_exists ? s->record.starts : 0) + 1;
     if (!s->record_exists) {
         s->record = (struct vote_record){.version = 1,
                                          .chain = s->genesis.members.chain,
-                                         .epoch = s->genesis.members.epoch,
+                                         .epoch = 1,
                                          .tip = s->genesis.members.chain};
         s->record_exists = true;
     }
@@ -578,37 +693,130 @@ static enum ami_status count_start(struct shell *s, struct why *why)
     if (status != AMI_OK)
         return why_set(why, status, "the vote record cannot be written: %s",
                        ami_status_text(status));
-    s->device.starts = starts;
-    s->device.has_chain = true;
-    s->device.chain = s->genesis.members.chain;
-    return save_key(&s->device, &s->genesis.network, why);
+    k->file.starts = starts;
+    k->file.has_chain = true;
+    k->file.chain = s->genesis.members.chain;
+    return save_key(&k->file, k->name, &s->genesis.network, why);
 }
 
-static enum ami_status open_ports(struct shell *s, struct why *why)
+static struct node_key node_key_of(const struct own_key *k, bool sign)
 {
-    const struct member_address *a = &s->genesis.address[s->self];
-    /* A peer's frame may be a block, a stranger's there is a hello; a meter's is small. A stranger
-     * is dropped, and counted, before the core gives up its handshake. */
-    const struct link_limits limits[3] = {
-        {AMI_FRAME_PEER_BYTES_MAX, 16u << 20, 256, 8000, 30000, 1024},
-        {AMI_FRAME_METER_BYTES_MAX, 4u << 20, 2048, 30000, 30000, 2048},
-        {8192, AMI_FRAME_ADMIN_BYTES_MAX + 64, 64, 15000, 10000, 0}};
+    return (struct node_key){.sign = &k->file.keys.sign,
+                             .agree = &k->file.keys.agree,
+                             .may_sign = sign,
+                             .starts = k->file.starts};
+}
+
+/* The ledger calls for another key of ours. Nothing is being written at this moment. */
+static enum ami_status use_key(void *ctx, uint32_t epoch, struct node_key *out)
+{
+    struct shell *s = ctx;
+    struct own_key *k = key_of_epoch(s, epoch);
+    struct why why = {""};
+    if (k == NULL)
+        return AMI_NOT_FOUND;
+    enum ami_status status =
+        store_vote_record(s->store, &s->record, s->record_bytes, sizeof s->record_bytes);
+    s->record_exists = status == AMI_OK;
+    if (status == AMI_NOT_FOUND)
+        status = AMI_OK;
+    bool sign = status == AMI_OK && may_sign(s, k, true);
+    if (sign)
+        status = count_start(s, k, &why);
+    if (status != AMI_OK) {
+        log_say(s->log, ENV_LOG_ERROR, "key_failed", "%s: %s", k->name,
+                why.text[0] == '\0' ? ami_status_text(status) : why.text);
+        return status;
+    }
+    *out = node_key_of(k, sign);
+    return AMI_OK;
+}
+
+/* --- links -------------------------------------------------------------------------------------
+ */
+
+/* A peer's frame may be a block, a stranger's there is a hello; a meter's is small. A stranger is
+ * dropped, and counted, before the core gives up its handshake. */
+static const struct link_limits port_limits[3] = {
+    {AMI_FRAME_PEER_BYTES_MAX, 16u << 20, 256, 8000, 30000, 1024},
+    {AMI_FRAME_METER_BYTES_MAX, 4u << 20, 2048, 30000, 30000, 2048},
+    {8192, AMI_FRAME_ADMIN_BYTES_MAX + 64, 64, 15000, 10000, 0}};
+
+static bool same_peer(const struct node_peer *a, const struct node_peer *b)
+{
+    return ami_id_equal(&a->name, &b->name) && strcmp(a->address, b->address) == 0;
+}
+
+static void dial_one(struct shell *s, const struct node_peer *peer)
+{
+    const struct link_events events = {NULL, dial_open, dial_frame, dial_closed, NULL, NULL};
+    struct link_events own = events;
+    struct why why = {""};
+    struct dial *d = calloc(1, sizeof *d);
+    if (d == NULL) {
+        log_say(s->log, ENV_LOG_ERROR, "not_dialled", "dc=%s: out of memory", peer->name.text);
+        return;
+    }
+    *d = (struct dial){s->dials, s, *peer, NULL};
+    s->dials = d;
+    own.ctx = d;
+    if (link_dial(s->links, peer->address, &port_limits[0], 1000, &own, &d->dialer, &why) != AMI_OK)
+        log_say(s->log, ENV_LOG_ERROR, "not_dialled", "dc=%s: %s", peer->name.text, why.text);
+}
+
+static void dial(void *ctx, const struct node_peer *peer, size_t count)
+{
+    struct shell *s = ctx;
+    bool known[AMI_MEMBERS_MAX] = {false};
+    for (struct dial *d = s->dials; d != NULL; d = d->next) {
+        bool wanted = false;
+        for (size_t i = 0; d->dialer != NULL && i < count && !wanted; i++)
+            known[i] |= wanted = same_peer(&d->peer, &peer[i]);
+        if (d->dialer != NULL && !wanted) {
+            link_dialer_stop(d->dialer);
+            d->dialer = NULL;
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        if (!known[i])
+            dial_one(s, &peer[i]);
+}
+
+/* Where this DC listens: as its options say, else as the genesis file or its membership does. */
+static enum ami_status own_address(struct shell *s, struct member_address *out, struct why *why)
+{
+    const struct member_address *known = node_address(s->node);
+    const char *given[3] = {opt.peer, opt.meter, opt.admin};
+    static const char *const option[3] = {"--peer", "--meter", "--admin"};
+    char *const to[3] = {out->peer, out->meter, out->admin};
+    const char *const from[3] = {known == NULL ? NULL : known->peer,
+                                 known == NULL ? NULL : known->meter,
+                                 known == NULL ? NULL : known->admin};
+    for (int i = 0; i < 3; i++) {
+        const char *text = given[i] != NULL ? given[i] : from[i];
+        if (text == NULL)
+            return why_set(why, AMI_BAD_ARGUMENT,
+                           "%s is no member yet, so the ledger does not say where it listens: "
+                           "name --peer, --meter and --admin URL",
+                           s->used->file.keys.name.text);
+        if (!address_ok(span_of(text, strlen(text))))
+            return why_set(why, AMI_BAD_ARGUMENT, "%s %.100s: it must be tcp://HOST:PORT",
+                           option[i], text);
+        memcpy(to[i], text, strlen(text) + 1);
+    }
+    return AMI_OK;
+}
+
+static enum ami_status open_ports(struct shell *s, const struct member_address *a, struct why *why)
+{
     const char *address[3] = {a->peer, a->meter, a->admin};
     const enum node_port port[3] = {NODE_PORT_PEER, NODE_PORT_METER, NODE_PORT_ADMIN};
     for (int i = 0; i < 3; i++) {
         s->port[i] = (struct port){s, port[i], NULL};
         const struct link_events events = {&s->port[i], port_open,     port_frame,
                                            port_closed, port_writable, NULL};
-        AMI_TRY(link_listen(s->links, address[i], &limits[i], &events, &s->port[i].listener, why));
-    }
-    for (uint8_t i = 0; i < s->genesis.members.count; i++) {
-        if (i == s->self)
-            continue;
-        s->dial[i] = (struct dial){s, i, NULL};
-        const struct link_events events = {&s->dial[i], dial_open, dial_frame,
-                                           dial_closed, NULL,      NULL};
-        AMI_TRY(link_dial(s->links, s->genesis.address[i].peer, &limits[0], 1000, &events,
-                          &s->dial[i].dialer, why));
+        AMI_TRY(
+            link_listen(s->links, address[i], &port_limits[i], &events, &s->port[i].listener, why));
     }
     return AMI_OK;
 }
@@ -619,16 +827,15 @@ static enum ami_status make_node(struct shell *s, bool sign, struct why *why)
                             env_close, env_random, env_log,  env_work,      env_store};
     uint64_t height = store_height(s->store);
     struct node_config c = {.genesis = &s->genesis,
-                            .self = s->self,
-                            .sign_key = &s->device.keys.sign,
-                            .agree_key = &s->device.keys.agree,
+                            .key = node_key_of(s->used, sign),
+                            .use_key = use_key,
+                            .dial = dial,
+                            .membership_ctx = s,
                             .scheme = scheme_by_number(s->genesis.network.scheme),
                             .p_pub_table = s->p_pub,
                             .registry = s->registry,
                             .disk = disk_of_store(s->store),
                             .record = s->record_exists ? &s->record : NULL,
-                            .may_sign = sign,
-                            .starts = s->device.starts,
                             .height = height,
                             .tip = s->genesis.members.chain,
                             .tip_timestamp_ms = s->genesis.created_ms,
@@ -662,16 +869,12 @@ static enum ami_status start(struct shell *s, struct why *why)
         return why_set(why, AMI_IO, "the event loop cannot start");
     AMI_TRY(load_genesis(s, why));
     genesis_remember_signers(&s->genesis);
-    AMI_TRY(load_key(&s->device, &s->genesis.network, why));
-    if (s->device.has_chain && !sm3_equal(&s->device.chain, &s->genesis.members.chain))
-        return why_set(why, AMI_WRONG_CHAIN,
-                       "the keys in %.200s served another chain before: they sign on one only",
-                       opt.dir);
-    AMI_TRY(find_self(s, why));
+    AMI_TRY(load_keys(s, why));
     AMI_TRY(open_ledger(s, why));
-    bool sign = may_sign(s);
+    AMI_TRY(choose_key(s, why));
+    bool sign = may_sign(s, s->used, false);
     if (sign)
-        AMI_TRY(count_start(s, why));
+        AMI_TRY(count_start(s, s->used, why));
     s->p_pub = point_table_new(&s->genesis.network.p_pub);
     s->links = links_new(s->loop);
     s->log = log_open(stderr, level, 0);
@@ -686,12 +889,18 @@ static enum ami_status start(struct shell *s, struct why *why)
     if (!sign)
         log_say(s->log, ENV_LOG_ERROR, "vote_record_missing",
                 "this node signs nothing until the MDMS has rotated its key; it only follows");
-    return open_ports(s, why);
+    AMI_TRY(own_address(s, &s->address, why));
+    return open_ports(s, &s->address, why);
 }
 
 static void stop(struct shell *s)
 {
     links_free(s->links);
+    while (s->dials != NULL) {
+        struct dial *d = s->dials;
+        s->dials = d->next;
+        free(d);
+    }
     work_pool_free(s->work);
     disk_writer_free(s->writer);
     node_free(s->node);
@@ -720,8 +929,8 @@ static int run_node(int argc, char **argv, void *ctx)
         stop(s);
         return fail(status, &why);
     }
-    const struct member_address *a = &s->genesis.address[s->self];
-    printf("ready: %s, height %llu, peers %s, meters %s, admin %s\n", s->device.keys.name.text,
+    const struct member_address *a = &s->address;
+    printf("ready: %s, height %llu, peers %s, meters %s, admin %s\n", s->used->file.keys.name.text,
            (unsigned long long)store_height(s->store), a->peer, a->meter, a->admin);
     fflush(stdout);
     loop_run(s->loop);
@@ -746,7 +955,11 @@ int main(int argc, char **argv)
     const struct option_spec run_options[] = {
         {"genesis", 'g', OPTION_TEXT, &opt.genesis, 0, 0, "FILE", "the network's genesis file",
          true},
-        {"dir", 0, OPTION_TEXT, &opt.dir, 0, 0, "DIR", "keys (dc.key) and ledger of this DC", true},
+        {"dir", 0, OPTION_TEXT, &opt.dir, 0, 0, "DIR", "keys and ledger of this DC", true},
+        {"peer", 0, OPTION_TEXT, &opt.peer, 0, 0, "URL",
+         "where to listen for DCs (default: as the ledger says)", false},
+        {"meter", 0, OPTION_TEXT, &opt.meter, 0, 0, "URL", "the same for meters", false},
+        {"admin", 0, OPTION_TEXT, &opt.admin, 0, 0, "URL", "the same for dc-cli", false},
         {"log-level", 0, OPTION_TEXT, &opt.log_level, 0, 0, "LEVEL",
          "debug, info (default), warn or error", false},
         {"threads", 0, OPTION_INT, &opt.threads, 0, 256, "N",

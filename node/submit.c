@@ -188,7 +188,7 @@ uint64_t submit_half_time(const struct node *n, const struct pool_entry *e)
 void submit_hand_over(struct node *n)
 {
     uint8_t leader;
-    if (!replica_leader(n->replica, &leader) || leader == n->c.self)
+    if (!replica_leader(n->replica, &leader) || leader == n->self)
         return;
     if (n->to_member[leader] == 0)
         return;
@@ -207,6 +207,13 @@ void submit_on_peer(struct node *n, uint8_t member)
     for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e))
         e->handed_term = 0;
     submit_hand_over(n);
+}
+
+void submit_on_epoch(struct node *n)
+{
+    for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e))
+        e->handed_term = 0;
+    pool_restart_timers(n->pool, node_now_us(n));
 }
 
 /* A transaction of this block is on the ledger: it, and any rival for its place, waits no more. */
@@ -270,7 +277,7 @@ void submit_judge(struct node *n)
         n->counters.txs_refused++;
         pool_remove(n->pool, e, now);
     }
-    chain_progress(n, false);
+    chain_progress(n, chain_epoch_due_us(n) <= now);
 }
 
 /* Hands on what has waited for half of T_progress; returns when the next one will have. */
@@ -286,10 +293,10 @@ static uint64_t hand_on(struct node *n)
         own |= long_waiting(n, e);
         foreign |= foreign_long_waiting(n, e);
     }
-    for (uint8_t i = 0; own && i < n->c.genesis->members.count; i++)
-        if (i != n->c.self && n->to_member[i] != 0)
+    for (uint8_t i = 0; own && i < n->committee.members.count; i++)
+        if (i != n->self && n->to_member[i] != 0)
             hand_to(n, i, long_waiting);
-    if (foreign && replica_leader(n->replica, &leader) && leader != n->c.self &&
+    if (foreign && replica_leader(n->replica, &leader) && leader != n->self &&
         n->to_member[leader] != 0)
         hand_to(n, leader, foreign_long_waiting);
     for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e)) {
@@ -310,6 +317,8 @@ uint64_t submit_on_time(struct node *n)
     check_next(n);
     uint64_t next = hand_on(n);
     uint64_t deadline = pool_progress_deadline_us(n->pool, progress_us(n));
+    if (chain_epoch_due_us(n) < deadline)
+        deadline = chain_epoch_due_us(n);
     if (deadline <= now) {
         submit_judge(n);
         deadline = now + NODE_TICK_US;

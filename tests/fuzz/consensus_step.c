@@ -425,6 +425,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                .parameters = &parameters,
                                .key = &key,
                                .self = SELF,
+                               .first_height = 1,
                                .may_sign = true,
                                .starts = 1,
                                .tip = members.chain};

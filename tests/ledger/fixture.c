@@ -228,7 +228,10 @@ void fixture_membership(struct fixture *f, struct fixture_body *b, enum member_c
     for (unsigned i = 0; i < 3; i++)
         snprintf(address[i], sizeof address[i], "tcp://127.0.0.1:%u", 7501 + 10 * d->epoch + i);
     struct membership m = {.number = ++f->mdms_number,
-                           .epoch = registry_members(f->registry, f->tip.height + 1)->epoch + 1,
+                           .epoch =
+                               f->membership_epoch != 0
+                                   ? ++f->membership_epoch
+                                   : registry_members(f->registry, f->tip.height + 1)->epoch + 1,
                            .change = (uint8_t)change,
                            .dc = d->name,
                            .key_epoch = d->epoch,

@@ -33,7 +33,8 @@ struct fixture {
     struct fixture_device dc[AMI_MEMBERS_MAX]; /* by member index in epoch 1 */
     struct fixture_device later[16];           /* enrolled by fixture_dc_enrol: may vote later */
     unsigned later_count;
-    uint64_t mdms_number; /* of the MDMS's last transaction */
+    uint64_t mdms_number;      /* of the MDMS's last transaction */
+    uint32_t membership_epoch; /* of its last membership transaction; 0: ask the registry */
     struct registry *registry;
     struct block_parent tip;
 };

@@ -480,8 +480,8 @@ static struct block_header block_of(struct net *net, const struct fixture_body *
     registry_stage_begin(f->registry, 1);
     assert_ok(tx_view_parse(&tx, fixture_last(b)));
     assert_ok(registry_stage_tx(f->registry, &tx));
-    assert_ok(block_build(&h, f->registry, &parent, term, proposer,
-                          f->genesis.created_ms + 1500, fixture_span(b)));
+    assert_ok(block_build(&h, f->registry, &parent, term, proposer, f->genesis.created_ms + 1500,
+                          fixture_span(b)));
     registry_stage_drop(f->registry);
     return h;
 }
