@@ -1,6 +1,7 @@
 #include "ledger/committee.h"
 
 #include "base/check.h"
+#include "ledger/block.h"
 
 #include <string.h>
 
@@ -90,4 +91,37 @@ enum ami_status committee_change(struct committee *c, const struct network *net,
     m->hash = members_hash(m);
     c->from = height + change->delay;
     return AMI_OK;
+}
+
+static enum ami_status check_block(const struct committee *c, const struct membership_proof *p)
+{
+    const struct members *m = &c->members;
+    const sm3_digest hash = block_hash(&p->header);
+    if (p->header.version != 1)
+        return AMI_BAD_ENCODING;
+    if (!sm3_equal(&p->header.chain, &m->chain))
+        return AMI_WRONG_CHAIN;
+    if (p->header.epoch != m->epoch || !sm3_equal(&p->header.members, &m->hash) ||
+        p->header.height < c->from)
+        return AMI_WRONG_EPOCH;
+    if (p->commit.kind != VOTE_COMMIT || p->commit.height != p->header.height ||
+        p->commit.term < p->header.term || !sm3_equal(&p->commit.block, &hash))
+        return AMI_BAD_CERTIFICATE;
+    return qc_check(m, &p->commit) == AMI_OK ? AMI_OK : AMI_BAD_CERTIFICATE;
+}
+
+enum ami_status committee_advance(struct committee *c, const struct network *net,
+                                  const struct membership_proof *proof)
+{
+    struct tx_view tx;
+    AMI_TRY(check_block(c, proof));
+    if (tx_view_parse(&tx, proof->tx) != AMI_OK || tx.tx.kind != TX_MEMBERSHIP)
+        return AMI_BAD_ENCODING;
+    const sm3_digest leaf = tx_leaf(&tx.id);
+    if (merkle_check(&proof->header.merkle_root, &leaf, proof->index, proof->header.tx_count,
+                     proof->path, proof->path_count) != AMI_OK)
+        return AMI_BAD_PROOF;
+    AMI_TRY(mdms_tx_check(&net->sign, &c->members.chain, TX_MEMBERSHIP, tx.tx.first,
+                          &tx.mdms.signature));
+    return committee_change(c, net, &tx.u.membership, proof->header.height);
 }

@@ -24,6 +24,11 @@ void committee_first(struct committee *out, const struct genesis *g);
  * W is bad. Then nothing is changed. */
 enum ami_status committee_change(struct committee *c, const struct network *net,
                                  const struct membership *change, uint64_t height) AMI_MUST_CHECK;
+/* The same, proved: by a quorum of this committee, whose block holds the transaction, and by the
+ * MDMS. AMI_BAD_ENCODING, AMI_WRONG_CHAIN, AMI_WRONG_EPOCH (it is of another epoch than c's),
+ * AMI_BAD_CERTIFICATE, AMI_BAD_PROOF, AMI_BAD_SIGNATURE, and those of committee_change. */
+enum ami_status committee_advance(struct committee *c, const struct network *net,
+                                  const struct membership_proof *proof) AMI_MUST_CHECK;
 /* Index of the member of this name; AMI_MEMBERS_MAX: none. */
 uint8_t members_find(const struct members *m, const struct ami_id *name);
 

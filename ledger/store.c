@@ -31,8 +31,8 @@
  *   pending  block hash -> body_reply; blocks that are not committed
  */
 enum { META, BLOCKS, HASHES, TXS, REPORTS, EPOCHS, RECORDS, PENDING, DB_COUNT };
-static const char *const db_names[DB_COUNT] = {"meta",    "blocks",  "hashes", "txs",
-                                               "reports", "epochs",  "records", "pending"};
+static const char *const db_names[DB_COUNT] = {"meta",    "blocks", "hashes",  "txs",
+                                               "reports", "epochs", "records", "pending"};
 
 static const char format_text[] = "amiledger store 1";
 #define KEY_FORMAT "format"
@@ -711,8 +711,7 @@ enum ami_status store_find_report(struct store *s, const struct ami_id *meter, u
     return find_place(s, REPORTS, key_report(key, meter, epoch, sequence), height, index);
 }
 
-enum ami_status store_find_epoch(struct store *s, uint32_t epoch, uint64_t *height,
-                                 uint32_t *index)
+enum ami_status store_find_epoch(struct store *s, uint32_t epoch, uint64_t *height, uint32_t *index)
 {
     uint8_t key[4];
     return find_place(s, EPOCHS, key_u32(key, epoch), height, index);

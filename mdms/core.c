@@ -285,7 +285,7 @@ static void welcome(struct mdms *m, env_link link, struct span body)
         m->env.close(m->env.ctx, link);
         return;
     }
-    struct meter_welcome answer = {.status = AMI_OK};
+    struct meter_welcome answer = {.status = AMI_OK, .dc = m->c.network->name};
     if (hello.scheme != m->c.network->scheme)
         answer.status = AMI_WRONG_SCHEME;
     struct writer w = mdms_frame(m, MSG_METER_WELCOME);

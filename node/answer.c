@@ -333,6 +333,37 @@ static enum ami_status prove_report(const struct ask *a, uint64_t height, uint32
     return path_of(&b, index, p->path, &p->path_size);
 }
 
+/* The changes of members that lead from the genesis file to the report's block. */
+static enum ami_status prove_changes(const struct ask *a, struct proof *p)
+{
+    const size_t count = p->header.epoch - 1;
+    if (p->header.epoch == 0 || count > PROOF_CHANGES_MAX)
+        return AMI_TOO_LARGE;
+    p->changes = calloc(count + 1, sizeof *p->changes);
+    if (p->changes == NULL)
+        return AMI_NO_MEMORY;
+    while (p->change_count < count) {
+        struct membership_proof *m = &p->changes[p->change_count];
+        AMI_TRY(
+            epoch_prove(a->s->disk, (uint32_t)p->change_count + 2, a->buffer, a->buffer_size, m));
+        uint8_t *tx = malloc(m->tx.size); /* the buffer serves the next one */
+        if (tx == NULL)
+            return AMI_NO_MEMORY;
+        memcpy(tx, m->tx.data, m->tx.size);
+        m->tx.data = tx;
+        p->change_count++;
+    }
+    return AMI_OK;
+}
+
+static void free_changes(struct proof *p)
+{
+    for (size_t i = 0; p != NULL && i < p->change_count; i++)
+        free((void *)(uintptr_t)p->changes[i].tx.data);
+    if (p != NULL)
+        free(p->changes);
+}
+
 static json_t *ask_proof(const struct ask *a)
 {
     struct ami_id id;
@@ -371,6 +402,12 @@ static json_t *ask_proof(const struct ask *a)
     char *text = NULL;
     enum ami_status status = p == NULL ? AMI_NO_MEMORY : prove_enrolment(a, r, p, &copy);
     if (status == AMI_OK)
+        status = read_block(a, height, &b);
+    if (status == AMI_OK) {
+        p->header.epoch = b.header.epoch;
+        status = prove_changes(a, p);
+    }
+    if (status == AMI_OK) /* last: it borrows the buffer */
         status = prove_report(a, height, index, p);
     if (status == AMI_OK && (text = proof_print(p)) == NULL)
         status = AMI_NO_MEMORY;
@@ -379,6 +416,7 @@ static json_t *ask_proof(const struct ask *a)
                                           ami_status_text(status));
     free(text);
     free(copy);
+    free_changes(p);
     free(p);
     return out;
 }

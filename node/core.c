@@ -156,6 +156,7 @@ void node_free(struct node *n)
     chain_free(n);
     gateway_free(n);
     relay_free(n);
+    epoch_free(n);
     submit_free(n);
     pool_free(n->pool);
     struct node_link *l, *tmp;

@@ -10,6 +10,7 @@
  */
 #include "node/internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* --- which committee -------------------------------------------------------------------------- */
@@ -100,11 +101,69 @@ void epoch_on_change(struct node *n, const struct membership *change, uint64_t h
                "change=%s dc=%s key_epoch=%u epoch=%u from_height=%llu", names[change->change],
                change->dc.text, (unsigned)change->key_epoch, (unsigned)change->epoch,
                (unsigned long long)n->next_committee.from);
+    epoch_tell_meters(n);
 }
 
 bool epoch_ends_with(const struct node *n, uint64_t height)
 {
     return n->has_next && height + 1 == n->next_committee.from;
+}
+
+/* --- what proves it --------------------------------------------------------------------------- */
+
+/* The frame for meters, made once per epoch. Empty: it cannot be made now. */
+static struct span proof_frame(struct node *n, uint32_t epoch)
+{
+    static struct membership_proof proof; /* large; the loop is one thread */
+    const size_t at = epoch - 2;
+    if (at >= n->epoch_proofs) {
+        struct epoch_frame *f = realloc(n->epoch_proof, (at + 1) * sizeof *f);
+        if (f == NULL)
+            return span_of(NULL, 0);
+        memset(f + n->epoch_proofs, 0, (at + 1 - n->epoch_proofs) * sizeof *f);
+        n->epoch_proof = f;
+        n->epoch_proofs = at + 1;
+    }
+    struct epoch_frame *f = &n->epoch_proof[at];
+    if (f->bytes == NULL &&
+        epoch_prove(&n->c.disk, epoch, n->block, n->block_size, &proof) == AMI_OK) {
+        struct writer w = node_frame(n, MSG_MEMBERSHIP);
+        membership_proof_encode(&w, &proof);
+        AMI_CHECK(writer_ok(&w) && w.size <= AMI_FRAME_METER_BYTES_MAX);
+        f->bytes = malloc(w.size);
+        f->size = f->bytes == NULL ? 0 : w.size;
+        if (f->bytes != NULL)
+            memcpy(f->bytes, w.data, w.size);
+    }
+    return span_of(f->bytes, f->size);
+}
+
+static uint32_t newest_epoch(const struct node *n)
+{
+    return n->has_next ? n->next_committee.members.epoch : n->committee.members.epoch;
+}
+
+void epoch_tell_meter(struct node *n, struct node_link *l, uint32_t known)
+{
+    for (uint32_t epoch = known < 1 ? 2 : known + 1; epoch <= newest_epoch(n); epoch++) {
+        struct span frame = proof_frame(n, epoch);
+        if (frame.size == 0 || node_send(n, l->id, frame) != AMI_OK)
+            return; /* it hears the rest when it connects again */
+    }
+}
+
+void epoch_tell_meters(struct node *n)
+{
+    for (struct node_link *l = n->links; l != NULL; l = l->hh.next)
+        if (l->port == NODE_PORT_METER && l->state == LINK_READY && !l->enrol_only && !l->closing)
+            epoch_tell_meter(n, l, newest_epoch(n) - 1);
+}
+
+void epoch_free(struct node *n)
+{
+    for (size_t i = 0; i < n->epoch_proofs; i++)
+        free(n->epoch_proof[i].bytes);
+    free(n->epoch_proof);
 }
 
 /* --- a new epoch ------------------------------------------------------------------------------ */

@@ -267,7 +267,7 @@ static void refuse(struct node *n, env_link link, const struct ami_id *meter, ui
     uint8_t leader;
     if (status == AMI_NOT_LEADER && other_leads(n, &leader)) {
         r.has_other = true;
-        r.other.member = leader;
+        r.other.dc = n->committee.members.member[leader].name;
     }
     n->counters.agreements_refused++;
     struct writer w = node_frame(n, MSG_REFUSED);
@@ -425,7 +425,7 @@ static void say_ended(struct node *n, env_link link, uint64_t session, enum ami_
     uint8_t leader;
     if (status == AMI_NOT_LEADER && other_leads(n, &leader)) {
         e.has_other = true;
-        e.other.member = leader;
+        e.other.dc = n->committee.members.member[leader].name;
     }
     if (link == 0)
         return;
@@ -940,7 +940,7 @@ static void on_data(struct node *n, struct node_link *l, const struct session_da
 static void on_meter_hello(struct node *n, struct node_link *l, const struct meter_hello *h)
 {
     static const sm3_digest none;
-    struct meter_welcome w = {.member = n->self,
+    struct meter_welcome w = {.dc = n->c.key.agree->name,
                               .gateway = (uint8_t)n->c.genesis->parameters.gateway};
     bool enrol_only = sm3_equal(&h->chain, &none);
     if (!enrol_only && !sm3_equal(&h->chain, &n->c.genesis->members.chain))
@@ -957,6 +957,8 @@ static void on_meter_hello(struct node *n, struct node_link *l, const struct met
     }
     l->state = LINK_READY;
     l->enrol_only = enrol_only;
+    if (!enrol_only)
+        epoch_tell_meter(n, l, h->epoch);
 }
 
 void gateway_on_frame(struct node *n, struct node_link *l, enum message_type type, struct span body)

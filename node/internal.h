@@ -112,6 +112,12 @@ struct chain;
 struct gateway;
 struct relay_entry;
 
+/* A MEMBERSHIP frame, as it goes to meters. */
+struct epoch_frame {
+    uint8_t *bytes; /* NULL: not made yet */
+    size_t size;
+};
+
 struct node_counters {
     uint64_t frames_bad, links_refused;
     uint64_t agreements, agreements_refused;
@@ -142,7 +148,9 @@ struct node {
     enum ami_status start_status;
     struct committee committee; /* of the block above the tip */
     struct committee next_committee;
-    bool has_next;                 /* a change is decided */
+    bool has_next;                   /* a change is decided */
+    struct epoch_frame *epoch_proof; /* from epoch 2 on */
+    size_t epoch_proofs;
     struct member_address address; /* own, the last one known */
     bool has_address;
     uint8_t self; /* own index; AMI_MEMBERS_MAX: no member */
@@ -216,6 +224,10 @@ void epoch_on_change(struct node *n, const struct membership *change, uint64_t h
 bool epoch_ends_with(const struct node *n, uint64_t height);
 void epoch_enter(struct node *n); /* its last block was delivered */
 void epoch_dial(struct node *n);  /* says whom to dial */
+/* Proofs of the changes that a meter does not know of yet. */
+void epoch_tell_meter(struct node *n, struct node_link *l, uint32_t known);
+void epoch_tell_meters(struct node *n); /* of the newest one */
+void epoch_free(struct node *n);
 /* Does this message come from an earlier epoch (negative), a later one (positive), or neither?
  * *height: what it claims to exist; 0: nothing. */
 int epoch_compare(const struct node *n, enum message_type type, struct span body, uint64_t *height);

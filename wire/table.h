@@ -66,6 +66,7 @@
     X(report_ack, "Inside a session, DC to meter: the report is committed, with its proof.")       \
     X(report_nack, "Inside a session, DC to meter: the report was not accepted.")                  \
     X(block_proof, "Header and commit certificate of a block, once per link before its acks.")     \
+    X(membership_proof, "A membership transaction, and that it is on the ledger.")                 \
     X(enrol_request, "A device asks the MDMS for its key material.")                               \
     X(enrol_request_inner, "What enrol_request carries under encryption.")                         \
     X(enrol_reply, "The MDMS's answer.")                                                           \
@@ -313,11 +314,12 @@
 
 #define AMI_FIELDS_meter_hello(F)                                                                  \
     F(digest, chain, _, _, "chain id; all zero when only an enrolment is wanted")                  \
-    F(u8, scheme, _, _, "number of the key-agreement scheme")
+    F(u8, scheme, _, _, "number of the key-agreement scheme")                                      \
+    F(u32, epoch, _, _, "newest membership epoch that the sender knows of")
 
 #define AMI_FIELDS_meter_welcome(F)                                                                \
     F(u16, status, _, _, "0, or why the link is closed now (wrong chain, scheme)")                 \
-    F(u8, member, _, _, "member index of the DC")                                                  \
+    F(id, dc, _, _, "name of the DC (of the network, when it is the MDMS)")                        \
     F(u8, gateway, _, _, "policy: 1 leader, 2 home")
 
 #define AMI_FIELDS_agree_flight1(F)                                                                \
@@ -344,7 +346,7 @@
     F(bytes, flight, AMI_FLIGHT_BYTES_MAX, _, "the scheme's part")
 
 #define AMI_FIELDS_redirect(F)                                                                     \
-    F(u8, member, _, _, "member index; its address is in the genesis file")
+    F(id, dc, _, _, "its name; the genesis file or its membership says where it is")
 
 #define AMI_FIELDS_refused(F)                                                                      \
     F(id, meter, _, _, "ID_SM")                                                                    \
@@ -385,6 +387,13 @@
 #define AMI_FIELDS_block_proof(F)                                                                  \
     F(type, header, block_header, _, "")                                                           \
     F(type, commit, qc, _, "")
+
+#define AMI_FIELDS_membership_proof(F)                                                             \
+    F(type, header, block_header, _, "of the epoch before the one that it begins")                 \
+    F(type, commit, qc, _, "commit certificate of that block")                                     \
+    F(u32, index, _, _, "of the transaction in the block")                                         \
+    F(digests, path, 16, _, "inclusion proof, from the leaf's sibling upwards")                    \
+    F(bytes, tx, AMI_TX_BYTES_MAX, _, "encoding of the transaction")
 
 #define AMI_FIELDS_enrol_request(F)                                                                \
     F(u8, role, _, _, "1 meter, 2 DC")                                                             \
@@ -452,6 +461,7 @@
     M(52, SESSION_ENDED, session_ended, "DC to meter")                                             \
     M(53, SESSION_DATA, session_data, "both")                                                      \
     M(54, BLOCK_PROOF, block_proof, "DC to meter")                                                 \
+    M(55, MEMBERSHIP, membership_proof, "DC to meter: what it does not know of yet, in order")     \
     M(64, ENROL_REQUEST, enrol_request, "device to MDMS, or to any DC")                            \
     M(65, ENROL_REPLY, enrol_reply, "the way back")                                                \
     M(66, RELAY_REQUEST, relay, "DC to MDMS")                                                      \

@@ -421,6 +421,18 @@ static struct span place(const struct fixture_block *b, uint32_t index, sm3_dige
     return found;
 }
 
+struct membership_proof fixture_membership_proof(const struct fixture_block *b, uint32_t index)
+{
+    struct membership_proof p = {.header = b->header, .commit = b->commit, .index = index};
+    sm3_digest path[MERKLE_PATH_MAX];
+    size_t size = 0;
+    p.tx = place(b, index, path, &size);
+    AMI_CHECK(size <= sizeof p.path / sizeof p.path[0]);
+    memcpy(p.path, path, size * sizeof path[0]);
+    p.path_count = (uint16_t)size;
+    return p;
+}
+
 struct proof fixture_proof(const struct fixture_block *report, uint32_t report_index,
                            const struct fixture_block *enrol, uint32_t enrol_index)
 {

@@ -9,6 +9,7 @@
 #define AMI_TESTS_LEDGER_FIXTURE_H
 
 #include "ledger/block.h"
+#include "ledger/committee.h"
 #include "ledger/proof.h"
 
 /* splitmix64. */
@@ -107,6 +108,9 @@ struct qc fixture_qc(struct fixture *f, enum vote_kind kind, uint64_t term, uint
 /* The first q members of the epoch that the next block belongs to. */
 uint32_t fixture_quorum(const struct fixture *f);
 const struct fixture_device *fixture_voter(const struct fixture *f, const struct member *m);
+
+/* The proof of the membership transaction at `index` of this block; borrows it. */
+struct membership_proof fixture_membership_proof(const struct fixture_block *b, uint32_t index);
 
 /* A proof of the report at `report_index` of `report`, whose meter was enrolled at `enrol_index` of
  * `enrol`. Borrows both blocks. No opening. */

@@ -1016,7 +1016,7 @@ enum ami_status net_meter_agree(struct net *net, struct net_meter *m, unsigned n
     *redirect = -1;
     m->link = net_dial(net, node, NODE_PORT_METER);
     m->node = node;
-    struct meter_hello hello = {net->f->genesis.members.chain, net->f->genesis.network.scheme};
+    struct meter_hello hello = {net->f->genesis.members.chain, net->f->genesis.network.scheme, 1};
     struct writer w = writer_on(out, sizeof out);
     frame_begin(&w, MSG_METER_HELLO);
     meter_hello_encode(&w, &hello);
@@ -1043,7 +1043,7 @@ enum ami_status net_meter_agree(struct net *net, struct net_meter *m, unsigned n
         struct refused r;
         AMI_CHECK(net_expect(m->link, MSG_REFUSED, 1, &body) && refused_parse(&r, body) == AMI_OK);
         if (r.has_other)
-            *redirect = r.other.member;
+            *redirect = host_of(net, &r.other.dc);
         return (enum ami_status)r.status;
     }
     struct agree_flight2 f2;

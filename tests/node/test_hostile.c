@@ -213,7 +213,7 @@ static struct net_peer *stranger(struct net *net, unsigned node)
     uint8_t out[128];
     struct net_peer *p = net_dial(net, node, NODE_PORT_METER);
     struct meter_hello hello = {net_fixture(net)->genesis.members.chain,
-                                net_fixture(net)->genesis.network.scheme};
+                                net_fixture(net)->genesis.network.scheme, 1};
     struct writer w = writer_on(out, sizeof out);
     frame_begin(&w, MSG_METER_HELLO);
     meter_hello_encode(&w, &hello);

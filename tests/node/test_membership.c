@@ -145,6 +145,53 @@ static void a_fifth_dc_joins_under_load(void **state)
     net_free(net);
 }
 
+/* A meter's link is told of a change when it is decided, and a new one of all that it lacks. */
+static void meters_are_told_and_can_check(void **state)
+{
+    (void)state;
+    struct net *net = network(4, 8);
+    struct net_meter m;
+    struct span proof_bytes;
+    static struct committee c;
+    static struct membership_proof proof;
+    const struct genesis *g = &net_fixture(net)->genesis;
+    net_meter_enrol(net, &m, 1, 0);
+    one_report(net, &m, 0, 1);
+    unsigned dc5 = net_add(net);
+    enrol_dc(net, dc5);
+    net_start(net, dc5);
+    change(net, MEMBER_JOIN, dc5, 4);
+    committee_first(&c, g);
+    assert_true(net_expect(m.link, MSG_MEMBERSHIP, 10000, &proof_bytes));
+    assert_ok(membership_proof_parse(&proof, proof_bytes));
+    assert_ok(committee_advance(&c, &g->network, &proof));
+    reach_epoch(net, 2, 20000);
+    net_add_key(net, 2);
+    enrol_dc(net, 2);
+    change(net, MEMBER_ROTATE, 2, 4);
+    reach_epoch(net, 3, 20000);
+    for (uint32_t known = 1; known <= 3; known++) {
+        uint8_t out[128];
+        struct net_peer *p = net_dial(net, known == 2 ? dc5 : 1, NODE_PORT_METER);
+        struct meter_hello hello = {g->members.chain, g->network.scheme, known};
+        struct writer w = writer_on(out, sizeof out);
+        frame_begin(&w, MSG_METER_HELLO);
+        meter_hello_encode(&w, &hello);
+        net_send(p, writer_span(&w));
+        if (known == 1)
+            committee_first(&c, g);
+        for (uint32_t epoch = known + 1; epoch <= 3; epoch++) {
+            assert_true(net_expect(p, MSG_MEMBERSHIP, 1000, &proof_bytes));
+            assert_ok(membership_proof_parse(&proof, proof_bytes));
+            assert_ok(known == 1 ? committee_advance(&c, &g->network, &proof) : AMI_OK);
+        }
+        assert_false(net_expect(p, MSG_MEMBERSHIP, 1000, &proof_bytes));
+    }
+    const struct members *now = registry_members(net_node(net, 1)->c.registry, c.from);
+    assert_memory_equal(&now->hash, &c.members.hash, sizeof now->hash);
+    net_free(net);
+}
+
 static void an_idle_chain_reaches_the_new_epoch(void **state)
 {
     (void)state;
@@ -383,6 +430,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fifth_dc_joins_under_load),
+        cmocka_unit_test(meters_are_told_and_can_check),
         cmocka_unit_test(an_idle_chain_reaches_the_new_epoch),
         cmocka_unit_test(a_dc_leaves_and_goes_on_following),
         cmocka_unit_test(a_key_is_rotated),
