@@ -133,6 +133,12 @@ static json_t *ask_status(struct node *n)
     json_object_set_new(o, "next_epoch_at",
                         n->has_next ? json_integer((json_int_t)n->next_committee.from)
                                     : json_null());
+    json_t *committee = json_array();
+    for (uint8_t i = 0; i < m->count; i++)
+        json_array_append_new(committee, json_pack("{s:s, s:I, s:s}", "dc", m->member[i].name.text,
+                                                   "key_epoch", (json_int_t)m->member[i].key_epoch,
+                                                   "admin", n->committee.address[i].admin));
+    json_object_set_new(o, "committee", committee);
     json_object_set_new(o, "quorum", json_integer(replica_quorum(n->replica)));
     json_object_set_new(o, "contacts", json_integer(replica_contacts(n->replica)));
     json_object_set_new(o, "sessions", json_integer((json_int_t)n->sessions_open));

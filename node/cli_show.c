@@ -58,11 +58,36 @@ static void print_status_line(const json_t *n, long long highest)
         printf("%-10s %-11s %s\n", text(n, "dc"), "unreachable", text(n, "error"));
         return;
     }
-    printf("%-10s %-11s %6lld %9lld %6lld %-10s %5lld %9lld %8lld %9.1f\n", text(n, "dc"),
-           text(n, "role"), integer(n, "term"), integer(n, "height"),
+    printf("%-10s %-11s %5lld %6lld %9lld %6lld %-10s %5lld %9lld %8lld %9.1f\n", text(n, "dc"),
+           text(n, "role"), integer(n, "epoch"), integer(n, "term"), integer(n, "height"),
            highest - integer(n, "height"), text(n, "leader"), integer(n, "peers_connected"),
            integer(n, "sessions"), integer(n, "waiting_transactions"),
            json_number_value(json_object_get(n, "reports_per_s")));
+}
+
+static bool was_asked(const json_t *nodes, const char *dc)
+{
+    for (size_t i = 0; i < json_array_size(nodes); i++)
+        if (strcmp(text(json_array_get(nodes, i), "dc"), dc) == 0)
+            return true;
+    return false;
+}
+
+/* The DCs that joined after the genesis file, as those that were asked know them. */
+static void ask_later_members(const struct cli *c, json_t *nodes)
+{
+    const json_t *newest = NULL;
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *n = json_array_get(nodes, i);
+        if (newest == NULL || integer(n, "epoch") > integer(newest, "epoch"))
+            newest = n;
+    }
+    const json_t *committee = json_object_get(newest, "committee");
+    for (size_t i = 0; i < json_array_size(committee); i++) {
+        const json_t *m = json_array_get(committee, i);
+        if (!was_asked(nodes, text(m, "dc")))
+            json_array_append_new(nodes, status_of(c, text(m, "admin"), text(m, "dc")));
+    }
 }
 
 int cli_status(int argc, char **argv, void *ctx)
@@ -92,6 +117,7 @@ int cli_status(int argc, char **argv, void *ctx)
         for (uint8_t i = 0; i < c->genesis->members.count; i++)
             json_array_append_new(nodes, status_of(c, c->genesis->address[i].admin,
                                                    c->genesis->members.member[i].name.text));
+        ask_later_members(c, nodes);
     }
     long long highest = 0;
     size_t index, reached = 0;
@@ -107,8 +133,8 @@ int cli_status(int argc, char **argv, void *ctx)
         int printed = cli_print_json(json_pack("{s:o}", "nodes", nodes));
         return printed != EXIT_STATUS_OK ? printed : exit_status;
     }
-    printf("%-10s %-11s %6s %9s %6s %-10s %5s %9s %8s %9s\n", "dc", "role", "term", "height", "lag",
-           "leader", "peers", "sessions", "waiting", "reports/s");
+    printf("%-10s %-11s %5s %6s %9s %6s %-10s %5s %9s %8s %9s\n", "dc", "role", "epoch", "term",
+           "height", "lag", "leader", "peers", "sessions", "waiting", "reports/s");
     json_array_foreach(nodes, index, n) print_status_line(n, highest);
     if (reached == 0) {
         fflush(stdout);

@@ -270,7 +270,10 @@ void submit_judge(struct node *n)
     uint64_t now = node_now_us(n);
     struct pool_entry *e;
     while ((e = pool_expired(n->pool, progress_us(n), now)) != NULL) {
-        if (!is_void(n, e)) {
+        /* A change of membership that came while another one is pending: no leader can commit it
+         * now. The MDMS hands it in again. */
+        const bool early = e->view.tx.kind == TX_MEMBERSHIP && n->has_next;
+        if (!early && !is_void(n, e)) {
             chain_progress(n, true);
             return;
         }
