@@ -81,6 +81,7 @@ struct net {
     unsigned count;
     uint64_t now_us, rng, work_us;
     uint64_t connect_us; /* links are made and ended then */
+    unsigned loss_percent;
     struct event *queue;
     struct host host[NET_NODES_MAX];
     struct end *end; /* by link id */
@@ -151,6 +152,9 @@ static enum ami_status send_frame(struct net *net, env_link link, struct span fr
     if (!e->open)
         return AMI_CLOSED;
     struct end *far = &net->end[e->other];
+    if (e->node != TEST_END && far->node != TEST_END && frame.data[1] != MSG_LINK_HELLO &&
+        frame.data[1] != MSG_LINK_PROOF && fixture_u64(&net->rng) % 100 < net->loss_percent)
+        return AMI_OK;
     struct event *x = event(EVENT_FRAME, far->node, frame.size);
     x->link = e->other;
     x->start = life_of(net, far->node);
@@ -792,6 +796,11 @@ void net_run_us(struct net *net, uint64_t us)
 void net_run_ms(struct net *net, uint64_t ms)
 {
     net_until(net, ms, never, NULL);
+}
+
+void net_loss(struct net *net, unsigned percent)
+{
+    net->loss_percent = percent;
 }
 
 void net_work(struct net *net, uint64_t us)

@@ -58,6 +58,9 @@ const struct fixture_device *net_key(struct net *net, unsigned i);
 /* Its vote record is gone: with its newest key it may not sign any more (rule 11). It is down. */
 void net_lose_record(struct net *net, unsigned i);
 
+/* From now on so many per cent of the frames between DCs are lost; handshakes are not. */
+void net_loss(struct net *net, unsigned percent);
+
 /* How long every job takes from now on. */
 void net_work(struct net *net, uint64_t us);
 

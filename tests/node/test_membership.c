@@ -387,6 +387,87 @@ static void crashes_at_the_boundary(void **state)
     }
 }
 
+static bool all_know_key(struct net *net, void *arg)
+{
+    const struct fixture_device *d = arg;
+    for (unsigned i = 0; i < net_count(net); i++)
+        if (net_node(net, i) != NULL &&
+            registry_find(net_node(net, i)->c.registry, RECORD_DC, &d->name, d->epoch) == NULL)
+            return false;
+    return true;
+}
+
+/* A storm: frames are lost, DCs crash at random, and meanwhile one joins, one leaves and one
+ * rotates its key, again and again. Whatever happens there is one chain, each block certified by
+ * the members of its height; and when the storm is over everybody is in the last epoch and commits.
+ */
+static void a_storm(uint64_t seed)
+{
+    struct net *net = network(5, 1000 + seed);
+    struct net_meter m;
+    uint64_t rng = seed * 77 + 5, sequence = 0;
+    uint32_t epoch = 1;
+    net_meter_enrol(net, &m, 1, 0);
+    unsigned dc6 = net_add(net);
+    net_add_key(net, 1);
+    enrol_dc(net, dc6);
+    enrol_dc(net, 1);
+    for (unsigned i = 0; i < 2; i++) {
+        struct fixture_device d = *net_key(net, i == 0 ? dc6 : 1);
+        assert_true(net_until(net, 20000, all_know_key, &d));
+    }
+    net_start(net, dc6);
+    struct fixture_body *b = fixture_body();
+    for (unsigned round = 0; round < 3; round++) {
+        fixture_clear(b);
+        if (round == 0)
+            fixture_membership(net_fixture(net), b, MEMBER_JOIN, net_key(net, dc6), 3);
+        else if (round == 1)
+            fixture_membership(net_fixture(net), b, MEMBER_ROTATE, net_key(net, 1), 2);
+        else
+            fixture_membership(net_fixture(net), b, MEMBER_LEAVE,
+                               &net_fixture(net)->dc[2 + seed % 3], 5);
+        net_loss(net, 5 + (unsigned)(seed % 20));
+        for (unsigned i = 0; i < 12; i++) {
+            unsigned victim = (unsigned)(fixture_u64(&rng) % 6);
+            /* As the MDMS does: handed in until it is committed, to whoever is there. */
+            unsigned to = (unsigned)(fixture_u64(&rng) % 6);
+            if (net_node(net, to) != NULL)
+                net_submit(net_dial_as_mdms(net, to), fixture_last(b));
+            net_run_us(net, fixture_u64(&rng) % 400000);
+            if (net_node(net, victim) == NULL) {
+                net_start(net, victim);
+            } else if (i % 3 == 0) {
+                net_kill(net, victim);
+            }
+        }
+        for (unsigned i = 0; i < 6; i++)
+            if (net_node(net, i) == NULL)
+                net_start(net, i);
+        net_loss(net, 0);
+        ++epoch;
+        for (unsigned i = 0; i < 20 && !net_until(net, 6000, all_in_epoch, &epoch); i++) {
+            assert_true(net_until(net, 30000, has_leader, NULL));
+            net_submit(net_dial_as_mdms(net, (unsigned)net_leader(net)), fixture_last(b));
+        }
+        reach_epoch(net, epoch, 1000);
+        assert_one_chain(net);
+        m.link = NULL;
+        one_report(net, &m, 0, ++sequence);
+    }
+    assert_true(net_until(net, 30000, all_at_one_height, NULL));
+    assert_one_chain(net);
+    free(b);
+    net_free(net);
+}
+
+static void storms(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 25; seed++)
+        a_storm(seed);
+}
+
 /* One that slept through several epochs, with other members in each, comes back. */
 static void a_node_that_was_away_for_three_epochs(void **state)
 {
@@ -437,6 +518,7 @@ int main(void)
         cmocka_unit_test(a_lost_record_is_healed_by_a_new_key),
         cmocka_unit_test(a_member_without_its_new_key_follows),
         cmocka_unit_test(crashes_at_the_boundary),
+        cmocka_unit_test(storms),
         cmocka_unit_test(a_node_that_was_away_for_three_epochs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
