@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int64_t sequence_given, timeout_ms = 10000;
+static int64_t sequence_given, epoch_given, timeout_ms = 10000;
 static const char *time_given, *node, *out_file;
 
 static const struct option_spec options[] = {
@@ -37,6 +37,13 @@ static const struct option_spec options[] = {
      .max = INT64_MAX,
      .argument = "N",
      .help = "number of the report (the last column of `ami-meter export`)"},
+    {.name = "epoch",
+     .kind = OPTION_INT,
+     .value = &epoch_given,
+     .min = 1,
+     .max = UINT32_MAX,
+     .argument = "E",
+     .help = "the meter's key epoch (default the newest with that report)"},
     {.name = "time",
      .letter = 't',
      .kind = OPTION_TEXT,
@@ -102,13 +109,15 @@ static bool look(void *ctx, const struct meter_stored_report *report)
         return true;
     if (w->by_time ? !has_reading_at(w, &record) : report->sequence != w->sequence)
         return true;
+    if (epoch_given != 0 && report->epoch != (uint32_t)epoch_given)
+        return true;
     memcpy(w->bytes, report->record.data, report->record.size);
     if (report_submit_parse(&w->record, span_of(w->bytes, report->record.size)) != AMI_OK)
         return true;
     w->epoch = report->epoch;
     w->sequence = report->sequence;
     w->found = true;
-    return false;
+    return !w->by_time; /* a later key epoch may have that number too */
 }
 
 static enum ami_status find(struct wanted *w, const struct genesis *g, struct why *why)

@@ -535,11 +535,14 @@ enum ami_status meter_store_state(struct meter_store *s, const struct ami_id *na
 enum ami_status meter_store_source(struct meter_store *s, const struct ami_id *name, uint32_t epoch,
                                    const sm3_digest *source, uint64_t *row)
 {
-    struct key key = key_source(name, epoch, source);
     uint8_t bytes[8];
     size_t size = 0;
-    enum ami_status status = get_copy(s, T_SOURCES, &key, bytes, sizeof bytes, &size);
+    enum ami_status status = AMI_NOT_FOUND;
     *row = 0;
+    for (; epoch > 0 && status == AMI_NOT_FOUND; epoch--) {
+        struct key key = key_source(name, epoch, source);
+        status = get_copy(s, T_SOURCES, &key, bytes, sizeof bytes, &size);
+    }
     if (status == AMI_NOT_FOUND)
         return AMI_OK;
     if (status == AMI_OK && size != sizeof bytes)

@@ -46,7 +46,7 @@ void meter_store_close(struct meter_store *s); /* NULL is allowed */
 
 /* How far one meter (in one key epoch) is. */
 struct meter_state {
-    uint64_t next_sequence; /* of the next report */
+    uint64_t next_sequence; /* of the next report in this epoch; the others go on in the next one */
     uint64_t reports;       /* made so far */
     uint64_t readings;      /* in them */
     uint64_t profile_next;  /* next interval of the built-in profile */
@@ -99,7 +99,8 @@ enum ami_status meter_store_committees(struct meter_store *s, struct headers *h)
 /* AMI_NOT_FOUND. */
 enum ami_status meter_store_state(struct meter_store *s, const struct ami_id *name, uint32_t epoch,
                                   struct meter_state *out) AMI_MUST_CHECK;
-/* 0 when the file was never begun. */
+/* The next row of a file, as far as keys of this epoch or an earlier one reported it; 0 when the
+ * file was never begun. */
 enum ami_status meter_store_source(struct meter_store *s, const struct ami_id *name, uint32_t epoch,
                                    const sm3_digest *source, uint64_t *row) AMI_MUST_CHECK;
 

@@ -95,6 +95,29 @@ soon 30 "dc$first follows again" height_at_least "$first" "$(height_of 5)"
 check "dc$first is no member" is_member "$first" false
 
 drain_fleet
+
+say "a meter gets its next key and another home"
+code=$("$bin/ami-mdms" codes --dir "$dir/mdms" --meter --id m-1 --home dc5 2>"$work/err" | tail -n 1 | cut -d, -f2)
+[ -n "$code" ] || give_up "no second code for m-1: $(cat "$work/err")"
+renew=("$bin/ami-meter" enrol --genesis "$dir/genesis.json" --dir "$dir/fleet" --mdms "$(mdms_url)" --id m-1
+    --code "$code")
+expect 1 "epoch 2" "${renew[@]}" --epoch 3
+expect 0 "1 were enrolled already" "${renew[@]}"
+expect 0 "enrolled 1 meters (0 were" "${renew[@]}" --epoch 2
+expect 0 "1 were enrolled already" "${renew[@]}" --epoch 2
+soon 30 "the second key of m-1 is on the ledger" mdms_settled
+expect 0 "" "$bin/ami-meter" fleet --genesis "$dir/genesis.json" --dir "$dir/fleet" --seconds 2 \
+    --interval 250 --drain 40 --stats "$dir/fleet.json"
+[ "$(fleet_stat reports_unacknowledged)" = 0 ] || complain "reports stay in the outbox"
+expect 0 "was checked and written" "$bin/ami-meter" proof --genesis "$dir/genesis.json" \
+    --dir "$dir/fleet" --id m-1 --sequence 1 --out "$work/renewed.json"
+expect 0 "m-1, key epoch 2, home DC dc5" "$bin/dc-cli" verify-proof "$work/renewed.json" \
+    --genesis "$dir/genesis.json"
+"$bin/ami-meter" export --dir "$dir/fleet" --id m-1 --format csv | tail -n +2 |
+    cut -d, -f2 >"$work/times"
+[ -z "$(sort "$work/times" | uniq -d)" ] || complain "m-1 measured a half hour under two keys"
+sort -c "$work/times" || complain "m-1 did not go on where it was"
+
 soon 30 "all DCs stand at one height" level "$third"
 soon 30 "the MDMS follows" mdms_height_at_least "$(height_of "$third")"
 nothing_lost
