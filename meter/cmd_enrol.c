@@ -334,7 +334,8 @@ static enum ami_status is_enrolled(struct enrol *e, const struct ami_id *id, boo
                ? status
                : why_set(e->why, AMI_IN_USE,
                          "%s has reports that are not acknowledged yet, under its keys of epoch "
-                         "%u: let `ami-meter run` or `fleet` send them first",
+                         "%u: let `ami-meter run` or `fleet` send them first, or, when that key "
+                         "was revoked, enrol it in another directory",
                          id->text, (unsigned)epoch);
 }
 
