@@ -453,6 +453,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         } else if (op < 27) {
             x.now += (uint64_t)byte(&x) * 10000;
             step(&x, &e);
+        } else if (op < 28) {
+            e.type = REPLICA_CLAIM;
+            e.u.height = byte(&x) % 16;
+            step(&x, &e);
         } else if (op < 31) {
             static const enum replica_event_type flags[] = {REPLICA_WORK, REPLICA_PROGRESS,
                                                             REPLICA_DISK};
