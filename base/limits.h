@@ -28,6 +28,9 @@
 /* One encoded transaction. */
 #define AMI_TX_BYTES_MAX (AMI_SEALED_BYTES_MAX + 512)
 
+/* One signed statement in evidence: a grant with a certificate of 31 votes is the largest. */
+#define AMI_STATEMENT_BYTES_MAX 2192
+
 /* One block body. */
 #define AMI_BLOCK_TXS_MAX   4096
 #define AMI_BLOCK_BYTES_MAX (2u << 20)

@@ -231,6 +231,38 @@ enum ami_status cert_check_election(const struct replica *r, const struct electi
     return AMI_OK;
 }
 
+/* Proposals are signed as their heads: so two of them fit a piece of evidence. */
+#define HEAD_BYTES_MAX 512
+
+static size_t head_bytes(uint8_t out[HEAD_BYTES_MAX], const struct proposal_core *core,
+                         struct span encoded)
+{
+    struct proposal_head head;
+    proposal_head_of(&head, core, encoded);
+    struct writer w = writer_on(out, HEAD_BYTES_MAX);
+    proposal_head_encode(&w, &head);
+    AMI_CHECK(writer_ok(&w));
+    return w.size;
+}
+
+enum ami_status cert_check_proposal(const struct replica *r, const struct proposal_core *core,
+                                    struct span encoded)
+{
+    uint8_t bytes[HEAD_BYTES_MAX];
+    struct span head = span_of(bytes, head_bytes(bytes, core, encoded));
+    return cert_check_tail(r, core->leader, LABEL_PROPOSAL, head);
+}
+
+void cert_sign_proposal(struct replica *r, const struct proposal_core *core, uint8_t *encoded,
+                        size_t size)
+{
+    uint8_t bytes[HEAD_BYTES_MAX];
+    size_t head = head_bytes(bytes, core, span_of(encoded, size));
+    cert_sign_tail(r, LABEL_PROPOSAL, bytes, head);
+    memcpy(encoded + size - SM2_SIGNATURE_BYTES, bytes + head - SM2_SIGNATURE_BYTES,
+           SM2_SIGNATURE_BYTES);
+}
+
 const struct qc *cert_highest(const struct election_cert *c)
 {
     const struct qc *m = NULL;

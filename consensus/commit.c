@@ -26,6 +26,7 @@ void commit_on_announce(struct replica *r, uint8_t from, struct span body)
     if (qc_announce_parse(&a, body) != AMI_OK)
         return;
     const struct qc *qc = &a.cert;
+    seen_qc(r, qc, false);
     bool news = !r->has_high || cert_compare(qc, &r->high) > 0 ||
                 (qc->kind == VOTE_COMMIT && qc->height > r->tip_height);
     if (!news) {
@@ -91,5 +92,6 @@ void commit_stored(struct replica *r)
     fx->deliver.block = s->hash;
     fx->deliver.commit = &r->tip_commit;
     fx->deliver.body = span_of(s->body, s->body_size);
+    leaders_on_commit(r);
     catchup_progress(r);
 }

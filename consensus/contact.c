@@ -8,6 +8,12 @@
 
 void contact_heard(struct replica *r, uint8_t member)
 {
+    r->heard[member] = r->spoke[member] = true;
+    r->heard_us[member] = r->spoke_us[member] = r->now_us;
+}
+
+void contact_assume(struct replica *r, uint8_t member)
+{
     r->heard[member] = true;
     r->heard_us[member] = r->now_us;
 }
@@ -97,6 +103,10 @@ void contact_advance(struct replica *r)
         return;
     r->lead.heartbeat_at_us = r->now_us + r->heartbeat_us;
     r->round++;
+    /* One that is silent may have started anew, and one that may not sign does not say so. */
+    for (uint8_t i = 0; i < r->n; i++)
+        if (!is_recent(r, i))
+            r->lead.elected_mask &= ~bit_of(i);
     uint32_t elected = r->lead.elected_mask & all_others(r);
     outbox_post(r, OUT_HEARTBEAT, elected, 0);
     outbox_post(r, OUT_HEARTBEAT_ELECTED, all_others(r) & ~elected, 0);

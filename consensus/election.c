@@ -113,6 +113,7 @@ void election_adopt(struct replica *r, uint64_t term, const struct prevote_cert 
     if (leads(r))
         lead_stop(r, AMI_OK, false);
     bool was_expired = election_expired(r);
+    leaders_term_ends(r);
     r->role = REPLICA_FOLLOWER;
     r->term = term;
     r->has_term_cert = cert != NULL;
@@ -141,6 +142,7 @@ void election_adopt(struct replica *r, uint64_t term, const struct prevote_cert 
 /* Raises highQC, and the term with it: votes cast in a term prove it. */
 void election_learn_qc(struct replica *r, const struct qc *qc)
 {
+    seen_qc(r, qc, true);
     if (!r->has_high || cert_compare(qc, &r->high) > 0) {
         r->high = *qc;
         r->has_high = true;
@@ -204,24 +206,36 @@ void election_on_term_proof(struct replica *r, uint8_t from, struct span body)
 
 static bool is_exclusive(const struct replica *r, uint8_t candidate)
 {
-    /* A pre-vote binds nobody for long; but two candidates at once would split the grants. The one
-     * whose slot comes first is preferred. */
+    /* A pre-vote binds nobody for long; but two candidates at once would split the grants. */
     return r->prevoted_for != NOBODY && r->prevoted_for != candidate &&
-           r->now_us < r->prevoted_until_us && r->rank[r->prevoted_for] <= r->rank[candidate];
+           r->now_us < r->prevoted_until_us && leaders_holds(r, r->prevoted_for, candidate);
+}
+
+/* The best of those who asked and may have a pre-vote; the others are forgotten. */
+static uint8_t take_asker(struct replica *r)
+{
+    uint8_t best = NOBODY;
+    for (uint8_t i = 0; i < r->n; i++)
+        if ((r->askers & bit_of(i)) != 0 && !leaders_passed_over(r, i) &&
+            (best == NOBODY || leaders_precedes(r, i, best)))
+            best = i;
+    r->askers = 0;
+    return best;
 }
 
 /* Answers the best of those who asked for term + 1, once the own timer has expired. */
 static void answer_askers(struct replica *r)
 {
-    if (r->askers == 0 || !r->may_sign || !election_expired(r) || r->role == REPLICA_CANDIDATE)
+    if (r->askers == 0 || !may_vote(r) || !election_expired(r) || r->role == REPLICA_CANDIDATE)
         return;
-    uint8_t best = NOBODY;
-    for (uint8_t i = 0; i < r->n; i++)
-        if ((r->askers & bit_of(i)) != 0 && (best == NOBODY || r->rank[i] < r->rank[best]))
-            best = i;
-    r->askers = 0;
-    if (is_exclusive(r, best))
+    uint8_t best = take_asker(r);
+    if (best == NOBODY || is_exclusive(r, best))
         return;
+    if (best == r->prevoted_for && r->now_us < r->prevoted_until_us &&
+        !rule_is_off(r, RULE_OFF_BAD_LEADERS)) {
+        outbox_post(r, OUT_PREVOTE, bit_of(best), r->term_ticket); /* the same turn still */
+        return;
+    }
     if (r->role == REPLICA_PRECANDIDATE) {
         outbox_clear(r, OUT_PREVOTE_REQUEST);
         r->role = REPLICA_FOLLOWER;
@@ -229,8 +243,10 @@ static void answer_askers(struct replica *r)
     r->prevoted_for = best;
     r->prevoted_until_us = r->now_us + election_backoff_us(r);
     uint64_t later_us = r->prevoted_until_us + replica_jitter(r, r->slot_us / 4 + 1);
-    if (r->ask_us < later_us)
+    bool fair = leaders_turns(r, best) <= leaders_turns(r, r->self);
+    if (r->ask_us < later_us && fair) /* who asks again and again does not keep this node from it */
         r->ask_us = later_us;
+    leaders_takes_turn(r, best);
     r->prevote_out = (struct prevote){.chain = r->members->chain,
                                       .epoch = r->members->epoch,
                                       .term = r->term + 1,
@@ -262,6 +278,9 @@ void election_on_prevote_request(struct replica *r, uint8_t from, struct span bo
     if (req->term != r->term + 1)
         return;
     r->askers |= bit_of(from);
+    /* Who asks although the leader is heard here may not hear it, and learns of commits from us. */
+    if (!election_expired(r) && r->has_tip_commit)
+        outbox_post(r, OUT_QC_TIP, bit_of(from), 0);
 }
 
 static void become_candidate(struct replica *r);
@@ -283,6 +302,7 @@ static void start_prevote(struct replica *r)
     r->attempt_retry_us = r->now_us + r->slot_us / 2;
     r->prevoted_for = r->self;
     r->prevoted_until_us = r->attempt_end_us;
+    leaders_takes_turn(r, r->self);
     struct prevote own = {.chain = r->members->chain,
                           .epoch = r->members->epoch,
                           .term = r->term + 1,
@@ -298,8 +318,8 @@ void election_on_prevote(struct replica *r, uint8_t from, struct span body)
     struct prevote p;
     if (prevote_parse(&p, body) != AMI_OK || p.voter != from)
         return;
-    if (r->role != REPLICA_PRECANDIDATE || p.term != r->term + 1 || p.candidate != r->self ||
-        (r->prevotes_mask & bit_of(from)) != 0)
+    if (r->role != REPLICA_PRECANDIDATE || !may_vote(r) || p.term != r->term + 1 ||
+        p.candidate != r->self || (r->prevotes_mask & bit_of(from)) != 0)
         return;
     if (cert_check_prevote(r, &p) != AMI_OK)
         return;
@@ -370,7 +390,7 @@ void election_on_grant_request(struct replica *r, uint8_t from, struct span body
             outbox_post(r, OUT_GRANT, bit_of(from), r->grant_ticket);
         return;
     }
-    if (!r->may_sign || !election_expired(r) || cert_check_prevotes(r, &req.cert) != AMI_OK)
+    if (!may_vote(r) || !election_expired(r) || cert_check_prevotes(r, &req.cert) != AMI_OK)
         return;
     give_grant(r, from, &req.cert);
     outbox_clear(r, OUT_GRANT);
@@ -391,12 +411,14 @@ void election_on_grant(struct replica *r, uint8_t from, struct span body)
     struct grant g;
     if (grant_parse(&g, body) != AMI_OK || g.voter != from)
         return;
+    seen_grant(r, &g, false);
     if (r->role != REPLICA_CANDIDATE || g.term != r->term || g.candidate != r->self ||
         (r->grants_mask & bit_of(from)) != 0)
         return;
     if (cert_check_grant(r, &g) != AMI_OK)
         return;
     contact_heard(r, from);
+    seen_grant(r, &g, true);
     add_grant(r, &g);
 }
 
@@ -405,17 +427,20 @@ void election_on_grant(struct replica *r, uint8_t from, struct span body)
 enum ami_status election_learn(struct replica *r, const struct election_cert *c, uint64_t term,
                                uint8_t leader)
 {
+    seen_election(r, c, false);
     if (c->prevotes.term != term || c->prevotes.candidate != leader || term < r->term)
         return AMI_BAD_CERTIFICATE;
     if (term == r->term && r->elected.known)
         return r->elected.leader == leader ? AMI_OK : AMI_EQUIVOCATION;
     AMI_TRY(cert_check_election(r, c));
+    seen_election(r, c, true);
     election_adopt(r, term, &c->prevotes);
     if (leads(r))
         return AMI_EQUIVOCATION; /* two leaders of a term: more than f members lie */
     r->role = REPLICA_FOLLOWER;
     r->elected.known = true;
     r->elected.leader = leader;
+    r->elected.since_us = r->now_us;
     const struct qc *m = cert_highest(c);
     r->elected.has_m = m != NULL;
     if (m != NULL) {
@@ -430,6 +455,14 @@ enum ami_status election_learn(struct replica *r, const struct election_cert *c,
 
 /* --- time ------------------------------------------------------------------------------------ */
 
+/* The own slot went by, in vain or unused. */
+static void turn_over(struct replica *r)
+{
+    leaders_turn_lost(r);
+    uint64_t base_us = r->now_us + election_backoff_us(r);
+    r->ask_us = own_slot(r, base_us > r->timer_us ? base_us : r->timer_us);
+}
+
 static void attempt_failed(struct replica *r)
 {
     outbox_clear(r, OUT_PREVOTE_REQUEST);
@@ -437,8 +470,7 @@ static void attempt_failed(struct replica *r)
     r->role = REPLICA_FOLLOWER;
     r->attempts++;
     r->prevoted_for = NOBODY;
-    uint64_t base_us = r->now_us + election_backoff_us(r);
-    r->ask_us = own_slot(r, base_us > r->timer_us ? base_us : r->timer_us);
+    turn_over(r);
 }
 
 static void attempt_retry(struct replica *r)
@@ -476,7 +508,11 @@ void election_advance(struct replica *r)
         else if (r->now_us >= r->attempt_retry_us)
             attempt_retry(r);
     }
-    if (r->role == REPLICA_FOLLOWER && may_ask(r) && election_expired(r) && r->now_us >= r->ask_us)
+    if (r->role != REPLICA_FOLLOWER || !may_ask(r) || !election_expired(r) || r->now_us < r->ask_us)
+        return;
+    if (leaders_passed_over(r, r->self))
+        turn_over(r);
+    else
         start_prevote(r);
 }
 

@@ -6,11 +6,14 @@
  *   vote.c      rules 5 and 6: proposals judged, prepare and commit votes
  *   commit.c    rule 7: commit certificates carried out
  *   contact.c   rule 8: heartbeats, a leader that steps down
+ *   leaders.c   rule 9: who is passed over in elections
+ *   evidence.c  rule 12: contradictory statements noticed
  *   catchup.c   rule 10: blocks and bodies fetched
  *   record.c    rules 10 and 11: the durable record, read at start, written in every step that
  *               changes it
  *   certs.c     certificates checked and made
  *   blocks.c    the buffers that hold blocks
+ *   waiting.c   what the next commit waits for, for people
  *   outbox.c    frames
  *
  * One step: the event's handler changes the state; replica.c then lets every part go on as far as
@@ -24,15 +27,21 @@
 
 #include "base/check.h"
 #include "ledger/block.h"
+#include "ledger/evidence.h"
 
-#define BLOCK_SLOTS   6  /* see blocks.c */
-#define COMMITS_KEPT  4  /* commit certificates above the tip, by height */
-#define FETCH_WINDOW  64 /* blocks asked for at once */
-#define BACKOFF_STEPS 8
-#define NOBODY        AMI_MEMBERS_MAX
-#define RECHECK_US    1000000u /* a certified block that did not validate is tried again */
-#define CATCHUP_SLACK (512u << 10)
-#define FETCH_BYTES   (2u << 20) /* about so many in one answer */
+#define BLOCK_SLOTS             6  /* see blocks.c */
+#define COMMITS_KEPT            4  /* commit certificates above the tip, by height */
+#define FETCH_WINDOW            64 /* blocks asked for at once */
+#define BACKOFF_STEPS           8
+#define NOBODY                  AMI_MEMBERS_MAX
+#define FAILED_TERMS_MAX        ((AMI_MEMBERS_MAX - 1) / 3) /* the greatest f */
+#define FORGET_TURNS_LOST       1        /* own turns of one term that came to nothing, see leaders.c */
+#define SEEN_CERTS              64       /* of each kind, by height, see evidence.c */
+#define SEEN_GRANTS             4        /* of each member, by term */
+#define RECHECK_US              1000000u /* a certified block that did not validate is tried again */
+#define WRITE_RETRY_DOUBLED_MAX 5        /* of a slot, from one try of a failed write to the next */
+#define CATCHUP_SLACK           (512u << 10)
+#define FETCH_BYTES             (2u << 20) /* about so many in one answer */
 
 /* A block in memory. `valid`: it validated on the tip that is its parent. */
 struct block_slot {
@@ -64,6 +73,25 @@ enum out_kind {
     OUT_KINDS
 };
 _Static_assert(OUT_KINDS <= EFFECTS_SENDS_MAX, "one frame of each kind must fit");
+
+/* Statements kept to compare others with. */
+struct seen_vote {
+    bool used;
+    struct vote vote;
+};
+struct seen_cert {
+    bool used;
+    struct qc qc;
+};
+struct seen_grant {
+    bool used;
+    struct grant grant;
+};
+struct seen_proposal {
+    bool used;
+    struct proposal_head head;
+    sm3_digest hash; /* of the block */
+};
 
 enum lead_stage {
     LEAD_RECOVER = 1, /* M's block has to be dealt with first (rule 3) */
@@ -115,6 +143,7 @@ struct replica {
     bool dirty;
     bool disk_stalled; /* the caller says so */
     uint64_t write_retry_us;
+    unsigned writes_failed;  /* in a row */
     struct block_slot *keep; /* its body goes with the next write */
     struct {
         bool active;
@@ -158,13 +187,24 @@ struct replica {
     struct {
         bool known;
         uint8_t leader;
+        uint64_t since_us;
         bool has_m;
         struct qc m;
     } elected;
 
+    /* --- bad leaders ------------------------------------------------------------------------- */
+    struct {
+        uint8_t failed[FAILED_TERMS_MAX]; /* who is to blame for the last f failed terms: a ring */
+        unsigned failed_count, failed_next;
+        unsigned turns[AMI_MEMBERS_MAX]; /* pre-votes of term + 1 that a member was given here */
+        unsigned turns_lost;             /* own ones in this term */
+    } bad;
+
     /* --- contacts ---------------------------------------------------------------------------- */
     uint64_t heard_us[AMI_MEMBERS_MAX];
     bool heard[AMI_MEMBERS_MAX];
+    uint64_t spoke_us[AMI_MEMBERS_MAX]; /* the same, but for what a new leader takes for granted */
+    bool spoke[AMI_MEMBERS_MAX];
     uint64_t round, ack_round;
     uint64_t votes_sent_us;
 
@@ -193,6 +233,15 @@ struct replica {
     struct block_slot *committing; /* to go with the next write, or in it */
     struct qc committing_qc;
 
+    /* --- evidence ----------------------------------------------------------------------------- */
+    struct {
+        struct seen_vote vote[2][AMI_MEMBERS_MAX]; /* prepare, commit: the last of each member */
+        struct seen_cert cert[2][SEEN_CERTS];
+        struct seen_grant grant[AMI_MEMBERS_MAX][SEEN_GRANTS];
+        struct seen_proposal proposal[AMI_MEMBERS_MAX];
+        uint8_t shown[AMI_MEMBERS_MAX]; /* bit: enum evidence_kind */
+    } seen;
+
     /* --- catching up ------------------------------------------------------------------------- */
     struct {
         uint64_t target;   /* committed height heard of */
@@ -217,6 +266,8 @@ struct replica {
         uint8_t peer;
         uint64_t deadline_us;
     } wish;
+
+    struct replica_waiting waiting; /* without `have` */
 
     /* --- out --------------------------------------------------------------------------------- */
     struct {
@@ -246,6 +297,11 @@ static inline bool rule_is_off(const struct replica *r, enum rule_off rule)
 {
     return (r->rules_off & (uint32_t)rule) != 0;
 }
+/* A vote that cannot be stored is not even made. */
+static inline bool may_vote(const struct replica *r)
+{
+    return r->may_sign && !r->disk_stalled;
+}
 static inline bool leads(const struct replica *r)
 {
     return r->role == REPLICA_LEADER;
@@ -273,6 +329,10 @@ enum ami_status cert_check_grant(const struct replica *r, const struct grant *g)
 void cert_sign_grant(struct replica *r, struct grant *g);
 enum ami_status cert_check_election(const struct replica *r,
                                     const struct election_cert *c) AMI_MUST_CHECK;
+enum ami_status cert_check_proposal(const struct replica *r, const struct proposal_core *core,
+                                    struct span encoded) AMI_MUST_CHECK;
+void cert_sign_proposal(struct replica *r, const struct proposal_core *core, uint8_t *encoded,
+                        size_t size);
 /* M of rule 3: the certificate of highest rank in the grants; NULL: none. */
 const struct qc *cert_highest(const struct election_cert *c);
 /* Checks the signature at the end of `encoded` (or puts it there). */
@@ -316,6 +376,18 @@ void election_advance(struct replica *r);
 uint64_t election_deadline(const struct replica *r);
 uint64_t election_backoff_us(const struct replica *r);
 
+/* leaders.c */
+void leaders_term_ends(struct replica *r); /* r->term is about to be left */
+void leaders_on_commit(struct replica *r);
+bool leaders_passed_over(const struct replica *r, uint8_t member);
+void leaders_turn_lost(struct replica *r);                  /* an own turn came to nothing */
+void leaders_takes_turn(struct replica *r, uint8_t member); /* it gets the pre-vote */
+unsigned leaders_turns(const struct replica *r, uint8_t member);
+/* Of two that ask at once, a is preferred to b: it had fewer turns, or its slot comes first. */
+bool leaders_precedes(const struct replica *r, uint8_t a, uint8_t b);
+/* The holder of a pre-vote keeps it although the other asks. */
+bool leaders_holds(const struct replica *r, uint8_t holder, uint8_t other);
+
 /* propose.c */
 void lead_start(struct replica *r);
 void lead_stop(struct replica *r, enum ami_status why, bool expired);
@@ -327,6 +399,7 @@ uint64_t lead_deadline(const struct replica *r);
 
 /* vote.c */
 void vote_on_proposal(struct replica *r, uint8_t from, struct span body);
+bool vote_has_room(const struct replica *r, const struct block_slot *s);
 bool vote_prepare(struct replica *r, const struct block_slot *s, uint64_t height,
                   const sm3_digest *hash);
 void vote_advance(struct replica *r);
@@ -342,9 +415,18 @@ void commit_stored(struct replica *r); /* r->committing is durable */
 void contact_on_heartbeat(struct replica *r, uint8_t from, struct span body);
 void contact_on_ack(struct replica *r, uint8_t from, struct span body);
 void contact_heard(struct replica *r, uint8_t member);
+void contact_assume(struct replica *r, uint8_t member); /* it counts as a contact for a while */
 unsigned contact_count(const struct replica *r);
 void contact_advance(struct replica *r);
 uint64_t contact_deadline(const struct replica *r);
+
+/* evidence.c. Statements that pass by. Checked: the signature is the member's; otherwise it is only
+ * compared. A vote or proposal is checked. */
+void seen_vote(struct replica *r, const struct vote *v);
+void seen_qc(struct replica *r, const struct qc *qc, bool checked);
+void seen_grant(struct replica *r, const struct grant *g, bool checked);
+void seen_election(struct replica *r, const struct election_cert *c, bool checked);
+void seen_proposal(struct replica *r, const struct proposal_core *core, struct span encoded);
 
 /* catchup.c */
 void catchup_target(struct replica *r, uint64_t height, uint8_t from);
@@ -364,6 +446,10 @@ void record_changed(struct replica *r, uint64_t *ticket); /* part of the next wr
 void record_on_persisted(struct replica *r, uint64_t ticket, enum ami_status status);
 void record_flush(struct replica *r);
 uint64_t record_deadline(const struct replica *r);
+
+/* waiting.c */
+void waiting_start(struct replica *r);
+void waiting_note(struct replica *r); /* at the end of a step */
 
 /* outbox.c */
 void outbox_post(struct replica *r, enum out_kind kind, uint32_t to, uint64_t ticket);

@@ -86,7 +86,7 @@ static void put_proposal(struct replica *r, struct writer *w)
         m->parent_commit = r->tip_commit;
     proposal_core_encode(w, m);
     AMI_CHECK(writer_ok(w));
-    cert_sign_tail(r, LABEL_PROPOSAL, w->data + 2, w->size - 2);
+    cert_sign_proposal(r, m, w->data + 2, w->size - 2);
     write_bytes(w, span_of(s->body, s->body_size));
 }
 
@@ -136,6 +136,13 @@ static bool shows_term(enum out_kind kind)
            kind == OUT_HEARTBEAT_ELECTED || kind == OUT_HEARTBEAT_ACK;
 }
 
+/* A vote below the tip decides nothing any more, and its block may have been forgotten. */
+static bool is_open(const struct replica *r, const struct vote *v)
+{
+    return v->height > r->tip_height ||
+           (v->height == r->tip_height && sm3_equal(&v->block, &r->tip));
+}
+
 /* False: the moment for such a message has passed. */
 static bool put_frame(struct replica *r, enum out_kind kind, struct writer *w)
 {
@@ -174,10 +181,11 @@ static bool put_frame(struct replica *r, enum out_kind kind, struct writer *w)
         return true;
     case OUT_PREPARE:
         vote_encode(w, &r->prepare);
-        return r->prepare.term == r->term;
+        return r->prepare.term == r->term && is_open(r, &r->prepare);
     case OUT_COMMIT:
         vote_encode(w, &r->commit);
-        return r->commit.term == r->term || rule_is_off(r, RULE_OFF_COMMIT_TERM);
+        return (r->commit.term == r->term && is_open(r, &r->commit)) ||
+               rule_is_off(r, RULE_OFF_COMMIT_TERM);
     case OUT_QC_PREPARE:
         put_qc(w, &r->lead.prepare_qc);
         return leads(r);

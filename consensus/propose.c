@@ -23,6 +23,7 @@ void lead_start(struct replica *r)
     r->lead.heartbeat_at_us = r->now_us;
     r->elected.known = true;
     r->elected.leader = r->self;
+    r->elected.since_us = r->now_us;
     const struct qc *m = cert_highest(&r->election);
     r->elected.has_m = m != NULL;
     if (m != NULL)
@@ -30,7 +31,7 @@ void lead_start(struct replica *r)
     r->progress_expired = false;
     r->prop.slot = NULL;
     for (uint8_t i = 0; i < r->n; i++)
-        contact_heard(r, i); /* each has a time-out to answer in */
+        contact_assume(r, i); /* each has a time-out to answer in */
     replica_note(r, REPLICA_NOTE_LEADER, r->self, r->tip_height, AMI_OK);
     if (m != NULL) {
         election_learn_qc(r, &r->elected.m);
@@ -99,14 +100,15 @@ static void recover(struct replica *r)
         catchup_wish(r, &m->block, m->signers);
     else if (!s->valid)
         blocks_check(r, s, false, true);
-    else if (blocks_follows_tip(r, s))
+    else if (blocks_follows_tip(r, s) && vote_has_room(r, s))
         take_up(r, s);
 }
 
 /* Rule 4: the tip is M's block, or was committed in this term, or the chain begins here. */
 static void ask_for_block(struct replica *r)
 {
-    if (!r->work || r->checking != NULL || r->committing != NULL)
+    if (!r->work || r->checking != NULL || r->committing != NULL || r->keep != NULL ||
+        r->write.body != NULL)
         return;
     r->work = false; /* whatever comes from now on may be too late for this block */
     r->lead.stage = LEAD_BUILDING;
@@ -129,7 +131,10 @@ void lead_on_built(struct replica *r, uint64_t ticket, const struct block_header
     struct block_slot *s = blocks_put(r, h, &hash, body);
     AMI_CHECK(s != NULL);
     s->valid = true;
-    take_up(r, s);
+    if (vote_has_room(r, s))
+        take_up(r, s);
+    else
+        r->work = true; /* build again, a little later */
 }
 
 /* --- votes ----------------------------------------------------------------------------------- */
@@ -187,10 +192,9 @@ void lead_on_vote(struct replica *r, uint8_t from, struct span body)
     if (vote_check(r->members, &v) != AMI_OK)
         return;
     contact_heard(r, from);
+    seen_vote(r, &v);
     if (sm3_equal(&v.block, &s->hash))
         add_vote(r, &v);
-    else if (known)
-        replica_note(r, REPLICA_NOTE_EQUIVOCATION, from, v.height, AMI_EQUIVOCATION);
 }
 
 /* The own votes count like all others: once they are durable. */

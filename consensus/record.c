@@ -180,7 +180,10 @@ static void write_failed(struct replica *r, enum ami_status status)
 {
     replica_note(r, REPLICA_NOTE_WRITE_FAILED, NOBODY, r->tip_height, status);
     r->dirty = true;
-    r->write_retry_us = r->now_us + r->slot_us;
+    r->write_retry_us = r->now_us + (r->slot_us << (r->writes_failed < WRITE_RETRY_DOUBLED_MAX
+                                                        ? r->writes_failed
+                                                        : WRITE_RETRY_DOUBLED_MAX));
+    r->writes_failed++;
     if (r->keep == NULL)
         r->keep = r->write.body;
     r->write.body = r->write.commit = NULL;
@@ -198,6 +201,7 @@ void record_on_persisted(struct replica *r, uint64_t ticket, enum ami_status sta
         return;
     }
     r->durable = ticket;
+    r->writes_failed = 0;
     if (r->write.body != NULL)
         r->write.body->stored = true;
     if (r->write.commit != NULL)

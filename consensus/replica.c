@@ -58,6 +58,7 @@ enum ami_status replica_init(struct replica **out, void *memory, const struct re
     r->attempts = 0;
     election_start(r);
     catchup_target(r, c->known_height, NOBODY);
+    waiting_start(r);
     *out = r;
     return AMI_OK;
 }
@@ -222,7 +223,7 @@ void replica_step(struct replica *r, const struct replica_event *event, struct e
 {
     fx->has_persist = fx->has_validate = fx->has_build = fx->has_deliver = fx->has_need_body =
         false;
-    fx->send_count = fx->note_count = fx->arena_used = 0;
+    fx->send_count = fx->note_count = fx->evidence_count = fx->arena_used = 0;
     r->fx = fx;
     r->delivered = NULL;
     if (event->now_us > r->now_us)
@@ -236,6 +237,7 @@ void replica_step(struct replica *r, const struct replica_event *event, struct e
     commit_advance(r);
     catchup_advance(r);
     commit_advance(r); /* a block that was just taken out of the queue may be valid already */
+    waiting_note(r);
     record_flush(r);
     outbox_flush(r);
     flush_questions(r, fx);

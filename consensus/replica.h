@@ -42,11 +42,12 @@ enum rule_off {
     RULE_OFF_PARENT = 1u << 5,        /* any old committed block may be extended */
     RULE_OFF_PARENT_COMMIT = 1u << 6, /* voters: M's block may be extended uncertified */
     RULE_OFF_BOUND = 1u << 7,         /* a leader is not bound to M */
-    RULE_OFF_ONE_PHASE = 1u << 8,    /* a prepare certificate commits (Algorithm 2 to the letter) */
-    RULE_OFF_PROGRESS = 1u << 9,     /* no deposing by missing progress */
-    RULE_OFF_PREVOTE = 1u << 10,     /* pre-votes are given although a leader is heard */
-    RULE_OFF_SLOTS = 1u << 11,       /* all nodes ask in the same slot */
-    RULE_OFF_VOTE_APPLIED = 1u << 12 /* no votes for blocks already applied */
+    RULE_OFF_ONE_PHASE = 1u << 8, /* a prepare certificate commits (Algorithm 2 to the letter) */
+    RULE_OFF_PROGRESS = 1u << 9,  /* no deposing by missing progress */
+    RULE_OFF_PREVOTE = 1u << 10,  /* pre-votes are given although a leader is heard */
+    RULE_OFF_SLOTS = 1u << 11,    /* all nodes ask in the same slot */
+    RULE_OFF_VOTE_APPLIED = 1u << 12, /* no votes for blocks already applied */
+    RULE_OFF_BAD_LEADERS = 1u << 13   /* nobody is passed over in elections */
 };
 
 struct replica_config {
@@ -156,7 +157,9 @@ struct replica_event {
          * the own timer's expiry in rule 1 until false is said or a new leader is seen (note
          * REPLICA_NOTE_LEADER: the caller then restarts its timers). A commit alone does not clear
          * it.
-         * DISK: true: writes hang or fail; a leader steps down (rule 8). */
+         * DISK: true: writes hang or fail; a leader steps down (rule 8), and until false is said
+         * no vote is made, as it could not be stored. A failed write is tried again all the same,
+         * at growing intervals. */
         bool flag;
         /* CLAIM: somebody spoke of a later epoch or a higher block than this one knows of. A reason
          * to ask for blocks up to there, and for nothing else: it may be false. */
@@ -169,6 +172,8 @@ struct replica_event {
 /* At most one frame of a kind leaves in a step; there are fewer kinds than this. */
 #define EFFECTS_SENDS_MAX 20
 #define EFFECTS_NOTES_MAX 16
+/* At most: everybody who signed two certificates of one slot. */
+#define EFFECTS_EVIDENCE_MAX AMI_MEMBERS_MAX
 /* Vote record, header, commit certificate, header of the kept body. */
 #define EFFECTS_PERSIST_SMALL_BYTES_MAX (32u << 10)
 /* One proposal with body and certificates, heartbeats with an election certificate, and the rest.
@@ -191,7 +196,6 @@ enum replica_note_type {
     REPLICA_NOTE_STEPPED_DOWN, /* this node led `term`; status: NO_QUORUM, IO (disk), TIMEOUT
                                   (progress), OK (a newer term) */
     REPLICA_NOTE_REFUSED,      /* a proposal of `member` was refused: status */
-    REPLICA_NOTE_EQUIVOCATION, /* `member` signed two statements for one slot */
     REPLICA_NOTE_DIVERGED,     /* a certified block does not validate here: status. Grave. */
     REPLICA_NOTE_WRITE_FAILED, /* status */
     REPLICA_NOTE_CATCHING_UP,  /* blocks up to `height` are fetched */
@@ -273,6 +277,15 @@ struct effects {
 
     uint64_t deadline_us; /* a TIME event is due then; UINT64_MAX: none */
 
+    /* Rule 12: what these members signed convicts them (ledger/evidence.h). Put it on the ledger.
+     * One piece for each member and kind since the start; valid as long as `send` is. */
+    size_t evidence_count;
+    struct {
+        uint8_t kind, accused;
+        uint64_t term, height; /* 0: none in particular */
+        struct span encoded;   /* of `evidence` */
+    } evidence[EFFECTS_EVIDENCE_MAX];
+
     size_t note_count;
     struct replica_note note[EFFECTS_NOTES_MAX]; /* surplus ones are dropped */
 
@@ -304,5 +317,34 @@ bool replica_has_quorum(const struct replica *r);
 uint64_t replica_known_height(const struct replica *r);
 /* The certificate of highest rank; NULL: none yet. */
 const struct qc *replica_high(const struct replica *r);
+
+/* What the next commit waits for, as this node sees it. */
+enum replica_stage {
+    REPLICA_STAGE_IDLE = 1,  /* a leader is heard, no block is open here */
+    REPLICA_STAGE_NO_LEADER, /* nobody is heard that leads; this node does not ask for votes now */
+    REPLICA_STAGE_PREVOTES,  /* this node asks for pre-votes of the term above its own */
+    REPLICA_STAGE_GRANTS,    /* this node asks for grants of its term */
+    REPLICA_STAGE_RECOVER,   /* this leader gets at what rule 3 binds it to */
+    REPLICA_STAGE_BUILD,     /* this leader's block is being put together */
+    REPLICA_STAGE_OWN_WRITE, /* this node's own vote is on its way to the disk */
+    REPLICA_STAGE_PREPARE,   /* this leader waits for prepare votes */
+    REPLICA_STAGE_COMMIT,    /* this leader waits for commit votes */
+    REPLICA_STAGE_CHECK,     /* this follower has not voted for the proposal yet */
+    REPLICA_STAGE_VOTED,     /* this follower has voted and waits for the leader's certificate */
+    REPLICA_STAGE_STORE      /* certified; on its way to the disk */
+};
+struct replica_waiting {
+    enum replica_stage stage;
+    uint64_t height;   /* of the open block; 0: none */
+    uint64_t since_us; /* since when stage and height are the same */
+    uint64_t led_us;   /* when a leader was last there (replica_has_quorum) */
+    uint32_t have;     /* PREVOTES, GRANTS, PREPARE, COMMIT: bit i set when member i's is here */
+};
+void replica_waiting(const struct replica *r, struct replica_waiting *out);
+/* When a member last said something that was checked; false: never since the start. */
+bool replica_heard(const struct replica *r, uint8_t member, uint64_t *at_us);
+/* Whether blocks up to replica_known_height are missing: whom they are asked of, and since when
+ * none was applied. False: nothing is missing. */
+bool replica_behind(const struct replica *r, uint8_t *from, uint64_t *since_us);
 
 #endif

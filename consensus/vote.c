@@ -46,12 +46,26 @@ static void send_vote(struct replica *r, enum out_kind kind, uint64_t ticket)
         outbox_post(r, kind, bit_of(r->elected.leader), ticket);
 }
 
+static bool wants_keeping(const struct replica *r, const struct block_slot *s)
+{
+    return s != NULL && !s->stored && s != r->write.body;
+}
+
+/* One body goes with a write, and again with the next when it fails. False: another one is on its
+ * way, and a vote for this block would leave without its body. */
+bool vote_has_room(const struct replica *r, const struct block_slot *s)
+{
+    return !wants_keeping(r, s) || r->keep == s || (r->keep == NULL && r->write.body == NULL);
+}
+
 /* Rule 5, once everything about the block is known to be right. `s` NULL: it is applied already, so
- * its body is in the ledger. False: another vote stands in this slot. */
+ * its body is in the ledger. There is room. False: another vote stands in this slot, or this node may
+ * not vote now. */
 bool vote_prepare(struct replica *r, const struct block_slot *s, uint64_t height,
                   const sm3_digest *hash)
 {
-    if (!r->may_sign)
+    AMI_CHECK(vote_has_room(r, s));
+    if (!may_vote(r))
         return false;
     enum slot_order order = slot_order(r->has_prepare, &r->prepare, r->term, height, hash);
     if (order == SLOT_CLOSED && rule_is_off(r, RULE_OFF_MONOTONE))
@@ -64,7 +78,7 @@ bool vote_prepare(struct replica *r, const struct block_slot *s, uint64_t height
         outbox_clear(r, OUT_PREPARE);
         record_changed(r, &r->prepare_ticket);
     }
-    if (s != NULL && !s->stored && s != r->write.body)
+    if (wants_keeping(r, s))
         r->keep = &r->slot[s - r->slot];
     send_vote(r, OUT_PREPARE, r->prepare_ticket);
     return true;
@@ -76,7 +90,7 @@ static void vote_commit(struct replica *r)
     const struct qc *qc = &r->high;
     bool applied = qc->height == r->tip_height && sm3_equal(&qc->block, &r->tip);
     struct block_slot *s = applied ? NULL : blocks_find(r, &qc->block);
-    if (!applied && (s == NULL || !s->valid))
+    if (!applied && (s == NULL || !s->valid || !vote_has_room(r, s)))
         return;
     enum slot_order order = slot_order(r->has_commit, &r->commit, qc->term, qc->height, &qc->block);
     if (order != SLOT_NEW)
@@ -85,7 +99,7 @@ static void vote_commit(struct replica *r)
     r->has_commit = true;
     outbox_clear(r, OUT_COMMIT);
     record_changed(r, &r->commit_ticket);
-    if (s != NULL && !s->stored && s != r->write.body)
+    if (wants_keeping(r, s))
         r->keep = s;
     send_vote(r, OUT_COMMIT, r->commit_ticket);
     if (qc->term != r->term) /* RULE_OFF_COMMIT_TERM: wherever that term's leader is */
@@ -150,15 +164,6 @@ static enum ami_status check_header(const struct replica *r, const struct block_
     return AMI_OK;
 }
 
-static void equivocation(struct replica *r, uint8_t leader, const struct proposal_core *p,
-                         const sm3_digest *hash)
-{
-    if (r->prop.slot == NULL || r->prop.term != p->term ||
-        r->prop.slot->header.height != p->header.height || sm3_equal(&r->prop.slot->hash, hash))
-        return;
-    replica_note(r, REPLICA_NOTE_EQUIVOCATION, leader, p->header.height, AMI_EQUIVOCATION);
-}
-
 /* A proposal that may be made: keep it until the tip is its parent, then judge the block. */
 static void take_proposal(struct replica *r, const struct proposal *p, const sm3_digest *hash)
 {
@@ -175,7 +180,6 @@ static void take_proposal(struct replica *r, const struct proposal *p, const sm3
         return;
     if (h->height > r->tip_height + 1)
         catchup_target(r, h->height - 1, p->core.leader);
-    equivocation(r, p->core.leader, &p->core, hash);
     if (r->prop.slot != NULL && r->prop.term == p->core.term &&
         r->prop.slot->header.height >= h->height && blocks_follows_tip(r, r->prop.slot) &&
         !sm3_equal(&r->prop.slot->hash, hash) && !rule_is_off(r, RULE_OFF_MONOTONE))
@@ -200,9 +204,10 @@ void vote_on_proposal(struct replica *r, uint8_t from, struct span body)
     struct span core = span_of(body.data, in.at);
     p->body = read_bytes(&in, r->body_max);
     if (!reader_done(&in) || p->core.leader != from ||
-        cert_check_tail(r, from, LABEL_PROPOSAL, core) != AMI_OK)
+        cert_check_proposal(r, &p->core, core) != AMI_OK)
         return;
     contact_heard(r, from);
+    seen_proposal(r, &p->core, core);
     if (p->core.term < r->term) {
         outbox_post(r, OUT_TERM_PROOF, bit_of(from), 0);
         return;
@@ -246,13 +251,15 @@ static void advance_proposal(struct replica *r)
         blocks_check(r, s, r->prop.fresh && !certified, certified);
         return;
     }
-    if (!r->has_prepare || r->prepare.term != r->term || !sm3_equal(&r->prepare.block, &s->hash))
+    bool voted =
+        r->has_prepare && r->prepare.term == r->term && sm3_equal(&r->prepare.block, &s->hash);
+    if (!voted && vote_has_room(r, s))
         vote_prepare(r, s, s->header.height, &s->hash);
 }
 
 static void advance_commit_vote(struct replica *r)
 {
-    if (!r->may_sign || !r->has_high || r->high.kind != VOTE_PREPARE)
+    if (!may_vote(r) || !r->has_high || r->high.kind != VOTE_PREPARE)
         return;
     if (r->high.term != r->term && !rule_is_off(r, RULE_OFF_COMMIT_TERM))
         return;

@@ -140,6 +140,7 @@ struct block_check {
     struct registry *registry;
     const struct genesis *genesis;
     sm3_digest merkle_root;
+    uint64_t height;
     bool meters_unchecked;
     uint32_t count;
     struct item *item;
@@ -262,6 +263,11 @@ static enum ami_status find_signers(struct block_check *c, uint32_t tx, const st
         const struct dc_enrol *e = &v->u.dc_enrol;
         return meet_device(c, tx, RECORD_DC, &e->dc, e->epoch, &e->w_sign);
     }
+    case TX_EVIDENCE: {
+        const struct record *accused;
+        AMI_TRY(evidence_record(c->registry, c->height, &v->u.evidence, &accused));
+        return need_device(c, tx, RECORD_DC, &accused->name, accused->epoch, &item->author);
+    }
     default:
         return AMI_OK;
     }
@@ -300,6 +306,7 @@ enum ami_status block_check_prepare(struct registry *r, const struct block_heade
     c->registry = r;
     c->genesis = g;
     c->merkle_root = h->merkle_root;
+    c->height = h->height;
     c->meters_unchecked = registry_meters_unchecked(r);
     c->count = h->tx_count;
     /* Two devices at most per transaction, and half of the table free. */

@@ -13,8 +13,8 @@ struct tx_signature {
 };
 #define TX_SIGNATURES_MAX 2
 
-/* The transaction's author (meter or MDMS) first, then the gateway. Returns how many. `author` is
- * not used for a transaction of the MDMS, `gateway` only for a report. */
+/* The transaction's author (meter, MDMS, or whom evidence accuses) first, then the gateway. Returns
+ * how many. `author` is not used for a transaction of the MDMS, `gateway` only for a report. */
 unsigned tx_signatures(struct tx_signature out[TX_SIGNATURES_MAX], const struct tx_view *tx,
                        const sm3_digest *chain, const point *mdms, const struct verify_key *author,
                        const struct verify_key *gateway);
@@ -37,6 +37,12 @@ static inline enum key_role record_role(uint8_t kind)
 {
     return kind == RECORD_METER ? ROLE_METER_REPORT : ROLE_DC_SIGN;
 }
+
+/* Whom evidence on the block of this height, which is above the committed ones, is against.
+ * AMI_WRONG_CHAIN, AMI_WRONG_EPOCH (no longer, or not yet, the epoch of that block),
+ * AMI_BAD_ARGUMENT. */
+enum ami_status evidence_record(const struct registry *r, uint64_t height, const struct evidence *e,
+                                const struct record **out) AMI_MUST_CHECK;
 
 /* The committed record's key was recovered elsewhere: keeps a copy unless there is one. Does
  * nothing when memory is short. */

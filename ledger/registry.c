@@ -1,6 +1,7 @@
 #include "ledger/registry.h"
 
 #include "base/check.h"
+#include "ledger/evidence.h"
 #include "ledger/internal.h"
 #include "ledger/merkle.h"
 
@@ -97,9 +98,10 @@ static bool is_sound(const struct record *rec, const struct ami_id *home)
     case RECORD_METER:
         return rec->floor >= 1 && (rec->window & 1) == 0 && rec->enrolled_at >= 1;
     case RECORD_DC:
-        return ami_id_equal(home, &no_home) &&
-               (rec->member_until == 0 ||
-                (rec->member_from != 0 && rec->member_until > rec->member_from));
+        return ami_id_equal(home, &no_home) && (rec->window & 1) == 0 &&
+               (rec->window & 0xff) >> EVIDENCE_KIND_END == 0 &&
+               (record_member_until(rec) == 0 ||
+                (rec->member_from != 0 && record_member_until(rec) > rec->member_from));
     default:
         return false;
     }
@@ -611,7 +613,7 @@ static struct record *edit(struct registry *r, const struct record *rec)
 static bool is_member(const struct record *rec, uint64_t height)
 {
     return rec->member_from != 0 && rec->member_from <= height &&
-           (rec->member_until == 0 || height < rec->member_until);
+           (record_member_until(rec) == 0 || height < record_member_until(rec));
 }
 
 /* The DCs' records, with the stage or without it. */
@@ -639,7 +641,7 @@ static uint64_t next_change(struct view v, uint64_t height)
     for (size_t i = 0; i < dc_total(v); i++) {
         const struct record *rec = nth_dc(v, i);
         const uint64_t at[] = {rec == NULL ? 0 : rec->member_from,
-                               rec == NULL ? 0 : rec->member_until};
+                               rec == NULL ? 0 : record_member_until(rec)};
         for (unsigned k = 0; k < 2; k++)
             if (at[k] > height && (next == 0 || at[k] < next))
                 next = at[k];
@@ -665,20 +667,45 @@ static int compare_members(const void *a, const void *b)
     return ((*x)->index > (*y)->index) - ((*x)->index < (*y)->index);
 }
 
-static enum ami_status make_list(struct registry *r, uint64_t height, struct members *out)
+/* The list's records. */
+static enum ami_status find_list(const struct registry *r, uint64_t height,
+                                 const struct slot *found[AMI_MEMBERS_MAX], size_t *count)
 {
-    const struct slot *found[AMI_MEMBERS_MAX];
-    const struct view v = {r, false};
-    size_t count = 0;
+    *count = 0;
     for (size_t i = 0; i < r->dc_count; i++) {
         const struct slot *s = slot_at(r, r->dc[i]);
         if (!is_member(&s->rec, height))
             continue;
-        if (count == AMI_MEMBERS_MAX)
+        if (*count == AMI_MEMBERS_MAX)
             return AMI_DAMAGED; /* no rule leads there */
-        found[count++] = s;
+        found[(*count)++] = s;
     }
-    qsort(found, count, sizeof found[0], compare_members);
+    qsort(found, *count, sizeof found[0], compare_members);
+    return AMI_OK;
+}
+
+enum ami_status evidence_record(const struct registry *r, uint64_t height, const struct evidence *e,
+                                const struct record **out)
+{
+    const struct slot *found[AMI_MEMBERS_MAX];
+    size_t count;
+    if (!sm3_equal(&e->chain, &r->genesis->members.chain))
+        return AMI_WRONG_CHAIN;
+    if (e->epoch != epoch_at((struct view){r, false}, height))
+        return AMI_WRONG_EPOCH;
+    AMI_TRY(find_list(r, height, found, &count));
+    if (e->accused >= count)
+        return AMI_BAD_ARGUMENT;
+    *out = &found[e->accused]->rec;
+    return AMI_OK;
+}
+
+static enum ami_status make_list(struct registry *r, uint64_t height, struct members *out)
+{
+    const struct slot *found[AMI_MEMBERS_MAX];
+    const struct view v = {r, false};
+    size_t count;
+    AMI_TRY(find_list(r, height, found, &count));
     memset(out, 0, sizeof *out);
     out->chain = r->genesis->members.chain;
     out->epoch = epoch_at(v, height);
@@ -788,6 +815,17 @@ static enum ami_status check_revoke(struct view v, const struct revoke *q,
     return check_valid(*device);
 }
 
+/* Once for each key and kind: nobody can fill the ledger with it. A revoked key stays accountable.
+ */
+static enum ami_status check_evidence(struct view v, uint64_t height, const struct evidence *e,
+                                      const struct record **dc)
+{
+    const struct record *accused;
+    AMI_TRY(evidence_record(v.r, height, e, &accused));
+    *dc = look(v, RECORD_DC, &accused->name, accused->epoch);
+    return ((*dc)->window >> e->kind & 1) != 0 ? AMI_EXISTS : AMI_OK;
+}
+
 /* Does the entry say what was enrolled? */
 static bool entry_fits(const struct record *rec, const struct member_entry *e)
 {
@@ -832,7 +870,7 @@ static enum ami_status check_membership(struct view v, uint64_t height, const st
 }
 
 /* All rules but signatures and the goodness of W. *subject receives the record that a report, a
- * skip or a revocation changes. */
+ * skip, a revocation or evidence changes. */
 static enum ami_status check_rules(struct view v, uint64_t height, const struct tx_view *tx,
                                    const struct record **subject)
 {
@@ -853,6 +891,8 @@ static enum ami_status check_rules(struct view v, uint64_t height, const struct 
         return check_epoch(v, RECORD_DC, &tx->u.dc_enrol.dc, tx->u.dc_enrol.epoch);
     case TX_REVOKE:
         return check_revoke(v, &tx->u.revoke, subject);
+    case TX_EVIDENCE:
+        return check_evidence(v, height, &tx->u.evidence, subject);
     case TX_MEMBERSHIP:
         return check_membership(v, height, &tx->u.membership, &leaves, &joins);
     default:
@@ -895,6 +935,11 @@ enum ami_status registry_check_prepare(struct registry *r, const struct tx_view 
     }
     if (tx->tx.kind == TX_SKIP)
         return find_key(r, RECORD_METER, &tx->u.skip.meter, tx->u.skip.epoch, &out->author);
+    if (tx->tx.kind == TX_EVIDENCE) {
+        const struct record *accused;
+        AMI_TRY(evidence_record(r, r->committed_height + 1, &tx->u.evidence, &accused));
+        return key_of(r, accused, &out->author);
+    }
     return AMI_OK;
 }
 
@@ -983,7 +1028,7 @@ static void change_members(struct registry *r, const struct membership *m)
     if (joins != NULL)
         edit(r, joins)->member_from = from;
     if (leaves != NULL)
-        edit(r, leaves)->member_until = from;
+        edit(r, leaves)->window |= from << 8; /* it was 0: one interval per key */
 }
 
 enum ami_status registry_stage_tx(struct registry *r, const struct tx_view *tx)
@@ -1017,6 +1062,9 @@ enum ami_status registry_stage_tx(struct registry *r, const struct tx_view *tx)
         break;
     case TX_SKIP:
         settle_below(rec, tx->u.skip.below);
+        break;
+    case TX_EVIDENCE:
+        rec->window |= UINT64_C(1) << tx->u.evidence.kind;
         break;
     default:
         rec->revoked_at = r->height;

@@ -35,13 +35,18 @@ struct record {
             floor; /* meters: every sequence below is settled (1 at first). MDMS: last number */
         uint64_t member_from; /* DCs: the first height that this key votes at; 0: none so far */
     };
-    union {
-        uint64_t window;       /* meters: bit i: floor + i is settled. Bit 0 is never set. */
-        uint64_t member_until; /* DCs: the first height that it votes at no more; 0: none so far */
-    };
+    /* meters: bit i: floor + i is settled. Bit 0 is never set. DCs: bit k: evidence of kind k is on
+     * the ledger; above the lowest 8 bits, the first height that this key votes at no more; 0: none
+     * so far (record_member_until). */
+    uint64_t window;
     struct verify_key
         *key; /* recovered when first needed; NULL before (not part of the encoding) */
 };
+
+static inline uint64_t record_member_until(const struct record *dc)
+{
+    return dc->window >> 8;
+}
 
 struct registry;
 /* Height 0: the MDMS's record (named "mdms"), then the genesis members as DC records. NULL: out of
@@ -49,8 +54,8 @@ struct registry;
 struct registry *registry_new(const struct genesis *g);
 void registry_free(struct registry *r);
 
-/* A rule switched off, by the simulator alone, to see that its checks notice: from now on nobody who
- * asks this registry checks that a report was signed by its meter. */
+/* A rule switched off, by the simulator alone, to see that its checks notice: from now on nobody
+ * who asks this registry checks that a report was signed by its meter. */
 void registry_leave_meters_unchecked(struct registry *r);
 bool registry_meters_unchecked(const struct registry *r);
 
@@ -87,7 +92,7 @@ enum ami_status record_admits(const struct record *rec, uint64_t sequence);
  * an enrolment also that W leads to a key. AMI_UNKNOWN_DEVICE when a signer has no record. */
 struct tx_check {
     const struct genesis *genesis;
-    const struct verify_key *author;  /* a report's or skip's meter */
+    const struct verify_key *author;  /* a report's or skip's meter, or whom evidence accuses */
     const struct verify_key *gateway; /* a report's */
     bool meters_unchecked;            /* registry_leave_meters_unchecked */
 };
@@ -95,7 +100,8 @@ enum ami_status registry_check_prepare(struct registry *r, const struct tx_view 
                                        struct tx_check *out) AMI_MUST_CHECK;
 enum ami_status tx_check_run(const struct tx_check *c, const struct tx_view *tx) AMI_MUST_CHECK;
 
-/* Would it be admissible on the committed state (no signatures)? For the pending pool. A
+/* Would it be admissible on the committed state (no signatures)? For the pending pool. AMI_EXISTS:
+ * evidence against this key of this kind is on the ledger. A
  * transaction of the MDMS whose number is not the next one cannot be judged yet, because those
  * before it are missing: AMI_OK up to this distance, so that it can wait; staging says
  * AMI_SEQUENCE_AHEAD then. So does a change of membership while another one is pending. */

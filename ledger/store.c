@@ -1,6 +1,7 @@
 #include "ledger/store.h"
 
 #include "base/check.h"
+#include "ledger/store_value.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,10 +19,13 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* The sub-databases (docs/ledger-format.md). Integers in keys and values are big-endian.
+/* The sub-databases (docs/ledger-format.md). Integers in keys and values are big-endian; behind
+ * every value stands its check (ledger/store_value.h), and in blocks and pending that of the front
+ * before it.
  *
- *   meta     "format" -> "amiledger store 1"; "chain" -> chain id; "tip" -> u64 height, hash;
- *            "vote" -> vote_record
+ *   meta     "format" -> "amiledger store 2"; "chain" -> chain id; "tip" -> u64 height, hash;
+ *            "vote" -> vote_record, u64 LMDB's number of that write; "write" -> u64 number of the
+ *            last write, u64 of the last with a vote record
  *   blocks   u64 height -> certified_block
  *   hashes   block hash -> u64 height
  *   txs      transaction id -> u64 height, u32 index
@@ -34,11 +38,12 @@ enum { META, BLOCKS, HASHES, TXS, REPORTS, EPOCHS, RECORDS, PENDING, DB_COUNT };
 static const char *const db_names[DB_COUNT] = {"meta",    "blocks", "hashes",  "txs",
                                                "reports", "epochs", "records", "pending"};
 
-static const char format_text[] = "amiledger store 1";
+static const char format_text[] = STORE_FORMAT;
 #define KEY_FORMAT "format"
 #define KEY_CHAIN  "chain"
-#define KEY_TIP    "tip"  /* u64 height, hash */
-#define KEY_VOTE   "vote" /* encoding of vote_record */
+#define KEY_TIP    "tip"   /* u64 height, hash */
+#define KEY_VOTE   "vote"  /* encoding of vote_record, u64 LMDB's number of its write */
+#define KEY_WRITE  "write" /* u64 number of the last write, u64 of the last with a vote record */
 
 #define DATA_NAME "data.mdb"
 #define LOCK_NAME "ledger.lock"
@@ -67,6 +72,7 @@ struct store {
     size_t map_bytes_max;
     int lock_fd;
     bool dead; /* the map was lost for lack of memory */
+    _Atomic bool damaged;
     sm3_digest chain;
     _Atomic uint64_t height;
     /* LMDB lets nobody use a map that is being replaced: every transaction holds this for reading,
@@ -203,11 +209,39 @@ static void end(struct store *s, MDB_txn *txn)
     pthread_rwlock_unlock(&s->map_lock);
 }
 
+static int damaged(struct store *s)
+{
+    atomic_store(&s->damaged, true);
+    return MDB_CORRUPTED;
+}
+
+/* A stored value without its check. MDB_CORRUPTED: the check is another one's. */
+static int open_value(struct store *s, int db, struct span key, const MDB_val *v,
+                      struct span *value)
+{
+    struct span stored = span_of(v->mv_data, v->mv_size);
+    if (store_check_open(db_names[db], key, stored, value))
+        return MDB_SUCCESS;
+    *value = span_of(NULL, 0);
+    return damaged(s);
+}
+
 static int get(struct store *s, MDB_txn *txn, int db, struct span key, struct span *value)
 {
     MDB_val k = {key.size, (void *)(uintptr_t)key.data}, v;
+    *value = span_of(NULL, 0);
     int rc = mdb_get(txn, s->db[db], &k, &v);
-    *value = rc == MDB_SUCCESS ? span_of(v.mv_data, v.mv_size) : span_of(NULL, 0);
+    return rc == MDB_SUCCESS ? open_value(s, db, key, &v, value) : rc;
+}
+
+/* A block as it was encoded. */
+static int get_block(struct store *s, MDB_txn *txn, int db, struct span key, struct span *value)
+{
+    int rc = get(s, txn, db, key, value);
+    if (rc == MDB_SUCCESS && value->size < STORE_CHECK_BYTES)
+        return damaged(s);
+    if (rc == MDB_SUCCESS)
+        value->size -= STORE_CHECK_BYTES; /* the front's, which the whole's covers */
     return rc;
 }
 
@@ -258,6 +292,29 @@ static enum ami_status read_front(struct reader *r, uint64_t height, struct bloc
     block_header_decode(r, header);
     qc_decode(r, commit);
     return !r->failed && header->height == height ? AMI_OK : AMI_DAMAGED;
+}
+
+/* What stands under KEY_VOTE. */
+static enum ami_status parse_vote(struct vote_record *out, struct span v)
+{
+    if (v.size < 8)
+        return AMI_DAMAGED;
+    return vote_record_parse(out, span_of(v.data, v.size - 8)) == AMI_OK ? AMI_OK : AMI_DAMAGED;
+}
+
+/* Whether the first `size` bytes of a stored block are what was written. */
+static bool front_is_whole(struct store *s, struct span key, const MDB_val *v, size_t size)
+{
+    uint8_t check[STORE_CHECK_BYTES];
+    const uint8_t *data = v->mv_data;
+    bool whole = v->mv_size >= size + 2 * STORE_CHECK_BYTES;
+    if (whole) {
+        store_check(check, STORE_FRONT, key, span_of(data, size), span_of(NULL, 0));
+        whole = memcmp(check, data + v->mv_size - 2 * STORE_CHECK_BYTES, sizeof check) == 0;
+    }
+    if (!whole)
+        (void)damaged(s);
+    return whole;
 }
 
 /* --- writing --------------------------------------------------------------------------------- */
@@ -326,12 +383,29 @@ static enum ami_status attempt_status(struct attempt *a, int rc)
     return write_status_of(a->s, rc, a->bytes_wanted);
 }
 
+/* A value in two parts, of which the second may be empty, and its check. */
+static int put_value(struct store *s, MDB_txn *txn, int db, struct span key, struct span value,
+                     struct span more, unsigned flags)
+{
+    MDB_val k = {key.size, (void *)(uintptr_t)key.data};
+    MDB_val v = {value.size + more.size + STORE_CHECK_BYTES, NULL};
+    int rc = mdb_put(txn, s->db[db], &k, &v, flags | MDB_RESERVE);
+    if (rc == MDB_SUCCESS) {
+        struct writer w = writer_on(v.mv_data, v.mv_size);
+        uint8_t check[STORE_CHECK_BYTES];
+        store_check(check, db_names[db], key, value, more);
+        write_raw(&w, value.data, value.size);
+        write_raw(&w, more.data, more.size);
+        write_raw(&w, check, sizeof check);
+        AMI_CHECK(w.size == v.mv_size);
+    }
+    return rc;
+}
+
 static enum ami_status put(struct attempt *a, int db, struct span key, struct span value,
                            unsigned flags)
 {
-    MDB_val k = {key.size, (void *)(uintptr_t)key.data};
-    MDB_val v = {value.size, (void *)(uintptr_t)value.data};
-    return attempt_status(a, mdb_put(a->txn, a->s->db[db], &k, &v, flags));
+    return attempt_status(a, put_value(a->s, a->txn, db, key, value, span_of(NULL, 0), flags));
 }
 
 /* header, [certificate,] u32 size, body: the wire's body_reply or certified_block. AMI_EXISTS. */
@@ -339,13 +413,18 @@ static enum ami_status put_block(struct attempt *a, int db, struct span key, str
                                  struct span commit, struct span body)
 {
     MDB_val k = {key.size, (void *)(uintptr_t)key.data};
-    MDB_val v = {header.size + commit.size + 4 + body.size, NULL};
+    MDB_val v = {header.size + commit.size + 4 + body.size + 2 * STORE_CHECK_BYTES, NULL};
     int rc = mdb_put(a->txn, a->s->db[db], &k, &v, MDB_RESERVE | MDB_NOOVERWRITE);
     if (rc == MDB_SUCCESS) {
         struct writer w = writer_on(v.mv_data, v.mv_size);
         write_raw(&w, header.data, header.size);
         write_raw(&w, commit.data, commit.size);
         write_bytes(&w, body);
+        uint8_t check[STORE_CHECK_BYTES];
+        store_check(check, STORE_FRONT, key, header, commit);
+        write_raw(&w, check, sizeof check);
+        store_check(check, db_names[db], key, writer_span(&w), span_of(NULL, 0));
+        write_raw(&w, check, sizeof check);
         AMI_CHECK(w.size == v.mv_size);
     }
     return attempt_status(a, rc);
@@ -428,7 +507,7 @@ static enum ami_status vote_after(struct attempt *a, struct vote_record *out)
         return AMI_OK;
     }
     AMI_TRY(status_of(rc));
-    return vote_record_parse(out, v) == AMI_OK ? AMI_OK : AMI_DAMAGED;
+    return parse_vote(out, v);
 }
 
 static bool vote_names(const struct vote_record *v, const uint8_t block[SM3_BYTES])
@@ -454,7 +533,8 @@ static enum ami_status sweep_pending(struct attempt *a, uint64_t tip_height,
         struct block_header header;
         struct reader r = reader_on(span_of(v.mv_data, v.mv_size));
         block_header_decode(&r, &header);
-        if (r.failed || k.mv_size != SM3_BYTES) {
+        if (r.failed || k.mv_size != SM3_BYTES ||
+            !front_is_whole(a->s, span_of(k.mv_data, k.mv_size), &v, r.at)) {
             rc = MDB_CORRUPTED;
             break;
         }
@@ -494,13 +574,34 @@ static enum ami_status bound_pending(struct attempt *a, uint64_t tip_height)
     return found ? attempt_status(a, mdb_del(a->txn, a->s->db[PENDING], &k, NULL)) : AMI_OK;
 }
 
+/* The vote record, and of which writes it and this are. Each write changes that, so that a page
+ * which the disk has left as it was before, with an older vote record on it, is found by the
+ * checker. */
+static enum ami_status put_write(struct attempt *a)
+{
+    uint8_t now[8], of_writes[16] = {0};
+    struct span v = {0};
+    store_be64(now, mdb_txn_id(a->txn));
+    int rc = get(a->s, a->txn, META, SPAN_LITERAL(KEY_WRITE), &v);
+    if (rc == MDB_SUCCESS && v.size == sizeof of_writes)
+        memcpy(of_writes, v.data, sizeof of_writes);
+    else if (rc != MDB_NOTFOUND)
+        return rc == MDB_SUCCESS ? AMI_DAMAGED : status_of(rc);
+    memcpy(of_writes, now, sizeof now);
+    if (a->c->b->vote_record.size != 0) {
+        memcpy(of_writes + sizeof now, now, sizeof now);
+        AMI_TRY(attempt_status(a, put_value(a->s, a->txn, META, SPAN_LITERAL(KEY_VOTE),
+                                            a->c->b->vote_record, span_of(now, sizeof now), 0)));
+    }
+    return put(a, META, SPAN_LITERAL(KEY_WRITE), span_of(of_writes, sizeof of_writes), 0);
+}
+
 static enum ami_status put_batch(struct attempt *a, uint64_t *height)
 {
     const struct store_batch *b = a->c->b;
     sm3_digest tip;
     AMI_TRY(get_tip(a->s, a->txn, height, &tip));
-    if (b->vote_record.size != 0)
-        AMI_TRY(put(a, META, SPAN_LITERAL(KEY_VOTE), b->vote_record, 0));
+    AMI_TRY(put_write(a));
     if (b->commit) {
         AMI_TRY(put_commit(a, *height, &tip));
         *height = a->c->block.height;
@@ -554,6 +655,11 @@ enum ami_status store_write(struct store *s, const struct store_batch *b)
 
 /* --- reading --------------------------------------------------------------------------------- */
 
+bool store_damaged(const struct store *s)
+{
+    return atomic_load(&s->damaged);
+}
+
 const sm3_digest *store_chain(const struct store *s)
 {
     return &s->chain;
@@ -574,14 +680,15 @@ uint64_t store_height(struct store *s)
     return atomic_load(&s->height);
 }
 
-/* Copies a value into the caller's buffer. */
+/* Copies a value, or a block, into the caller's buffer. */
 static enum ami_status get_copy(struct store *s, int db, struct span key, uint8_t *buffer,
                                 size_t buffer_size, struct span *out)
 {
     MDB_txn *txn;
     struct span v = {0};
     AMI_TRY(begin(s, MDB_RDONLY, &txn));
-    enum ami_status status = status_of(get(s, txn, db, key, &v));
+    enum ami_status status =
+        status_of(db == BLOCKS ? get_block(s, txn, db, key, &v) : get(s, txn, db, key, &v));
     if (status == AMI_OK && v.size > buffer_size)
         status = AMI_TOO_LARGE;
     if (status == AMI_OK) {
@@ -608,12 +715,15 @@ enum ami_status store_header(struct store *s, uint64_t height, struct block_head
 {
     MDB_txn *txn;
     uint8_t key[8];
-    struct span v = {0};
+    struct span by_height = key_u64(key, height);
+    MDB_val k = {by_height.size, key}, v;
     AMI_TRY(begin(s, MDB_RDONLY, &txn));
-    enum ami_status status = status_of(get(s, txn, BLOCKS, key_u64(key, height), &v));
+    enum ami_status status = status_of(mdb_get(txn, s->db[BLOCKS], &k, &v));
     if (status == AMI_OK) {
-        struct reader r = reader_on(v);
+        struct reader r = reader_on(span_of(v.mv_data, v.mv_size));
         status = read_front(&r, height, header, commit);
+        if (status != AMI_OK || !front_is_whole(s, by_height, &v, r.at))
+            status = AMI_DAMAGED;
     }
     end(s, txn);
     return status;
@@ -635,7 +745,7 @@ static enum ami_status get_body(struct store *s, MDB_txn *txn, const sm3_digest 
                                 struct block_header *header, struct span *body)
 {
     struct span v = {0};
-    int rc = get(s, txn, PENDING, span_of(block->b, SM3_BYTES), &v);
+    int rc = get_block(s, txn, PENDING, span_of(block->b, SM3_BYTES), &v);
     if (rc == MDB_SUCCESS) {
         struct body_reply kept;
         AMI_TRY(body_reply_parse(&kept, v) == AMI_OK ? AMI_OK : AMI_DAMAGED);
@@ -649,7 +759,7 @@ static enum ami_status get_body(struct store *s, MDB_txn *txn, const sm3_digest 
     uint64_t height;
     struct qc commit;
     AMI_TRY(get_height(s, txn, block, &height));
-    rc = get(s, txn, BLOCKS, key_u64(key, height), &v);
+    rc = get_block(s, txn, BLOCKS, key_u64(key, height), &v);
     AMI_TRY(rc == MDB_NOTFOUND ? AMI_DAMAGED : status_of(rc));
     struct reader r = reader_on(v);
     AMI_TRY(read_front(&r, height, header, &commit));
@@ -722,16 +832,18 @@ enum ami_status store_vote_record(struct store *s, struct vote_record *out, uint
 {
     struct span v = {0};
     AMI_TRY(get_copy(s, META, SPAN_LITERAL(KEY_VOTE), buffer, buffer_size, &v));
-    return vote_record_parse(out, v) == AMI_OK ? AMI_OK : AMI_DAMAGED;
+    return parse_vote(out, v);
 }
 
-static enum ami_status load_records(struct registry *r, MDB_cursor *cursor)
+static enum ami_status load_records(struct store *s, struct registry *r, MDB_cursor *cursor)
 {
     MDB_val k, v;
     int rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
     for (; rc == MDB_SUCCESS; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
         struct record rec;
-        if (k.mv_size != 8 || record_parse(&rec, span_of(v.mv_data, v.mv_size)) != AMI_OK)
+        struct span value = {0};
+        if (open_value(s, RECORDS, span_of(k.mv_data, k.mv_size), &v, &value) != MDB_SUCCESS ||
+            k.mv_size != 8 || record_parse(&rec, value) != AMI_OK)
             return AMI_DAMAGED;
         enum ami_status status = registry_load(r, load_be64(k.mv_data), &rec);
         if (status != AMI_OK)
@@ -756,13 +868,99 @@ enum ami_status store_load_registry_at(struct store *s, struct registry *r, uint
     if (status == AMI_OK)
         status = status_of(mdb_cursor_open(txn, s->db[RECORDS], &cursor));
     if (status == AMI_OK) {
-        status = load_records(r, cursor);
+        status = load_records(s, r, cursor);
         mdb_cursor_close(cursor);
     }
     end(s, txn);
     if (status == AMI_OK)
         registry_loaded(r, *height);
     return status;
+}
+
+/* --- patrol ---------------------------------------------------------------------------------- */
+
+_Static_assert(STORE_DATABASES == DB_COUNT, "one place for each");
+
+/* All databases but that of kept blocks only grow. */
+static int patrol_count(struct store *s, MDB_txn *txn, struct store_patrol *p)
+{
+    for (int i = 0; i < DB_COUNT; i++) {
+        MDB_stat stat_db;
+        int rc = mdb_stat(txn, s->db[i], &stat_db);
+        if (rc != MDB_SUCCESS)
+            return rc;
+        if (i != PENDING && stat_db.ms_entries > p->most[i])
+            p->most[i] = stat_db.ms_entries;
+    }
+    return MDB_SUCCESS;
+}
+
+/* From behind the last key on. MDB_NOTFOUND: there is nothing more in this database. */
+static int patrol_values(struct store *s, MDB_cursor *cursor, struct store_patrol *p, size_t *left)
+{
+    MDB_val k = {p->key_size, p->key}, v;
+    int rc = mdb_cursor_get(cursor, &k, &v, p->key_size == 0 ? MDB_FIRST : MDB_SET_RANGE);
+    if (rc == MDB_SUCCESS && p->key_size != 0 && k.mv_size == p->key_size &&
+        memcmp(k.mv_data, p->key, k.mv_size) == 0)
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+    for (; rc == MDB_SUCCESS; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+        const struct span key = span_of(k.mv_data, k.mv_size);
+        struct span value;
+        if (key.size == 0 || key.size > sizeof p->key ||
+            open_value(s, (int)p->db, key, &v, &value) != MDB_SUCCESS)
+            return MDB_CORRUPTED;
+        memcpy(p->key, key.data, key.size);
+        p->key_size = key.size;
+        p->seen++;
+        const size_t done = key.size + v.mv_size;
+        p->bytes += done;
+        if (done >= *left)
+            return MDB_SUCCESS;
+        *left -= done;
+    }
+    return rc;
+}
+
+/* Goes on in the present database. MDB_NOTFOUND: it is at its end, and the next one is the present.
+ */
+static int patrol_db(struct store *s, MDB_txn *txn, struct store_patrol *p, size_t *left)
+{
+    MDB_cursor *cursor;
+    if (p->seen == 0)
+        p->must = p->most[p->db]; /* what comes in later may stand before the patrol's place */
+    int rc = mdb_cursor_open(txn, s->db[p->db], &cursor);
+    if (rc != MDB_SUCCESS)
+        return rc;
+    rc = patrol_values(s, cursor, p, left);
+    mdb_cursor_close(cursor);
+    if (rc != MDB_NOTFOUND)
+        return rc;
+    if (p->seen < p->must)
+        return damaged(s);
+    p->db++;
+    p->key_size = 0;
+    p->seen = 0;
+    return MDB_NOTFOUND;
+}
+
+enum ami_status store_patrol_on(struct store *s, struct store_patrol *p, size_t bytes_max,
+                                bool *round)
+{
+    MDB_txn *txn;
+    size_t left = bytes_max;
+    AMI_TRY(begin(s, MDB_RDONLY, &txn));
+    int rc = patrol_count(s, txn, p);
+    if (rc == MDB_SUCCESS)
+        do
+            rc = patrol_db(s, txn, p, &left);
+        while (rc == MDB_NOTFOUND && p->db < DB_COUNT);
+    end(s, txn);
+    *round = rc == MDB_NOTFOUND;
+    if (!*round)
+        return status_of(rc);
+    p->db = 0;
+    p->bytes = 0;
+    return AMI_OK;
 }
 
 /* --- opening ---------------------------------------------------------------------------------
@@ -984,13 +1182,12 @@ static int open_dbs(struct store *s, MDB_txn *txn, unsigned flags)
 static int create_dbs(struct store *s, MDB_txn *txn)
 {
     int rc = open_dbs(s, txn, MDB_CREATE);
-    MDB_val fk = {sizeof KEY_FORMAT - 1, KEY_FORMAT}, ck = {sizeof KEY_CHAIN - 1, KEY_CHAIN};
-    MDB_val fv = {sizeof format_text - 1, (void *)(uintptr_t)format_text};
-    MDB_val cv = {SM3_BYTES, s->chain.b};
     if (rc == MDB_SUCCESS)
-        rc = mdb_put(txn, s->db[META], &fk, &fv, 0);
+        rc = put_value(s, txn, META, SPAN_LITERAL(KEY_FORMAT), SPAN_LITERAL(format_text),
+                       span_of(NULL, 0), 0);
     if (rc == MDB_SUCCESS)
-        rc = mdb_put(txn, s->db[META], &ck, &cv, 0);
+        rc = put_value(s, txn, META, SPAN_LITERAL(KEY_CHAIN), span_of(s->chain.b, SM3_BYTES),
+                       span_of(NULL, 0), 0);
     return rc;
 }
 
@@ -1003,6 +1200,12 @@ static enum ami_status check_identity(const struct opening *o, MDB_txn *txn)
         return FAIL(o, AMI_DAMAGED, "%s: " DATA_NAME " belongs to another program", s->dir);
     if (rc != MDB_SUCCESS)
         return FAIL(o, status_of(rc), "%s: %s", s->dir, mdb_strerror(rc));
+    MDB_val k = {sizeof KEY_FORMAT - 1, KEY_FORMAT}, raw;
+    if (mdb_get(txn, s->db[META], &k, &raw) == MDB_SUCCESS &&
+        store_format_is_other(span_of(raw.mv_data, raw.mv_size)))
+        return FAIL(o, AMI_UNSUPPORTED,
+                    "%s: the ledger is of another version's format; this program reads \"%s\"",
+                    s->dir, format_text);
     if (get(s, txn, META, SPAN_LITERAL(KEY_FORMAT), &v) != MDB_SUCCESS ||
         !span_equal(v, SPAN_LITERAL(format_text)))
         return FAIL(o, AMI_DAMAGED, "%s: the ledger's format is not \"%s\"", s->dir, format_text);
@@ -1033,7 +1236,9 @@ static enum ami_status check_tip(const struct opening *o, MDB_txn *txn)
         } else if (rc == MDB_SUCCESS && k.mv_size == 8 && load_be64(k.mv_data) == height) {
             struct block_header header;
             struct qc commit;
-            struct reader r = reader_on(span_of(v.mv_data, v.mv_size));
+            struct span value = {0};
+            (void)open_value(s, BLOCKS, span_of(k.mv_data, 8), &v, &value); /* or an empty one */
+            struct reader r = reader_on(value);
             status = read_front(&r, height, &header, &commit);
             sm3_digest hash = status == AMI_OK ? block_hash(&header) : tip;
             if (memcmp(hash.b, tip.b, sizeof tip.b) != 0)

@@ -8,10 +8,11 @@
  * Threads: one thread writes, any thread reads meanwhile; every read sees one committed state and
  * holds it only until it returns. A write waits for reads under way only when the map has to grow.
  *
- * Caveats: LMDB has no page checksums (a damaged page can crash a reader; `dc-node run` checks the
- * store in a process of its own first); an environment must not be opened twice in one process nor
- * used across a fork; a reader that was stopped (SIGSTOP) amid a read keeps old pages from being
- * used again, so the file grows; network file systems are not supported.
+ * Caveats: every value has a check, so that a damaged one is never returned; but LMDB has no page
+ * checksums, and a damaged page can crash its reader (`dc-node run` has the whole file checked
+ * first, ledger/store_check.h); an environment must not be opened twice in one process nor used
+ * across a fork; a reader that was stopped (SIGSTOP) amid a read keeps old pages from being used
+ * again, so the file grows; network file systems are not supported.
  */
 #ifndef AMI_LEDGER_STORE_H
 #define AMI_LEDGER_STORE_H
@@ -43,7 +44,8 @@ enum store_mode { STORE_READ_ONLY, STORE_READ_WRITE };
  * chain may be NULL when only reading: any chain.
  * AMI_IN_USE: another process holds it for writing. AMI_WRONG_CHAIN: holds another chain.
  * AMI_NOT_FOUND: nothing there to read. AMI_EXISTS: the directory holds other files but no ledger.
- * AMI_DAMAGED: cut off, foreign or inconsistent. AMI_IO, AMI_FULL, AMI_NO_MEMORY. `why` (of
+ * AMI_DAMAGED: cut off, foreign or inconsistent. AMI_UNSUPPORTED: the format of another version of
+ * this program. AMI_IO, AMI_FULL, AMI_NO_MEMORY. `why` (of
  * why_size bytes) receives one clear sentence on failure. */
 enum ami_status store_open(struct store **out, const char *dir, const sm3_digest *chain,
                            enum store_mode mode, uint64_t map_bytes, char *why,
@@ -59,6 +61,11 @@ const sm3_digest *store_chain(const struct store *s);
  * AMI_BAD_PARENT (not the next block), AMI_BAD_CERTIFICATE (not of this block),
  * AMI_SEQUENCE_SETTLED (a report that is stored already), AMI_TOO_LARGE. */
 enum ami_status store_write(struct store *s, const struct store_batch *b) AMI_MUST_CHECK;
+
+/* A value was met that is not what was written under its key (whoever asked for it got
+ * AMI_DAMAGED): nothing in this ledger should be trusted before it was checked as a whole
+ * (ledger/store_check.h). */
+bool store_damaged(const struct store *s);
 
 uint64_t store_height(struct store *s); /* of the last committed block; 0: none */
 
@@ -88,5 +95,22 @@ enum ami_status store_load_registry(struct store *s, struct registry *r) AMI_MUS
 /* The same, and the height whose registry it is: for a reader beside a writer. */
 enum ami_status store_load_registry_at(struct store *s, struct registry *r,
                                        uint64_t *height) AMI_MUST_CHECK;
+
+/* A look at all values, a few at a time, for a process beside the writer. Zeroed, it begins. */
+#define STORE_DATABASES 8
+struct store_patrol {
+    unsigned db;
+    size_t key_size; /* of the value that was looked at last; 0: none of this database yet */
+    uint8_t key[512];
+    uint64_t bytes;      /* looked at in this round */
+    uint64_t seen, must; /* values of this database, and how many there have to be */
+    /* Of each, the most that were met: a damaged tree may lose its values without a trace. */
+    uint64_t most[STORE_DATABASES];
+};
+/* Looks at the next values until about `bytes_max` bytes are done. AMI_OK: they are what was
+ * written; *round is true when these were the last ones, and `p` begins anew. AMI_DAMAGED: one is
+ * not, or some are missing. A damaged page may crash the process. */
+enum ami_status store_patrol_on(struct store *s, struct store_patrol *p, size_t bytes_max,
+                                bool *round) AMI_MUST_CHECK;
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "crypto/secret.h"
 #include "crypto/sm4gcm.h"
+#include "ledger/evidence.h"
 #include "ledger/internal.h"
 
 #include <stdlib.h>
@@ -74,6 +75,14 @@ static enum ami_status parse_skip(struct tx_view *v)
     return v->u.skip.epoch == 0 ? AMI_BAD_ARGUMENT : AMI_OK;
 }
 
+static enum ami_status parse_evidence(struct tx_view *v)
+{
+    AMI_TRY(evidence_parse(&v->u.evidence, v->tx.first));
+    if (v->tx.second.size != 0)
+        return AMI_BAD_ENCODING;
+    return evidence_judge(&v->u.evidence);
+}
+
 enum ami_status tx_view_decode(struct tx_view *out, struct span encoded)
 {
     if (encoded.size > AMI_TX_BYTES_MAX)
@@ -90,6 +99,8 @@ enum ami_status tx_view_decode(struct tx_view *out, struct span encoded)
         return parse_mdms(out);
     case TX_SKIP:
         return parse_skip(out);
+    case TX_EVIDENCE:
+        return parse_evidence(out);
     default:
         return AMI_BAD_ARGUMENT;
     }
@@ -373,6 +384,30 @@ void mdms_tx_encode(struct writer *out, uint8_t kind, struct span first, const s
     tx_encode(out, &t);
 }
 
+void evidence_tx_encode(struct writer *out, const struct evidence *e)
+{
+    uint8_t first[AMI_TX_BYTES_MAX];
+    struct writer w = writer_on(first, sizeof first);
+    evidence_encode(&w, e);
+    AMI_CHECK(writer_ok(&w));
+    struct tx t = {TX_EVIDENCE, writer_span(&w), span_of(NULL, 0)};
+    tx_encode(out, &t);
+}
+
+static unsigned evidence_signatures(struct tx_signature out[TX_SIGNATURES_MAX],
+                                    const struct evidence *e, const struct verify_key *accused)
+{
+    _Static_assert(EVIDENCE_STATEMENTS_MAX <= TX_SIGNATURES_MAX, "there is room");
+    struct evidence_statement s[EVIDENCE_STATEMENTS_MAX];
+    unsigned count = evidence_statements(s, e);
+    for (unsigned i = 0; i < count; i++) {
+        out[i].p = accused->p;
+        verify_key_message(&out[i].message, accused, s[i].label, &s[i].bytes, 1);
+        out[i].sig = s[i].signature;
+    }
+    return count;
+}
+
 unsigned tx_signatures(struct tx_signature out[TX_SIGNATURES_MAX], const struct tx_view *tx,
                        const sm3_digest *chain, const point *mdms, const struct verify_key *author,
                        const struct verify_key *gateway)
@@ -402,6 +437,8 @@ unsigned tx_signatures(struct tx_signature out[TX_SIGNATURES_MAX], const struct 
         verify_key_message(&out[0].message, author, LABEL_SKIP, parts, 2);
         out[0].sig = tx->u.skip.signature;
         return 1;
+    case TX_EVIDENCE:
+        return evidence_signatures(out, &tx->u.evidence, author);
     default:
         out[0].p = *mdms;
         mdms_message(&out[0].message, mdms, chain, &kinds[tx->tx.kind], first);

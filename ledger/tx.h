@@ -16,7 +16,9 @@ enum tx_kind {
     TX_DC_ENROL = 3,
     TX_REVOKE = 4,
     TX_SKIP = 5,
-    TX_MEMBERSHIP = 7
+    TX_EVIDENCE = 6, /* proves itself: nobody signs it, whoever finds it hands it in */
+    TX_MEMBERSHIP = 7,
+    TX_KIND_END
 };
 
 /* A transaction decoded all the way. Borrows the bytes it was parsed from. */
@@ -34,12 +36,14 @@ struct tx_view {
         struct revoke revoke;
         struct skip_meter_part skip;
         struct membership membership;
+        struct evidence evidence; /* judged: only who signed it is open */
     } u;
     struct mdms_part mdms; /* for the four kinds that the MDMS signs */
 };
 
 /* AMI_BAD_ENCODING, AMI_BAD_ARGUMENT (unknown kind, sequence 0, epoch 0, number 0; a membership
- * transaction whose change, delay or addresses cannot be). No signature is checked here. */
+ * transaction whose change, delay or addresses cannot be; evidence that convicts nobody). No
+ * signature is checked here. */
 enum ami_status tx_view_parse(struct tx_view *out, struct span encoded) AMI_MUST_CHECK;
 sm3_digest tx_id(uint8_t kind, const sm3_digest *first, const sm3_digest *second);
 sm3_digest tx_leaf(const sm3_digest *id);
@@ -99,6 +103,8 @@ sm2_signature mdms_tx_sign(const sm2_private *key, const sm3_digest *chain, uint
 enum ami_status mdms_tx_check(const point *key, const sm3_digest *chain, uint8_t kind,
                               struct span first, const sm2_signature *sig) AMI_MUST_CHECK;
 void mdms_tx_encode(struct writer *out, uint8_t kind, struct span first, const sm2_signature *sig);
+
+void evidence_tx_encode(struct writer *out, const struct evidence *e);
 
 /* Sealing of (salt || m) for the MDMS, protocol.md section 5. One `seal_batch` per batch of one
  * gateway: C1 and Z are drawn anew for each and never stored. key = first 16 bytes of

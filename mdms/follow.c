@@ -10,6 +10,7 @@
  */
 #include "crypto/secret.h"
 #include "crypto/sm4gcm.h"
+#include "ledger/evidence.h"
 #include "mdms/internal.h"
 #include "wire/report.h"
 
@@ -68,6 +69,7 @@ struct follow_job {
     uint64_t mdms_last;   /* greatest number of a transaction of the MDMS; 0: none */
     struct own_tx *own;
     size_t own_count;
+    uint8_t convicted[AMI_MEMBERS_MAX]; /* by evidence in this block: bit, enum evidence_kind */
     struct seal_batch cache[BATCHES_CACHED];
     unsigned cached, cache_at;
 };
@@ -197,6 +199,9 @@ static enum ami_status open_reports(struct follow_job *j)
             open_report(j, &tx, o, scratch);
         }
         uint64_t number = tx_mdms_number(&tx);
+        const struct evidence *e = &tx.u.evidence;
+        if (tx.tx.kind == TX_EVIDENCE && evidence_place(&j->members, e) == AMI_OK)
+            j->convicted[e->accused] |= (uint8_t)(1u << e->kind);
         if (number != 0)
             j->own[j->own_count++] = (struct own_tx){number, tx.id};
         if (number > j->mdms_last)
@@ -525,6 +530,17 @@ bool follow_stage(struct mdms *m)
     return n > 0;
 }
 
+/* What is to be done about it, a person decides: revoke the key, perhaps. */
+static void report_convicted(struct mdms *m, const struct follow_job *j)
+{
+    for (uint8_t i = 0; i < j->members.count; i++)
+        for (uint8_t kind = EVIDENCE_VOTES; kind < EVIDENCE_KIND_END; kind++)
+            if ((j->convicted[i] >> kind & 1) != 0)
+                mdms_log(m, ENV_LOG_ERROR, "evidence", "dc=%s epoch=%u kind=%s height=%llu",
+                         j->members.member[i].name.text, (unsigned)j->members.member[i].key_epoch,
+                         evidence_kind_name(kind), (unsigned long long)j->block.header.height);
+}
+
 /* Says what a person should know about a stored block. */
 static void report_stored(struct mdms *m, const struct follow_job *j)
 {
@@ -543,6 +559,7 @@ static void report_stored(struct mdms *m, const struct follow_job *j)
                      o->meter.meter.text, (unsigned)o->meter.epoch,
                      (unsigned long long)o->meter.sequence);
     }
+    report_convicted(m, j);
     m->stats.blocks++;
 }
 

@@ -11,8 +11,11 @@
  * and nng's operations come back -> on_closed, freed. Only conn_settle frees, at the end of a task,
  * so that an owner's function may close or drop the link that it was called for.
  *
- * Deadlines (strangers, half frames, lingering) share one alarm: it stands at the earliest known
- * one and, when it comes, all links are looked at.
+ * Signs of life: who let the other in, and knows it, sends the first one; who dialled answers with
+ * its own from then on, as a stranger's would count as garbage.
+ *
+ * Deadlines (strangers, half frames, lingering, silence) share one alarm: it stands at the earliest
+ * known one and, when it comes, all links are looked at.
  */
 #include "net/link.h"
 
@@ -37,6 +40,7 @@
 #define CONNECT_MS        5000
 #define RETRY_MS_MAX      5000
 #define DIAL_STEADY_US    2000000u /* a link that lived so long resets the back-off */
+#define LATE_US           500000u /* an alarm that is so late says that we stood still, not others */
 
 struct endpoint {
     struct links *links;
@@ -62,6 +66,7 @@ struct conn {
     struct loop_task received_task, sent_task, kick_task;
     bool receiving, sending; /* an operation is out; its task will come */
     bool known, paused, closing, shut, wants_writable;
+    bool signs; /* the other side takes signs of life */
     enum ami_status close_status;
 
     struct buffer in; /* in.size: end of what was received */
@@ -70,7 +75,8 @@ struct conn {
     size_t written; /* of writing */
 
     uint64_t opened_us;
-    uint64_t half_since_us; /* 0: no frame is half here */
+    uint64_t half_since_us;     /* 0: no frame is half here */
+    uint64_t heard_us, said_us; /* when bytes last came, and frames were last queued */
     uint64_t linger_until_us;
     struct conn *older_stranger, *newer_stranger;
 };
@@ -116,7 +122,7 @@ struct links {
 const char *link_drop_name(enum link_drop_reason reason)
 {
     static const char *const names[LINK_DROP_REASONS] = {
-        "garbage", "oversized", "half_frame", "mute", "too_many", "refused",
+        "garbage", "oversized", "half_frame", "mute", "too_many", "refused", "silent",
     };
     return (unsigned)reason < LINK_DROP_REASONS ? names[reason] : "unknown";
 }
@@ -130,6 +136,7 @@ static enum ami_status status_of_drop(enum link_drop_reason reason)
         return AMI_TOO_LARGE;
     case LINK_DROP_HALF_FRAME:
     case LINK_DROP_MUTE:
+    case LINK_DROP_SILENT:
         return AMI_TIMEOUT;
     case LINK_DROP_TOO_MANY:
         return AMI_FULL;
@@ -411,6 +418,18 @@ static void conn_read(struct conn *c)
     nng_stream_recv(c->stream, c->receive_aio);
 }
 
+/* False: what came is none. */
+static bool conn_take_sign(struct conn *c)
+{
+    if (!c->known || c->end->limits.silent_ms == 0)
+        return false;
+    c->in_start += LINK_LENGTH_BYTES;
+    if (!c->signs && c->end->limits.idle_ms != 0)
+        deadline_add(c->end->links, clock_mono_us());
+    c->signs = true;
+    return true;
+}
+
 /* Gives out every frame that has arrived whole, until the owner pauses or closes the link. */
 static void conn_deliver(struct conn *c)
 {
@@ -419,6 +438,10 @@ static void conn_deliver(struct conn *c)
         const uint8_t *at = c->in.data + c->in_start;
         size_t size = load_be32(at);
         if (size == 0) {
+            if (conn_take_sign(c)) {
+                progress = true;
+                continue;
+            }
             conn_drop(c, LINK_DROP_GARBAGE);
             return;
         }
@@ -458,6 +481,7 @@ static void received(void *arg)
     } else {
         AMI_CHECK(count <= c->in.capacity - c->in.size);
         c->end->counters.bytes_in += count;
+        c->heard_us = clock_mono_us();
         bool filled = count == c->in.capacity - c->in.size;
         if (c->closing)
             c->in_start = c->in.size; /* what still comes is not read by anybody */
@@ -528,9 +552,12 @@ static struct conn *conn_open(struct endpoint *end, nng_stream *stream)
     c->sent_task = (struct loop_task){.run = sent, .arg = c};
     c->kick_task = (struct loop_task){.run = kicked, .arg = c};
     c->opened_us = clock_mono_us();
+    c->heard_us = c->said_us = c->opened_us;
     c->known = end->dialer != NULL;
     if (end->dialer != NULL)
         end->dialer->conn = c;
+    if (c->known && end->limits.silent_ms != 0)
+        deadline_add(links, c->heard_us + (uint64_t)end->limits.silent_ms * 1000);
     end->open_now++;
     end->counters.opened++;
     if (!c->known) {
@@ -546,10 +573,37 @@ static struct conn *conn_open(struct endpoint *end, nng_stream *stream)
     return c;
 }
 
+/* When silence is too long; UINT64_MAX: it is not judged. */
+static uint64_t silence_ends(const struct conn *c)
+{
+    if (!c->known || c->paused || c->closing || c->end->limits.silent_ms == 0)
+        return UINT64_MAX;
+    return c->heard_us + (uint64_t)c->end->limits.silent_ms * 1000;
+}
+
+/* Sends a sign of life when it is time for one. Returns when the next one is. */
+static uint64_t conn_give_sign(struct conn *c, uint64_t now)
+{
+    if (!c->known || !c->signs || c->closing || c->end->limits.idle_ms == 0)
+        return UINT64_MAX;
+    const uint64_t idle_us = (uint64_t)c->end->limits.idle_ms * 1000;
+    if (c->said_us + idle_us <= now) {
+        c->said_us = now;
+        /* With bytes under way already there is nothing to add. */
+        if (conn_queued(c) == 0 && buffer_reserve(&c->pending, LINK_LENGTH_BYTES)) {
+            store_be32(c->pending.data + c->pending.size, 0);
+            c->pending.size += LINK_LENGTH_BYTES;
+            loop_post(c->end->links->loop, &c->kick_task);
+        }
+    }
+    return c->said_us + idle_us;
+}
+
 static void check_deadlines(void *arg)
 {
     struct links *links = (struct links *)arg;
     uint64_t now = clock_mono_us(), next = UINT64_MAX;
+    const bool late = links->deadline_us != UINT64_MAX && now > links->deadline_us + LATE_US;
     links->deadline_us = UINT64_MAX;
     for (uint32_t i = 0; i < links->slots_size; i++) {
         struct conn *c = links->slots[i];
@@ -563,16 +617,22 @@ static void check_deadlines(void *arg)
             stranger = c->opened_us + (uint64_t)limits->stranger_ms * 1000;
         if (!c->closing && c->half_since_us != 0 && limits->half_frame_ms != 0)
             half = c->half_since_us + (uint64_t)limits->half_frame_ms * 1000;
+        if (late)
+            c->heard_us = now; /* what came meanwhile has not been read yet */
+        const uint64_t silent = silence_ends(c);
         if (linger <= now) {
             conn_shut(c, AMI_CLOSED);
         } else if (half <= now) {
             conn_drop(c, LINK_DROP_HALF_FRAME);
         } else if (stranger <= now) {
             conn_drop(c, LINK_DROP_MUTE);
+        } else if (silent <= now) {
+            conn_drop(c, LINK_DROP_SILENT);
         } else {
-            uint64_t first = linger < half ? linger : half;
-            first = first < stranger ? first : stranger;
-            next = first < next ? first : next;
+            const uint64_t sign = conn_give_sign(c, now);
+            const uint64_t own[] = {linger, half, stranger, silent, sign};
+            for (size_t k = 0; k < sizeof own / sizeof own[0]; k++)
+                next = own[k] < next ? own[k] : next;
         }
     }
     if (next != UINT64_MAX)
@@ -976,6 +1036,7 @@ enum ami_status link_send(struct links *links, env_link id, struct span frame)
     memcpy(c->pending.data + c->pending.size + LINK_LENGTH_BYTES, frame.data, frame.size);
     c->pending.size += LINK_LENGTH_BYTES + frame.size;
     c->end->counters.frames_out++;
+    c->said_us = clock_mono_us();
     if (c->sending)
         return AMI_OK;
     if (c->pending.size >= WRITE_EARLY_BYTES)
@@ -998,6 +1059,15 @@ void link_mark_known(struct links *links, env_link id)
         return;
     c->known = true;
     stranger_remove(c);
+    c->heard_us = clock_mono_us();
+    if (c->end->limits.silent_ms != 0)
+        deadline_add(links, silence_ends(c));
+    if (c->end->limits.idle_ms == 0)
+        return;
+    /* The first sign of life leaves at once: the other side waits for it. */
+    c->signs = true;
+    c->said_us = 0;
+    deadline_add(links, c->heard_us);
 }
 
 void link_pause(struct links *links, env_link id)
@@ -1015,6 +1085,9 @@ void link_resume(struct links *links, env_link id)
     if (c == NULL || !c->paused)
         return;
     c->paused = false;
+    c->heard_us = clock_mono_us();
+    if (c->known && c->end->limits.silent_ms != 0)
+        deadline_add(links, silence_ends(c));
     loop_post(links->loop, &c->kick_task);
 }
 

@@ -26,6 +26,8 @@
 #define LINK_REMOTE_BYTES 64 /* "[address]:port" with its zero */
 #define LINK_URL_BYTES    (AMI_ADDRESS_BYTES_MAX + 8)
 #define LINK_LINGER_MS    1000 /* how long link_close waits for queued bytes to leave */
+#define LINK_IDLE_MS      1000 /* idle_ms and silent_ms of the links between DCs and MDMS */
+#define LINK_SILENT_MS    6000
 
 /* Why a link was dropped. The names travel in metrics and logs: link_drop_name. */
 enum link_drop_reason {
@@ -35,6 +37,7 @@ enum link_drop_reason {
     LINK_DROP_MUTE,       /* not known to its owner within stranger_ms */
     LINK_DROP_TOO_MANY,   /* more connections than connections_max */
     LINK_DROP_REFUSED,    /* the owner refused it: failed handshake, broken rule */
+    LINK_DROP_SILENT,     /* known, and nothing came for silent_ms, not even a sign of life */
     LINK_DROP_REASONS
 };
 const char *link_drop_name(enum link_drop_reason reason); /* "half_frame"; never NULL */
@@ -47,6 +50,12 @@ struct link_limits {
     uint32_t stranger_ms;     /* a link not marked known is dropped after so long; 0 never */
     uint32_t half_frame_ms;   /* time for a frame to arrive whole once it began; 0 unlimited */
     size_t stranger_frame_bytes_max; /* frame_bytes_max of a link not marked known; 0: the same */
+    /* A link that died without a word is noticed by its silence: the kernel alone would send into
+     * the void for a quarter of an hour, and after an outage wait for as long as that had lasted.
+     * Both sides of a link have to set these, or neither. */
+    uint32_t idle_ms; /* a sign of life (a frame of size 0, which no owner sees) leaves when nothing
+                         was sent for so long; 0 never */
+    uint32_t silent_ms; /* a known link on which nothing came for so long is dropped; 0 never */
 };
 
 struct link_counters {

@@ -58,7 +58,8 @@ static json_t *counters(const struct node *n)
     PUT(blocks_refused);
     PUT(elections_won);
     PUT(terms_seen);
-    PUT(equivocations);
+    PUT(evidence_found);
+    PUT(evidence_committed);
     PUT(writes_failed);
 #undef PUT
     return o;
@@ -98,6 +99,17 @@ static double rate(struct node *n)
     return n->reports_per_s;
 }
 
+json_t *admin_committee(const struct node *n)
+{
+    const struct members *m = &n->committee.members;
+    json_t *committee = json_array();
+    for (uint8_t i = 0; i < m->count; i++)
+        json_array_append_new(committee, json_pack("{s:s, s:I, s:s}", "dc", m->member[i].name.text,
+                                                   "key_epoch", (json_int_t)m->member[i].key_epoch,
+                                                   "admin", n->committee.address[i].admin));
+    return committee;
+}
+
 static json_t *ask_status(struct node *n)
 {
     const struct genesis *g = n->c.genesis;
@@ -133,18 +145,14 @@ static json_t *ask_status(struct node *n)
     json_object_set_new(o, "next_epoch_at",
                         n->has_next ? json_integer((json_int_t)n->next_committee.from)
                                     : json_null());
-    json_t *committee = json_array();
-    for (uint8_t i = 0; i < m->count; i++)
-        json_array_append_new(committee, json_pack("{s:s, s:I, s:s}", "dc", m->member[i].name.text,
-                                                   "key_epoch", (json_int_t)m->member[i].key_epoch,
-                                                   "admin", n->committee.address[i].admin));
-    json_object_set_new(o, "committee", committee);
+    json_object_set_new(o, "committee", admin_committee(n));
     json_object_set_new(o, "quorum", json_integer(replica_quorum(n->replica)));
     json_object_set_new(o, "contacts", json_integer(replica_contacts(n->replica)));
     json_object_set_new(o, "sessions", json_integer((json_int_t)n->sessions_open));
     json_object_set_new(o, "links", json_integer((json_int_t)n->link_count));
     json_object_set_new(o, "devices", json_integer((json_int_t)registry_size(n->c.registry)));
     json_object_set_new(o, "waiting_transactions", json_integer((json_int_t)pool_count(n->pool)));
+    json_object_set_new(o, "read_only", json_boolean(chain_read_only(n)));
     json_object_set_new(o, "reports_per_s", json_real(rate(n)));
     json_object_set_new(o, "uptime_ms",
                         json_integer((json_int_t)((node_now_us(n) - n->started_us) / 1000)));
@@ -200,6 +208,8 @@ static json_t *ask(struct node *n, const json_t *question, enum ami_status *stat
         return ask_status(n);
     if (name != NULL && strcmp(name, "events") == 0)
         return ask_events(n, question);
+    if (name != NULL && strcmp(name, "why_stuck") == 0)
+        return stuck_ask(n);
     const struct answer_source source = {n->c.genesis, n->c.registry, &n->c.disk,
                                          replica_height(n->replica)};
     json_t *out = answer(&source, question, status, why, why_size);

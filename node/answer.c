@@ -57,6 +57,20 @@ static enum ami_status read_block(const struct ask *a, uint64_t height, struct c
     return a->s->disk->block(a->s->disk->ctx, height, b, a->buffer, a->buffer_size);
 }
 
+static json_t *unreadable(const struct ask *a, enum ami_status status)
+{
+    return fail(a, status, "the ledger cannot be read there: %s", ami_status_text(status));
+}
+
+/* What is not there is one thing, what cannot be read another: says so, true. */
+static bool is_unreadable(const struct ask *a, enum ami_status status)
+{
+    if (status == AMI_OK || status == AMI_NOT_FOUND)
+        return false;
+    (void)unreadable(a, status);
+    return true;
+}
+
 /* A live node answers in its loop: it may not read for long. */
 static json_t *too_much(const struct ask *a)
 {
@@ -99,13 +113,18 @@ static json_t *ask_block(const struct ask *a)
         if (hex_decode(hash.b, sizeof hash.b, hash_text) != AMI_OK)
             return fail(a, AMI_BAD_ARGUMENT, "'%.80s' is no block hash of 64 hex digits",
                         hash_text);
-        if (a->s->disk->height_of(a->s->disk->ctx, &hash, &height) != AMI_OK)
+        enum ami_status found = a->s->disk->height_of(a->s->disk->ctx, &hash, &height);
+        if (is_unreadable(a, found))
+            return NULL;
+        if (found != AMI_OK)
             return fail(a, AMI_NOT_FOUND, "no committed block has the hash %s", hash_text);
     } else if (!number_of(a, "height", 0, &height)) {
         return fail(a, AMI_BAD_ARGUMENT, "height must be a whole number");
     }
     struct certified_block b;
     enum ami_status status = read_block(a, height, &b);
+    if (is_unreadable(a, status))
+        return NULL;
     if (status != AMI_OK)
         return fail(a, status, "there is no block %llu: the ledger's height is %llu",
                     (unsigned long long)height, (unsigned long long)a->s->height);
@@ -165,7 +184,7 @@ static json_t *tx_answer(const struct ask *a, uint64_t height, uint32_t index)
     json_t *path_json = json_array();
     for (size_t i = 0; i < path_size; i++)
         json_array_append_new(path_json, describe_hex(path[i].b, sizeof path[i].b));
-    json_t *out = describe_tx(&tx);
+    json_t *out = describe_tx(registry_members(a->s->registry, height), &tx);
     sm3_digest hash = block_hash(&b.header);
     json_object_set_new(out, "height", json_integer((json_int_t)height));
     json_object_set_new(out, "index", json_integer(index));
@@ -184,7 +203,10 @@ static json_t *ask_tx(const struct ask *a)
     if (id_text == NULL || hex_decode(id.b, sizeof id.b, id_text) != AMI_OK)
         return fail(a, AMI_BAD_ARGUMENT, "'%.80s' is no transaction id of 64 hex digits",
                     id_text == NULL ? "" : id_text);
-    if (a->s->disk->find_tx(a->s->disk->ctx, &id, &height, &index) != AMI_OK)
+    enum ami_status status = a->s->disk->find_tx(a->s->disk->ctx, &id, &height, &index);
+    if (is_unreadable(a, status))
+        return NULL;
+    if (status != AMI_OK)
         return fail(a, AMI_NOT_FOUND, "no committed transaction has the id %s", id_text);
     return tx_answer(a, height, index);
 }
@@ -255,21 +277,23 @@ static json_t *ask_readings(const struct ask *a)
         uint64_t height;
         uint32_t index;
         struct tx_view tx;
-        if (a->s->disk->find_report(a->s->disk->ctx, &id, r->epoch, seq, &height, &index) != AMI_OK)
-            continue;
-        if (bytes > ANSWER_READ_BYTES) {
-            json_decref(lines);
-            return too_much(a);
-        }
-        if (height != loaded) { /* successive reports may share a block */
-            loaded = 0;
-            if (read_block(a, height, &b) != AMI_OK)
-                continue;
+        enum ami_status status =
+            a->s->disk->find_report(a->s->disk->ctx, &id, r->epoch, seq, &height, &index);
+        if (status == AMI_NOT_FOUND)
+            continue; /* its meter has skipped it */
+        if (status == AMI_OK && bytes > ANSWER_READ_BYTES)
+            status = AMI_TOO_LARGE;
+        if (status == AMI_OK && height != loaded) { /* successive reports may share a block */
+            status = read_block(a, height, &b);
             loaded = height;
-            bytes += b.body.size;
+            bytes += status == AMI_OK ? b.body.size : 0;
         }
-        if (!tx_at(&b, index, &tx))
-            continue;
+        if (status == AMI_NOT_FOUND || (status == AMI_OK && !tx_at(&b, index, &tx)))
+            status = AMI_DAMAGED;
+        if (status != AMI_OK) {
+            json_decref(lines);
+            return status == AMI_TOO_LARGE ? too_much(a) : unreadable(a, status);
+        }
         const struct report_gateway_part *g = &tx.u.report.gateway;
         json_array_append_new(
             lines,
@@ -375,8 +399,11 @@ static json_t *ask_proof(const struct ask *a)
     const struct record *r = NULL;
     if (tx_text != NULL) {
         sm3_digest tx_hash;
-        if (hex_decode(tx_hash.b, sizeof tx_hash.b, tx_text) != AMI_OK ||
-            a->s->disk->find_tx(a->s->disk->ctx, &tx_hash, &height, &index) != AMI_OK)
+        enum ami_status found = hex_decode(tx_hash.b, sizeof tx_hash.b, tx_text);
+        if (found == AMI_OK && is_unreadable(a, found = a->s->disk->find_tx(
+                                                    a->s->disk->ctx, &tx_hash, &height, &index)))
+            return NULL;
+        if (found != AMI_OK)
             return fail(a, AMI_NOT_FOUND, "no committed transaction has the id %.80s", tx_text);
         if (read_block(a, height, &b) != AMI_OK || !tx_at(&b, index, &tx))
             return fail(a, AMI_DAMAGED, "block %llu cannot be read", (unsigned long long)height);
@@ -392,8 +419,11 @@ static json_t *ask_proof(const struct ask *a)
             return NULL;
         if (!number_of(a, "sequence", 0, &sequence))
             return fail(a, AMI_BAD_ARGUMENT, "sequence must be a whole number");
-        if (a->s->disk->find_report(a->s->disk->ctx, &id, r->epoch, sequence, &height, &index) !=
-            AMI_OK)
+        enum ami_status found =
+            a->s->disk->find_report(a->s->disk->ctx, &id, r->epoch, sequence, &height, &index);
+        if (is_unreadable(a, found))
+            return NULL;
+        if (found != AMI_OK)
             return fail(a, AMI_NOT_FOUND, "report %llu of meter '%s' is not on the ledger",
                         (unsigned long long)sequence, id.text);
     }

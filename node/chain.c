@@ -12,6 +12,7 @@
 #include "node/internal.h"
 
 #include "crypto/secret.h"
+#include "ledger/evidence.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,10 +38,15 @@ struct chain {
     struct node_write *writing;
     uint64_t writing_since_us;
     bool disk_slow;
+    bool read_only;       /* the disk is full: see note_disk */
+    bool disk_said;       /* what the replica was told of the disk */
+    enum ami_status disk; /* of the last write that ended */
+    uint64_t disk_since_us;
     bool work_said;
     bool progress_said;
-    bool new_leader; /* was seen: the timers of waiting transactions start anew */
-    uint64_t builds; /* for marking what a block holds already */
+    bool evidence_new; /* waits to be handed over */
+    bool new_leader;   /* was seen: the timers of waiting transactions start anew */
+    uint64_t builds;   /* for marking what a block holds already */
     uint64_t height;
     sm3_digest tip;
     int64_t tip_timestamp_ms;
@@ -240,6 +246,52 @@ fail:
     return NULL;
 }
 
+/* A full disk makes the node read-only: it serves what it has, takes no reports, does not lead and
+ * signs nothing. The replica goes on trying the write that failed; the first that succeeds ends it.
+ */
+static void note_disk(struct node *n, enum ami_status status)
+{
+    struct chain *c = n->chain;
+    if (c->disk == AMI_OK && status != AMI_OK)
+        c->disk_since_us = node_now_us(n);
+    c->disk = status;
+    if (status == AMI_FULL && !c->read_only) {
+        c->read_only = true;
+        node_event(n, ENV_LOG_ERROR, "read_only",
+                   "the ledger has no room for what comes next: free space on its file system, or "
+                   "start with a greater --map-bytes; what it has stays and is served");
+    }
+    if (status == AMI_OK) {
+        c->disk_slow = false;
+        if (c->read_only)
+            node_event(n, ENV_LOG_INFO, "read_only_over", "after_ms=%llu",
+                       (unsigned long long)((node_now_us(n) - c->disk_since_us) / 1000));
+        c->read_only = false;
+    }
+}
+
+static void tell_disk(struct node *n)
+{
+    struct chain *c = n->chain;
+    if (c->disk_said == (c->disk_slow || c->read_only))
+        return;
+    c->disk_said = !c->disk_said;
+    struct replica_event e = {.type = REPLICA_DISK, .u.flag = c->disk_said};
+    step(n, &e);
+}
+
+bool chain_read_only(const struct node *n)
+{
+    return n->chain->read_only;
+}
+
+enum ami_status chain_disk(const struct node *n, uint64_t *since_us)
+{
+    const struct chain *c = n->chain;
+    *since_us = c->disk_slow ? c->writing_since_us : c->disk_since_us;
+    return c->disk == AMI_OK && c->disk_slow ? AMI_TIMEOUT : c->disk;
+}
+
 /* False: it could not even be begun; the caller answers PERSISTED with *status. */
 static bool persist(struct node *n, enum ami_status *status)
 {
@@ -262,6 +314,7 @@ void chain_on_stored(struct node *n, struct node_write *w, enum ami_status statu
     struct chain *c = n->chain;
     AMI_CHECK(w == c->writing);
     c->writing = NULL;
+    note_disk(n, status);
     if (w->commits && status == AMI_OK) {
         AMI_CHECK(c->staged);
         registry_stage_commit(n->c.registry);
@@ -276,14 +329,8 @@ void chain_on_stored(struct node *n, struct node_write *w, enum ami_status statu
     e.u.persisted.ticket = w->ticket;
     e.u.persisted.status = status;
     free_write(w);
-    if (c->disk_slow && status == AMI_OK) {
-        c->disk_slow = false;
-        struct replica_event disk = {.type = REPLICA_DISK, .u.flag = false};
-        step(n, &e);
-        step(n, &disk);
-        return;
-    }
     step(n, &e);
+    tell_disk(n);
 }
 
 /* --- validate --------------------------------------------------------------------------------- */
@@ -513,6 +560,12 @@ void chain_progress(struct node *n, bool expired)
     step(n, &e);
 }
 
+static const char *member_name(const struct node *n, uint8_t member)
+{
+    const struct members *m = &n->committee.members;
+    return member < m->count ? m->member[member].name.text : "?";
+}
+
 /* --- deliver ---------------------------------------------------------------------------------- */
 
 static void deliver(struct node *n, const struct block_header *h, const sm3_digest *block,
@@ -535,6 +588,12 @@ static void deliver(struct node *n, const struct block_header *h, const sm3_dige
                        (unsigned long long)h->height);
         if (tx.tx.kind == TX_MEMBERSHIP)
             epoch_on_change(n, &tx.u.membership, h->height);
+        if (tx.tx.kind == TX_EVIDENCE) {
+            n->counters.evidence_committed++;
+            node_event(n, ENV_LOG_ERROR, "evidence_committed", "against=%s kind=%s height=%llu",
+                       member_name(n, tx.u.evidence.accused),
+                       evidence_kind_name(tx.u.evidence.kind), (unsigned long long)h->height);
+        }
         if (tx.tx.kind == TX_REVOKE) {
             node_event(n, ENV_LOG_WARN, "key_revoked", "device=%s epoch=%u height=%llu",
                        tx.u.revoke.device.text, tx.u.revoke.epoch, (unsigned long long)h->height);
@@ -550,12 +609,6 @@ static void deliver(struct node *n, const struct block_header *h, const sm3_dige
 }
 
 /* --- notes ------------------------------------------------------------------------------------ */
-
-static const char *member_name(const struct node *n, uint8_t member)
-{
-    const struct members *m = &n->committee.members;
-    return member < m->count ? m->member[member].name.text : "?";
-}
 
 static void on_note(struct node *n, const struct replica_note *x)
 {
@@ -587,11 +640,6 @@ static void on_note(struct node *n, const struct replica_note *x)
         node_event_often(n, ENV_LOG_WARN, "proposal_refused", "term=%llu from=%s status=%s", term,
                          member_name(n, x->member), ami_status_name(x->status));
         break;
-    case REPLICA_NOTE_EQUIVOCATION:
-        n->counters.equivocations++;
-        node_event(n, ENV_LOG_ERROR, "equivocation", "term=%llu height=%llu by=%s", term, height,
-                   member_name(n, x->member));
-        break;
     case REPLICA_NOTE_DIVERGED:
         node_event(n, ENV_LOG_ERROR, "diverged", "height=%llu status=%s", height,
                    ami_status_name(x->status));
@@ -607,6 +655,22 @@ static void on_note(struct node *n, const struct replica_note *x)
     case REPLICA_NOTE_CAUGHT_UP:
         node_event(n, ENV_LOG_INFO, "caught_up", "height=%llu", height);
         break;
+    }
+}
+
+/* --- evidence -----------------------------------------------------------------------------------
+ */
+
+static void on_evidence(struct node *n, const struct effects *fx)
+{
+    for (size_t i = 0; i < fx->evidence_count; i++) {
+        n->counters.evidence_found++;
+        node_event(
+            n, ENV_LOG_ERROR, "evidence", "against=%s kind=%s term=%llu height=%llu",
+            member_name(n, fx->evidence[i].accused), evidence_kind_name(fx->evidence[i].kind),
+            (unsigned long long)fx->evidence[i].term, (unsigned long long)fx->evidence[i].height);
+        submit_evidence(n, fx->evidence[i].encoded);
+        n->chain->evidence_new = true;
     }
 }
 
@@ -646,7 +710,7 @@ static void begin_epoch(struct node *n)
     epoch_enter(n);
     secret_wipe(c->memory, replica_size(&n->c.genesis->parameters)); /* zeros, as it must be */
     AMI_CHECK(make_replica(n, NULL, &tip_commit, known_height) == AMI_OK);
-    c->work_said = c->progress_said = false;
+    c->work_said = c->progress_said = c->disk_said = false;
     n->leader_changed = true;
     submit_on_epoch(n);
     struct replica_event e = {.type = REPLICA_TIME};
@@ -663,6 +727,7 @@ static void step(struct node *n, struct replica_event *e)
     c->deadline_us = fx->deadline_us;
     for (size_t i = 0; i < fx->note_count; i++)
         on_note(n, &fx->note[i]);
+    on_evidence(n, fx);
     enum ami_status persisted = AMI_OK;
     uint64_t ticket = fx->persist.ticket;
     /* Nothing that the old epoch's replica still wants matters behind its last block. */
@@ -736,11 +801,14 @@ void chain_settle(struct node *n)
     }
     if (c->progress_said)
         submit_judge(n); /* what had waited too long may be on the ledger now */
+    bool hand_over = c->evidence_new || n->leader_changed;
+    c->evidence_new = false;
     if (n->leader_changed) {
         n->leader_changed = false;
         gateway_on_leader(n);
-        submit_hand_over(n);
     }
+    if (hand_over)
+        submit_hand_over(n);
     chain_work_pending(n);
 }
 
@@ -753,8 +821,7 @@ void chain_on_time(struct node *n)
         c->disk_slow = true;
         node_event(n, ENV_LOG_WARN, "disk_slow", "write_for_ms=%llu",
                    (unsigned long long)((now - c->writing_since_us) / 1000));
-        struct replica_event e = {.type = REPLICA_DISK, .u.flag = true};
-        step(n, &e);
+        tell_disk(n);
     }
     if (now >= c->deadline_us) {
         struct replica_event e = {.type = REPLICA_TIME};

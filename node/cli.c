@@ -132,6 +132,8 @@ int main(int argc, char **argv)
     const struct command_spec commands[] = {
         {"status", NULL, 0, 0, "every DC: role, term, height, peers, sessions",
          "dc-cli status --genesis genesis.json", status_options, cli_status},
+        {"why-stuck", NULL, 0, 0, "what commits wait for, from whom, since when",
+         "dc-cli why-stuck --genesis genesis.json", status_options, cli_why_stuck},
         {"blocks", NULL, 0, 0, "one line per block", "dc-cli blocks --node 127.0.0.1:7301 --follow",
          blocks, cli_blocks},
         {"block", "HEIGHT|HASH", 1, 1, "header, certificate and transactions of a block",

@@ -3,6 +3,7 @@
  *   cli.c          the tables of commands and options, main
  *   cli_source.c   where answers come from: a live node, or a ledger on disk
  *   cli_show.c     status, blocks, block, tx, meter, readings, events, proof
+ *   cli_stuck.c    why-stuck
  *   cli_audit.c    audit: everything recomputed from the genesis on
  *   cli_export.c   compare, export
  *   cli_proof.c    verify-proof
@@ -20,7 +21,7 @@ struct cli {
     /* Options. */
     bool json;
     const char *node;       /* --node */
-    struct text_list nodes; /* --node of status */
+    struct text_list nodes; /* --node of status and why-stuck */
     const char *data;
     const char *genesis_path;
     int64_t timeout_ms;
@@ -80,6 +81,12 @@ enum ami_status cli_status_of(const json_t *document);
 /* Asks one live node. NULL: said why. */
 json_t *cli_ask_node(const struct cli *c, const char *url, const json_t *question,
                      enum ami_status *status, char *why, size_t why_size);
+/* Asks the same of every --node, of AMI_NODE, or of all members of --genesis
+ * and those that joined later. A list with one
+ * document each, which names its "node"; of one that did not answer it says "role": "unreachable"
+ * and why. NULL: said why, *exit_status set. */
+json_t *cli_ask_dcs(struct cli *c, const char *ask, int *exit_status);
+bool cli_reached(const json_t *of_dc);
 /* Asks --data or --node. NULL: said why, *exit_status set. Takes over `question`. */
 json_t *cli_ask(struct cli *c, json_t *question, int *exit_status);
 
@@ -89,6 +96,7 @@ void cli_close(struct cli *c);
 int cli_print_json(json_t *document);
 
 int cli_status(int argc, char **argv, void *ctx);
+int cli_why_stuck(int argc, char **argv, void *ctx);
 int cli_blocks(int argc, char **argv, void *ctx);
 int cli_block(int argc, char **argv, void *ctx);
 int cli_tx(int argc, char **argv, void *ctx);

@@ -8,6 +8,7 @@
  */
 #include "node/cli.h"
 
+#include "ledger/evidence.h"
 #include "net/loop.h"
 
 #include <stdio.h>
@@ -25,7 +26,7 @@ struct audit {
 
     struct block_parent tip; /* the last block found right */
     uint64_t transactions, signatures;
-    uint64_t of_kind[TX_MEMBERSHIP + 1];
+    uint64_t of_kind[TX_KIND_END];
 
     /* The first thing wrong. */
     enum ami_status status; /* AMI_OK: nothing */
@@ -133,6 +134,13 @@ static bool check_places(struct audit *a, uint64_t h, uint32_t index, const stru
     return true;
 }
 
+static unsigned signatures_of(const struct tx_view *tx)
+{
+    bool two =
+        tx->tx.kind == TX_REPORT || (tx->tx.kind == TX_EVIDENCE && tx->u.evidence.second.size != 0);
+    return two ? 2 : 1;
+}
+
 static bool check_indexes(struct audit *a, const struct certified_block *b, const sm3_digest *hash)
 {
     uint64_t h = b->header.height, height = 0;
@@ -152,7 +160,7 @@ static bool check_indexes(struct audit *a, const struct certified_block *b, cons
             return false;
         a->of_kind[tx.tx.kind]++;
         a->transactions++;
-        a->signatures += tx.tx.kind == TX_REPORT ? 2 : 1;
+        a->signatures += signatures_of(&tx);
     }
     return true;
 }
@@ -241,6 +249,25 @@ static void count_meters(const struct audit *a, uint64_t *meters, uint64_t *revo
     }
 }
 
+/* The DCs that evidence on the ledger convicts, and of what. */
+static json_t *convicted(struct audit *a)
+{
+    json_t *all = json_array();
+    for (uint64_t i = 0; a->registry != NULL && i < registry_size(a->registry); i++) {
+        const struct record *r = registry_at(a->registry, i);
+        json_t *kinds = json_array();
+        for (uint8_t kind = EVIDENCE_VOTES; r->kind == RECORD_DC && kind < EVIDENCE_KIND_END;
+             kind++)
+            if ((r->window >> kind & 1) != 0)
+                json_array_append_new(kinds, json_string(evidence_kind_name(kind)));
+        if (json_array_size(kinds) != 0)
+            json_array_append_new(all, json_pack("{s:s, s:I, s:O}", "dc", r->name.text, "epoch",
+                                                 (json_int_t)r->epoch, "kinds", kinds));
+        json_decref(kinds);
+    }
+    return all;
+}
+
 static json_t *audit_document(struct audit *a, uint64_t started_us)
 {
     uint64_t meters = 0, revoked = 0;
@@ -254,13 +281,14 @@ static json_t *audit_document(struct audit *a, uint64_t started_us)
         hex_encode(root, r.b, SM3_BYTES);
     }
     return json_pack(
-        "{s:b, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o}", "ok",
+        "{s:b, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:o}", "ok",
         a->status == AMI_OK, "data", a->data, "chain", chain, "height", (json_int_t)a->tip.height,
         "tip", tip, "state_root", root, "blocks", (json_int_t)a->tip.height, "transactions",
         (json_int_t)a->transactions, "reports", (json_int_t)a->of_kind[TX_REPORT], "meters",
         (json_int_t)meters, "meters_revoked", (json_int_t)revoked, "signatures",
         (json_int_t)a->signatures, "seconds", seconds, "transactions_per_s",
-        seconds > 0 ? (double)a->transactions / seconds : 0.0, "problem", problem_document(a));
+        seconds > 0 ? (double)a->transactions / seconds : 0.0, "convicted", convicted(a), "problem",
+        problem_document(a));
 }
 
 static void run_audit(struct audit *a)
@@ -308,6 +336,20 @@ static long long number(const json_t *o, const char *key)
     return (long long)json_integer_value(json_object_get(o, key));
 }
 
+static void print_convicted(const json_t *all)
+{
+    size_t i, k;
+    json_t *dc, *kind;
+    json_array_foreach(all, i, dc)
+    {
+        printf("evidence      %s in key epoch %lld signed what no honest DC signs:",
+               json_string_value(json_object_get(dc, "dc")), number(dc, "epoch"));
+        json_array_foreach(json_object_get(dc, "kinds"), k, kind)
+            printf("%s %s", k == 0 ? "" : ",", json_string_value(kind));
+        printf("\n");
+    }
+}
+
 static void print_facts(const struct cli *c, const json_t *d)
 {
     const struct genesis *g = c->genesis;
@@ -320,6 +362,7 @@ static void print_facts(const struct cli *c, const json_t *d)
            number(d, "transactions"), number(d, "reports"));
     printf("meters        %lld keys enrolled, %lld of them revoked\n", number(d, "meters"),
            number(d, "meters_revoked"));
+    print_convicted(json_object_get(d, "convicted"));
     printf("signatures    %lld, all valid\n", number(d, "signatures"));
     printf("registry      as kept on disk it is the one recomputed, root %.16s...\n",
            json_string_value(json_object_get(d, "state_root")));

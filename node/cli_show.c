@@ -38,56 +38,18 @@ static void pause_ms(long ms)
 
 /* --- status ---------------------------------------------------------------------------------- */
 
-static json_t *status_of(const struct cli *c, const char *url, const char *name)
-{
-    json_t *question = json_pack("{s:s}", "ask", "status");
-    enum ami_status status;
-    char why[WHY_BYTES_MAX];
-    json_t *out = cli_ask_node(c, url, question, &status, why, sizeof why);
-    json_decref(question);
-    if (out == NULL)
-        out = json_pack("{s:s, s:s, s:s, s:s}", "role", "unreachable", "error", why, "status",
-                        ami_status_name(status), "dc", name);
-    json_object_set_new(out, "node", json_string(url));
-    return out;
-}
-
 static void print_status_line(const json_t *n, long long highest)
 {
-    if (strcmp(text(n, "role"), "unreachable") == 0) {
+    if (!cli_reached(n)) {
         printf("%-10s %-11s %s\n", text(n, "dc"), "unreachable", text(n, "error"));
         return;
     }
     printf("%-10s %-11s %5lld %6lld %9lld %6lld %-10s %5lld %9lld %8lld %9.1f\n", text(n, "dc"),
-           text(n, "role"), integer(n, "epoch"), integer(n, "term"), integer(n, "height"),
+           json_is_true(json_object_get(n, "read_only")) ? "read-only" : text(n, "role"),
+           integer(n, "epoch"), integer(n, "term"), integer(n, "height"),
            highest - integer(n, "height"), text(n, "leader"), integer(n, "peers_connected"),
            integer(n, "sessions"), integer(n, "waiting_transactions"),
            json_number_value(json_object_get(n, "reports_per_s")));
-}
-
-static bool was_asked(const json_t *nodes, const char *dc)
-{
-    for (size_t i = 0; i < json_array_size(nodes); i++)
-        if (strcmp(text(json_array_get(nodes, i), "dc"), dc) == 0)
-            return true;
-    return false;
-}
-
-/* The DCs that joined after the genesis file, as those that were asked know them. */
-static void ask_later_members(const struct cli *c, json_t *nodes)
-{
-    const json_t *newest = NULL;
-    for (size_t i = 0; i < json_array_size(nodes); i++) {
-        const json_t *n = json_array_get(nodes, i);
-        if (newest == NULL || integer(n, "epoch") > integer(newest, "epoch"))
-            newest = n;
-    }
-    const json_t *committee = json_object_get(newest, "committee");
-    for (size_t i = 0; i < json_array_size(committee); i++) {
-        const json_t *m = json_array_get(committee, i);
-        if (!was_asked(nodes, text(m, "dc")))
-            json_array_append_new(nodes, status_of(c, text(m, "admin"), text(m, "dc")));
-    }
 }
 
 int cli_status(int argc, char **argv, void *ctx)
@@ -96,29 +58,9 @@ int cli_status(int argc, char **argv, void *ctx)
     (void)argv;
     struct cli *c = ctx;
     int exit_status = EXIT_STATUS_OK;
-    json_t *nodes = json_array();
-    if (c->nodes.count > 0 || c->genesis_path == NULL) {
-        const char *url = getenv("AMI_NODE");
-        if (c->nodes.count == 0 && (url == NULL || url[0] == '\0')) {
-            json_decref(nodes);
-            return cli_usage(
-                "which node? name its --node URL (its admin address), or the network's "
-                "--genesis FILE to ask all");
-        }
-        if (c->nodes.count == 0)
-            json_array_append_new(nodes, status_of(c, url, "?"));
-        for (size_t i = 0; i < c->nodes.count; i++)
-            json_array_append_new(nodes, status_of(c, c->nodes.items[i], "?"));
-    } else {
-        if (!cli_genesis(c, NULL, &exit_status)) {
-            json_decref(nodes);
-            return exit_status;
-        }
-        for (uint8_t i = 0; i < c->genesis->members.count; i++)
-            json_array_append_new(nodes, status_of(c, c->genesis->address[i].admin,
-                                                   c->genesis->members.member[i].name.text));
-        ask_later_members(c, nodes);
-    }
+    json_t *nodes = cli_ask_dcs(c, "status", &exit_status);
+    if (nodes == NULL)
+        return exit_status;
     long long highest = 0;
     size_t index, reached = 0;
     json_t *n;
@@ -126,7 +68,7 @@ int cli_status(int argc, char **argv, void *ctx)
     {
         if (integer(n, "height") > highest)
             highest = integer(n, "height");
-        reached += strcmp(text(n, "role"), "unreachable") != 0;
+        reached += cli_reached(n);
     }
     exit_status = reached > 0 ? EXIT_STATUS_OK : EXIT_STATUS_UNREACHABLE;
     if (c->json) {

@@ -124,6 +124,8 @@ struct node *node_new(const struct node_config *config, const struct env *env,
     n->start_status = AMI_NO_MEMORY;
     n->c = *config;
     n->env = *env;
+    for (uint8_t i = 0; i < AMI_MEMBERS_MAX; i++)
+        n->link_since_us[i] = env->clock_mono_us(env->ctx);
     n->block_size = AMI_BLOCK_BYTES_MAX + 8192;
     n->frame = malloc(AMI_FRAME_PEER_BYTES_MAX);
     n->block = malloc(n->block_size);

@@ -1,5 +1,7 @@
 #include "node/describe.h"
 
+#include "ledger/evidence.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +51,8 @@ const char *describe_tx_kind(uint8_t kind)
         return "revoke";
     case TX_SKIP:
         return "skip";
+    case TX_EVIDENCE:
+        return "evidence";
     case TX_MEMBERSHIP:
         return "membership";
     default:
@@ -88,7 +92,7 @@ static json_t *certificate(const struct members *m, const struct qc *c)
                      "votes", (int)c->signatures_count, "voters", voters);
 }
 
-struct tx_facts describe_tx_facts(const struct tx_view *tx)
+struct tx_facts describe_tx_facts(const struct members *m, const struct tx_view *tx)
 {
     switch (tx->tx.kind) {
     case TX_REPORT:
@@ -102,6 +106,8 @@ struct tx_facts describe_tx_facts(const struct tx_view *tx)
         return (struct tx_facts){tx->u.revoke.device.text, tx->u.revoke.epoch, 0};
     case TX_SKIP:
         return (struct tx_facts){tx->u.skip.meter.text, tx->u.skip.epoch, tx->u.skip.below};
+    case TX_EVIDENCE:
+        return (struct tx_facts){member_name(m, tx->u.evidence.accused), tx->u.evidence.epoch, 0};
     case TX_MEMBERSHIP:
         return (struct tx_facts){tx->u.membership.dc.text, tx->u.membership.key_epoch, 0};
     default:
@@ -109,9 +115,9 @@ struct tx_facts describe_tx_facts(const struct tx_view *tx)
     }
 }
 
-static json_t *tx_line(const struct tx_view *tx, uint32_t index)
+static json_t *tx_line(const struct members *m, const struct tx_view *tx, uint32_t index)
 {
-    const struct tx_facts f = describe_tx_facts(tx);
+    const struct tx_facts f = describe_tx_facts(m, tx);
     return json_pack("{s:I, s:o, s:s, s:s, s:I, s:I, s:I}", "index", number(index), "id",
                      digest(&tx->id), "kind", describe_tx_kind(tx->tx.kind), "device", f.device,
                      "epoch", number(f.epoch), "sequence", number(f.sequence), "bytes",
@@ -127,7 +133,7 @@ json_t *describe_block(const struct members *m, const struct certified_block *b)
     while (body_next(&it, &encoded)) {
         struct tx_view tx;
         if (tx_view_parse(&tx, encoded) == AMI_OK)
-            json_array_append_new(txs, tx_line(&tx, index));
+            json_array_append_new(txs, tx_line(m, &tx, index));
         index++;
     }
     return json_pack("{s:o, s:o, s:I, s:o}", "header", describe_header(m, &b->header),
@@ -172,7 +178,58 @@ static json_t *describe_membership(const struct membership *m)
     return o;
 }
 
-static json_t *describe_fields(const struct tx_view *tx)
+static json_t *describe_vote(const struct vote *v)
+{
+    return json_pack("{s:s, s:s, s:I, s:I, s:o}", "statement", "vote", "phase",
+                     v->kind == VOTE_COMMIT ? "commit" : "prepare", "term", number(v->term),
+                     "height", number(v->height), "block", digest(&v->block));
+}
+
+static json_t *describe_head(const struct members *m, const struct proposal_head *p)
+{
+    return json_pack("{s:s, s:I, s:o}", "statement", "proposal", "term", number(p->term), "header",
+                     describe_header(m, &p->header));
+}
+
+static json_t *describe_grant(const struct members *m, const struct grant *v)
+{
+    json_t *high = v->has_high
+                       ? json_pack("{s:I, s:I, s:o}", "term", number(v->high.term), "height",
+                                   number(v->high.height), "block", digest(&v->high.block))
+                       : json_null();
+    return json_pack("{s:s, s:I, s:s, s:o}", "statement", "grant", "term", number(v->term),
+                     "candidate", member_name(m, v->candidate), "high", high);
+}
+
+/* A statement is told from the others by how it parses and what the kind of evidence asks for. */
+static json_t *describe_statement(const struct members *m, uint8_t kind, bool second,
+                                  struct span encoded)
+{
+    struct vote v;
+    struct grant grant;
+    struct proposal_head head;
+    bool votes = kind == EVIDENCE_VOTES || (kind == EVIDENCE_HIDDEN && !second);
+    bool heads = kind == EVIDENCE_PROPOSALS || kind == EVIDENCE_PROPOSAL;
+    if (votes)
+        return vote_parse(&v, encoded) == AMI_OK ? describe_vote(&v) : json_null();
+    if (heads)
+        return proposal_head_parse(&head, encoded) == AMI_OK ? describe_head(m, &head)
+                                                             : json_null();
+    return grant_parse(&grant, encoded) == AMI_OK ? describe_grant(m, &grant) : json_null();
+}
+
+static json_t *describe_evidence(const struct members *m, const struct evidence *e)
+{
+    json_t *statements = json_array();
+    json_array_append_new(statements, describe_statement(m, e->kind, false, e->first));
+    if (e->second.size != 0)
+        json_array_append_new(statements, describe_statement(m, e->kind, true, e->second));
+    return json_pack("{s:s, s:I, s:s, s:o}", "against", member_name(m, e->accused), "epoch",
+                     number(e->epoch), "what", evidence_kind_name(e->kind), "statements",
+                     statements);
+}
+
+static json_t *describe_fields(const struct members *m, const struct tx_view *tx)
 {
     switch (tx->tx.kind) {
     case TX_REPORT:
@@ -204,16 +261,18 @@ static json_t *describe_fields(const struct tx_view *tx)
     }
     case TX_MEMBERSHIP:
         return describe_membership(&tx->u.membership);
+    case TX_EVIDENCE:
+        return describe_evidence(m, &tx->u.evidence);
     default:
         return json_object();
     }
 }
 
-json_t *describe_tx(const struct tx_view *tx)
+json_t *describe_tx(const struct members *m, const struct tx_view *tx)
 {
     return json_pack("{s:o, s:s, s:I, s:o}", "id", digest(&tx->id), "kind",
                      describe_tx_kind(tx->tx.kind), "bytes", number(tx->encoded.size), "fields",
-                     describe_fields(tx));
+                     describe_fields(m, tx));
 }
 
 json_t *describe_record(const struct record *r)
@@ -227,7 +286,7 @@ json_t *describe_record(const struct record *r)
                           number(r->enrolled_at), "revoked_at", number(r->revoked_at));
     if (o != NULL && r->kind == RECORD_DC) {
         json_object_set_new(o, "member_from", json_integer(number(r->member_from)));
-        json_object_set_new(o, "member_until", json_integer(number(r->member_until)));
+        json_object_set_new(o, "member_until", json_integer(number(record_member_until(r))));
     } else if (o != NULL) {
         json_object_set_new(o, "floor", json_integer(number(r->floor)));
         json_object_set_new(o, "window", json_sprintf("%016llx", (unsigned long long)r->window));

@@ -19,16 +19,16 @@ json_t *describe_block_line(const struct members *m, const struct certified_bloc
 /* Header, certificate with the voters' names, and one line per transaction. */
 json_t *describe_block(const struct members *m, const struct certified_block *b);
 /* Every field decoded. */
-json_t *describe_tx(const struct tx_view *tx);
+json_t *describe_tx(const struct members *m, const struct tx_view *tx);
 json_t *describe_record(const struct record *r);
 
-/* Whom a transaction is about; sequence 0: it has none. Borrows tx. */
+/* Whom a transaction is about; sequence 0: it has none. Borrows both. */
 struct tx_facts {
     const char *device;
-    uint32_t epoch;
+    uint32_t epoch;    /* of the key; of the membership for evidence */
     uint64_t sequence; /* of a skip: `below` */
 };
-struct tx_facts describe_tx_facts(const struct tx_view *tx);
+struct tx_facts describe_tx_facts(const struct members *m, const struct tx_view *tx);
 
 /* "report", "meter_enrol", ... */
 const char *describe_tx_kind(uint8_t kind);

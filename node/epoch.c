@@ -212,6 +212,19 @@ static void rename_links(struct node *n, bool new_key)
     }
 }
 
+/* Since when the members of the next committee are linked, or not: those of this one as they are.
+ */
+static void move_ages(struct node *n)
+{
+    uint64_t since_us[AMI_MEMBERS_MAX];
+    const struct members *next = &n->next_committee.members;
+    for (uint8_t i = 0; i < next->count; i++) {
+        uint8_t was = members_find(&n->committee.members, &next->member[i].name);
+        since_us[i] = was < AMI_MEMBERS_MAX ? n->link_since_us[was] : node_now_us(n);
+    }
+    memcpy(n->link_since_us, since_us, next->count * sizeof since_us[0]);
+}
+
 void epoch_dial(struct node *n)
 {
     struct node_peer peer[AMI_MEMBERS_MAX];
@@ -231,6 +244,7 @@ void epoch_enter(struct node *n)
 {
     AMI_CHECK(n->has_next);
     const bool was_member = n->self != AMI_MEMBERS_MAX;
+    move_ages(n);
     n->committee = n->next_committee;
     n->has_next = false;
     bool new_key = choose_key(n);

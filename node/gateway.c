@@ -329,6 +329,8 @@ static void on_flight1(struct node *n, struct node_link *l, const struct agree_f
                replica_role(n->replica) != REPLICA_LEADER) {
         refuse(n, l->id, &f->meter, f->tag,
                other_leads(n, &leader) ? AMI_NOT_LEADER : AMI_NO_QUORUM);
+    } else if (chain_read_only(n)) {
+        refuse(n, l->id, &f->meter, f->tag, AMI_FULL); /* another DC can acknowledge reports */
     } else if (g->agree_waiting >= NODE_AGREE_QUEUE_MAX || peer_of(n, index, rec) == NULL) {
         refuse(n, l->id, &f->meter, f->tag, AMI_AGAIN);
     } else {
@@ -811,6 +813,8 @@ static void report_made(struct node *n, const struct report_item *r)
     }
     if (status == AMI_OK && registry_at(n->c.registry, r->meter)->revoked_at != 0)
         status = AMI_REVOKED;
+    if (status == AMI_OK && chain_read_only(n))
+        status = AMI_FULL;
     if (status == AMI_OK) {
         status = pool_add(n->pool, span_of(r->tx, r->tx_size), n->self, true, node_now_us(n), &e);
         if (status == AMI_EXISTS) {
@@ -872,6 +876,9 @@ static void on_report(struct node *n, struct gateway_session *s, struct span pla
         answer_settled(n, s, q.sequence);
         return;
     }
+    /* What cannot become durable here cannot be acknowledged here: the meter had better hear it. */
+    if (status == AMI_OK && chain_read_only(n))
+        status = AMI_FULL;
     const struct verify_key *key = registry_key(n->c.registry, rec);
     if (status == AMI_OK && (g->report_waiting >= NODE_REPORT_QUEUE_MAX || key == NULL))
         status = AMI_AGAIN;

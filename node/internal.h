@@ -9,6 +9,7 @@
  *   submit.c   waiting transactions: pool, handing over, rule 8's timers
  *   relay.c    enrolment frames between devices and the MDMS
  *   admin.c    dc-cli's questions
+ *   stuck.c    one of them: what do commits wait for?
  */
 #ifndef AMI_NODE_INTERNAL_H
 #define AMI_NODE_INTERNAL_H
@@ -21,6 +22,7 @@
 #include "ledger/committee.h"
 #include "node/pool.h"
 
+#include <jansson.h>
 #include <uthash.h>
 
 /* Bounds, each named once. */
@@ -124,7 +126,7 @@ struct node_counters {
     uint64_t reports, reports_refused, acks, acks_dropped;
     uint64_t txs_handed_in, txs_refused, txs_not_taken, txs_committed;
     uint64_t blocks_built, blocks_applied, blocks_refused;
-    uint64_t elections_won, terms_seen, equivocations, writes_failed;
+    uint64_t elections_won, terms_seen, evidence_found, evidence_committed, writes_failed;
 };
 
 struct node_event {
@@ -164,8 +166,9 @@ struct node {
 
     struct node_link *links; /* by id */
     size_t link_count;
-    env_link to_member[AMI_MEMBERS_MAX]; /* the ready link that we send on; 0: none */
-    env_link mdms;                       /* a ready link of the MDMS; 0: none */
+    env_link to_member[AMI_MEMBERS_MAX];     /* the ready link that we send on; 0: none */
+    uint64_t link_since_us[AMI_MEMBERS_MAX]; /* since when that link is up, or down */
+    env_link mdms;                           /* a ready link of the MDMS; 0: none */
 
     struct pool *pool;
     struct check_job *checking;
@@ -273,6 +276,7 @@ bool submit_on_work(struct node *n, void *job);
 void submit_hand_over(struct node *n);               /* to the leader, what it has not got */
 void submit_on_peer(struct node *n, uint8_t member); /* a link to it is ready */
 void submit_settled(struct node *n, const struct tx_view *tx); /* it is on the ledger */
+void submit_evidence(struct node *n, struct span encoded);     /* encoding of `evidence` */
 void submit_on_commit(struct node *n);
 void submit_on_epoch(struct node *n); /* terms begin anew: nothing was handed to anybody */
 void submit_prune(struct node *n);
@@ -286,6 +290,15 @@ void relay_on_request(struct node *n, struct node_link *l, struct span body);
 void relay_on_reply(struct node *n, struct span body);
 uint64_t relay_on_time(struct node *n);
 void relay_free(struct node *n);
+
+bool chain_read_only(const struct node *n); /* the disk is full */
+/* Of the last write that ended: AMI_OK, or why it failed and since when writes fail; AMI_TIMEOUT:
+ * one hangs. */
+enum ami_status chain_disk(const struct node *n, uint64_t *since_us);
+
+/* stuck.c */
+json_t *admin_committee(const struct node *n); /* who the members are, and where to ask them */
+json_t *stuck_ask(const struct node *n);
 
 /* admin.c */
 void admin_on_frame(struct node *n, struct node_link *l, enum message_type type, struct span body);

@@ -4,6 +4,7 @@
  * work pool, signals. In: a genesis file and a folder with keys and ledger. Out: a node of the
  * network.
  */
+#include "base/check.h"
 #include "crypto/secret.h"
 #include "keyagree/keyfile.h"
 #include "ledger/committee.h"
@@ -16,6 +17,7 @@
 #include "net/pool.h"
 #include "net/writer.h"
 #include "node/core.h"
+#include "node/recover.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -23,8 +25,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define NAME              "dc-node"
@@ -34,18 +34,15 @@
 #define POOL_TXS_MAX      50000
 #define POOL_BYTES_MAX    (64u << 20)
 #define WORK_JOBS_MAX     64
-#define FULL_SAID_US      (60u * 1000000u)
 #define KEYS_MAX          16 /* key epochs of this DC in its folder */
-
-/* Of a ledger that is tried out before it is opened. */
-#define LEDGER_READ_BLOCKS      64
-#define LEDGER_READ_SECONDS_MAX 600
+#define PATROL_MS         (24LL * 3600 * 1000)
 
 static struct options {
     const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
-    const char *peer, *meter, *admin; /* where to listen, when the ledger does not say it */
-    int64_t timeout_ms, epoch, map_bytes, threads;
-} opt = {.timeout_ms = 10000, .epoch = 1, .log_level = "info"};
+    const char *listen_peers, *listen_meters, *listen_admin; /* NULL: as the ledger says */
+    struct text_list peers;                                  /* NAME=ADDRESS */
+    int64_t timeout_ms, epoch, map_bytes, threads, patrol_ms;
+} opt = {.timeout_ms = 10000, .epoch = 1, .log_level = "info", .patrol_ms = PATROL_MS};
 
 static int fail(enum ami_status status, const struct why *why)
 {
@@ -299,14 +296,21 @@ struct shell {
     struct node *node;
     struct dial *dials;
     struct port port[3];
-    struct member_address address; /* own */
     bool record_exists;
     struct vote_record record;
     uint8_t record_bytes[NODE_RECORD_BYTES_MAX];
     struct block_header tip_header;
     struct qc tip_commit;
-    uint64_t full_said_us; /* 0: the disk was never full */
-    bool failed;
+    struct recover_mark mark;
+    int64_t checked_ms; /* when the whole ledger was checked */
+    int dir_lock;       /* -1: not locked */
+    bool unmarked;      /* the last end's mark is gone: this end makes one */
+    bool failed, disk_failed, damaged;
+    struct recover_patrol patrol;
+    /* The vote record that was written last, size 0 when this node may not sign. Of the storage
+     * thread while there is one. */
+    uint8_t last_record[NODE_RECORD_BYTES_MAX];
+    size_t last_record_size;
 };
 
 static uint64_t env_mono(void *ctx)
@@ -358,9 +362,31 @@ static enum ami_status env_store(void *ctx, void *write)
     return disk_writer_put(((struct shell *)ctx)->writer, write);
 }
 
+/* What is on the disk is not what was written: here, or in the patrol's eyes. It was not served,
+ * but the next page may crash this process: the next start checks the whole ledger and begins a new
+ * one. */
+static void stop_if_damaged(struct shell *s)
+{
+    struct why why = {"a value is not what was written"};
+    enum ami_status status = recover_patrol_look(&s->patrol, &why);
+    if (status == AMI_IO)
+        log_say(s->log, ENV_LOG_WARN, "patrol_ended", "%s", why.text);
+    if (s->failed || (status != AMI_DAMAGED && !store_damaged(s->store)))
+        return;
+    log_say(
+        s->log, ENV_LOG_ERROR, "ledger_damaged",
+        "%.120s/ledger: %.100s; nothing of it was served; the node stops, start it again to have "
+        "the ledger checked and fetched anew",
+        opt.dir, why.text);
+    s->failed = s->damaged = true;
+    loop_stop(s->loop);
+}
+
 static void on_alarm(void *arg)
 {
-    node_on_time(((struct shell *)arg)->node);
+    struct shell *s = arg;
+    node_on_time(s->node);
+    stop_if_damaged(s);
 }
 
 static void on_work_done(void *ctx, void *job)
@@ -372,32 +398,36 @@ static void on_write_done(void *ctx, void *write, enum ami_status status)
 {
     struct shell *s = ctx;
     node_on_stored(s->node, write, status);
-    if (status == AMI_FULL &&
-        (s->full_said_us == 0 || clock_mono_us() - s->full_said_us >= FULL_SAID_US)) {
-        s->full_said_us = clock_mono_us();
-        log_say(s->log, ENV_LOG_ERROR, "disk_full",
-                "%.200s/ledger has no room for what comes next: free space on its file system, or "
-                "start with a greater --map-bytes; until then this node commits nothing more, and "
-                "what it has stays",
-                opt.dir);
-    }
+    stop_if_damaged(s);
     /* Room and memory come back, and the replica tries again. After anything else it is not known
      * what the disk holds before the ledger is opened anew. */
-    if (status != AMI_OK && status != AMI_FULL && status != AMI_NO_MEMORY) {
+    if (status != AMI_OK && status != AMI_FULL && status != AMI_NO_MEMORY && !s->failed) {
         log_say(s->log, ENV_LOG_ERROR, "disk_failed",
                 "status=%s: %s; nothing of it was acknowledged; the node stops, start it again",
                 ami_status_name(status), ami_status_text(status));
-        s->failed = true;
+        s->failed = s->disk_failed = true;
         loop_stop(s->loop);
     }
+}
+
+/* The record that is on the disk, for the mark of a clean end. */
+static void keep_record(struct shell *s, struct span record)
+{
+    AMI_CHECK(record.size <= sizeof s->last_record);
+    memcpy(s->last_record, record.data, record.size);
+    s->last_record_size = record.size;
 }
 
 /* Storage thread. */
 static void execute_writes(void *ctx, void *const *writes, size_t count, enum ami_status *status)
 {
     struct shell *s = ctx;
-    for (size_t i = 0; i < count; i++)
-        status[i] = store_write(s->store, &((struct node_write *)writes[i])->batch);
+    for (size_t i = 0; i < count; i++) {
+        const struct store_batch *b = &((struct node_write *)writes[i])->batch;
+        status[i] = store_write(s->store, b);
+        if (status[i] == AMI_OK && b->vote_record.size != 0)
+            keep_record(s, b->vote_record);
+    }
 }
 
 static void port_open(void *ctx, env_link link, const char *remote)
@@ -561,59 +591,45 @@ static enum ami_status choose_key(struct shell *s, struct why *why)
     return AMI_OK;
 }
 
-/* Reads what open_ledger will read. What it says of it does not matter, only that it comes back. */
-static void read_ledger(const char *dir, const struct genesis *g)
+static struct recover_where where_of(const struct shell *s, const char *ledger)
 {
-    static uint8_t record_bytes[NODE_RECORD_BYTES_MAX];
-    struct vote_record record;
-    struct certified_block block;
-    struct store *store;
-    char why[WHY_BYTES_MAX];
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    (void)signal(SIGINT, SIG_DFL);
-    (void)signal(SIGTERM, SIG_DFL);
-    alarm(LEDGER_READ_SECONDS_MAX); /* a reader may also be sent in circles */
-    if (store_open(&store, dir, &g->members.chain, STORE_READ_ONLY, 0, why, sizeof why) != AMI_OK)
-        return;
-    struct registry *r = registry_new(g);
-    size_t size = AMI_BLOCK_BYTES_MAX + 8192;
-    uint8_t *buffer = malloc(size);
-    bool ok = r != NULL && buffer != NULL && store_load_registry(store, r) == AMI_OK &&
-              store_vote_record(store, &record, record_bytes, sizeof record_bytes) == AMI_OK;
-    uint64_t height = store_height(store);
-    for (uint64_t h = height; ok && h > 0 && height - h < LEDGER_READ_BLOCKS; h--)
-        ok = store_block(store, h, &block, buffer, size) == AMI_OK;
-    free(buffer);
-    registry_free(r);
-    store_close(store);
+    return (struct recover_where){opt.dir, ledger, &s->genesis, s->log, s->loop, s->dir_lock};
 }
 
-/* LMDB has no page checksums: a damaged page can crash its reader. So another process reads first
- * (consensus.md: a store is verified before it is trusted), and a crash there becomes a sentence.
- * To be called before any thread is started. */
-static enum ami_status try_ledger(const char *dir, const struct genesis *g, struct why *why)
+/* In a process that only reads the ledger. */
+static void forget_keys(void *ctx)
 {
-    fflush(NULL);
-    pid_t child = fork();
-    if (child < 0)
-        return why_set(why, AMI_IO, "no process for checking the ledger: %s", strerror(errno));
-    if (child == 0) {
-        read_ledger(dir, g);
-        _exit(0);
-    }
-    int status;
-    while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR)
-            return why_set(why, AMI_IO, "the ledger cannot be checked: %s", strerror(errno));
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return AMI_OK;
-    const int by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    if (by == SIGINT || by == SIGTERM)
-        return why_set(why, AMI_CLOSED, "stopped by signal %d while the ledger was tried", by);
-    return why_set(why, AMI_DAMAGED,
-                   "the ledger in %.200s is damaged: reading it crashed (signal %d). Keep a copy "
-                   "for a look and start with an empty folder",
-                   dir, by);
+    struct shell *s = ctx;
+    secret_wipe(s->key, sizeof s->key);
+}
+
+/* How often this DC was started with a key that may sign: each start counts in the key that it
+ * uses, from the one before on, whichever key that was. */
+static uint64_t newest_starts(const struct shell *s)
+{
+    uint64_t starts = 0;
+    for (size_t i = 0; i < s->keys; i++)
+        if (s->key[i].file.starts > starts)
+            starts = s->key[i].file.starts;
+    return starts;
+}
+
+/* The ledger is empty, because there was none or a damaged one was set aside. The record that the
+ * last clean end left beside it is the newest when no start came after that end. It says of what it
+ * voted for and saw; the tip is this ledger's. One of a later membership epoch does not fit the
+ * first epoch, which an empty ledger begins with. */
+static void take_marked_record(struct shell *s)
+{
+    if (!s->mark.has_record || s->mark.record.starts != newest_starts(s) ||
+        s->mark.record.epoch != s->genesis.members.epoch)
+        return;
+    s->record = s->mark.record;
+    s->record.tip_height = 0;
+    s->record.tip = s->genesis.members.chain;
+    s->record_exists = true;
+    log_say(s->log, ENV_LOG_WARN, "vote_record_kept",
+            "the ledger is empty, and the vote record of the last clean end goes on: term=%llu",
+            (unsigned long long)s->record.term);
 }
 
 /* Opens the ledger, loads the state, and decides whether this node may sign (consensus rule 11):
@@ -624,7 +640,12 @@ static enum ami_status open_ledger(struct shell *s, struct why *why)
     char dir[PATH_BYTES];
     AMI_TRY(path_join(dir, sizeof dir, opt.dir, "ledger", why));
     AMI_TRY(directory_make(dir, 0755, why));
-    AMI_TRY(try_ledger(dir, &s->genesis, why));
+    const struct recover_where where = where_of(s, dir);
+    recover_mark_read(&s->mark, &where);
+    AMI_TRY(recover_check(&where, &s->mark, &s->checked_ms, why));
+    AMI_TRY(directory_make(dir, 0755, why));
+    if (opt.patrol_ms != 0)
+        AMI_TRY(recover_patrol_begin(&s->patrol, &where, opt.patrol_ms, forget_keys, s, why));
     AMI_TRY(store_open(&s->store, dir, &s->genesis.members.chain, STORE_READ_WRITE,
                        (uint64_t)opt.map_bytes, why->text, sizeof why->text));
     /* The ledger carries its genesis file along, so that it can be audited on its own. */
@@ -647,16 +668,18 @@ static enum ami_status open_ledger(struct shell *s, struct why *why)
                            ami_status_text(status));
         sm3_digest root = registry_root(s->registry);
         if (!sm3_equal(&root, &s->tip_header.state_root))
-            return why_set(
-                why, AMI_DAMAGED,
-                "the ledger in %.200s is damaged: its registry is not the one that block "
-                "%llu certifies. Keep a copy for a look and start with an empty folder",
-                dir, (unsigned long long)height);
+            return why_set(why, AMI_DAMAGED,
+                           "the ledger in %.200s changed after it was checked: its registry is not "
+                           "the one that "
+                           "block %llu certifies",
+                           dir, (unsigned long long)height);
     }
     status = store_vote_record(s->store, &s->record, s->record_bytes, sizeof s->record_bytes);
     if (status != AMI_OK && status != AMI_NOT_FOUND)
         return why_set(why, status, "the vote record in %.200s: %s", dir, ami_status_text(status));
     s->record_exists = status == AMI_OK;
+    if (!s->record_exists && height == 0)
+        take_marked_record(s);
     return AMI_OK;
 }
 
@@ -689,6 +712,8 @@ static enum ami_status count_start(struct shell *s, struct own_key *k, struct wh
     vote_record_encode(&w, &s->record);
     struct store_batch batch = {.vote_record = writer_span(&w)};
     enum ami_status status = writer_ok(&w) ? store_write(s->store, &batch) : AMI_TOO_LARGE;
+    if (status == AMI_OK)
+        keep_record(s, batch.vote_record);
     free(bytes);
     if (status != AMI_OK)
         return why_set(why, status, "the vote record cannot be written: %s",
@@ -738,13 +763,52 @@ static enum ami_status use_key(void *ctx, uint32_t epoch, struct node_key *out)
 /* A peer's frame may be a block, a stranger's there is a hello; a meter's is small. A stranger is
  * dropped, and counted, before the core gives up its handshake. */
 static const struct link_limits port_limits[3] = {
-    {AMI_FRAME_PEER_BYTES_MAX, 16u << 20, 256, 8000, 30000, 1024},
-    {AMI_FRAME_METER_BYTES_MAX, 4u << 20, 2048, 30000, 30000, 2048},
-    {8192, AMI_FRAME_ADMIN_BYTES_MAX + 64, 64, 15000, 10000, 0}};
+    {AMI_FRAME_PEER_BYTES_MAX, 16u << 20, 256, 8000, 30000, 1024, LINK_IDLE_MS, LINK_SILENT_MS},
+    {AMI_FRAME_METER_BYTES_MAX, 4u << 20, 2048, 30000, 30000, 2048, 0, 0},
+    {8192, AMI_FRAME_ADMIN_BYTES_MAX + 64, 64, 15000, 10000, 0, 0, 0}};
 
 static bool same_peer(const struct node_peer *a, const struct node_peer *b)
 {
     return ami_id_equal(&a->name, &b->name) && strcmp(a->address, b->address) == 0;
+}
+
+/* Where this node reaches that DC: as the ledger says, unless --peer names another way. */
+static const char *peer_address(const struct node_peer *peer)
+{
+    const size_t size = peer->name.size;
+    const char *address = peer->address;
+    for (size_t k = 0; k < opt.peers.count; k++)
+        if (strncmp(opt.peers.items[k], peer->name.text, size) == 0 &&
+            opt.peers.items[k][size] == '=')
+            address = opt.peers.items[k] + size + 1;
+    return address;
+}
+
+static bool is_other_dc(const struct shell *s, const struct ami_id *id)
+{
+    bool known = false;
+    for (uint64_t i = 0; i < registry_size(s->registry) && !known; i++) {
+        const struct record *r = registry_at(s->registry, i);
+        known = r->kind == RECORD_DC && ami_id_equal(&r->name, id);
+    }
+    return known && !ami_id_equal(id, &s->key[0].file.keys.name);
+}
+
+/* Every --peer names another DC, so that a mistyped one is not silently without effect. */
+static enum ami_status check_peers(const struct shell *s, struct why *why)
+{
+    for (size_t k = 0; k < opt.peers.count; k++) {
+        const char *given = opt.peers.items[k];
+        const char *equals = strchr(given, '=');
+        struct ami_id id;
+        if (equals == NULL || ami_id_set(&id, given, (size_t)(equals - given)) != AMI_OK ||
+            !is_other_dc(s, &id))
+            return why_set(why, AMI_BAD_ARGUMENT,
+                           "--peer %.100s: expected NAME=HOST:PORT with the name of another DC of "
+                           "the genesis file or the ledger",
+                           given);
+    }
+    return AMI_OK;
 }
 
 static void dial_one(struct shell *s, const struct node_peer *peer)
@@ -760,7 +824,8 @@ static void dial_one(struct shell *s, const struct node_peer *peer)
     *d = (struct dial){s->dials, s, *peer, NULL};
     s->dials = d;
     own.ctx = d;
-    if (link_dial(s->links, peer->address, &port_limits[0], 1000, &own, &d->dialer, &why) != AMI_OK)
+    if (link_dial(s->links, peer_address(peer), &port_limits[0], 1000, &own, &d->dialer, &why) !=
+        AMI_OK)
         log_say(s->log, ENV_LOG_ERROR, "not_dialled", "dc=%s: %s", peer->name.text, why.text);
 }
 
@@ -783,40 +848,29 @@ static void dial(void *ctx, const struct node_peer *peer, size_t count)
 }
 
 /* Where this DC listens: as its options say, else as the genesis file or its membership does. */
-static enum ami_status own_address(struct shell *s, struct member_address *out, struct why *why)
+static enum ami_status open_ports(struct shell *s, struct why *why)
 {
     const struct member_address *known = node_address(s->node);
-    const char *given[3] = {opt.peer, opt.meter, opt.admin};
-    static const char *const option[3] = {"--peer", "--meter", "--admin"};
-    char *const to[3] = {out->peer, out->meter, out->admin};
-    const char *const from[3] = {known == NULL ? NULL : known->peer,
-                                 known == NULL ? NULL : known->meter,
-                                 known == NULL ? NULL : known->admin};
-    for (int i = 0; i < 3; i++) {
-        const char *text = given[i] != NULL ? given[i] : from[i];
-        if (text == NULL)
-            return why_set(why, AMI_BAD_ARGUMENT,
-                           "%s is no member yet, so the ledger does not say where it listens: "
-                           "name --peer, --meter and --admin URL",
-                           s->used->file.keys.name.text);
-        if (!address_ok(span_of(text, strlen(text))))
-            return why_set(why, AMI_BAD_ARGUMENT, "%s %.100s: it must be tcp://HOST:PORT",
-                           option[i], text);
-        memcpy(to[i], text, strlen(text) + 1);
+    const char *given[3] = {opt.listen_peers, opt.listen_meters, opt.listen_admin};
+    const char *from[3] = {NULL, NULL, NULL};
+    if (known != NULL) {
+        from[0] = known->peer;
+        from[1] = known->meter;
+        from[2] = known->admin;
     }
-    return AMI_OK;
-}
-
-static enum ami_status open_ports(struct shell *s, const struct member_address *a, struct why *why)
-{
-    const char *address[3] = {a->peer, a->meter, a->admin};
     const enum node_port port[3] = {NODE_PORT_PEER, NODE_PORT_METER, NODE_PORT_ADMIN};
     for (int i = 0; i < 3; i++) {
         s->port[i] = (struct port){s, port[i], NULL};
         const struct link_events events = {&s->port[i], port_open,     port_frame,
                                            port_closed, port_writable, NULL};
+        const char *address = given[i] != NULL ? given[i] : from[i];
+        if (address == NULL)
+            return why_set(why, AMI_BAD_ARGUMENT,
+                           "%s is no member yet, so the ledger does not say where it listens: "
+                           "name --listen-peers, --listen-meters and --listen-admin ADDRESS",
+                           s->used->file.keys.name.text);
         AMI_TRY(
-            link_listen(s->links, address[i], &port_limits[i], &events, &s->port[i].listener, why));
+            link_listen(s->links, address, &port_limits[i], &events, &s->port[i].listener, why));
     }
     return AMI_OK;
 }
@@ -869,28 +923,59 @@ static enum ami_status start(struct shell *s, struct why *why)
         return why_set(why, AMI_IO, "the event loop cannot start");
     AMI_TRY(load_genesis(s, why));
     genesis_remember_signers(&s->genesis);
+    s->log = log_open(stderr, level, 0);
+    if (s->log == NULL)
+        return why_set(why, AMI_NO_MEMORY, "out of memory at start");
     AMI_TRY(load_keys(s, why));
+    AMI_TRY(directory_lock(opt.dir, &s->dir_lock, why));
     AMI_TRY(open_ledger(s, why));
+    AMI_TRY(check_peers(s, why));
     AMI_TRY(choose_key(s, why));
-    bool sign = may_sign(s, s->used, false);
+    const bool sign = may_sign(s, s->used, false);
     if (sign)
         AMI_TRY(count_start(s, s->used, why));
+    char ledger[PATH_BYTES];
+    AMI_TRY(path_join(ledger, sizeof ledger, opt.dir, "ledger", why));
+    const struct recover_where where = where_of(s, ledger);
+    AMI_TRY(recover_mark_remove(&where, why)); /* its record may be an older one from here on */
+    s->unmarked = true;
     s->p_pub = point_table_new(&s->genesis.network.p_pub);
     s->links = links_new(s->loop);
-    s->log = log_open(stderr, level, 0);
     s->work = work_pool_new(s->loop, (unsigned)opt.threads, WORK_JOBS_MAX, on_work_done, s);
     const struct disk_writer_config writer = {s, execute_writes, on_write_done, 4};
     s->writer = disk_writer_new(s->loop, &writer);
-    if (s->p_pub == NULL || s->links == NULL || s->log == NULL || s->work == NULL ||
-        s->writer == NULL)
+    if (s->p_pub == NULL || s->links == NULL || s->work == NULL || s->writer == NULL)
         return why_set(why, AMI_NO_MEMORY, "out of memory at start");
     s->alarm = (struct loop_alarm){.fire = on_alarm, .arg = s};
     AMI_TRY(make_node(s, sign, why));
     if (!sign)
         log_say(s->log, ENV_LOG_ERROR, "vote_record_missing",
                 "this node signs nothing until the MDMS has rotated its key; it only follows");
-    AMI_TRY(own_address(s, &s->address, why));
-    return open_ports(s, &s->address, why);
+    return open_ports(s, why);
+}
+
+/* Closes the ledger, and marks how it was left. Not after a write failed: what the disk holds then
+ * is not known. Damage that was met makes the ledger worthless, but not the record, which this
+ * process knows. */
+static void close_ledger(struct shell *s)
+{
+    char ledger[PATH_BYTES];
+    struct why why = {""};
+    if (s->store == NULL)
+        return;
+    const bool damaged = s->damaged || store_damaged(s->store);
+    store_close(s->store);
+    s->store = NULL;
+    if (!s->unmarked || s->disk_failed)
+        return;
+    enum ami_status status = path_join(ledger, sizeof ledger, opt.dir, "ledger", &why);
+    const struct recover_where where = where_of(s, ledger);
+    if (status == AMI_OK)
+        status = recover_mark_write(&where, newest_starts(s),
+                                    span_of(s->last_record, s->last_record_size),
+                                    damaged ? 0 : s->checked_ms, &why);
+    if (status != AMI_OK) /* the next start takes longer, and needs a ledger that is whole */
+        log_say(s->log, ENV_LOG_WARN, "no_closing_mark", "%s", why.text);
 }
 
 static void stop(struct shell *s)
@@ -903,10 +988,12 @@ static void stop(struct shell *s)
     }
     work_pool_free(s->work);
     disk_writer_free(s->writer);
+    recover_patrol_end(&s->patrol);
+    close_ledger(s);
     node_free(s->node);
     registry_free(s->registry);
-    if (s->store != NULL)
-        store_close(s->store);
+    if (s->dir_lock >= 0)
+        directory_unlock(s->dir_lock);
     point_table_free(s->p_pub);
     log_close(s->log);
     loop_free(s->loop);
@@ -924,14 +1011,15 @@ static int run_node(int argc, char **argv, void *ctx)
     if (s == NULL)
         return fail(AMI_NO_MEMORY, NULL);
     struct why why = {""};
+    s->dir_lock = -1;
     enum ami_status status = start(s, &why);
     if (status != AMI_OK) {
         stop(s);
         return fail(status, &why);
     }
-    const struct member_address *a = &s->address;
     printf("ready: %s, height %llu, peers %s, meters %s, admin %s\n", s->used->file.keys.name.text,
-           (unsigned long long)store_height(s->store), a->peer, a->meter, a->admin);
+           (unsigned long long)store_height(s->store), link_listener_address(s->port[0].listener),
+           link_listener_address(s->port[1].listener), link_listener_address(s->port[2].listener));
     fflush(stdout);
     loop_run(s->loop);
     log_say(s->log, ENV_LOG_INFO, "stopping", "signal=%d", loop_signal_caught(s->loop));
@@ -956,16 +1044,23 @@ int main(int argc, char **argv)
         {"genesis", 'g', OPTION_TEXT, &opt.genesis, 0, 0, "FILE", "the network's genesis file",
          true},
         {"dir", 0, OPTION_TEXT, &opt.dir, 0, 0, "DIR", "keys and ledger of this DC", true},
-        {"peer", 0, OPTION_TEXT, &opt.peer, 0, 0, "URL",
-         "where to listen for DCs (default: as the ledger says)", false},
-        {"meter", 0, OPTION_TEXT, &opt.meter, 0, 0, "URL", "the same for meters", false},
-        {"admin", 0, OPTION_TEXT, &opt.admin, 0, 0, "URL", "the same for dc-cli", false},
         {"log-level", 0, OPTION_TEXT, &opt.log_level, 0, 0, "LEVEL",
          "debug, info (default), warn or error", false},
         {"threads", 0, OPTION_INT, &opt.threads, 0, 256, "N",
          "threads for signatures (default: one per core)", false},
         {"map-bytes", 0, OPTION_INT, &opt.map_bytes, 0, INT64_MAX, "N",
          "greatest size of the ledger (default: it grows)", false},
+        {"listen-peers", 0, OPTION_TEXT, &opt.listen_peers, 0, 0, "ADDRESS",
+         "where other DCs are let in, when the ledger does not say it, or behind a NAT", false},
+        {"listen-meters", 0, OPTION_TEXT, &opt.listen_meters, 0, 0, "ADDRESS",
+         "the same for meters", false},
+        {"listen-admin", 0, OPTION_TEXT, &opt.listen_admin, 0, 0, "ADDRESS", "the same for dc-cli",
+         false},
+        {"peer", 0, OPTION_LIST, &opt.peers, 0, 0, "ID=ADDRESS",
+         "where this DC reaches that one, if not where the ledger says", false},
+        {"patrol", 0, OPTION_DURATION, &opt.patrol_ms, 0, INT64_MAX / 1000, "TIME",
+         "in which all of the ledger is looked at once while the DC runs (default 24h; 0: never)",
+         false},
         {0}};
     const struct command_spec commands[] = {
         {"enrol", NULL, 0, 0, "get this DC's keys from the MDMS, once",

@@ -88,6 +88,7 @@ static void link_ready(struct node *n, struct node_link *l)
         if (l->member == AMI_MEMBERS_MAX)
             return;
         n->to_member[l->member] = l->id;
+        n->link_since_us[l->member] = node_now_us(n);
         submit_on_peer(n, l->member);
     } else if (l->member == AMI_MEMBERS_MAX && n->self != AMI_MEMBERS_MAX) {
         epoch_tell(n, l);
@@ -277,8 +278,10 @@ void peers_on_closed(struct node *n, struct node_link *l)
     }
     if (l->role != LINK_ROLE_DC || l->state != LINK_READY || l->port != NODE_PORT_DIALLED)
         return;
-    if (l->member != AMI_MEMBERS_MAX && n->to_member[l->member] == l->id)
+    if (l->member != AMI_MEMBERS_MAX && n->to_member[l->member] == l->id) {
         n->to_member[l->member] = 0;
+        n->link_since_us[l->member] = node_now_us(n);
+    }
     node_event(n, ENV_LOG_INFO, "peer_lost", "dc=%s", l->peer_name.text);
 }
 

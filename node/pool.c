@@ -1,6 +1,7 @@
 #include "node/pool.h"
 
 #include "base/check.h"
+#include "ledger/evidence.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +21,9 @@ struct slot {
     struct report_key report;
     bool parked; /* in no list */
     bool timed;
-    uint64_t timer_us;                      /* when its timer began to run, with `timed` */
-    struct slot *prev, *next;               /* order of arrival */
+    uint64_t timer_us;        /* when its timer began to run, with `timed` */
+    uint64_t quota_us;        /* when it came into the quota: no leader restarts this */
+    struct slot *prev, *next; /* order of arrival */
     struct slot *source_prev, *source_next; /* the same, within one source */
     UT_hash_handle by_id;
     UT_hash_handle by_report;
@@ -39,6 +41,7 @@ struct pool {
     struct slot *ids;
     struct slot *reports;
     struct slot *numbers; /* the MDMS's, parked or not */
+    struct slot *evidence[AMI_MEMBERS_MAX][EVIDENCE_KIND_END];
     uint64_t last;        /* number on the ledger */
     uint64_t listed_last; /* numbers up to this one are not parked */
 };
@@ -105,10 +108,15 @@ static void start_timers(struct pool *p, uint8_t source, uint64_t now_us)
         if (s->timed)
             continue;
         s->timed = true;
-        s->timer_us = now_us;
+        s->timer_us = s->quota_us = now_us;
         if (++p->timed_of_source[source] >= POOL_QUOTA)
             return;
     }
+}
+
+static bool is_evidence(const struct slot *s)
+{
+    return s->entry.view.tx.kind == TX_EVIDENCE;
 }
 
 static void list(struct pool *p, struct slot *s, uint64_t now_us)
@@ -116,6 +124,10 @@ static void list(struct pool *p, struct slot *s, uint64_t now_us)
     uint8_t source = s->entry.source;
     s->parked = false;
     DL_APPEND(p->order, s);
+    if (is_evidence(s)) {
+        s->timer_us = now_us;
+        return;
+    }
     DL_APPEND2(p->of_source[source], s, source_prev, source_next);
     start_timers(p, source, now_us);
 }
@@ -124,8 +136,10 @@ static void unlist(struct pool *p, struct slot *s, uint64_t now_us)
 {
     uint8_t source = s->entry.source;
     DL_DELETE(p->order, s);
-    DL_DELETE2(p->of_source[source], s, source_prev, source_next);
     s->parked = true;
+    if (is_evidence(s))
+        return;
+    DL_DELETE2(p->of_source[source], s, source_prev, source_next);
     if (s->timed)
         p->timed_of_source[source]--;
     s->timed = false;
@@ -164,6 +178,13 @@ static enum ami_status check_rivals(struct pool *p, struct slot *s)
         s->report = report_key_of(&m->meter, m->epoch, m->sequence);
         return find_report(p, &s->report) != NULL ? AMI_EXISTS : AMI_OK;
     }
+    if (v->tx.kind == TX_EVIDENCE) {
+        const struct evidence *e = &v->u.evidence;
+        if (e->accused >= AMI_MEMBERS_MAX)
+            return AMI_BAD_ARGUMENT;
+        AMI_CHECK(e->kind < EVIDENCE_KIND_END); /* it was parsed */
+        return p->evidence[e->accused][e->kind] != NULL ? AMI_EXISTS : AMI_OK;
+    }
     uint64_t number = s->entry.number = tx_mdms_number(v);
     if (number == 0)
         return AMI_OK;
@@ -195,6 +216,8 @@ enum ami_status pool_add(struct pool *p, struct span encoded, uint8_t source, bo
     HASH_ADD(by_id, p->ids, entry.view.id, sizeof(sm3_digest), s);
     if (s->entry.view.tx.kind == TX_REPORT)
         HASH_ADD(by_report, p->reports, report, sizeof s->report, s);
+    if (is_evidence(s))
+        p->evidence[s->entry.view.u.evidence.accused][s->entry.view.u.evidence.kind] = s;
     p->count++;
     p->bytes += encoded.size;
     p->count_of_source[source]++;
@@ -231,6 +254,8 @@ void pool_remove(struct pool *p, struct pool_entry *e, uint64_t now_us)
     HASH_DELETE(by_id, p->ids, s);
     if (e->view.tx.kind == TX_REPORT)
         HASH_DELETE(by_report, p->reports, s);
+    if (is_evidence(s))
+        p->evidence[e->view.u.evidence.accused][e->view.u.evidence.kind] = NULL;
     if (e->number != 0)
         HASH_DELETE(by_number, p->numbers, s);
     AMI_CHECK(p->count > 0 && p->bytes >= e->view.encoded.size);
@@ -287,6 +312,14 @@ struct pool_entry *pool_find_number(struct pool *p, uint64_t number)
     return s == NULL ? NULL : &s->entry;
 }
 
+struct pool_entry *pool_find_evidence(struct pool *p, uint8_t accused, uint8_t kind)
+{
+    if (accused >= AMI_MEMBERS_MAX || kind >= EVIDENCE_KIND_END)
+        return NULL;
+    struct slot *s = p->evidence[accused][kind];
+    return s == NULL ? NULL : &s->entry;
+}
+
 struct pool_entry *pool_first_of(struct pool *p, uint8_t source)
 {
     AMI_CHECK(source < POOL_SOURCES);
@@ -338,6 +371,43 @@ struct pool_entry *pool_expired(struct pool *p, uint64_t progress_timeout_us, ui
     return s == NULL || s->timer_us + progress_timeout_us > now_us ? NULL : &s->entry;
 }
 
+size_t pool_overdue(const struct pool *p, uint64_t wait_us, uint64_t now_us,
+                    const struct pool_entry **oldest, uint64_t *since_us)
+{
+    size_t count = 0;
+    *oldest = NULL;
+    *since_us = UINT64_MAX;
+    for (unsigned source = 0; source < POOL_SOURCES; source++) {
+        const struct slot *s;
+        DL_FOREACH2(p->of_source[source], s, source_next)
+        {
+            if (!s->timed)
+                break;
+            if (s->quota_us + wait_us > now_us)
+                continue;
+            count++;
+            if (s->quota_us >= *since_us)
+                continue;
+            *since_us = s->quota_us;
+            *oldest = &s->entry;
+        }
+    }
+    return count;
+}
+
+uint64_t pool_evidence_deadline_us(const struct pool *p, uint8_t accused,
+                                   uint64_t progress_timeout_us)
+{
+    uint64_t at_us = UINT64_MAX;
+    AMI_CHECK(accused < AMI_MEMBERS_MAX);
+    for (unsigned kind = 0; kind < EVIDENCE_KIND_END; kind++) {
+        const struct slot *s = p->evidence[accused][kind];
+        if (s != NULL && s->timer_us + progress_timeout_us < at_us)
+            at_us = s->timer_us + progress_timeout_us;
+    }
+    return at_us;
+}
+
 bool pool_timed(const struct pool_entry *e)
 {
     return ((const struct slot *)e)->timed;
@@ -348,7 +418,7 @@ void pool_restart_timers(struct pool *p, uint64_t now_us)
     struct slot *s;
     DL_FOREACH(p->order, s)
     {
-        if (s->timed)
+        if (s->timed || is_evidence(s))
             s->timer_us = now_us;
     }
 }

@@ -13,6 +13,10 @@
  * is not the next one, counting on from the ledger and those that wait, is parked: it holds its
  * place and is found by its id, but nobody is asked to commit it, and it has no timer.
  *
+ * Evidence (consensus rule 12) waits in the order of arrival, one piece for each member and kind,
+ * and is of no source: it starts no timer, so nobody can depose a leader with it, except the one
+ * that it is against, who would never put it on the ledger. No honest leader is ever in that place.
+ *
  * Pure: no clock, no I/O; memory comes from malloc within the bounds.
  */
 #ifndef AMI_NODE_POOL_H
@@ -53,7 +57,8 @@ struct pool *pool_new(struct pool_limits limits);
 void pool_free(struct pool *p);
 
 /* Copies `encoded` (which must parse). AMI_EXISTS: this transaction waits already, or another one
- * with the same (meter, epoch, sequence) or the same number of the MDMS. AMI_SEQUENCE_SETTLED: that
+ * with the same (meter, epoch, sequence), the same number of the MDMS, or the same (accused, kind).
+ * AMI_BAD_ARGUMENT: evidence against no member. AMI_SEQUENCE_SETTLED: that
  * number is on the ledger. AMI_AGAIN: full. AMI_NO_MEMORY. */
 enum ami_status pool_add(struct pool *p, struct span encoded, uint8_t source, bool own,
                          uint64_t now_us, struct pool_entry **out) AMI_MUST_CHECK;
@@ -70,12 +75,13 @@ struct pool_entry *pool_find_report(struct pool *p, const struct ami_id *meter, 
                                     uint64_t sequence);
 
 struct pool_entry *pool_find_number(struct pool *p, uint64_t number);
+struct pool_entry *pool_find_evidence(struct pool *p, uint8_t accused, uint8_t kind);
 
 /* In order of arrival, without the parked ones. Removing one may park others: begin anew then,
  * unless it has no number. */
 struct pool_entry *pool_first(struct pool *p);
 struct pool_entry *pool_next(struct pool_entry *e);
-/* The same, of one source. */
+/* The same, of one source; without evidence. */
 struct pool_entry *pool_first_of(struct pool *p, uint8_t source);
 struct pool_entry *pool_next_of(struct pool_entry *e);
 
@@ -86,6 +92,13 @@ size_t pool_bytes(const struct pool *p);
 uint64_t pool_progress_deadline_us(const struct pool *p, uint64_t progress_timeout_us);
 /* One whose timer has run out; NULL: none. */
 struct pool_entry *pool_expired(struct pool *p, uint64_t progress_timeout_us, uint64_t now_us);
+/* How many are within their source's quota and have waited that long since they came into it,
+ * however many leaders there were since; `oldest` is the one that waits for longest, NULL: none. */
+size_t pool_overdue(const struct pool *p, uint64_t wait_us, uint64_t now_us,
+                    const struct pool_entry **oldest, uint64_t *since_us);
+/* When evidence against this member, who leads, will have waited for so long; UINT64_MAX: none. */
+uint64_t pool_evidence_deadline_us(const struct pool *p, uint8_t accused,
+                                   uint64_t progress_timeout_us);
 /* Whether its timer runs: it is within its source's quota. */
 bool pool_timed(const struct pool_entry *e);
 /* A new leader gets the full time again. */

@@ -113,7 +113,7 @@ bool submit_on_work(struct node *n, void *job)
             j->status[i] = registry_admits(n->c.registry, &j->tx[i]);
         if (j->status[i] != AMI_OK) {
             n->counters.txs_refused++;
-            if (j->status[i] != AMI_SEQUENCE_SETTLED)
+            if (j->status[i] != AMI_SEQUENCE_SETTLED && j->status[i] != AMI_EXISTS)
                 node_event_often(n, ENV_LOG_WARN, "tx_refused", "source=%u kind=%u status=%s",
                                  j->source, j->tx[i].tx.kind, ami_status_name(j->status[i]));
             continue;
@@ -165,18 +165,23 @@ static bool not_with_this_leader(const struct node *n, const struct pool_entry *
     return e->own && e->handed_term != replica_term(n->replica);
 }
 
-/* Only those whose timers run: under overload everything waits for long, and to hand all of it to
- * everybody again and again would be the end of it. */
+/* Only those whose timers run, and evidence, of which there is little: under overload everything
+ * waits for long, and to hand all of it to everybody again and again would be the end of it. */
+static bool is_watched(const struct pool_entry *e)
+{
+    return pool_timed(e) || e->view.tx.kind == TX_EVIDENCE;
+}
+
 static bool long_waiting(const struct node *n, const struct pool_entry *e)
 {
-    return e->own && pool_timed(e) && submit_half_time(n, e) <= node_now_us(n);
+    return e->own && is_watched(e) && submit_half_time(n, e) <= node_now_us(n);
 }
 
 /* Somebody else's transaction that still waits: perhaps the leader never got it, and would be
  * deposed for what it does not know. */
 static bool foreign_long_waiting(const struct node *n, const struct pool_entry *e)
 {
-    return !e->own && pool_timed(e) && submit_half_time(n, e) <= node_now_us(n);
+    return !e->own && is_watched(e) && submit_half_time(n, e) <= node_now_us(n);
 }
 
 uint64_t submit_half_time(const struct node *n, const struct pool_entry *e)
@@ -211,6 +216,7 @@ void submit_on_peer(struct node *n, uint8_t member)
 
 void submit_on_epoch(struct node *n)
 {
+    submit_prune(n); /* evidence of the old epoch */
     for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e))
         e->handed_term = 0;
     pool_restart_timers(n->pool, node_now_us(n));
@@ -224,6 +230,8 @@ void submit_settled(struct node *n, const struct tx_view *tx)
         const struct report_meter_part *m = &tx->u.report.meter;
         e = pool_find_report(n->pool, &m->meter, m->epoch, m->sequence);
     }
+    if (e == NULL && tx->tx.kind == TX_EVIDENCE)
+        e = pool_find_evidence(n->pool, tx->u.evidence.accused, tx->u.evidence.kind);
     if (e != NULL)
         pool_remove(n->pool, e, node_now_us(n));
 }
@@ -263,6 +271,36 @@ static uint64_t progress_us(const struct node *n)
     return (uint64_t)n->c.genesis->parameters.progress_timeout_ms * 1000u;
 }
 
+/* Evidence against the leader of the day, which it keeps off the ledger, speaks against it like any
+ * transaction that waits. */
+static uint64_t evidence_deadline_us(const struct node *n)
+{
+    uint8_t leader;
+    if (!replica_leader(n->replica, &leader) || leader == n->self)
+        return UINT64_MAX;
+    return pool_evidence_deadline_us(n->pool, leader, progress_us(n));
+}
+
+/* Rule 12: the replica found this. */
+void submit_evidence(struct node *n, struct span encoded)
+{
+    struct evidence e;
+    uint8_t bytes[AMI_TX_BYTES_MAX];
+    struct writer w = writer_on(bytes, sizeof bytes);
+    AMI_CHECK(evidence_parse(&e, encoded) == AMI_OK);
+    evidence_tx_encode(&w, &e);
+    AMI_CHECK(writer_ok(&w));
+    struct tx_view tx;
+    enum ami_status status = tx_view_parse(&tx, writer_span(&w));
+    if (status == AMI_OK)
+        status = registry_admits(n->c.registry, &tx);
+    if (status == AMI_OK)
+        status = pool_add(n->pool, tx.encoded, n->self, true, node_now_us(n), NULL);
+    if (status != AMI_OK && status != AMI_EXISTS)
+        node_event_often(n, ENV_LOG_WARN, "evidence_not_handed_in", "status=%s",
+                         ami_status_name(status));
+}
+
 /* Rule 8: what could have been committed and was not speaks against the leader; what could not has
  * no place here. */
 void submit_judge(struct node *n)
@@ -280,7 +318,8 @@ void submit_judge(struct node *n)
         n->counters.txs_refused++;
         pool_remove(n->pool, e, now);
     }
-    chain_progress(n, chain_epoch_due_us(n) <= now);
+    const uint64_t due_us = chain_epoch_due_us(n), evidence_us = evidence_deadline_us(n);
+    chain_progress(n, due_us <= now || evidence_us <= now);
 }
 
 /* Hands on what has waited for half of T_progress; returns when the next one will have. */
@@ -303,7 +342,7 @@ static uint64_t hand_on(struct node *n)
         n->to_member[leader] != 0)
         hand_to(n, leader, foreign_long_waiting);
     for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e)) {
-        if (!pool_timed(e))
+        if (!is_watched(e))
             continue;
         if (submit_half_time(n, e) <= now)
             e->handed_us = now;
@@ -322,6 +361,8 @@ uint64_t submit_on_time(struct node *n)
     uint64_t deadline = pool_progress_deadline_us(n->pool, progress_us(n));
     if (chain_epoch_due_us(n) < deadline)
         deadline = chain_epoch_due_us(n);
+    if (evidence_deadline_us(n) < deadline)
+        deadline = evidence_deadline_us(n);
     if (deadline <= now) {
         submit_judge(n);
         deadline = now + NODE_TICK_US;

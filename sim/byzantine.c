@@ -510,6 +510,7 @@ void sim_byzantine_on_event(struct sim_host *h, const struct sim_event *e)
     if (does(h, SIM_MISCHIEF_REPLAY))
         replay(h);
     if (does(h, SIM_MISCHIEF_TERM_STORM)) {
+        sim_schemer_storm(h->as.dc->byzantine->schemer);
         chain_progress(h->as.dc->node, true);
         node_alarm(h->as.dc->node);
     }

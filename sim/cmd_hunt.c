@@ -200,6 +200,8 @@ static int verdict(const struct sim_hunt *h)
     if (h->rule_off == NULL)
         return h->violations == 0 ? EXIT_STATUS_OK : EXIT_STATUS_FAILED;
     size_t n = strlen(h->rule_off->expects);
+    if (strcmp(h->rule_off->expects, SIM_EXPECTS_NOTHING) == 0)
+        return h->violations == 0 ? EXIT_STATUS_OK : EXIT_STATUS_FAILED;
     for (size_t i = 0; i < h->found_count; i++)
         if (strncmp(h->found[i].violation, h->rule_off->expects, n) == 0 &&
             h->found[i].violation[n] == ':')

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # The caller sets dir, nodes and base_port, and some functions are called by name only.
 # shellcheck disable=SC2154,SC2317
-# sim/lib.sh - what sim/cluster and sim/demo share: where programs and files are, and how processes
-# are started, found again and stopped. Sourced, never run.
+# sim/lib.sh - what sim/cluster, sim/demo and sim/soak share: where programs and files are, and how
+# processes are started, found again and stopped. Sourced, never run.
 #
 # A cluster is a folder:
 #   cluster.env          how it was made (nodes, scheme, ports)
@@ -10,6 +10,11 @@
 #   log/NAME.log         its output
 #   mdms/ dc1/ ... fleet/  the data of each
 #   network.json genesis.json
+#
+# With proxy=1 everything but enrolment goes through sim-proxy (sim/proxy.c): the addresses of the
+# genesis file are its, the DCs listen elsewhere, and each DC has a way of its own to each other. With
+# namespaces=1 each DC lives in the network namespace that netns_of names. Where clock_library is set
+# (libfaketime), every program's clock is off by what clock.NAME in the folder says.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bin=${AMI_BIN:-$root/build/bin}
@@ -34,12 +39,27 @@ start_time() {
     printf '%s\n' "${20}"
 }
 
+# wrapper_of NAME: sets wrapper to what stands in front of the program's command line. Each of these
+# becomes the program itself, so that the pid is the program's.
+wrapper_of() {
+    wrapper=()
+    [ "$1" != proxy ] || return 0
+    if [ "${namespaces:-0}" = 1 ] && [[ $1 == dc* ]]; then
+        wrapper+=(nsenter "--net=$(netns_of "${1#dc}")")
+    fi
+    if [ -n "${clock_library:-}" ]; then
+        wrapper+=(env "LD_PRELOAD=$clock_library" "FAKETIME_TIMESTAMP_FILE=$dir/clock.$1"
+            FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1)
+    fi
+}
+
 # start NAME COMMAND...: in the background, with its own log; the pid file names it.
 start() {
     local name=$1
     shift
     mkdir -p "$dir/run" "$dir/log"
-    setsid "$@" >>"$dir/log/$name.log" 2>&1 </dev/null &
+    wrapper_of "$name"
+    setsid "${wrapper[@]}" "$@" >>"$dir/log/$name.log" 2>&1 </dev/null &
     local pid=$!
     # A process that is gone already has no start time; waiting for its ready line will tell.
     printf '%s %s\n' "$pid" "$(start_time "$pid" || echo 0)" >"$dir/run/$name.pid"
@@ -119,28 +139,34 @@ kill_hard() {
 
 load_cluster() {
     [ -f "$dir/cluster.env" ] || die "no cluster in $dir: sim/cluster up --dir $dir makes one"
+    proxy=0 namespaces=0
     # shellcheck source=/dev/null
     . "$dir/cluster.env"
 }
 
 mdms_url() { printf 'tcp://127.0.0.1:%s\n' "$base_port"; }
-# Ports of DC i (from 1): peers, meters, admin.
+# Ports of DC i (from 1): peers, meters, admin; behind a proxy it listens on the next three.
 dc_port() { printf '%s\n' "$((base_port + 10 * $1 + $2))"; }
 admin_url() { printf 'tcp://127.0.0.1:%s\n' "$(dc_port "$1" 3)"; }
+netns_of() { printf '/run/netns/amidc%s\n' "$1"; }
+# Where DC i listens, and where it finds the proxy.
+dc_host() { if [ "$namespaces" = 1 ]; then echo "10.177.$1.2"; else echo 127.0.0.1; fi; }
+proxy_host() { if [ "$namespaces" = 1 ]; then echo "10.177.$1.1"; else echo 127.0.0.1; fi; }
+# The proxy's port for the way from DC i to DC j, and the one for commands.
+way_port() { printf '%s\n' "$((base_port + 10 * (nodes + 1) + nodes * ($1 - 1) + $2))"; }
+proxy_port() { printf '%s\n' "$((base_port + 9))"; }
 
 # A run of ports that nobody listens on now.
 free_base_port() {
-    local nodes=$1 base port busy i k
+    local nodes=$1 last=$((10 * $1 + 6)) base port busy
+    [ "${proxy:-0}" = 0 ] || last=$((10 * ($1 + 1) + $1 * $1))
     for _ in $(seq 50); do
         base=$((20000 + RANDOM % 10000))
         busy=0
-        for i in 0 $(seq "$nodes"); do
-            for k in 0 1 2 3; do
-                port=$((base + 10 * i + k))
-                if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-                    busy=1
-                fi
-            done
+        for port in $(seq "$base" $((base + last))); do
+            if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+                busy=1
+            fi
         done
         if [ "$busy" = 0 ]; then
             printf '%s\n' "$base"
@@ -148,6 +174,34 @@ free_base_port() {
         fi
     done
     die "no free run of ports found between 20000 and 30000"
+}
+
+# Routes are called meters>dcJ, mdms>dcJ, admin>dcJ and dcI>dcJ.
+start_proxy() {
+    local i j routes=()
+    for i in $(seq "$nodes"); do
+        routes+=("mdms>dc$i=127.0.0.1:$(dc_port "$i" 1),$(dc_host "$i"):$(dc_port "$i" 4)"
+            "meters>dc$i=127.0.0.1:$(dc_port "$i" 2),$(dc_host "$i"):$(dc_port "$i" 5)"
+            "admin>dc$i=127.0.0.1:$(dc_port "$i" 3),$(dc_host "$i"):$(dc_port "$i" 6)")
+        for j in $(seq "$nodes"); do
+            [ "$i" = "$j" ] ||
+                routes+=("dc$i>dc$j=$(proxy_host "$i"):$(way_port "$i" "$j"),$(dc_host "$j"):$(dc_port "$j" 4)")
+        done
+    done
+    start proxy "$bin/sim-proxy" --control "127.0.0.1:$(proxy_port)" "${routes[@]}"
+    wait_ready proxy 10
+}
+
+# proxy_tell COMMAND WORD...: prints the proxy's answer; fails when it did not do it.
+proxy_tell() {
+    local answer='' port
+    port=$(proxy_port)
+    {
+        printf '%s\n' "$*" >&3
+        IFS= read -r -t 10 answer <&3
+    } 3<>"/dev/tcp/127.0.0.1/$port" || true
+    printf '%s\n' "${answer:-error: no answer from the proxy}"
+    [[ $answer == ok* ]]
 }
 
 start_mdms() {
@@ -159,9 +213,17 @@ start_mdms() {
 }
 
 start_dc() {
-    local i=$1 from
+    local i=$1 from j behind=()
     from=$(log_lines "dc$i")
-    start "dc$i" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc$i"
+    if [ "${proxy:-0}" = 1 ]; then
+        behind=(--listen-peers "$(dc_host "$i"):$(dc_port "$i" 4)"
+            --listen-meters "$(dc_host "$i"):$(dc_port "$i" 5)"
+            --listen-admin "$(dc_host "$i"):$(dc_port "$i" 6)")
+        for j in $(seq "$nodes"); do
+            [ "$i" = "$j" ] || behind+=(--peer "dc$j=$(proxy_host "$i"):$(way_port "$i" "$j")")
+        done
+    fi
+    start "dc$i" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc$i" "${behind[@]}"
     wait_ready "dc$i" 60 "$from"
 }
 
@@ -176,6 +238,22 @@ leader() {
         fi
     done
     return 1
+}
+
+# damage_ledger FOLDER HEIGHT: flips one bit of that block's Merkle root wherever the file holds it.
+damage_ledger() {
+    "$bin/dc-cli" block "$2" --data "$1" --genesis "$dir/genesis.json" --json | jq -r .header.merkle_root |
+        python3 -c '
+import sys
+path, good = sys.argv[1], bytes.fromhex(sys.stdin.read())
+with open(path, "rb") as file:
+    data = file.read()
+with open(path, "r+b") as file:
+    at = data.index(good)
+    while at >= 0:
+        file.seek(at)
+        file.write(bytes([good[0] ^ 1]))
+        at = data.find(good, at + 1)' "$1/data.mdb"
 }
 
 # Height of the last block that DC i has committed.

@@ -120,8 +120,8 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed);
 /* The same network where nothing goes wrong. */
 void sim_plan_calm(struct sim_plan *p, uint64_t seed);
 /* Elections at their hardest: f of p->dcs members are silent, one-way delay is an exponential with
- * a mean of a thirtieth of the election time-out, and now and then nothing gets through anywhere, so
- * that all timers have run out when it does again. */
+ * a mean of a thirtieth of the election time-out, and now and then nothing gets through anywhere,
+ * so that all timers have run out when it does again. */
 void sim_plan_elections(struct sim_plan *p, uint64_t seed);
 
 #endif

@@ -4,9 +4,12 @@
 
 #include "sim/plan.h"
 
+#define SIM_EXPECTS_NOTHING "nothing"
+
 struct sim_rule {
     const char *name;    /* for --rule-off */
-    const char *expects; /* the invariant that breaks without it */
+    const char *expects; /* the invariant that breaks without it, or SIM_EXPECTS_NOTHING: another
+                            rule does its work as well (docs/simulator.md says which) */
     const char *what;    /* the rule that is off, for people */
 };
 

@@ -27,6 +27,11 @@ struct sim_schemer {
     bool shown;    /* hoard: the certificate was shown */
     bool finished; /* two-faced: B is committed */
     struct ballot prepare, commit;
+    struct {
+        uint64_t term;
+        uint32_t voters;
+        struct prevote vote[SIM_MEMBERS];
+    } storm;
     /* Its last proposal, as it left. */
     size_t proposal_size;
     uint8_t *proposal;     /* BYTES_MAX */
@@ -219,8 +224,101 @@ static void on_vote(struct sim_schemer *s, struct span body)
     }
 }
 
+/* --- the storm ------------------------------------------------------------------------------- */
+
+/* Signs what is encoded behind the two first bytes and tells all. */
+static void sign_and_say(struct sim_schemer *s, struct writer *w, const char *label)
+{
+    uint8_t random[SM2_WIDE_BYTES];
+    AMI_CHECK(writer_ok(w));
+    sim_random_bytes(&s->host->world->mischief, random, sizeof random);
+    struct span part = span_of(w->data + 2, w->size - 2 - SM2_SIGNATURE_BYTES);
+    sm2_signature sig = sign_key_sign(key_of(s), label, &part, 1, random);
+    memcpy(w->data + w->size - SM2_SIGNATURE_BYTES, sig.b, sizeof sig.b);
+    say(s, writer_span(w), -1);
+}
+
+static struct prevote own_prevote(struct sim_schemer *s, uint64_t term)
+{
+    const struct members *m = &s->host->world->cast->genesis.members;
+    struct prevote v = {.chain = m->chain,
+                        .epoch = m->epoch,
+                        .term = term,
+                        .candidate = s->host->as.dc->member,
+                        .voter = s->host->as.dc->member};
+    uint8_t bytes[256], random[SM2_WIDE_BYTES];
+    struct writer w = writer_on(bytes, sizeof bytes);
+    prevote_encode(&w, &v);
+    /* The signature is over the fields up to the candidate: all but the voter and itself. */
+    struct span part = span_of(bytes, w.size - SM2_SIGNATURE_BYTES - 1);
+    sim_random_bytes(&s->host->world->mischief, random, sizeof random);
+    v.signature = sign_key_sign(key_of(s), LABEL_PREVOTE, &part, 1, random);
+    return v;
+}
+
+void sim_schemer_storm(struct sim_schemer *s)
+{
+    const struct members *m = &s->host->world->cast->genesis.members;
+    const struct vote_record *r = sim_disk_record(s->host->as.dc->disk);
+    static struct prevote_request q; /* large */
+    if (r == NULL)
+        return;
+    q = (struct prevote_request){.chain = m->chain,
+                                 .epoch = m->epoch,
+                                 .term = r->term + 1,
+                                 .candidate = s->host->as.dc->member};
+    if (r->has_term_cert && r->term_cert.term == r->term) {
+        q.proof.has_prevotes = true;
+        q.proof.prevotes = r->term_cert;
+    } else if (r->has_high && r->high.term == r->term) {
+        q.proof.has_votes = true;
+        q.proof.votes = r->high;
+    } else if (r->term != 0) {
+        return;
+    }
+    if (s->storm.term != q.term) {
+        s->storm.term = q.term;
+        s->storm.voters = 1u << q.candidate;
+        s->storm.vote[q.candidate] = own_prevote(s, q.term);
+    }
+    struct writer w = writer_on(s->scratch, BYTES_MAX);
+    frame_begin(&w, MSG_PREVOTE_REQUEST);
+    prevote_request_encode(&w, &q);
+    sign_and_say(s, &w, LABEL_PREVOTE_REQUEST);
+}
+
+static void on_prevote(struct sim_schemer *s, struct span body)
+{
+    const struct members *m = &s->host->world->cast->genesis.members;
+    static struct grant_request q; /* large */
+    struct prevote v;
+    if (prevote_parse(&v, body) != AMI_OK || v.term != s->storm.term || v.voter >= m->count ||
+        v.candidate != s->host->as.dc->member)
+        return;
+    s->storm.vote[v.voter] = v;
+    s->storm.voters |= 1u << v.voter;
+    if ((unsigned)__builtin_popcount(s->storm.voters) < members_quorum(m->count))
+        return;
+    q = (struct grant_request){
+        .chain = m->chain, .epoch = m->epoch, .term = v.term, .candidate = v.candidate};
+    q.cert = (struct prevote_cert){.chain = m->chain,
+                                   .epoch = m->epoch,
+                                   .term = v.term,
+                                   .candidate = v.candidate,
+                                   .signers = s->storm.voters};
+    for (uint8_t i = 0; i < m->count; i++)
+        if ((s->storm.voters >> i & 1) != 0)
+            q.cert.signatures[q.cert.signatures_count++] = s->storm.vote[i].signature;
+    struct writer w = writer_on(s->scratch, BYTES_MAX);
+    frame_begin(&w, MSG_GRANT_REQUEST);
+    grant_request_encode(&w, &q);
+    sign_and_say(s, &w, LABEL_GRANT_REQUEST);
+}
+
 void sim_schemer_receive(struct sim_schemer *s, enum message_type type, struct span body)
 {
+    if (type == MSG_PREVOTE)
+        on_prevote(s, body);
     if (s->plan == PLAN_NONE)
         return;
     if (type == MSG_VOTE)

@@ -8,6 +8,10 @@
  * 6). docs/model, COMMIT_TERM. two-faced  It proposes block B for the same place, collects prepare
  * votes for that, too, which nobody honest gives twice (rule 5); commits B, tells one DC, falls
  * silent, and shows A's certificate in its next grant. docs/model, MONOTONE.
+ *
+ * And a third, which needs no leading: it asks for the next term all the time, with a true proof of
+ * the present one, and calls the election when enough would give it their votes. While a leader is
+ * heard nobody honest does (rule 1).
  */
 #ifndef AMI_SIM_SCHEMER_H
 #define AMI_SIM_SCHEMER_H
@@ -24,5 +28,8 @@ bool sim_schemer_send(struct sim_schemer *s, enum message_type type, struct span
 const struct qc *sim_schemer_high(const struct sim_schemer *s, uint64_t term);
 /* What comes in; the node gets it all the same. */
 void sim_schemer_receive(struct sim_schemer *s, enum message_type type, struct span body);
+
+/* Asks for the next term. */
+void sim_schemer_storm(struct sim_schemer *s);
 
 #endif

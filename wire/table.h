@@ -29,6 +29,8 @@
     X(revoke, "First part of a revocation transaction.")                                           \
     X(mdms_part, "Second part of a transaction of the MDMS: its signature.")                       \
     X(skip_meter_part, "First part of a skip transaction: the meter settles numbers unused.")      \
+    X(evidence,                                                                                    \
+      "First part of an evidence transaction: signed statements that no honest DC makes.")         \
     X(member_entry, "What the other members and the meters know of a DC that joins.")              \
     X(membership, "First part of a membership transaction: who votes, from which epoch on.")       \
     X(tx, "A transaction: kind and the encodings of its two parts.")                               \
@@ -41,6 +43,7 @@
     X(grant_request, "A candidate with a pre-vote certificate asks for grants.")                   \
     X(election_cert, "q grants for one candidate and term: who may lead, and from what.")          \
     X(proposal_core, "A leader's signed proposal of a block in its term.")                         \
+    X(proposal_head, "A proposal_core as it is signed: what follows the header as one hash.")      \
     X(proposal, "A proposal with the block's body.")                                               \
     X(heartbeat, "The leader is alive and leads.")                                                 \
     X(heartbeat_ack, "A follower follows; what the leader needs to know that it has a quorum.")    \
@@ -51,6 +54,7 @@
     X(tx_entry, "One encoded transaction.")                                                        \
     X(tx_submit, "Transactions handed to a DC, to be put on the ledger.")                          \
     X(vote_record, "A DC's durable vote record; stored, never sent.")                              \
+    X(ledger_closed, "How a DC left its ledger at a clean end; stored beside it, never sent.")     \
     X(link_hello, "First frame of either side of a link between DCs or with the MDMS.")            \
     X(link_proof, "Second frame: proves the identity named in the hello.")                         \
     X(meter_hello, "First frame of a meter link, from the meter's side.")                          \
@@ -157,6 +161,15 @@
     F(u64, below, _, _, "every sequence number below this one is settled")                         \
     F(sig, signature, _, _, "Sig_SM over \"amiledger skip v1\" 00 chain and the fields before")
 
+#define AMI_FIELDS_evidence(F)                                                                     \
+    F(digest, chain, _, _, "chain id")                                                             \
+    F(u32, epoch, _, _, "membership epoch of the statements")                                      \
+    F(u8, accused, _, _, "member index of the DC that signed them")                                \
+    F(u8, kind, _, _,                                                                              \
+      "1 votes, 2 proposals, 3 grants, 4 a hidden certificate, 5 a grant, 6 a proposal")           \
+    F(bytes, first, AMI_STATEMENT_BYTES_MAX, _, "encoding of a vote, proposal_head or grant")      \
+    F(bytes, second, AMI_STATEMENT_BYTES_MAX, _, "the same; a grant for kind 4; empty for 5 and 6")
+
 #define AMI_FIELDS_member_entry(F)                                                                 \
     F(point, w_sign, _, _, "W of the signing role, as it was enrolled")                            \
     F(bytes, agree_part, AMI_SCHEME_PART_BYTES_MAX, _, "the scheme's part, as it was enrolled")    \
@@ -175,9 +188,10 @@
 
 #define AMI_FIELDS_tx(F)                                                                           \
     F(u8, kind, _, _,                                                                              \
-      "1 report, 2 meter enrolment, 3 DC enrolment, 4 revocation, 5 skip, 7 membership")           \
+      "1 report, 2 meter enrolment, 3 DC enrolment, 4 revocation, 5 skip, 6 evidence, "            \
+      "7 membership")                                                                              \
     F(bytes, first, AMI_TX_BYTES_MAX, _, "encoding of the first part")                             \
-    F(bytes, second, AMI_TX_BYTES_MAX, _, "encoding of the second part; empty for a skip")
+    F(bytes, second, AMI_TX_BYTES_MAX, _, "encoding of the second part; empty for 5 and 6")
 
 #define AMI_FIELDS_certified_block(F)                                                              \
     F(type, header, block_header, _, "")                                                           \
@@ -240,6 +254,13 @@
     F(opt, election, election_cert, _, "in the first proposal of a term (rule 3)")                 \
     F(opt, parent_commit, qc, _,                                                                   \
       "commit certificate of the parent, where rule 3 or 4 asks for it")                           \
+    F(sig, signature, _, _, "the one of proposal_head")
+
+#define AMI_FIELDS_proposal_head(F)                                                                \
+    F(u64, term, _, _, "as in proposal_core")                                                      \
+    F(u8, leader, _, _, "as in proposal_core")                                                     \
+    F(type, header, block_header, _, "as in proposal_core")                                        \
+    F(digest, rest, _, _, "SM3 of the encodings of election and parent_commit")                    \
     F(sig, signature, _, _, "over \"amiledger proposal v1\" 00 and the fields before")
 
 #define AMI_FIELDS_proposal(F)                                                                     \
@@ -300,6 +321,17 @@
     F(opt, high, qc, _, "highQC: the prepare or commit certificate of highest rank")               \
     F(u64, tip_height, _, _, "height of the last committed block")                                 \
     F(digest, tip, _, _, "its hash; the chain id at height 0")
+
+#define AMI_FIELDS_ledger_closed(F)                                                                \
+    F(u8, version, _, _, "1")                                                                      \
+    F(digest, chain, _, _, "chain id")                                                             \
+    F(u64, starts, _, _, "how often the node was started, as in the vote record and the key file") \
+    F(u64, size, _, _, "of data.mdb in bytes")                                                     \
+    F(u64, inode, _, _, "its number in the file system")                                           \
+    F(u64, changed_ns, _, _, "when it was last written, in ns since 1970")                         \
+    F(i64, checked_ms, _, _, "when it was last checked as a whole, in ms since 1970")              \
+    F(bytes, record, 32000, _, "the vote record, empty when there is none")                        \
+    F(digest, digest, _, _, "SM3(\"amiledger closed v1\" 00 || what stands before)")
 
 #define AMI_FIELDS_link_hello(F)                                                                   \
     F(u8, role, _, _, "2 DC, 3 MDMS, 5 reader (may only fetch blocks)")                            \

@@ -55,16 +55,37 @@ static void trouble(struct world *w, const struct world_options *o)
     }
 }
 
-static bool all_committed(struct world *w, const struct world_options *o, uint32_t txs)
+static bool all_committed(struct world *w, const struct world_options *o, uint32_t txs,
+                          uint32_t dead)
 {
     for (unsigned i = o->twins; i < o->n; i++)
-        for (uint32_t tx = 0; tx < txs; tx++)
+        for (uint32_t tx = 0; (dead >> i & 1) == 0 && tx < txs; tx++)
             if (!world_up(w, i) || !world_tx_committed(w, i, tx))
                 return false;
     return true;
 }
 
-const char *faults_run(uint64_t seed, const struct plan *p, bool show, uint64_t *trace)
+/* Faults stop; all but `dead` are up. */
+static void heal(struct world *w, const struct world_options *o, uint32_t dead)
+{
+    world_heal(w);
+    for (unsigned i = 0; i < o->n + o->twins; i++) {
+        if ((dead >> i & 1) != 0)
+            world_crash_for_good(w, i);
+        else if (!world_up(w, i))
+            world_start(w, i);
+    }
+}
+
+static uint32_t convicted_by_all(const struct world *w, const struct world_options *o)
+{
+    uint32_t mask = 0;
+    for (unsigned i = 0; i < o->n; i++)
+        mask |= world_honest(w, i) ? world_convicted(w, i) : 0;
+    return mask;
+}
+
+const char *faults_run(uint64_t seed, const struct plan *p, bool show, struct outcome *out)
 {
     static char why[300];
     struct world_options o = faults_of(seed, p);
@@ -73,15 +94,15 @@ const char *faults_run(uint64_t seed, const struct plan *p, bool show, uint64_t 
     uint64_t before = world_now(w), height = 0;
     for (unsigned i = 0; i < o.n; i++)
         height = world_height(w, i) > height ? world_height(w, i) : height;
-    world_heal(w);
-    for (unsigned i = 0; i < o.n + o.twins; i++)
-        if (!world_up(w, i))
-            world_start(w, i);
+    uint32_t dead = 0;
+    for (unsigned k = 0; p->dead && k < members_f(o.n); k++)
+        dead |= 1u << (seed + k) % o.n;
+    heal(w, &o, dead);
     uint32_t txs = world_txs(w) + 1;
     bool alive = false;
     while (!alive && world_violation(w) == NULL && world_now(w) < before + LIVENESS_US) {
         world_run(w, 100 * MS);
-        alive = world_txs(w) >= txs && all_committed(w, &o, txs);
+        alive = world_txs(w) >= txs && all_committed(w, &o, txs, dead);
     }
     why[0] = 0;
     if (world_violation(w) != NULL)
@@ -92,12 +113,12 @@ const char *faults_run(uint64_t seed, const struct plan *p, bool show, uint64_t 
                  (unsigned long long)seed, o.n, (unsigned long long)(LIVENESS_US / SECONDS));
     if (show) {
         printf("seed %llu n %u loss %u dup %u delay %llu crash %u %u: height %llu before the end, "
-               "%llu elections, %llu events, whole after %llu ms %s\n",
+               "%llu elections, %llu events, convicted %x, whole after %llu ms %s\n",
                (unsigned long long)seed, o.n, o.loss_percent, o.dup_percent,
                (unsigned long long)o.delay_mean_us, o.crash_before_per_mille,
                o.crash_after_per_mille, (unsigned long long)height,
                (unsigned long long)world_elections(w), (unsigned long long)world_events(w),
-               (unsigned long long)((world_now(w) - before) / MS), why);
+               convicted_by_all(w, &o), (unsigned long long)((world_now(w) - before) / MS), why);
         for (unsigned i = 0; i < o.n + o.twins; i++)
             printf("  node %u: role %d term %llu height %llu refused %u diverged %u\n", i,
                    world_up(w, i) ? (int)replica_role(world_replica(w, i)) : 0,
@@ -105,7 +126,7 @@ const char *faults_run(uint64_t seed, const struct plan *p, bool show, uint64_t 
                    (unsigned long long)world_height(w, i), world_notes(w, i, REPLICA_NOTE_REFUSED),
                    world_notes(w, i, REPLICA_NOTE_DIVERGED));
     }
-    *trace = world_trace(w);
+    *out = (struct outcome){.trace = world_trace(w), .convicted = convicted_by_all(w, &o)};
     world_free(w);
     return why[0] == 0 ? NULL : why;
 }

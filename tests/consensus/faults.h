@@ -14,10 +14,16 @@ struct plan {
     uint32_t rules_off;
     unsigned n; /* 0: drawn from 4, 5, 7 */
     bool twins; /* f of them */
+    bool dead;  /* f members do not come back when the faults stop (not together with twins) */
 };
 
-/* NULL: sound and alive; otherwise what went wrong, valid until the next call. trace: a hash of all
- * that was sent and committed. show: prints one line and one for each node. */
-const char *faults_run(uint64_t seed, const struct plan *p, bool show, uint64_t *trace);
+struct outcome {
+    uint64_t trace;     /* a hash of all that was sent and committed */
+    uint32_t convicted; /* members that honest ones found evidence against */
+};
+
+/* NULL: sound and alive; otherwise what went wrong, valid until the next call. Evidence against an
+ * honest member is a violation. show: prints one line and one for each node. */
+const char *faults_run(uint64_t seed, const struct plan *p, bool show, struct outcome *out);
 
 #endif

@@ -12,10 +12,11 @@ allowed="$allowed"'|__popcountdi2|__stack_chk_fail|_GLOBAL_OFFSET_TABLE_'
 allowed="$allowed"'|__(asan|ubsan|sanitizer|sancov)_.*|__gcov_.*'
 allowed="$allowed"'|sm3_equal|sm3_labelled|verify_key_check|sign_key_sign'
 allowed="$allowed"'|members_f|members_quorum|vote_check|vote_sign|qc_check|qc_rank_compare|block_hash'
+allowed="$allowed"'|span_equal|evidence_check|evidence_vote_of|proposal_head_of'
 allowed="$allowed"'|frame_begin|(read|write)_[a-z0-9]+'
 allowed="$allowed"'|(block_header|body_reply|certified_block|fetch_blocks|fetch_body|grant|grant_request'
-allowed="$allowed"'|heartbeat|heartbeat_ack|prevote|prevote_request|proposal_core|qc|qc_announce'
-allowed="$allowed"'|term_proof|vote|vote_record)_(encode|decode|parse))$'
+allowed="$allowed"'|heartbeat|heartbeat_ack|prevote|prevote_request|proposal_core|proposal_head|qc|qc_announce'
+allowed="$allowed"'|evidence|term_proof|vote|vote_record)_(encode|decode|parse))$'
 
 defined=$(nm --defined-only "$1" | awk 'NF == 3 { print $3 }' | sort -u)
 needed=$( (nm --undefined-only "$1" | awk '$1 == "U" { print $2 }'

@@ -14,16 +14,16 @@
 
 static void forks(const struct plan *p, uint64_t known_seed)
 {
-    uint64_t trace;
+    struct outcome out;
     for (uint64_t k = 0; k < SEEDS_TRIED; k++) {
         uint64_t seed = k == 0 ? known_seed : k;
-        const char *why = faults_run(seed, p, false, &trace);
+        const char *why = faults_run(seed, p, false, &out);
         if (why == NULL || strstr(why, "agreement") == NULL)
             continue;
         /* With the rule on, the same faults do no harm. */
         struct plan on = *p;
         on.rules_off = 0;
-        assert_null(faults_run(seed, &on, false, &trace));
+        assert_null(faults_run(seed, &on, false, &out));
         return;
     }
     fail_msg("nothing was noticed");

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "ledger/block.h"
+#include "ledger/evidence.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -99,7 +100,7 @@ struct world_event {
 };
 
 struct node {
-    bool up, mute;
+    bool up, mute, gone;
     unsigned life; /* events of an earlier life are void */
     struct replica *replica;
     uint64_t starts;
@@ -129,6 +130,7 @@ struct node {
     bool has_last_vote[3];
     uint64_t grant_term;
     uint64_t term_shown;
+    uint32_t convicted;
     unsigned notes[REPLICA_NOTE_CAUGHT_UP + 1];
 };
 
@@ -488,7 +490,7 @@ static void check_commit(struct world *w, unsigned i, const struct stored *s)
     static const sm3_digest none;
     if (sm3_equal(&w->agreed[h], &none))
         w->agreed[h] = s->hash;
-    if (!sm3_equal(&w->agreed[h], &s->hash))
+    if (!sm3_equal(&w->agreed[h], &s->hash) && !w->o.may_fork)
         violate(w, "agreement: node %u committed another block at height %llu", i,
                 (unsigned long long)h);
     trace(w, s->hash.b, SM3_BYTES);
@@ -504,7 +506,7 @@ static void check_leader(struct world *w, unsigned i, uint64_t term)
     }
     if (w->leader_of[term] == 0xff)
         w->elections++;
-    else if (w->leader_of[term] != i && w->o.rules_off == 0)
+    else if (w->leader_of[term] != i && w->o.rules_off == 0 && !w->o.may_fork)
         violate(w, "two leaders in term %llu", (unsigned long long)term);
     w->leader_of[term] = (uint8_t)i;
 }
@@ -817,6 +819,24 @@ static void on_notes(struct world *w, unsigned i, const struct effects *fx, bool
     }
 }
 
+/* Rule 12: whatever is called evidence convicts, and nobody honest. */
+static void on_evidence(struct world *w, unsigned i, const struct effects *fx)
+{
+    for (size_t k = 0; k < fx->evidence_count; k++) {
+        struct evidence e;
+        if (evidence_parse(&e, fx->evidence[k].encoded) != AMI_OK ||
+            evidence_check(&w->members, &e) != AMI_OK || e.accused != fx->evidence[k].accused ||
+            e.kind != fx->evidence[k].kind) {
+            violate(w, "node %u: evidence that convicts nobody", i);
+            continue;
+        }
+        if (judged(w, e.accused))
+            violate(w, "node %u shows evidence (%s) against member %u, which is honest", i,
+                    evidence_kind_name(e.kind), e.accused);
+        w->node[i].convicted |= 1u << e.accused;
+    }
+}
+
 static void start_write(struct world *w, unsigned i, const struct effects *fx)
 {
     struct node *n = &w->node[i];
@@ -868,6 +888,7 @@ static void feed(struct world *w, unsigned i, struct replica_event *e)
     replica_step(n->replica, e, fx);
     bool new_leader = false, delivered = fx->has_deliver;
     on_notes(w, i, fx, &new_leader);
+    on_evidence(w, i, fx);
     if (fx->has_persist)
         start_write(w, i, fx);
     for (size_t k = 0; k < fx->send_count; k++) {
@@ -1042,7 +1063,7 @@ void world_step(struct world *w)
         submit(w);
         push(w, (struct world_event){.at_us = w->now + w->o.submit_every_us, .type = EV_SUBMIT});
     } else if (ev.type == EV_START) {
-        if (!n->up)
+        if (!n->up && !n->gone)
             world_start(w, ev.node);
     } else if (!n->up || n->life != ev.life) {
         return;
@@ -1138,11 +1159,18 @@ void world_crash(struct world *w, unsigned i)
     n->replica = NULL;
 }
 
+void world_crash_for_good(struct world *w, unsigned i)
+{
+    world_crash(w, i);
+    w->node[i].gone = true;
+}
+
 void world_start(struct world *w, unsigned i)
 {
     struct node *n = &w->node[i];
     AMI_CHECK(!n->up);
     n->up = true;
+    n->gone = false;
     n->life++;
     n->starts++;
     n->mute = n->lost_record;
@@ -1410,6 +1438,10 @@ uint64_t world_events(const struct world *w)
 uint64_t world_trace(const struct world *w)
 {
     return w->trace;
+}
+uint32_t world_convicted(const struct world *w, unsigned node)
+{
+    return w->node[node].convicted;
 }
 unsigned world_notes(const struct world *w, unsigned node, enum replica_note_type type)
 {

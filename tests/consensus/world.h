@@ -28,6 +28,7 @@ struct world_options {
     uint64_t submit_every_us;        /* one transaction at all nodes; 0: only by world_submit */
     uint32_t rules_off;
     unsigned twins; /* members 0.. that run twice, as nodes n..: see below */
+    bool may_fork;  /* more than f of them: two chains and two leaders of a term are no violation */
 };
 
 /* Nodes are numbered like members. A twin (Twins, Bano et al.) is a second running copy of a
@@ -61,8 +62,9 @@ bool world_tx_committed(const struct world *w, unsigned node, uint32_t tx);
 uint32_t world_txs(const struct world *w); /* numbers below this one exist */
 
 void world_crash(struct world *w, unsigned node);
-void world_start(struct world *w, unsigned node);       /* from its disk */
-void world_lose_record(struct world *w, unsigned node); /* while it is down (rule 11) */
+void world_crash_for_good(struct world *w, unsigned node); /* or until world_start */
+void world_start(struct world *w, unsigned node);          /* from its disk */
+void world_lose_record(struct world *w, unsigned node);    /* while it is down (rule 11) */
 bool world_up(const struct world *w, unsigned node);
 void world_cut(struct world *w, unsigned a, unsigned b, bool cut); /* one way: a to b */
 void world_isolate(struct world *w, uint32_t group);               /* cuts group from the rest */
@@ -96,6 +98,8 @@ uint64_t world_trace(const struct world *w);
 /* Gives this node's disk a chain of so many certified blocks, as if it had been there. All nodes
  * whose disks get the same number get the same chain. Only before world_run. */
 void world_preload(struct world *w, unsigned node, uint64_t height);
+/* Members that this node has shown evidence against, in all its lives. */
+uint32_t world_convicted(const struct world *w, unsigned node);
 unsigned world_notes(const struct world *w, unsigned node, enum replica_note_type type);
 
 /* A block header and body of the worlds' kind. */

@@ -85,7 +85,7 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
     meter.sequence = index % 70;
     fixture_clear(body);
     for (unsigned i = 0; i <= index / 5 % 3; i++) {
-        switch ((index + i) % 6) {
+        switch ((index + i) % 7) {
         case 0:
             fixture_report(f, body, &meter, &f->dc[index % 4], index % 200);
             break;
@@ -109,6 +109,13 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
         case 4:
             fixture_revoke(f, body, 1 + index % 2, &meter.name, 1);
             break;
+        case 5: {
+            struct fixture_evidence x;
+            fixture_evidence(&x, f, (uint8_t)(index % 4),
+                             (uint8_t)(1 + index / 7 % (EVIDENCE_KIND_END - 1)));
+            fixture_evidence_tx(body, &x.e);
+            break;
+        }
         default:
             fixture_skip(f, body, &meter, index % 70);
             break;

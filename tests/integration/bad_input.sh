@@ -93,7 +93,7 @@ expect 1 "no member" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$wo
 
 say "an address or a folder that is in use"
 # shellcheck disable=SC2046
-expect 1 "another process writes to this ledger" $(dcrun) "$dir/dc4"
+expect 1 "in use by process" $(dcrun) "$dir/dc4"
 expect 1 "in use by process" "$bin/ami-mdms" serve --dir "$dir/mdms" --listen 127.0.0.1:0 \
     --passphrase-file "$dir/passphrase"
 expect 1 "in use" "$bin/ami-meter" fleet --genesis "$dir/genesis.json" --dir "$dir/fleet" --seconds 1

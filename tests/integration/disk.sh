@@ -20,6 +20,7 @@ small_disk() {
 }
 
 says() { grep -q "$2" "$dir/log/$1.log"; }
+says_since() { tail -n +"$(($2 + 1))" "$dir/log/$1.log" | grep -q "$3"; }
 fleet_failed() { ended fleet && tail -n 3 "$dir/log/fleet.log" | grep -q '^ami-meter: .*no room to write'; }
 level_with() { height_at_least "$1" "$(height_of "$2")"; }
 
@@ -38,7 +39,7 @@ expect 1 "at least 1048576" "$bin/dc-node" run --genesis "$dir/genesis.json" --d
 from=$(log_lines "$victim")
 start "$victim" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/$victim" --map-bytes 1048576
 wait_ready "$victim" 30 "$from"
-soon 60 "$victim says that its ledger is full" says "$victim" 'disk_full .*ledger has no room.*--map-bytes'
+soon 60 "$victim says that its ledger is full" says "$victim" 'read_only .*ledger has no room.*--map-bytes'
 goes_on 20 "the others go on"
 check "$victim hides that writes fail" [ "$(status_of "$number" '.nodes[0].counters.writes_failed')" -gt 0 ]
 runs "$victim" >/dev/null || complain "$victim ended although room may come back"
@@ -47,25 +48,43 @@ expect 0 "" "$bin/dc-cli" audit --data "$dir/$victim/ledger" --genesis "$dir/gen
 start_dc "$number"
 soon 30 "$victim catches up with room" level_with "$number" "$lead"
 
-if small_disk "$work/small" 2m; then
-    say "the file system of a follower's ledger is full"
+read_only_is() { [ "$(status_of "$1" '.nodes[0].read_only')" = "$2" ]; }
+if small_disk "$work/small" 16m; then
+    say "the file system of a follower's ledger fills up while it runs, and has room again"
     stop "$victim" || complain "$victim did not stop"
     mv "$dir/$victim/dc.key" "$work/small/" # a new ledger would be refused: it has served
-    mv "$dir/$victim/ledger" "$work/aside"
-    mkdir "$work/small/ledger"
-    cp "$work/aside/"* "$work/small/ledger/" 2>/dev/null
-    # Filled up behind it, to the last page.
-    head -c 100000000 /dev/zero >"$work/small/filler" 2>/dev/null
+    mv "$dir/$victim/ledger" "$work/small/ledger"
     rmdir "$dir/$victim"
     ln -s "$work/small" "$dir/$victim"
+    start_dc "$number"
+    soon 30 "$victim catches up on the small disk" level_with "$number" "$lead"
+    from=$(log_lines "$victim")
+    # Filled up behind it, to the last page.
+    head -c 100000000 /dev/zero >"$work/small/filler" 2>/dev/null
+    soon 30 "$victim is read-only" read_only_is "$number" true
+    goes_on 20 "the others go on"
+    tail -n +"$((from + 1))" "$dir/log/$victim.log" | grep -q 'read_only .*no room' ||
+        complain "$victim does not say that the disk is full"
+    # What it has is served, and what is wrong is said.
+    expect 0 '"height"' "$bin/dc-cli" block 1 --json --node "$(admin_url "$number")"
+    expect 1 "no room for what comes next" "$bin/dc-cli" why-stuck --node "$(admin_url "$number")"
+    expect 0 "read-only" "$bin/dc-cli" status --node "$(admin_url "$number")"
+    runs "$victim" >/dev/null || complain "$victim ended on a full disk"
+    rm "$work/small/filler"
+    soon 30 "$victim ends it by itself" read_only_is "$number" false
+    soon 30 "$victim catches up with room" level_with "$number" "$lead"
+    tail -n +"$((from + 1))" "$dir/log/$victim.log" | grep -q ' read_only_over ' ||
+        complain "$victim does not say that there is room again"
+    say "it starts on a full disk"
+    stop "$victim" || complain "$victim did not stop"
+    head -c 100000000 /dev/zero >"$work/small/filler" 2>/dev/null
     from=$(log_lines "$victim")
     start "$victim" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/$victim"
-    full_or_gone() { says "$victim" 'disk_full' || ended "$victim"; }
+    full_or_gone() { says_since "$victim" "$from" 'read_only ' || ended "$victim"; }
     soon 30 "$victim meets the full disk" full_or_gone
-    goes_on 20 "the others go on"
     tail -n +"$((from + 1))" "$dir/log/$victim.log" | grep -qiE 'no room|full|No space' ||
         complain "$victim does not say that the disk is full"
-    stop "$victim" || complain "$victim did not stop"
+    ended "$victim" || stop "$victim" || complain "$victim did not stop"
     expect 0 "" "$bin/dc-cli" audit --data "$work/small/ledger" --genesis "$dir/genesis.json"
     rm "$work/small/filler" "$dir/$victim"
     mkdir "$dir/$victim"

@@ -21,7 +21,7 @@ for program in ami-mdms dc-node ami-meter dc-cli; do
     fi
 done
 
-programs='ami-mdms|dc-node|ami-meter|dc-cli|demo|cluster'
+programs='ami-mdms|dc-node|ami-meter|dc-cli|demo|cluster|soak'
 work=$(mktemp -d "${TMPDIR:-/tmp}/ami-test.XXXXXX")
 clusters=() # folders of sim/lib.sh
 failed=0

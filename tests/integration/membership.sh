@@ -44,7 +44,7 @@ run_dc5() {
     wait_ready dc5 60 "$from"
 }
 from=$(log_lines dc5)
-run_dc5 --peer "$(address 5 1)" --meter "$(address 5 2)" --admin "$(address 5 3)"
+run_dc5 --listen-peers "$(address 5 1)" --listen-meters "$(address 5 2)" --listen-admin "$(address 5 3)"
 soon 30 "dc5 follows" height_at_least 5 "$(height_of 1)"
 check "dc5 says that it is no member" is_member 5 false
 

@@ -367,6 +367,150 @@ struct qc fixture_qc(struct fixture *f, enum vote_kind kind, uint64_t term, uint
     return c;
 }
 
+/* Statements are those of the epoch that the next block belongs to. */
+static const struct members *next_voters(struct fixture *f)
+{
+    return voters_at(f, f->tip.height + 1);
+}
+
+static const struct sign_key *next_key(struct fixture *f, uint8_t member)
+{
+    return &fixture_voter(f, &next_voters(f)->member[member])->key;
+}
+
+struct vote fixture_vote(struct fixture *f, enum vote_kind kind, uint64_t term, uint64_t height,
+                         const sm3_digest *block, uint8_t voter)
+{
+    struct vote v = {.kind = (uint8_t)kind,
+                     .chain = f->genesis.members.chain,
+                     .epoch = next_voters(f)->epoch,
+                     .term = term,
+                     .height = height,
+                     .block = *block,
+                     .voter = voter};
+    uint8_t wide[SM2_WIDE_BYTES];
+    fixture_random(f, wide);
+    vote_sign(&v, next_key(f, voter), wide);
+    return v;
+}
+
+static sm2_signature sign_tail(struct fixture *f, uint8_t member, const char *label,
+                               const struct writer *w)
+{
+    uint8_t wide[SM2_WIDE_BYTES];
+    fixture_random(f, wide);
+    AMI_CHECK(writer_ok(w));
+    const struct span part = signed_part(writer_span(w));
+    return sign_key_sign(next_key(f, member), label, &part, 1, wide);
+}
+
+void fixture_grant(struct fixture *f, struct grant *out, uint64_t term, uint8_t candidate,
+                   uint8_t voter, const struct qc *high)
+{
+    uint8_t bytes[AMI_STATEMENT_BYTES_MAX];
+    struct writer w = writer_on(bytes, sizeof bytes);
+    memset(out, 0, sizeof *out);
+    out->chain = f->genesis.members.chain;
+    out->epoch = next_voters(f)->epoch;
+    out->term = term;
+    out->candidate = candidate;
+    out->voter = voter;
+    if ((out->has_high = high != NULL))
+        out->high = *high;
+    grant_encode(&w, out);
+    out->signature = sign_tail(f, voter, LABEL_GRANT, &w);
+}
+
+void fixture_head(struct fixture *f, struct proposal_head *out, uint64_t term, uint8_t leader,
+                  const struct block_header *h, const sm3_digest *rest)
+{
+    uint8_t bytes[AMI_STATEMENT_BYTES_MAX];
+    struct writer w = writer_on(bytes, sizeof bytes);
+    *out = (struct proposal_head){.term = term, .leader = leader, .header = *h, .rest = *rest};
+    proposal_head_encode(&w, out);
+    out->signature = sign_tail(f, leader, LABEL_PROPOSAL, &w);
+}
+
+struct block_header fixture_header(struct fixture *f, uint64_t term, uint64_t height,
+                                   uint8_t proposer, uint64_t salt)
+{
+    struct block_header h = {.version = 1,
+                             .chain = f->genesis.members.chain,
+                             .epoch = next_voters(f)->epoch,
+                             .members = next_voters(f)->hash,
+                             .height = height,
+                             .term = term,
+                             .proposer = proposer};
+    store_be64(h.merkle_root.b, salt);
+    return h;
+}
+
+void fixture_evidence_votes(struct fixture_evidence *out, struct fixture *f, const struct vote *a,
+                            const struct vote *b)
+{
+    struct writer first = writer_on(out->first, sizeof out->first);
+    struct writer second = writer_on(out->second, sizeof out->second);
+    vote_encode(&first, a);
+    vote_encode(&second, b);
+    out->e = (struct evidence){.chain = f->genesis.members.chain,
+                               .epoch = next_voters(f)->epoch,
+                               .accused = a->voter,
+                               .kind = EVIDENCE_VOTES,
+                               .first = writer_span(&first),
+                               .second = writer_span(&second)};
+}
+
+void fixture_evidence(struct fixture_evidence *out, struct fixture *f, uint8_t accused,
+                      uint8_t kind)
+{
+    struct writer first = writer_on(out->first, sizeof out->first);
+    struct writer second = writer_on(out->second, sizeof out->second);
+    const sm3_digest x = sm3(SPAN_LITERAL("x")), y = sm3(SPAN_LITERAL("y"));
+    const struct qc low = fixture_qc(f, VOTE_PREPARE, 4, 6, &x, fixture_quorum(f));
+    const struct qc own = fixture_qc(f, VOTE_PREPARE, 8, 6, &x, fixture_quorum(f));
+    const uint8_t other = (uint8_t)((accused + 1) % next_voters(f)->count);
+    struct block_header h[3] = {fixture_header(f, 5, 7, accused, 1),
+                                fixture_header(f, 5, 7, accused, 2),
+                                fixture_header(f, 5, 7, other, 3)};
+    struct vote v[2] = {fixture_vote(f, VOTE_COMMIT, 5, 7, &x, accused),
+                        fixture_vote(f, VOTE_COMMIT, 5, 7, &y, accused)};
+    struct proposal_head head[3];
+    static struct grant g[3];
+    for (unsigned i = 0; i < 3; i++)
+        fixture_head(f, &head[i], 5, accused, &h[i], &x);
+    fixture_grant(f, &g[0], 8, accused, accused, &low);
+    fixture_grant(f, &g[1], 8, other, accused, &low);
+    fixture_grant(f, &g[2], 8, accused, accused, &own);
+    if (kind == EVIDENCE_VOTES || kind == EVIDENCE_HIDDEN)
+        vote_encode(&first, &v[0]);
+    if (kind == EVIDENCE_VOTES)
+        vote_encode(&second, &v[1]);
+    if (kind == EVIDENCE_PROPOSALS || kind == EVIDENCE_PROPOSAL)
+        proposal_head_encode(&first, &head[kind == EVIDENCE_PROPOSAL ? 2 : 0]);
+    if (kind == EVIDENCE_PROPOSALS)
+        proposal_head_encode(&second, &head[1]);
+    if (kind == EVIDENCE_GRANTS || kind == EVIDENCE_GRANT)
+        grant_encode(&first, &g[kind == EVIDENCE_GRANT ? 2 : 0]);
+    if (kind == EVIDENCE_GRANTS || kind == EVIDENCE_HIDDEN)
+        grant_encode(&second, &g[kind == EVIDENCE_GRANTS ? 1 : 0]);
+    AMI_CHECK(writer_ok(&first) && writer_ok(&second));
+    out->e = (struct evidence){.chain = f->genesis.members.chain,
+                               .epoch = next_voters(f)->epoch,
+                               .accused = accused,
+                               .kind = kind,
+                               .first = writer_span(&first),
+                               .second = writer_span(&second)};
+}
+
+void fixture_evidence_tx(struct fixture_body *b, const struct evidence *e)
+{
+    uint8_t bytes[AMI_TX_BYTES_MAX];
+    struct writer w = writer_on(bytes, sizeof bytes);
+    evidence_tx_encode(&w, e);
+    AMI_CHECK(writer_ok(&w));
+    fixture_append(b, writer_span(&w));
+}
+
 struct fixture_block *fixture_commit(struct fixture *f, const struct fixture_body *b, uint64_t term)
 {
     struct fixture_block *out = calloc(1, sizeof *out);

@@ -10,6 +10,7 @@
 
 #include "ledger/block.h"
 #include "ledger/committee.h"
+#include "ledger/evidence.h"
 #include "ledger/proof.h"
 
 /* splitmix64. */
@@ -106,6 +107,30 @@ void fixture_block_free(struct fixture_block *b);
 struct qc fixture_qc(struct fixture *f, enum vote_kind kind, uint64_t term, uint64_t height,
                      const sm3_digest *block, uint32_t signers);
 /* The first q members of the epoch that the next block belongs to. */
+/* Statements of members, signed. `rest` stands for the certificates of the proposal. */
+struct vote fixture_vote(struct fixture *f, enum vote_kind kind, uint64_t term, uint64_t height,
+                         const sm3_digest *block, uint8_t voter);
+void fixture_grant(struct fixture *f, struct grant *out, uint64_t term, uint8_t candidate,
+                   uint8_t voter, const struct qc *high);
+void fixture_head(struct fixture *f, struct proposal_head *out, uint64_t term, uint8_t leader,
+                  const struct block_header *h, const sm3_digest *rest);
+/* A header as `proposer` might have made it in this term. */
+struct block_header fixture_header(struct fixture *f, uint64_t term, uint64_t height,
+                                   uint8_t proposer, uint64_t salt);
+
+/* Evidence: its statements lie in it. fixture_evidence makes one of this kind that convicts. */
+struct fixture_evidence {
+    struct evidence e;
+    uint8_t first[AMI_STATEMENT_BYTES_MAX], second[AMI_STATEMENT_BYTES_MAX];
+};
+void fixture_evidence(struct fixture_evidence *out, struct fixture *f, uint8_t accused,
+                      uint8_t kind);
+void fixture_evidence_votes(struct fixture_evidence *out, struct fixture *f, const struct vote *a,
+                            const struct vote *b);
+
+void fixture_evidence_tx(struct fixture_body *b, const struct evidence *e);
+
+/* Certificate of the first q members. */
 uint32_t fixture_quorum(const struct fixture *f);
 const struct fixture_device *fixture_voter(const struct fixture *f, const struct member *m);
 

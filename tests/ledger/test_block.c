@@ -262,6 +262,40 @@ static void a_report_moved_to_another_meter(void **state)
     refused(AMI_BAD_SIGNATURE, 1);
 }
 
+static void evidence_against_the_innocent(void **state)
+{
+    (void)state;
+    static struct fixture_evidence x;
+    fixture_report(f, body, &a, &f->dc[0], 30);
+    for (uint8_t kind = EVIDENCE_VOTES; kind < EVIDENCE_KIND_END; kind++) {
+        fixture_evidence(&x, f, kind % 4, kind);
+        fixture_evidence_tx(body, &x.e);
+    }
+    accepted();
+    /* Statements that somebody else signed. */
+    for (uint8_t kind = EVIDENCE_VOTES; kind < EVIDENCE_KIND_END; kind++) {
+        fixture_clear(body);
+        a.sequence--;
+        fixture_report(f, body, &a, &f->dc[0], 30);
+        const struct fixture_device other = f->dc[3];
+        f->dc[3].key = f->dc[2].key;
+        fixture_evidence(&x, f, 3, kind);
+        f->dc[3] = other;
+        fixture_evidence_tx(body, &x.e);
+        refused(AMI_BAD_SIGNATURE, 1);
+    }
+    /* One of the two is the accused's own. */
+    static struct fixture_evidence y;
+    const sm3_digest block[2] = {sm3(SPAN_LITERAL("1")), sm3(SPAN_LITERAL("2"))};
+    struct vote v[2] = {fixture_vote(f, VOTE_COMMIT, 1, 1, &block[0], 3),
+                        fixture_vote(f, VOTE_COMMIT, 1, 1, &block[1], 2)};
+    v[1].voter = 3;
+    fixture_clear(body);
+    fixture_evidence_votes(&y, f, &v[0], &v[1]);
+    fixture_evidence_tx(body, &y.e);
+    refused(AMI_BAD_SIGNATURE, 0);
+}
+
 static void a_revoked_device(void **state)
 {
     (void)state;
@@ -581,6 +615,7 @@ int main(void)
         TEST(an_altered_report),
         TEST(a_number_used_twice),
         TEST(a_report_moved_to_another_meter),
+        TEST(evidence_against_the_innocent),
         TEST(a_revoked_device),
         TEST(an_enrolment_without_a_key),
         TEST(every_field_of_the_header),

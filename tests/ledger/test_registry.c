@@ -433,6 +433,48 @@ static void revocation_applies_from_its_place_on(void **state)
     commit();
 }
 
+/* Evidence is taken once for each key and kind, whatever the statements; the DC's record remembers
+ * it, and a revoked key is as accountable as before. */
+static void evidence_once_for_each_key_and_kind(void **state)
+{
+    (void)state;
+    static struct fixture_evidence x;
+    const sm3_digest before = registry_root(f->registry);
+    begin();
+    fixture_revoke(f, body, 2, &f->dc[1].name, 1);
+    assert_ok(stage_last());
+    for (uint8_t accused = 0; accused < 4; accused++)
+        for (uint8_t kind = EVIDENCE_VOTES; kind < EVIDENCE_KIND_END; kind++) {
+            fixture_evidence(&x, f, accused, kind);
+            fixture_evidence_tx(body, &x.e);
+            assert_ok(admits_last());
+            assert_ok(stage_last());
+            assert_status(stage_last(), AMI_EXISTS);
+            fixture_evidence(&x, f, accused, kind); /* signed anew: other bytes */
+            fixture_evidence_tx(body, &x.e);
+            assert_status(stage_last(), AMI_EXISTS);
+        }
+    commit();
+    assert_status(admits_last(), AMI_EXISTS);
+    for (uint64_t i = 1; i <= 4; i++) {
+        assert_int_equal(registry_at(f->registry, i)->window, 0x7e);
+        assert_int_equal(registry_at(f->registry, i)->floor, 1);
+    }
+    sm3_digest after = registry_root(f->registry);
+    assert_memory_not_equal(&before, &after, sizeof after);
+    assert_digest(after, root_from_scratch(f->registry));
+    /* Not for these members. */
+    struct tx_view tx;
+    assert_ok(tx_view_parse(&tx, fixture_last(body)));
+    tx.u.evidence.epoch = 2;
+    assert_status(registry_admits(f->registry, &tx), AMI_WRONG_EPOCH);
+    tx.u.evidence.epoch = 1;
+    tx.u.evidence.accused = 4;
+    assert_status(registry_admits(f->registry, &tx), AMI_BAD_ARGUMENT);
+    tx.u.evidence.chain.b[0] ^= 1;
+    assert_status(registry_admits(f->registry, &tx), AMI_WRONG_CHAIN);
+}
+
 /* Finds, roots and admission look at the committed state while another one is staged. */
 static void the_committed_state_shines_through(void **state)
 {
@@ -577,8 +619,8 @@ static void records_that_cannot_be(void **state)
         bytes[w.size] = 0;
         assert_status(record_parse(&rec, span_of(bytes, w.size + 1)), AMI_BAD_ENCODING);
     }
-    struct record bad[10];
-    for (size_t i = 0; i < 10; i++)
+    struct record bad[11];
+    for (size_t i = 0; i < 11; i++)
         bad[i] = i < 5 ? good : i < 7 ? mdms : dc;
     bad[0].window = 1;
     bad[1].epoch = 0;
@@ -587,12 +629,14 @@ static void records_that_cannot_be(void **state)
     bad[4].enrolled_at = 0;
     bad[5].window = 2;
     bad[6].revoked_at = 1;
-    bad[7].member_from = bad[7].member_until = 2;
+    bad[7].member_from = 2;
+    bad[7].window = 2 << 8;
     bad[9].member_from = 0;
-    bad[9].member_until = 2;
+    bad[9].window = 2 << 8;
     bad[8].enrolled_at = 9;
     bad[8].revoked_at = 8;
-    for (size_t i = 0; i < 10; i++) {
+    bad[10].window = UINT64_C(1) << EVIDENCE_KIND_END;
+    for (size_t i = 0; i < 11; i++) {
         struct writer w = writer_on(bytes, sizeof bytes);
         record_encode(&w, &bad[i]);
         assert_status(record_parse(&rec, writer_span(&w)), AMI_BAD_ENCODING);
@@ -693,6 +737,7 @@ int main(void)
         TEST(enrolments),
         TEST(enrolments_of_dcs),
         TEST(revocation_applies_from_its_place_on),
+        TEST(evidence_once_for_each_key_and_kind),
         TEST(the_committed_state_shines_through),
         TEST(drop_commit_load_and_replay_agree),
         TEST(records_that_cannot_be),

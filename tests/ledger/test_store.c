@@ -2,7 +2,7 @@
  * way in which a directory can be wrong or full has its status and its sentence. */
 #include "tests/harness.h"
 
-#include "ledger/store.h"
+#include "tests/ledger/store_made.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,6 @@
 
 #define BUFFER_BYTES (AMI_BLOCK_BYTES_MAX + 8192)
 
-static sm3_digest chain;
 static char dir[256], why[256];
 static uint8_t buffer[BUFFER_BYTES], body_bytes[AMI_BLOCK_BYTES_MAX];
 
@@ -97,141 +96,6 @@ static void disk_watch(unsigned fail_at, int error)
     disk.watched = true;
 }
 
-/* --- blocks to store -------------------------------------------------------------------------- */
-
-/* Where the chain that a test makes stands. */
-struct tip {
-    uint64_t height;
-    sm3_digest hash;
-    uint64_t sequence; /* of the next report */
-};
-
-static struct tip tip_at_start(void)
-{
-    return (struct tip){0, chain, 1};
-}
-
-/* A block with all that a batch needs, on the heap. */
-struct made {
-    struct block_header header;
-    sm3_digest hash;
-    uint8_t header_bytes[512], commit_bytes[4096], *body;
-    size_t body_size, header_size, commit_size;
-    sm3_digest first_tx; /* id */
-    uint64_t first_sequence;
-};
-
-static struct ami_id meter_name(void)
-{
-    struct ami_id id;
-    assert_ok(ami_id_from_text(&id, "meter-7"));
-    return id;
-}
-
-static void append_report(struct writer *body, uint64_t sequence, size_t sealed_bytes)
-{
-    static uint8_t sealed[AMI_SEALED_BYTES_MAX], encoded[AMI_TX_BYTES_MAX];
-    struct report_meter_part m = {.meter = meter_name(), .epoch = 1, .sequence = sequence};
-    struct report_gateway_part g = {.sealed = span_of(sealed, sealed_bytes), .dc_epoch = 1};
-    assert_ok(ami_id_from_text(&g.dc, "dc1"));
-    memset(sealed, (int)sequence, sizeof sealed);
-    memset(m.commitment.b, (int)sequence, sizeof m.commitment.b);
-    struct writer w = writer_on(encoded, sizeof encoded);
-    report_tx_encode(&w, &m, &g);
-    assert_true(writer_ok(&w));
-    body_append(body, writer_span(&w));
-}
-
-static void seal_block(struct made *b, uint8_t kind)
-{
-    struct writer w = writer_on(b->header_bytes, sizeof b->header_bytes);
-    block_header_encode(&w, &b->header);
-    assert_true(writer_ok(&w));
-    b->header_size = w.size;
-    b->hash = block_hash(&b->header);
-    struct qc commit = {.kind = kind,
-                        .chain = chain,
-                        .epoch = 1,
-                        .term = 1,
-                        .height = b->header.height,
-                        .block = b->hash,
-                        .signers = 7,
-                        .signatures_count = 3};
-    w = writer_on(b->commit_bytes, sizeof b->commit_bytes);
-    qc_encode(&w, &commit);
-    assert_true(writer_ok(&w));
-    b->commit_size = w.size;
-}
-
-/* The block after `tip` with `txs` reports; moves the tip on. */
-static struct made *make_block(struct tip *tip, uint32_t txs, size_t sealed_bytes)
-{
-    struct made *b = calloc(1, sizeof *b);
-    assert_non_null(b);
-    struct writer body = writer_on(body_bytes, sizeof body_bytes);
-    b->first_sequence = tip->sequence;
-    for (uint32_t i = 0; i < txs; i++)
-        append_report(&body, tip->sequence++, sealed_bytes);
-    assert_true(writer_ok(&body));
-    b->body_size = body.size;
-    b->body = malloc(body.size + 1);
-    assert_non_null(b->body);
-    memcpy(b->body, body_bytes, body.size);
-    struct body_reader it = body_reader_on(span_of(b->body, b->body_size));
-    struct span encoded;
-    struct tx_view view;
-    if (body_next(&it, &encoded)) {
-        assert_ok(tx_view_parse(&view, encoded));
-        b->first_tx = view.id;
-    }
-    b->header = (struct block_header){.version = 1,
-                                      .chain = chain,
-                                      .epoch = 1,
-                                      .height = tip->height + 1,
-                                      .term = 1,
-                                      .previous = tip->hash,
-                                      .timestamp_ms = 1000 * (int64_t)(tip->height + 1),
-                                      .tx_count = txs};
-    seal_block(b, VOTE_COMMIT);
-    tip->height++;
-    tip->hash = b->hash;
-    return b;
-}
-
-static void free_block(struct made *b)
-{
-    free(b->body);
-    free(b);
-}
-
-static struct store_batch commit_of(const struct made *b)
-{
-    return (struct store_batch){.commit = true,
-                                .block_header = span_of(b->header_bytes, b->header_size),
-                                .block_commit = span_of(b->commit_bytes, b->commit_size),
-                                .block_body = span_of(b->body, b->body_size)};
-}
-
-static struct store_batch pending_of(const struct made *b)
-{
-    return (struct store_batch){.body_header = span_of(b->header_bytes, b->header_size),
-                                .body = span_of(b->body, b->body_size)};
-}
-
-/* A vote record of this term, which may name a block as that of its last prepare vote. */
-static struct span vote_of(uint8_t out[512], uint64_t term, const sm3_digest *prepared)
-{
-    struct vote_record v = {.version = 1, .chain = chain, .epoch = 1, .term = term, .tip = chain};
-    if (prepared != NULL) {
-        v.has_prepare = true;
-        v.prepare.block = *prepared;
-    }
-    struct writer w = writer_on(out, 512);
-    vote_record_encode(&w, &v);
-    assert_true(writer_ok(&w));
-    return writer_span(&w);
-}
-
 /* --- directories ------------------------------------------------------------------------------ */
 
 static void remove_file(const char *name)
@@ -244,7 +108,7 @@ static void remove_file(const char *name)
 static int set_up(void **state)
 {
     (void)state;
-    chain = sm3(SPAN_LITERAL("a chain for the tests of the store"));
+    chain = made_chain();
     const char *tmp = getenv("TMPDIR");
     snprintf(dir, sizeof dir, "%s/ami-store-XXXXXX", tmp == NULL ? "/tmp" : tmp);
     return mkdtemp(dir) == NULL;
@@ -1291,6 +1155,146 @@ static void a_tip_without_its_block_is_damage(void **state)
     assert_refuses(STORE_READ_ONLY, AMI_DAMAGED, "last block");
 }
 
+/* Flips a bit of the data file wherever these bytes stand, in their middle. */
+static void flip_in_file(struct span what)
+{
+    static uint8_t file[4 << 20];
+    char path[512];
+    snprintf(path, sizeof path, "%s/data.mdb", dir);
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    ssize_t size = read(fd, file, sizeof file);
+    close(fd);
+    assert_in_range(size, 1, sizeof file - 1);
+    unsigned found = 0;
+    uint8_t *at = file;
+    while ((at = memmem(at, (size_t)(file + size - at), what.data, what.size)) != NULL) {
+        at[what.size / 2] ^= 0x10;
+        at += what.size;
+        found++;
+    }
+    assert_true(found > 0);
+    write_file("data.mdb", file, (size_t)size);
+}
+
+/* Looks at everything in steps of so many bytes; AMI_OK after a whole round. */
+static enum ami_status patrol_round(struct store *s, size_t step, uint64_t *bytes)
+{
+    struct store_patrol p = {0};
+    bool done = false;
+    while (!done) {
+        *bytes = p.bytes;
+        AMI_TRY(store_patrol_on(s, &p, step, &done));
+    }
+    assert_true(p.db == 0 && p.key_size == 0 && p.seen == 0 && p.bytes == 0); /* it begins anew */
+    return AMI_OK;
+}
+
+/* Whatever the steps, a round sees all; also while the ledger grows. */
+static void a_patrol_sees_everything(void **state)
+{
+    (void)state;
+    make_ledger(20);
+    struct store *s = open_store(STORE_READ_ONLY, 0);
+    uint64_t whole = 0, bytes = 0;
+    assert_ok(patrol_round(s, SIZE_MAX, &bytes));
+    assert_int_equal(bytes, 0); /* in one step */
+    assert_ok(patrol_round(s, 1, &whole));
+    assert_true(whole > 20 * 50 * 2000u);
+    for (size_t step = 10; step < 3000000; step *= 7) {
+        assert_ok(patrol_round(s, step, &bytes));
+        assert_true(bytes <= whole);
+    }
+    store_close(s);
+    s = open_store(STORE_READ_WRITE, 0);
+    struct store_patrol p = {0};
+    struct vote_record vote;
+    uint8_t record[512];
+    bool done = false;
+    for (unsigned i = 0; !done; i++) {
+        struct store_batch batch = {.vote_record = vote_of(record, i + 1, NULL)};
+        assert_ok(store_write(s, &batch));
+        assert_ok(store_patrol_on(s, &p, 5000, &done));
+        assert_true(i < 100000);
+    }
+    assert_ok(store_vote_record(s, &vote, buffer, sizeof buffer));
+    assert_false(store_damaged(s));
+    store_close(s);
+}
+
+/* A value that is not what was written is never returned, whichever it is; and the store remembers.
+ */
+static void a_damaged_value_is_not_returned(void **state)
+{
+    (void)state;
+    struct tip tip = tip_at_start();
+    struct made *b = make_block(&tip, 50, 2000), *second = make_block(&tip, 1, 100);
+    struct made *kept = make_block(&tip, 3, 500);
+    struct certified_block got;
+    struct block_header header;
+    struct qc commit;
+    struct body_reply reply;
+    struct vote_record vote;
+    uint8_t record[512];
+    struct store *s = open_store(STORE_READ_WRITE, 0);
+    struct store_batch batch = commit_of(b), next = commit_of(second), keep = pending_of(kept);
+    keep.vote_record = vote_of(record, 77, &kept->hash);
+    assert_ok(store_write(s, &batch));
+    assert_ok(store_write(s, &next));
+    assert_ok(store_write(s, &keep));
+    assert_false(store_damaged(s));
+    store_close(s);
+
+    flip_in_file(span_of(b->body + 20000, 64));
+    s = open_store(STORE_READ_ONLY, 0);
+    assert_status(store_block(s, 1, &got, buffer, sizeof buffer), AMI_DAMAGED);
+    assert_status(store_body(s, &b->hash, &reply, buffer, sizeof buffer), AMI_DAMAGED);
+    assert_true(store_damaged(s));
+    uint64_t seen;
+    assert_status(patrol_round(s, 100, &seen), AMI_DAMAGED);
+    assert_status(patrol_round(s, 1000000, &seen), AMI_DAMAGED);
+    assert_ok(store_header(s, 1, &header, &commit)); /* the front is whole */
+    assert_block(s, second);
+    assert_ok(store_body(s, &kept->hash, &reply, buffer, sizeof buffer));
+    assert_ok(store_vote_record(s, &vote, buffer, sizeof buffer));
+    store_close(s);
+
+    flip_in_file(span_of(b->header_bytes + b->header_size - 32, 32)); /* its time is in there */
+    s = open_store(STORE_READ_WRITE, 0);
+    assert_status(store_header(s, 1, &header, &commit), AMI_DAMAGED);
+    assert_true(store_damaged(s));
+    store_close(s);
+    free_block(b);
+    free_block(second);
+    free_block(kept);
+}
+
+static void a_damaged_vote_record_is_not_returned(void **state)
+{
+    (void)state;
+    struct tip tip = tip_at_start();
+    struct made *kept = make_block(&tip, 3, 500);
+    struct body_reply reply;
+    struct vote_record vote;
+    uint8_t record[512];
+    struct store *s = open_store(STORE_READ_WRITE, 0);
+    struct store_batch keep = pending_of(kept);
+    struct span encoded = keep.vote_record = vote_of(record, 77, &kept->hash);
+    assert_ok(store_write(s, &keep));
+    assert_ok(store_vote_record(s, &vote, buffer, sizeof buffer));
+    store_close(s);
+    flip_in_file(span_of(encoded.data + encoded.size / 2, 32));
+    s = open_store(STORE_READ_WRITE, 0);
+    assert_status(store_vote_record(s, &vote, buffer, sizeof buffer), AMI_DAMAGED);
+    assert_true(store_damaged(s));
+    store_close(s);
+    flip_in_file(span_of(kept->body + 500, 64));
+    s = open_store(STORE_READ_WRITE, 0);
+    assert_status(store_body(s, &kept->hash, &reply, buffer, sizeof buffer), AMI_DAMAGED);
+    store_close(s);
+    free_block(kept);
+}
+
 #define ON_DISK(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -1315,6 +1319,9 @@ int main(void)
         ON_DISK(foreign_files_are_refused),
         ON_DISK(a_cut_file_is_refused),
         ON_DISK(a_tip_without_its_block_is_damage),
+        ON_DISK(a_patrol_sees_everything),
+        ON_DISK(a_damaged_value_is_not_returned),
+        ON_DISK(a_damaged_vote_record_is_not_returned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,12 +43,15 @@ static void one_of_each(void)
     fixture_dc_enrol(f, body, &dc);
     fixture_revoke(f, body, 1, &m.name, 1);
     fixture_skip(f, body, &meter, 9);
+    static struct fixture_evidence x;
+    fixture_evidence(&x, f, 2, EVIDENCE_HIDDEN);
+    fixture_evidence_tx(body, &x.e);
     fixture_membership(f, body, MEMBER_JOIN, &dc, 5);
 }
 
-enum { KINDS = 6 };
-static const uint8_t kind_of[KINDS] = {TX_REPORT, TX_METER_ENROL, TX_DC_ENROL,
-                                       TX_REVOKE, TX_SKIP,        TX_MEMBERSHIP};
+enum { KINDS = 7 };
+static const uint8_t kind_of[KINDS] = {TX_REPORT, TX_METER_ENROL, TX_DC_ENROL,  TX_REVOKE,
+                                       TX_SKIP,   TX_EVIDENCE,    TX_MEMBERSHIP};
 
 static enum ami_status check(struct span encoded)
 {
@@ -263,6 +266,17 @@ static void values_that_no_transaction_has(void **state)
     w = writer_on(bytes, sizeof bytes);
     skip_meter_part_encode(&w, &s);
     assert_status(parse(TX_SKIP, writer_span(&w), none), AMI_BAD_ARGUMENT);
+    assert_status(parse(TX_EVIDENCE, v[5].tx.first, v[4].tx.first), AMI_BAD_ENCODING);
+    static uint8_t large[AMI_TX_BYTES_MAX];
+    struct evidence x = v[5].u.evidence;
+    x.second = x.first; /* a vote where the grant must be */
+    w = writer_on(large, sizeof large);
+    evidence_encode(&w, &x);
+    assert_status(parse(TX_EVIDENCE, writer_span(&w), none), AMI_BAD_ENCODING);
+    x.kind = EVIDENCE_VOTES; /* one vote twice */
+    w = writer_on(large, sizeof large);
+    evidence_encode(&w, &x);
+    assert_status(parse(TX_EVIDENCE, writer_span(&w), none), AMI_BAD_ARGUMENT);
 }
 
 /* The largest report goes into a transaction and comes out again; one byte more does not. */

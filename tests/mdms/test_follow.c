@@ -3,6 +3,7 @@
 #include "tests/mdms/rig.h"
 
 #include "crypto/secret.h"
+#include "ledger/evidence.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -423,6 +424,43 @@ static void a_number_that_another_transaction_has_is_noticed(void **state)
     assert_non_null(strstr(r->log, "number_taken number=2 device=m-2"));
 }
 
+/* Evidence on the ledger is somebody's business: it is logged with the DC's name. */
+static void evidence_names_the_dc(void **state)
+{
+    struct fixture *f = *state;
+    struct rig *r = &f->r;
+    static struct rig_tx tx;
+    uint8_t vote[2][256];
+    struct evidence e = {.chain = r->genesis->members.chain,
+                         .epoch = r->genesis->members.epoch,
+                         .accused = 2,
+                         .kind = EVIDENCE_VOTES};
+    for (unsigned i = 0; i < 2; i++) { /* DCs have looked at the signatures */
+        struct vote v = {.kind = VOTE_COMMIT,
+                         .chain = e.chain,
+                         .epoch = e.epoch,
+                         .term = 3,
+                         .height = 4,
+                         .block = {{(uint8_t)i}},
+                         .voter = 2};
+        struct writer w = writer_on(vote[i], sizeof vote[i]);
+        vote_encode(&w, &v);
+        *(i == 0 ? &e.first : &e.second) = writer_span(&w);
+    }
+    struct writer t = writer_on(tx.bytes, sizeof tx.bytes);
+    evidence_tx_encode(&t, &e);
+    assert_true(writer_ok(&t));
+    tx.size = t.size;
+    rig_block(r, &tx, 1);
+    rig_connect(r, 0);
+    rig_follow(r);
+    assert_int_equal(rig_logged(r, "evidence"), 1);
+    char expected[128];
+    snprintf(expected, sizeof expected, "evidence dc=%s epoch=1 kind=votes",
+             r->genesis->members.member[2].name.text);
+    assert_non_null(strstr(r->log, expected));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -442,6 +480,7 @@ int main(void)
         T(a_false_dc_gets_no_further_than_the_handshake),
         T(a_foreign_transaction_is_noticed),
         T(a_number_that_another_transaction_has_is_noticed),
+        T(evidence_names_the_dc),
     };
     if (crypto_start() != AMI_OK)
         return 1;

@@ -350,6 +350,75 @@ static void the_owner_may_close_from_within_and_the_answer_still_leaves(void **s
     turn_until(client.closed == 2 && server.closed == server.opened);
 }
 
+/* Signs of life keep a link on which nobody says anything; no owner sees them. */
+static void a_quiet_link_lives_on_signs_of_life(void **state)
+{
+    (void)state;
+    struct link_limits lively = limits;
+    lively.idle_ms = 20;
+    lively.silent_ms = 400;
+    struct side server = {.known_on_frame = true}, client = {0};
+    struct link_listener *l = listen_with(&server, &lively);
+    struct link_dialer *d = dial_with(&client, link_listener_address(l), &lively);
+    turn_until(server.opened == 1 && client.opened == 1);
+    assert_ok(link_send(links, client.link, SPAN_LITERAL("who I am")));
+    turn_until(server.frames == 1);
+    uint64_t until = clock_mono_us() + 1200000;
+    turn_until(clock_mono_us() > until);
+    assert_int_equal(server.closed + client.closed, 0);
+    assert_int_equal(server.frames, 1);
+    assert_int_equal(client.frames, 0);
+    assert_true(link_dialer_counters(d)->bytes_in >= 10 * LINK_LENGTH_BYTES);
+    assert_true(link_listener_counters(l)->bytes_in >= 10 * LINK_LENGTH_BYTES);
+    assert_ok(link_send(links, server.link, SPAN_LITERAL("still here")));
+    turn_until(client.frames == 1);
+    /* A paused link is not read, so its silence says nothing. */
+    link_pause(links, server.link);
+    until = clock_mono_us() + 600000;
+    turn_until(clock_mono_us() > until);
+    assert_int_equal(server.closed, 0);
+    link_resume(links, server.link);
+    link_dialer_stop(d);
+    turn_until(server.closed == 1 && client.closed == 1);
+}
+
+/* Each side notices by itself that nothing comes any more; the dialer makes a new link. */
+static void a_link_that_died_without_a_word_is_dropped(void **state)
+{
+    (void)state;
+    struct link_limits lively = limits;
+    lively.idle_ms = 20;
+    lively.silent_ms = 200;
+    struct side server = {.known_on_frame = true}, client = {0};
+    struct link_listener *l = listen_with(&server, &lively);
+    int fd = stranger(l); /* says who it is, and then nothing more */
+    put(fd, "\0\0\0\1x", 5);
+    uint64_t began = clock_mono_us();
+    turn_until(server.closed == 1);
+    assert_true(clock_mono_us() - began >= 200000);
+    assert_status(server.why, AMI_TIMEOUT);
+    assert_int_equal(link_listener_counters(l)->dropped[LINK_DROP_SILENT], 1);
+    close(fd);
+
+    /* Somebody takes the connection and never says anything. */
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof a;
+    int mute = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(mute, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(listen(mute, 8), 0);
+    assert_int_equal(getsockname(mute, (struct sockaddr *)&a, &size), 0);
+    char address[32];
+    snprintf(address, sizeof address, "127.0.0.1:%u", ntohs(a.sin_port));
+    struct link_dialer *d = dial_with(&client, address, &lively);
+    turn_until(client.opened == 2);
+    assert_int_equal(client.closed, 1);
+    assert_status(client.why, AMI_TIMEOUT);
+    assert_int_equal(link_dialer_counters(d)->dropped[LINK_DROP_SILENT], 1);
+    link_dialer_stop(d);
+    turn_until(client.closed == client.opened);
+    close(mute);
+}
+
 /* Everything that breaks a rule on one port at once, while a well-behaved link goes on. */
 static void strangers_are_dropped_and_counted_while_others_are_served(void **state)
 {
@@ -687,6 +756,8 @@ int main(void)
         T(a_slow_reader_fills_only_its_own_queue),
         T(pausing_in_the_middle_keeps_order_and_loses_nothing),
         T(the_owner_may_close_from_within_and_the_answer_still_leaves),
+        T(a_quiet_link_lives_on_signs_of_life),
+        T(a_link_that_died_without_a_word_is_dropped),
         T(strangers_are_dropped_and_counted_while_others_are_served),
         T(a_trickle_is_a_half_frame),
         T(a_flood_of_connections_pushes_out_itself),

@@ -64,6 +64,10 @@ struct host {
     env_link to[NET_NODES_MAX]; /* dialled; 0: none */
     struct registry *registry;
     enum ami_status disk; /* what it says to writes */
+    uint64_t disk_us;     /* how long one takes */
+    uint64_t writes;
+    bool mute, forgot;
+    struct net_peer *asker; /* the test's link to its admin port */
     /* What is durable. */
     struct stored_block *block;
     size_t blocks;
@@ -152,8 +156,10 @@ static enum ami_status send_frame(struct net *net, env_link link, struct span fr
     if (!e->open)
         return AMI_CLOSED;
     struct end *far = &net->end[e->other];
-    if (e->node != TEST_END && far->node != TEST_END && frame.data[1] != MSG_LINK_HELLO &&
-        frame.data[1] != MSG_LINK_PROOF && fixture_u64(&net->rng) % 100 < net->loss_percent)
+    if (e->node != TEST_END && far->node != TEST_END &&
+        (net->host[e->node].mute ||
+         (frame.data[1] != MSG_LINK_HELLO && frame.data[1] != MSG_LINK_PROOF &&
+          fixture_u64(&net->rng) % 100 < net->loss_percent)))
         return AMI_OK;
     struct event *x = event(EVENT_FRAME, far->node, frame.size);
     x->link = e->other;
@@ -216,9 +222,10 @@ static enum ami_status env_store(void *ctx, void *write)
 {
     struct host *h = ctx;
     struct event *x = event(EVENT_STORED, h->index, 0);
+    h->writes++;
     x->job = write;
     x->start = h->starts;
-    schedule(h->net, x, DISK_US);
+    schedule(h->net, x, h->disk_us);
     return AMI_OK;
 }
 
@@ -452,7 +459,7 @@ static void host_dial(void *ctx, const struct node_peer *peer, size_t count)
 
 static struct node_key node_key_of(const struct host *h, const struct host_key *k)
 {
-    return (struct node_key){&k->device.key, &k->agree, !k->mute, h->starts};
+    return (struct node_key){&k->device.key, &k->agree, !k->mute && !h->forgot, h->starts};
 }
 
 static enum ami_status host_use_key(void *ctx, uint32_t epoch, struct node_key *out)
@@ -592,6 +599,7 @@ struct net *net_new(unsigned nodes, enum gateway_policy policy, uint64_t seed)
         struct host *h = &net->host[i];
         h->net = net;
         h->index = i;
+        h->disk_us = DISK_US;
         h->keys = 1;
         h->key[0].device = net->f->dc[i];
         make_agree_key(net, &h->key[0].agree, ROLE_DC_AGREE, &net->f->dc[i].name, 1, &part);
@@ -813,6 +821,28 @@ void net_disk(struct net *net, unsigned i, enum ami_status status)
     net->host[i].disk = status;
 }
 
+uint64_t net_disk_writes(const struct net *net, unsigned i)
+{
+    return net->host[i].writes;
+}
+
+void net_disk_us(struct net *net, unsigned i, uint64_t us)
+{
+    net->host[i].disk_us = us;
+}
+
+void net_mute(struct net *net, unsigned i, bool mute)
+{
+    net->host[i].mute = mute;
+}
+
+void net_forget_record(struct net *net, unsigned i)
+{
+    AMI_CHECK(net->host[i].node == NULL);
+    net->host[i].record_size = 0;
+    net->host[i].forgot = true;
+}
+
 /* --- looking ------------------------------------------------------------------------------------
  */
 
@@ -924,6 +954,29 @@ bool net_expect(struct net_peer *p, enum message_type type, uint64_t limit_ms, s
             return true;
     }
     return false;
+}
+
+json_t *net_ask(struct net *net, unsigned node, const char *ask)
+{
+    struct host *h = &net->host[node];
+    if (h->asker == NULL || !h->asker->open)
+        h->asker = net_dial(net, node, NODE_PORT_ADMIN);
+    struct net_peer *p = h->asker;
+    char text[64];
+    uint8_t frame[128];
+    int size = snprintf(text, sizeof text, "{\"ask\":\"%s\"}", ask);
+    struct admin_request q = {span_of(text, (size_t)size)};
+    struct writer w = writer_on(frame, sizeof frame);
+    frame_begin(&w, MSG_ADMIN_REQUEST);
+    admin_request_encode(&w, &q);
+    net_send(p, writer_span(&w));
+    struct span body;
+    struct admin_reply r;
+    AMI_CHECK(net_expect(p, MSG_ADMIN_REPLY, 1000, &body));
+    AMI_CHECK(admin_reply_parse(&r, body) == AMI_OK && r.status == AMI_OK);
+    json_t *answer = json_loadb((const char *)r.json.data, r.json.size, 0, NULL);
+    AMI_CHECK(answer != NULL);
+    return answer;
 }
 
 static struct net_peer *handshake(struct net *net, unsigned node, uint8_t role,

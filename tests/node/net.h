@@ -66,6 +66,14 @@ void net_work(struct net *net, uint64_t us);
 
 /* What node i's disk says to writes from now on; AMI_OK: they succeed. */
 void net_disk(struct net *net, unsigned i, enum ami_status status);
+/* Writes that node i's disk was asked for since the start. */
+uint64_t net_disk_writes(const struct net *net, unsigned i);
+/* How long each write of node i takes from now on. */
+void net_disk_us(struct net *net, unsigned i, uint64_t us);
+/* While it is mute nothing that node i sends arrives; its links stay up. */
+void net_mute(struct net *net, unsigned i, bool mute);
+/* A node that is down loses its vote record; it starts again without the right to sign. */
+void net_forget_record(struct net *net, unsigned i);
 
 /* Index of the DC that leads in the highest term among those that run; -1: none. */
 int net_leader(struct net *net);
@@ -81,6 +89,9 @@ void net_send(struct net_peer *p, struct span frame);
 /* Takes the next frame of this type off the inbox, dropping others before it; false when time ran
  * out. The body stays valid until the next call. */
 bool net_expect(struct net_peer *p, enum message_type type, uint64_t limit_ms, struct span *body);
+
+/* Asks a node's admin port, as dc-cli does: {"ask": ask}. The caller frees the answer. */
+json_t *net_ask(struct net *net, unsigned node, const char *ask);
 
 /* The handshake of a peer link, as the MDMS or as member `member` with its real key. */
 struct net_peer *net_dial_as_mdms(struct net *net, unsigned node);

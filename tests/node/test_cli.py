@@ -12,9 +12,11 @@ import random
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 
 failures = []
 
@@ -66,7 +68,7 @@ def usage(cli):
     cli.fails("a question to nobody", 2, "which node?", "blocks")
     cli.fails("status of nobody", 2, "which node?", "status")
     cli.fails("a proof of nothing", 2, "name either", "proof", "--meter", "m-1", "--node", "127.0.0.1:1")
-    for command in ("status", "blocks", "block", "tx", "meter", "readings", "proof", "verify-proof",
+    for command in ("status", "why-stuck", "blocks", "block", "tx", "meter", "readings", "proof", "verify-proof",
                     "audit", "compare", "export", "events"):
         status, out, _ = cli.run(command, "--help")
         check(f"{command} --help has an example",
@@ -98,6 +100,104 @@ def dead_node(cli):
         cli.fails("a node that does not answer", 3, where, "blocks", "--node", where, "--timeout", "200ms")
 
 
+# --- why-stuck ------------------------------------------------------------------------------------
+
+
+class Dc(threading.Thread):
+    """Answers every question of one connection after the other with one document."""
+
+    def __init__(self, document):
+        super().__init__(daemon=True)
+        self.answer = json.dumps(document).encode()
+        self.question = None
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def run(self):
+        while True:
+            try:
+                s, _ = self.listener.accept()
+            except OSError:
+                return
+            with s, s.makefile("rb") as stream:
+                size = struct.unpack(">I", stream.read(4))[0]
+                self.question = json.loads(stream.read(size)[6:])
+                body = struct.pack(">BBHI", 1, 81, 0, len(self.answer)) + self.answer
+                s.sendall(struct.pack(">I", len(body)) + body)
+                stream.read(1)
+
+
+def dc(causes, **more):
+    stuck = any(c["stuck"] for c in causes)
+    return {"dc": "dc1", "term": 5, "height": 14, "leader": "dc2", "nodes": 4, "quorum": 3,
+            "waiting_transactions": 0, "wall_ms": 1, "stuck": stuck, "causes": causes, **more}
+
+
+def why_stuck(cli):
+    missing = [{"dc": "dc3", "connected": False, "link_for_ms": 25000, "silent_ms": 26000},
+               {"dc": "dc4", "connected": True, "link_for_ms": 9000000, "silent_ms": 4000}]
+    votes = {"have": ["dc1", "dc2"], "needed": 3, "missing": missing}
+    who = "dc3 (no link for 25.0 s), dc4 (last heard 4.0 s ago)"
+    cases = [
+        ({"cause": "no_leader", "stuck": True, "for_ms": 70000, "term": 6, "stage": "pre_votes", **votes},
+         "no DC leads for 1 min 10 s; this DC asks for pre-votes of term 6: 2 of 3 pre-votes are here "
+         f"(dc1, dc2); missing: {who}"),
+        ({"cause": "no_leader", "stuck": False, "for_ms": 700, "term": 5, "stage": "waits",
+          "last_leader": "dc3", "last_leader_silent_ms": 900},
+         "no DC leads for 0.7 s; dc3 led term 5 and was last heard 0.9 s ago"),
+        ({"cause": "few_contacts", "stuck": True, "for_ms": 25000, "reachable": 2, "needed": 3,
+          "silent": missing}, f"only 2 of the 3 DCs that a commit takes are in reach, this one included, "
+         f"for 25.0 s; out of reach: {who}"),
+        ({"cause": "block_open", "stuck": True, "for_ms": 9000, "height": 15, "stage": "commit_votes",
+          "leader": "dc1", **votes},
+         f"block 15 of leader dc1 is open for 9.0 s: 2 of 3 commit votes are here (dc1, dc2); missing: {who}"),
+        ({"cause": "block_open", "stuck": False, "for_ms": 90, "height": 15, "stage": "voted",
+          "leader": "dc2"}, "it waits for the leader, which has this DC's vote (which is not long yet)"),
+        ({"cause": "transactions_overdue", "stuck": True, "for_ms": 4000, "overdue": 7, "waiting": 9,
+          "oldest_ms": 7000, "oldest_gateway": "dc4"},
+         "7 of 9 waiting transactions should be on the ledger by now; the oldest, of gateway dc4, waits "
+         "for 7.0 s"),
+        ({"cause": "disk_full", "stuck": True, "for_ms": 7300000, "status": "FULL"},
+         "it has been full for 2 h 1 min"),
+        ({"cause": "disk_failing", "stuck": True, "for_ms": 3000, "status": "IO"}, "refuses writes for 3.0 s"),
+        ({"cause": "disk_slow", "stuck": True, "for_ms": 3000, "status": "TIMEOUT"}, "hangs for 3.0 s"),
+        ({"cause": "behind", "stuck": False, "for_ms": 100, "height": 14, "known_height": 90, "from": "dc2"},
+         "at height 14 of 90, it fetches blocks from dc2; the last one came 0.1 s ago"),
+        ({"cause": "may_not_sign", "stuck": False, "for_ms": 5000}, "until the MDMS has rotated its key\n"),
+    ]
+    for cause, sentence in cases:
+        one = Dc(dc([cause]))
+        one.start()
+        status, out, err = cli.run("why-stuck", "--node", one.address)
+        check(f"why-stuck: {cause['cause']} {cause.get('stage', '')}", status == int(cause["stuck"])
+              and sentence in out and out.count("\n") == 2
+              and err == ("dc-cli: commits wait at 1 of the 1 DCs that answered\n" if cause["stuck"] else "")
+              and one.question == {"ask": "why_stuck"}, (status, out, err))
+        one.listener.close()
+    idle, busy = Dc(dc([])), Dc(dc([cases[2][0]], dc="dc2"))
+    idle.start()
+    busy.start()
+    status, out, _ = cli.run("why-stuck", "--node", idle.address)
+    check("why-stuck of an idle chain", status == 0 and "idle, nothing waits" in out, out)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        dead = f"127.0.0.1:{s.getsockname()[1]}"
+    several = ["--node", idle.address, "--node", dead, "--node", busy.address]
+    status, out, _ = cli.run("why-stuck", *several)
+    check("why-stuck of several DCs", status == 1 and "dc1, height 14" in out and "dc2, height 14" in out
+          and "? cannot be asked" in out, (status, out))
+    status, document = cli.json("why-stuck", *several)
+    check("the same as JSON", status == 1 and document["stuck"] is True
+          and [n.get("stuck") for n in document["nodes"]] == [False, None, True]
+          and document["nodes"][1]["role"] == "unreachable"
+          and document["nodes"][2]["causes"] == [cases[2][0]], document)
+    cli.fails("why-stuck of a dead node", 3, "does not answer", "why-stuck", "--node", dead)
+    status, document = cli.json("why-stuck", "--node", dead)
+    check("the same as JSON", status == 3 and document["stuck"] is False, document)
+    idle.listener.close()
+    busy.listener.close()
+
+
 # --- a good ledger --------------------------------------------------------------------------------
 
 
@@ -112,8 +212,12 @@ def good_ledger(cli, folder, facts):
           status == 0 and a["ok"] is True and a["problem"] is None, a)
     for key in ("blocks", "transactions", "reports", "meters", "tip"):
         check(f"the audit's {key}", a[key] == facts[key], (a[key], facts[key]))
-    signatures = 3 * facts["blocks"] + facts["transactions"] + facts["reports"]
+    signatures = 3 * facts["blocks"] + facts["transactions"] + facts["reports"] + facts["pairs"]
     check("the audit's signatures", a["signatures"] == signatures, (a["signatures"], signatures))
+    check("whom the audit finds convicted", {c["dc"]: c["kinds"] for c in a["convicted"]} == {
+        "dc-1": ["votes", "hidden_certificate"], "dc-2": ["votes", "bad_grant"],
+        "dc-3": ["proposals", "bad_proposal"], "dc-4": ["grants"]}, a["convicted"])
+    check("and says so", "evidence      dc-4 in key epoch 1 signed" in out, out)
     check("the audit's time", a["seconds"] > 0 and a["transactions_per_s"] > 0, a)
     before = os.stat(f"{data}/data.mdb")
     status, _, _ = cli.run("audit", "--data", data)
@@ -140,7 +244,16 @@ def views(cli, folder, facts):
     status, block = cli.json("block", "5", *data)
     kinds = [t["kind"] for t in block["transactions"]]
     check("a block's transactions", status == 0 and
-          kinds == ["report", "revoke", "meter_enrol", "report", "revoke", "membership"], kinds)
+          kinds == ["report", "revoke", "meter_enrol", "report", "revoke"] + ["evidence"] * 7 + ["membership"],
+          kinds)
+    accused = [t["device"] for t in block["transactions"] if t["kind"] == "evidence"]
+    check("whom its evidence is against",
+          accused == ["dc-2", "dc-3", "dc-4", "dc-1", "dc-2", "dc-3", "dc-1"], accused)
+    for t in block["transactions"][5:12]:
+        _, shown = cli.json("tx", t["id"], *data)
+        fields = shown["fields"]
+        check(f"evidence of {fields['what']} is shown", fields["against"] == t["device"] and
+              1 <= len(fields["statements"]) <= 2 and None not in fields["statements"], fields)
     check("a block's voters", block["certificate"]["voters"] == ["dc-1", "dc-2", "dc-3"], block)
     _, by_hash = cli.json("block", block["header"]["hash"], *data)
     check("the same block by its hash", by_hash == block)
@@ -380,8 +493,8 @@ def damaged_transaction(cli, folder):
         check("the transaction's bytes are in the file", encoded in content)
         file.seek(0)
         file.write(content.replace(encoded, encoded[:90] + bytes([encoded[90] ^ 4]) + encoded[91:]))
-    cli.fails("an audit of a flipped bit", 1, "block 9: the Merkle root", "audit", "--data", place,
-              "--genesis", f"{folder}/genesis.json")
+    cli.fails("an audit of a flipped bit", 1, "block 9 cannot be read: stored data is damaged", "audit",
+              "--data", place, "--genesis", f"{folder}/genesis.json")
 
 
 # --- proofs ---------------------------------------------------------------------------------------
@@ -457,7 +570,8 @@ def complete(cli, *words):
 
 
 def completion(cli, folder):
-    check("commands are completed", complete(cli, "dc-cli", "a") == ["audit"])
+    check("commands are completed", complete(cli, "dc-cli", "a") == ["audit"]
+          and complete(cli, "dc-cli", "w") == ["why-stuck"])
     check("options are completed", complete(cli, "dc-cli", "audit", "--da") == ["--data"])
     check("formats are completed", complete(cli, "dc-cli", "export", "--format", "j") == ["jsonl"])
     check("folders are completed", complete(cli, "dc-cli", "audit", "--data", f"{folder}/led")
@@ -474,6 +588,7 @@ def main():
         facts = json.loads(made.stdout)
         usage(cli)
         dead_node(cli)
+        why_stuck(cli)
         good_ledger(cli, folder, facts)
         views(cli, folder, facts)
         export(cli, folder, facts)

@@ -402,6 +402,138 @@ static void full_disks_everywhere_acknowledge_nothing(void **state)
     net_free(net);
 }
 
+/* --- evidence ------------------------------------------------------------------------------------
+ */
+
+static bool on_all_ledgers(struct net *net, void *arg)
+{
+    const unsigned *accused = arg;
+    for (unsigned i = 0; i < net_count(net); i++)
+        if (registry_at(net_node(net, i)->c.registry, 1 + *accused)->window == 0)
+            return false;
+    return true;
+}
+
+static unsigned events_named(const struct node *n, const char *name, const char *part)
+{
+    unsigned found = 0;
+    for (uint64_t i = 0; i < n->event_count && i < NODE_EVENTS_MAX; i++)
+        if (strcmp(n->events[i].name, name) == 0 && strstr(n->events[i].text, part) != NULL)
+            found++;
+    return found;
+}
+
+/* A grant with a certificate that is not of a lower term, as only a liar signs it. */
+static void send_bad_grant(struct net *net, unsigned liar, unsigned to)
+{
+    struct fixture *f = net_fixture(net);
+    const sm3_digest block = sm3(SPAN_LITERAL("x"));
+    const struct qc high = fixture_qc(f, VOTE_PREPARE, 9, 9, &block, fixture_quorum(f));
+    static struct grant g;
+    static uint8_t frame[8192];
+    fixture_grant(f, &g, 7, (uint8_t)to, (uint8_t)liar, &high);
+    struct writer w = writer_on(frame, sizeof frame);
+    frame_begin(&w, MSG_GRANT);
+    grant_encode(&w, &g);
+    struct net_peer *link = net_dial_as_member(net, to, liar);
+    for (unsigned i = 0; i < 5; i++)
+        net_send(link, writer_span(&w));
+}
+
+/* A member sends one follower something that no honest one signs: that follower puts it on
+ * everybody's ledger, and nothing else changes. */
+static void a_liar_gets_onto_the_ledger(void **state)
+{
+    (void)state;
+    struct net *net = network(4, GATEWAY_LEADER, 31);
+    struct fixture *f = net_fixture(net);
+    unsigned leader = (unsigned)net_leader(net), accused = (leader + 1) % 4;
+    unsigned witness = (leader + 2) % 4;
+    uint64_t term = term_of(net, leader);
+    send_bad_grant(net, accused, witness);
+    assert_true(net_until(net, 5000, on_all_ledgers, &accused));
+    net_run_ms(net, 10000);
+    assert_nothing_waits(net);
+    for (unsigned i = 0; i < 4; i++) {
+        const struct node *n = net_node(net, i);
+        for (unsigned m = 0; m < 4; m++)
+            assert_int_equal(registry_at(n->c.registry, 1 + m)->window,
+                             m == accused ? 1u << EVIDENCE_GRANT : 0);
+        assert_int_equal(n->counters.evidence_found, i == witness ? 1 : 0);
+        assert_int_equal(n->counters.evidence_committed, 1);
+        assert_int_equal(events_named(n, "evidence_committed", f->dc[accused].name.text), 1);
+        assert_int_equal(events_named(n, "evidence", "kind=bad_grant"), i == witness ? 1 : 0);
+        assert_int_equal(term_of(net, i), term);
+    }
+    assert_int_equal(net_leader(net), (int)leader);
+    net_free(net);
+}
+
+/* The liar leads, and loses every piece of evidence against itself: the others depose it, and the
+ * next leader puts it on the ledger. */
+static void a_leader_cannot_hide_what_it_did(void **state)
+{
+    (void)state;
+    struct net *net = network(4, GATEWAY_LEADER, 33);
+    unsigned liar = (unsigned)net_leader(net);
+    uint64_t term = term_of(net, liar), end = net_now_us(net) + 20000000;
+    send_bad_grant(net, liar, (liar + 1) % 4);
+    while (!on_all_ledgers(net, &liar)) {
+        struct pool *pool = net_node(net, liar)->pool;
+        struct pool_entry *e = pool_find_evidence(pool, (uint8_t)liar, EVIDENCE_GRANT);
+        if (e != NULL)
+            pool_remove(pool, e, net_now_us(net));
+        assert_true(net_now_us(net) < end);
+        net_run_ms(net, 1);
+    }
+    net_run_ms(net, 1000);
+    assert_true(term_of(net, (liar + 1) % 4) > term);
+    assert_int_not_equal(net_leader(net), (int)liar);
+    assert_nothing_waits(net);
+    net_free(net);
+}
+
+/* A member that has nothing to lose hands everybody but the leader evidence against itself, ever
+ * new and all of it good: some of it gets onto the ledger, once for each kind, and deposes nobody.
+ */
+static void evidence_deposes_nobody_honest(void **state)
+{
+    (void)state;
+    struct net *net = network(4, GATEWAY_LEADER, 32);
+    struct fixture *f = net_fixture(net);
+    struct fixture_body *b = fixture_body();
+    static struct fixture_evidence x;
+    unsigned leader = (unsigned)net_leader(net), accused = (leader + 1) % 4;
+    uint64_t term = term_of(net, leader);
+    struct net_peer *liar[4] = {NULL};
+    for (unsigned i = 0; i < 4; i++)
+        if (i != leader && i != accused)
+            liar[i] = net_dial_as_member(net, i, accused);
+    for (unsigned round = 0; round < 20; round++) {
+        for (unsigned i = 0; i < 4; i++)
+            for (uint8_t kind = EVIDENCE_VOTES; liar[i] != NULL && kind < EVIDENCE_KIND_END;
+                 kind++) {
+                fixture_clear(b);
+                fixture_evidence(&x, f, (uint8_t)accused, kind);
+                fixture_evidence_tx(b, &x.e);
+                net_submit(liar[i], fixture_last(b));
+            }
+        net_run_ms(net, 500);
+        for (unsigned i = 0; i < 4; i++)
+            assert_true(pool_count(net_node(net, i)->pool) < EVIDENCE_KIND_END);
+    }
+    net_run_ms(net, 10000);
+    assert_nothing_waits(net);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(registry_at(net_node(net, i)->c.registry, 1 + accused)->window, 0x7e);
+        assert_int_equal(net_node(net, i)->counters.evidence_committed, EVIDENCE_KIND_END - 1);
+        assert_int_equal(term_of(net, i), term);
+    }
+    assert_int_equal(net_leader(net), (int)leader);
+    free(b);
+    net_free(net);
+}
+
 /* --- two blocks for one height
  * --------------------------------------------------------------------
  */
@@ -450,7 +582,7 @@ static void propose(struct net *net, struct net_peer *p, uint64_t term, uint8_t 
 {
     struct fixture *f = net_fixture(net);
     struct proposal_core *core = calloc(1, sizeof *core);
-    uint8_t *out = malloc(1u << 16), random[SM2_WIDE_BYTES];
+    uint8_t *out = malloc(1u << 16);
     core->term = term;
     core->leader = leader;
     core->header = *h;
@@ -459,10 +591,11 @@ static void propose(struct net *net, struct net_peer *p, uint64_t term, uint8_t 
     struct writer w = writer_on(out, 1u << 16);
     frame_begin(&w, MSG_PROPOSAL);
     proposal_core_encode(&w, core);
-    const struct span part = span_of(out + 2, w.size - 2 - SM2_SIGNATURE_BYTES);
-    fixture_random(f, random);
-    sm2_signature sig = sign_key_sign(&f->dc[leader].key, LABEL_PROPOSAL, &part, 1, random);
-    memcpy(out + w.size - SM2_SIGNATURE_BYTES, sig.b, sizeof sig.b);
+    struct proposal_head head;
+    proposal_head_of(&head, core, span_of(out + 2, w.size - 2));
+    const sm3_digest rest = head.rest;
+    fixture_head(f, &head, term, leader, h, &rest);
+    memcpy(out + w.size - SM2_SIGNATURE_BYTES, head.signature.b, SM2_SIGNATURE_BYTES);
     write_bytes(&w, body);
     assert_true(writer_ok(&w));
     net_send(p, writer_span(&w));
@@ -576,6 +709,9 @@ int main(void)
         cmocka_unit_test(full_disks_everywhere_acknowledge_nothing),
         cmocka_unit_test(the_registry_follows_the_certified_block),
         cmocka_unit_test(a_node_may_end_at_any_moment),
+        cmocka_unit_test(a_liar_gets_onto_the_ledger),
+        cmocka_unit_test(a_leader_cannot_hide_what_it_did),
+        cmocka_unit_test(evidence_deposes_nobody_honest),
     };
     return cmocka_run_group_tests(tests, start, NULL);
 }

@@ -2,6 +2,7 @@
 
 #include "crypto/secret.h"
 #include "node/pool.h"
+#include "tests/ledger/fixture.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -220,6 +221,52 @@ static void timers_follow_the_quota(void **state)
     pool_free(p);
 }
 
+/* Evidence: one piece for each member and kind, in the order of arrival, of no source and without a
+ * timer; only against its own accused does it count how long it waits. */
+static void evidence_starts_no_timers(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(4, 5);
+    struct fixture_body *body = fixture_body();
+    struct pool *p = pool_new((struct pool_limits){100, 1u << 20});
+    static struct fixture_evidence x;
+    struct pool_entry *e = NULL, *report;
+    const uint64_t timeout = 1000;
+    for (unsigned i = 0; i < 3; i++) {
+        fixture_evidence(&x, f, 2, EVIDENCE_VOTES);
+        fixture_evidence_tx(body, &x.e); /* other signatures each time */
+        assert_status(pool_add(p, fixture_last(body), 1, false, 10 + i, &e),
+                      i == 0 ? AMI_OK : AMI_EXISTS);
+    }
+    report = add(p, "m1", 1, 1, 20);
+    fixture_evidence(&x, f, 2, EVIDENCE_GRANT);
+    fixture_evidence_tx(body, &x.e);
+    assert_ok(pool_add(p, fixture_last(body), 1, false, 30, NULL));
+    assert_int_equal(pool_count(p), 3);
+    assert_ptr_equal(pool_first(p), pool_find_evidence(p, 2, EVIDENCE_VOTES));
+    assert_ptr_equal(pool_next(pool_first(p)), report);
+    assert_ptr_equal(pool_first_of(p, 1), report);
+    assert_null(pool_next_of(report));
+    assert_false(pool_timed(pool_first(p)));
+    assert_int_equal(pool_progress_deadline_us(p, timeout), 20 + timeout);
+    pool_remove(p, report, 40);
+    assert_int_equal(pool_progress_deadline_us(p, timeout), UINT64_MAX);
+    assert_null(pool_expired(p, timeout, UINT64_MAX / 2));
+    for (uint8_t member = 0; member < AMI_MEMBERS_MAX; member++)
+        assert_int_equal(pool_evidence_deadline_us(p, member, timeout),
+                         member == 2 ? 10 + timeout : UINT64_MAX);
+    pool_restart_timers(p, 500);
+    assert_int_equal(pool_evidence_deadline_us(p, 2, timeout), 500 + timeout);
+    assert_null(pool_find_evidence(p, 2, EVIDENCE_GRANTS));
+    assert_null(pool_find_evidence(p, 255, 255));
+    pool_remove(p, pool_find_evidence(p, 2, EVIDENCE_VOTES), 600);
+    assert_null(pool_find_evidence(p, 2, EVIDENCE_VOTES));
+    assert_int_equal(pool_count(p), 1);
+    pool_free(p); /* with one in it */
+    fixture_free(f);
+    free(body);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +276,7 @@ int main(void)
         cmocka_unit_test(another_dc_takes_a_part_only),
         cmocka_unit_test(numbers_wait_for_those_before_them),
         cmocka_unit_test(timers_follow_the_quota),
+        cmocka_unit_test(evidence_starts_no_timers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
  */
 #include "base/check.h"
 #include "ledger/store.h"
+#include "ledger/store_value.h"
 #include "tests/ledger/fixture.h"
 #include "wire/report.h"
 
@@ -33,7 +34,7 @@ struct maker {
     struct fixture_device meter[METERS], joined; /* a DC that came after the genesis */
     struct fixture_block *block[BLOCKS_MAX];
     unsigned blocks;
-    uint64_t transactions, reports;
+    uint64_t transactions, reports, pairs; /* pairs: evidence of two statements */
 };
 
 static void write_file(const char *dir, const char *name, const char *text)
@@ -182,6 +183,14 @@ static void add_report(struct maker *m, unsigned meter, const struct fixture_dev
     add_report_of(m, d, gateway, d->sequence++, SPOIL_NOTHING);
 }
 
+static void add_evidence(struct maker *m, uint8_t accused, uint8_t kind)
+{
+    static struct fixture_evidence x;
+    fixture_evidence(&x, m->f, accused, kind);
+    fixture_evidence_tx(m->body, &x.e);
+    m->pairs += x.e.second.size != 0 ? 1 : 0;
+}
+
 /* --- the ledger --------------------------------------------------------------------------------
  */
 
@@ -228,6 +237,10 @@ static void every_kind(struct maker *m)
     fixture_meter_enrol(f, m->body, &m->meter[5], &m->joined.name);
     add_report(m, 5, &m->joined);
     fixture_revoke(f, m->body, 2, &f->dc[1].name, 1);
+    /* Every kind against somebody, also against the key that was just revoked. */
+    for (uint8_t kind = EVIDENCE_VOTES; kind < EVIDENCE_KIND_END; kind++)
+        add_evidence(m, kind % 4, kind);
+    add_evidence(m, 0, EVIDENCE_VOTES);
     /* Its newer key votes from block 8 on: that begins membership epoch 2. */
     fixture_membership(f, m->body, MEMBER_ROTATE, &again, 3);
     commit_block(m, 2);
@@ -285,10 +298,11 @@ static void make_good(const char *dir)
     char tip[2 * SM3_BYTES + 1], fork[2 * SM3_BYTES + 1];
     hex_encode(tip, m.f->tip.hash.b, SM3_BYTES);
     hex_encode(fork, m.block[FORK_HEIGHT - 1]->hash.b, SM3_BYTES);
-    printf("{\"blocks\": %u, \"transactions\": %llu, \"reports\": %llu, \"meters\": %d, "
+    printf("{\"blocks\": %u, \"transactions\": %llu, \"reports\": %llu, \"pairs\": %llu, "
+           "\"meters\": %d, "
            "\"tip\": \"%s\", \"fork_height\": %d, \"fork_hash\": \"%s\", \"short\": %d}\n",
-           m.blocks, (unsigned long long)m.transactions, (unsigned long long)m.reports, METERS + 1,
-           tip, FORK_HEIGHT, fork, SHORT_HEIGHT);
+           m.blocks, (unsigned long long)m.transactions, (unsigned long long)m.reports,
+           (unsigned long long)m.pairs, METERS + 1, tip, FORK_HEIGHT, fork, SHORT_HEIGHT);
     finish(&m);
 }
 
@@ -334,6 +348,11 @@ static void wrong_body(struct maker *m, const char *wrong)
         struct fixture_device newcomer = fixture_meter(f, 77);
         fixture_meter_enrol(f, m->body, &newcomer, &f->dc[0].name);
         flip_in(fixture_last(m->body), 5);
+    } else if (strcmp(wrong, "evidence-signature") == 0) {
+        add_evidence(m, 3, EVIDENCE_VOTES);
+        flip_in(fixture_last(m->body), 5 + 4); /* of the second vote */
+    } else if (strcmp(wrong, "evidence-twice") == 0) {
+        add_evidence(m, 0, EVIDENCE_VOTES);
     } else if (strcmp(wrong, "number") == 0) {
         struct fixture_device newcomer = fixture_meter(f, 77);
         f->mdms_number++;
@@ -440,7 +459,13 @@ static void damage(const char *dir, const char *what)
         AMI_CHECK(copy != NULL && k.mv_size <= sizeof key);
         memcpy(copy, v.mv_data, v.mv_size);
         memcpy(key, k.mv_data, k.mv_size);
-        copy[v.mv_size - kinds[i].at] ^= 1;
+        /* Behind the store's back, and with a check that fits: what an audit has to find itself. A
+         * block has that of its front, too, which damage to its body leaves as it is. */
+        size_t checks = strcmp(kinds[i].db, "blocks") == 0 ? 2 : 1;
+        size_t end = v.mv_size - STORE_CHECK_BYTES;
+        copy[v.mv_size - checks * STORE_CHECK_BYTES - kinds[i].at] ^= 1;
+        store_check(copy + end, kinds[i].db, span_of(key, k.mv_size), span_of(copy, end),
+                    span_of(NULL, 0));
         MDB_val nk = {k.mv_size, key}, nv = {v.mv_size, copy};
         mdb_cursor_close(cursor);
         MDB_OK(mdb_put(txn, dbi, &nk, &nv, 0));

@@ -191,19 +191,19 @@ class Registry:
         self.touch(record)
 
     # --- who votes at a height: a DC's record has the first one in floor, the first one after its
-    # --- time in window, 0 for none ---
+    # --- time in window above 8 bits for kinds of evidence, 0 for none ---
 
     def _dcs(self):
         return [record for record in self.records if record.kind == DC]
 
     def members(self, height):
         """The records that vote on the block of this height, in the order of the list."""
-        now = [r for r in self._dcs() if 0 < r.floor <= height and not 0 < r.window <= height]
+        now = [r for r in self._dcs() if 0 < r.floor <= height and not 0 < r.window >> 8 <= height]
         return sorted(now, key=lambda r: r.floor)  # stable: then in order of enrolment
 
     def _changes(self):
         """First heights of the epochs after the first."""
-        return sorted({at for r in self._dcs() for at in (r.floor, r.window) if at > 1})
+        return sorted({at for r in self._dcs() for at in (r.floor, r.window >> 8) if at > 1})
 
     def epoch(self, height):
         return 1 + sum(at <= height for at in self._changes())
@@ -237,5 +237,11 @@ class Registry:
             new.floor = height + part.delay
             self.touch(new)
         if old is not None:
-            old.window = height + part.delay
+            old.window |= (height + part.delay) << 8
             self.touch(old)
+
+    def evidence(self, record, kind):
+        if record.window >> kind & 1:
+            raise Bad(f"evidence of kind {kind} against {record.name} is on the ledger already")
+        record.window |= 1 << kind
+        self.touch(record)

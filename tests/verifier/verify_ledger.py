@@ -22,11 +22,12 @@ import time
 sys.dont_write_bytecode = True  # the source tree stays as it is
 
 import gm
+from evidence import statements
 from registry import Registry, leaf, merkle_root
-from wire import Bad, Reader, block_header, dc_enrol, mdms_part, membership, meter_enrol, put_id, qc, \
-    report_gateway_part, report_meter_part, revoke, skip_meter_part, tx, u32, u64
+from wire import Bad, Reader, block_header, dc_enrol, evidence, mdms_part, membership, meter_enrol, put_id, \
+    qc, report_gateway_part, report_meter_part, revoke, skip_meter_part, tx, u32, u64
 
-REPORT, METER_ENROL, DC_ENROL, REVOKE, SKIP, MEMBERSHIP = 1, 2, 3, 4, 5, 7
+REPORT, METER_ENROL, DC_ENROL, REVOKE, SKIP, EVIDENCE, MEMBERSHIP = 1, 2, 3, 4, 5, 6, 7
 COMMIT = 2
 
 
@@ -199,6 +200,17 @@ class Verifier:
             r.skip(part)
             self.check_signature(r.key(r.find(1, part.meter, part.epoch)), "amiledger skip v1",
                                  [g.chain, t.first[:-64]], part.signature, f"meter {part.meter}")
+        elif t.kind == EVIDENCE:
+            part, epoch = evidence(t.first), self.epoch
+            need(not t.second, "evidence has a second part")
+            need(part.chain == g.chain and part.epoch == epoch.number and part.accused < len(epoch.members),
+                 "evidence is of another chain or epoch, or against no member")
+            made = statements(part)
+            record = epoch.members[part.accused]
+            r.evidence(record, part.kind)
+            for s in made:
+                self.check_signature(r.key(record), s.label, [s.message], s.signature,
+                                     f"{record.name}, whom evidence accuses,")
         elif t.kind in (METER_ENROL, DC_ENROL, REVOKE, MEMBERSHIP):
             decode = {METER_ENROL: meter_enrol, DC_ENROL: dc_enrol, REVOKE: revoke,
                       MEMBERSHIP: membership}[t.kind]

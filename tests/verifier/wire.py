@@ -67,8 +67,11 @@ _READ = {
     "sealed": lambda r: r.bytes(4128),  # bytes(4128)
     "part": lambda r: r.bytes(96),  # bytes(96)
     "half": lambda r: r.bytes(4640),  # bytes(4640)
+    "statement": lambda r: r.bytes(2192),  # bytes(2192)
+    "header": lambda r: block_header.read(r),  # type(block_header)
+    "opt_qc": lambda r: qc.read(r) if _flag(r) else None,  # opt(qc)
     "address": lambda r: r.bytes(80),  # bytes(80)
-    "entry": lambda r: _optional(r, member_entry),  # opt(member_entry)
+    "entry": lambda r: member_entry.read(r) if _flag(r) else None,  # opt(member_entry)
     "sigs": lambda r: [r.raw(64) for _ in range(_count(r, 31))],
 }
 
@@ -80,25 +83,28 @@ def _count(r, limit):
     return count
 
 
+def _flag(r):
+    flag = r.uint(1)
+    if flag > 1:
+        raise Bad("a flag is neither 0 nor 1")
+    return flag == 1
+
+
 def _type(name, fields):
     pairs = [f.split(":") for f in fields.split()]
     made = namedtuple(name, [p[0] for p in pairs])
 
+    def read(r):
+        return made(*(_READ[kind](r) for _, kind in pairs))
+
     def decode(data):
         r = Reader(data)
-        value = decode.fields(r)
+        value = read(r)
         r.end()
         return value
 
-    decode.fields = lambda r: made(*(_READ[kind](r) for _, kind in pairs))
+    decode.read = read
     return decode
-
-
-def _optional(r, decode):
-    there = r.uint(1)
-    if there > 1:
-        raise Bad("a flag is neither 0 nor 1")
-    return decode.fields(r) if there else None
 
 
 block_header = _type(
@@ -131,3 +137,15 @@ membership = _type(
 mdms_part = _type("mdms_part", "signature:sig")
 skip_meter_part = _type("skip_meter_part", "meter:id epoch:u32 below:u64 signature:sig")
 tx = _type("tx", "kind:u8 first:half second:half")
+vote = _type(
+    "vote", "kind:u8 chain:digest epoch:u32 term:u64 height:u64 block:digest voter:u8 signature:sig"
+)
+grant = _type(
+    "grant", "chain:digest epoch:u32 term:u64 candidate:u8 voter:u8 high:opt_qc signature:sig"
+)
+proposal_head = _type(
+    "proposal_head", "term:u64 leader:u8 header:header rest:digest signature:sig"
+)
+evidence = _type(
+    "evidence", "chain:digest epoch:u32 accused:u8 kind:u8 first:statement second:statement"
+)

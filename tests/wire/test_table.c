@@ -132,6 +132,7 @@ static void signatures_stand_last(void **state)
     ENDS_WITH(grant);
     ENDS_WITH(grant_request);
     ENDS_WITH(proposal_core);
+    ENDS_WITH(proposal_head);
     ENDS_WITH(heartbeat);
     ENDS_WITH(heartbeat_ack);
     ENDS_WITH(report_meter_part);

@@ -1,0 +1,56 @@
+/* ledger/store_value.h - the check behind every value in a ledger's file.
+ *
+ * LMDB keeps no checksums, so the store keeps its own: a value is followed by the first bytes of a
+ * digest over the database's name, the key and the value. Whoever reads it sees whether it is what
+ * was written under that key. A block has a second one, over its front (header and certificate), so
+ * that the front can be read without the body. Against damage, not against who means harm: `dc-cli
+ * audit` is for that. The store, its checker and tests that forge ledgers share this.
+ */
+#ifndef AMI_LEDGER_STORE_VALUE_H
+#define AMI_LEDGER_STORE_VALUE_H
+
+#include "crypto/sm3.h"
+
+#include <string.h>
+
+#define STORE_CHECK_BYTES 8
+#define STORE_FORMAT      "amiledger store 2" /* in meta, under "format" */
+#define STORE_FORMATS     "amiledger store "  /* so begin they all; the first one had no checks */
+#define STORE_FRONT       "front" /* in place of the database's name, for a block's front */
+
+/* The value in two parts, of which the second may be empty. */
+static inline void store_check(uint8_t out[STORE_CHECK_BYTES], const char *db, struct span key,
+                               struct span value, struct span more)
+{
+    uint8_t key_size[2] = {(uint8_t)(key.size >> 8), (uint8_t)key.size};
+    const struct span parts[5] = {span_of(db, strlen(db) + 1), span_of(key_size, sizeof key_size),
+                                  key, value, more};
+    sm3_digest d = sm3_labelled("amiledger stored value v1", parts, 5);
+    memcpy(out, d.b, STORE_CHECK_BYTES);
+}
+
+/* Takes the check off the end of a stored value; false: it is not that of the rest. */
+static inline bool store_check_open(const char *db, struct span key, struct span stored,
+                                    struct span *value)
+{
+    uint8_t check[STORE_CHECK_BYTES];
+    if (stored.size < STORE_CHECK_BYTES)
+        return false;
+    *value = span_of(stored.data, stored.size - STORE_CHECK_BYTES);
+    store_check(check, db, key, *value, span_of(NULL, 0));
+    return memcmp(check, stored.data + value->size, STORE_CHECK_BYTES) == 0;
+}
+
+/* Whether this is what a ledger of another format has under "format": that is no damage. */
+static inline bool store_format_is_other(struct span stored)
+{
+    const size_t family = sizeof STORE_FORMATS - 1;
+    struct span value;
+    if (stored.size <= family || memcmp(stored.data, STORE_FORMATS, family) != 0)
+        return false;
+    if (store_check_open("meta", SPAN_LITERAL("format"), stored, &value))
+        return !span_equal(value, SPAN_LITERAL(STORE_FORMAT));
+    return span_equal(stored, SPAN_LITERAL(STORE_FORMATS "1"));
+}
+
+#endif
