@@ -223,6 +223,24 @@ static uint8_t take_asker(struct replica *r)
     return best;
 }
 
+/* The own turn is over, in vain or unused. */
+static void turn_over(struct replica *r)
+{
+    leaders_turn_lost(r);
+    uint64_t base_us = r->now_us + election_backoff_us(r);
+    r->ask_us = own_slot(r, base_us > r->timer_us ? base_us : r->timer_us);
+}
+
+static void give_up_attempt(struct replica *r)
+{
+    outbox_clear(r, OUT_PREVOTE_REQUEST);
+    outbox_clear(r, OUT_GRANT_REQUEST);
+    r->role = REPLICA_FOLLOWER;
+    r->attempts++;
+    r->prevoted_for = NOBODY;
+    turn_over(r);
+}
+
 /* Answers the best of those who asked for term + 1, once the own timer has expired. */
 static void answer_askers(struct replica *r)
 {
@@ -236,17 +254,14 @@ static void answer_askers(struct replica *r)
         outbox_post(r, OUT_PREVOTE, bit_of(best), r->term_ticket); /* the same turn still */
         return;
     }
-    if (r->role == REPLICA_PRECANDIDATE) {
-        outbox_clear(r, OUT_PREVOTE_REQUEST);
-        r->role = REPLICA_FOLLOWER;
-    }
+    if (r->role == REPLICA_PRECANDIDATE)
+        give_up_attempt(r);
     r->prevoted_for = best;
     r->prevoted_until_us = r->now_us + election_backoff_us(r);
     uint64_t later_us = r->prevoted_until_us + replica_jitter(r, r->slot_us / 4 + 1);
-    bool fair = leaders_turns(r, best) <= leaders_turns(r, r->self);
-    if (r->ask_us < later_us && fair) /* who asks again and again does not keep this node from it */
-        r->ask_us = later_us;
-    leaders_takes_turn(r, best);
+    if (r->ask_us < later_us && leaders_is_fair(r, best))
+        r->ask_us = later_us; /* who asks again and again does not keep this node from asking */
+    leaders_takes(r, best);
     r->prevote_out = (struct prevote){.chain = r->members->chain,
                                       .epoch = r->members->epoch,
                                       .term = r->term + 1,
@@ -278,6 +293,7 @@ void election_on_prevote_request(struct replica *r, uint8_t from, struct span bo
     if (req->term != r->term + 1)
         return;
     r->askers |= bit_of(from);
+    leaders_asks(r, from);
     /* Who asks although the leader is heard here may not hear it, and learns of commits from us. */
     if (!election_expired(r) && r->has_tip_commit)
         outbox_post(r, OUT_QC_TIP, bit_of(from), 0);
@@ -302,7 +318,8 @@ static void start_prevote(struct replica *r)
     r->attempt_retry_us = r->now_us + r->slot_us / 2;
     r->prevoted_for = r->self;
     r->prevoted_until_us = r->attempt_end_us;
-    leaders_takes_turn(r, r->self);
+    leaders_asks(r, r->self);
+    leaders_takes(r, r->self);
     struct prevote own = {.chain = r->members->chain,
                           .epoch = r->members->epoch,
                           .term = r->term + 1,
@@ -455,24 +472,6 @@ enum ami_status election_learn(struct replica *r, const struct election_cert *c,
 
 /* --- time ------------------------------------------------------------------------------------ */
 
-/* The own slot went by, in vain or unused. */
-static void turn_over(struct replica *r)
-{
-    leaders_turn_lost(r);
-    uint64_t base_us = r->now_us + election_backoff_us(r);
-    r->ask_us = own_slot(r, base_us > r->timer_us ? base_us : r->timer_us);
-}
-
-static void attempt_failed(struct replica *r)
-{
-    outbox_clear(r, OUT_PREVOTE_REQUEST);
-    outbox_clear(r, OUT_GRANT_REQUEST);
-    r->role = REPLICA_FOLLOWER;
-    r->attempts++;
-    r->prevoted_for = NOBODY;
-    turn_over(r);
-}
-
 static void attempt_retry(struct replica *r)
 {
     r->attempt_retry_us = r->now_us + r->slot_us / 2;
@@ -504,7 +503,7 @@ void election_advance(struct replica *r)
     answer_askers(r);
     if (attempts(r)) {
         if (r->now_us >= r->attempt_end_us)
-            attempt_failed(r);
+            give_up_attempt(r);
         else if (r->now_us >= r->attempt_retry_us)
             attempt_retry(r);
     }

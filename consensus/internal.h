@@ -196,8 +196,10 @@ struct replica {
     struct {
         uint8_t failed[FAILED_TERMS_MAX]; /* who is to blame for the last f failed terms: a ring */
         unsigned failed_count, failed_next;
-        unsigned turns[AMI_MEMBERS_MAX]; /* pre-votes of term + 1 that a member was given here */
-        unsigned turns_lost;             /* own ones in this term */
+        unsigned turns[AMI_MEMBERS_MAX]; /* in which a member asked for pre-votes of term + 1 */
+        uint64_t turn_until_us[AMI_MEMBERS_MAX];
+        unsigned held_turn;  /* of the one that has this node's pre-vote */
+        unsigned turns_lost; /* own ones in this term */
     } bad;
 
     /* --- contacts ---------------------------------------------------------------------------- */
@@ -380,9 +382,11 @@ uint64_t election_backoff_us(const struct replica *r);
 void leaders_term_ends(struct replica *r); /* r->term is about to be left */
 void leaders_on_commit(struct replica *r);
 bool leaders_passed_over(const struct replica *r, uint8_t member);
-void leaders_turn_lost(struct replica *r);                  /* an own turn came to nothing */
-void leaders_takes_turn(struct replica *r, uint8_t member); /* it gets the pre-vote */
-unsigned leaders_turns(const struct replica *r, uint8_t member);
+void leaders_turn_lost(struct replica *r);             /* an own turn came to nothing */
+void leaders_asks(struct replica *r, uint8_t member);  /* for pre-votes of term + 1 */
+void leaders_takes(struct replica *r, uint8_t member); /* it gets the pre-vote */
+/* It had no more turns than it should have: the own one can wait for it. */
+bool leaders_is_fair(const struct replica *r, uint8_t member);
 /* Of two that ask at once, a is preferred to b: it had fewer turns, or its slot comes first. */
 bool leaders_precedes(const struct replica *r, uint8_t a, uint8_t b);
 /* The holder of a pre-vote keeps it although the other asks. */

@@ -1,17 +1,18 @@
 /* consensus/leaders.c - rule 9: who led badly is passed over, and nobody has more turns than
  * others.
  *
- * A term has failed here when this node leaves it without having seen anything committed in it, or
- * because a transaction waited too long. To blame is its leader or, if none was seen, the member
- * whose pre-votes made the term. Whoever is to blame for one of the last f failed terms gets no
+ * A term has failed when nothing was committed in it as far as this node saw, or when a transaction
+ * waited too long. To blame is its leader or, if none was seen, the member whose pre-votes made the
+ * term. Whoever is to blame for one of the last f failed terms, the present one among them, gets no
  * pre-vote. So a member that collects votes and makes nothing of them does so once.
  *
  * Nodes that saw different things pass over different members, and where every vote is needed
  * nobody may be left whom all accept. So a node whose own turn has come to nothing since the term
  * rose passes over nobody until the term rises again.
  *
- * Among those who ask for the same term, the one that had fewer turns here comes first, then the
- * one whose slot does: by hash(chain, epoch, term, member), the same everywhere.
+ * Among those who ask for the same term, the one that had fewer turns comes first, then the one
+ * whose slot does: by hash(chain, epoch, term, member), the same everywhere. A turn is a slot's
+ * time from when a member asks; asking again meanwhile is part of it.
  *
  * Nothing of this is durable or needed for safety: it decides about pre-votes only.
  */
@@ -35,22 +36,25 @@ static bool term_has_commit(const struct replica *r)
 static void new_turns(struct replica *r)
 {
     memset(r->bad.turns, 0, sizeof r->bad.turns);
+    memset(r->bad.turn_until_us, 0, sizeof r->bad.turn_until_us);
     r->bad.turns_lost = 0;
+}
+
+/* Who is to blame for the present term, as it looks now. */
+static uint8_t to_blame(const struct replica *r)
+{
+    if (term_has_commit(r) && !r->progress_expired)
+        return NOBODY;
+    if (r->elected.known)
+        return r->elected.leader;
+    return r->has_term_cert ? r->term_cert.candidate : NOBODY;
 }
 
 void leaders_term_ends(struct replica *r)
 {
+    uint8_t who = to_blame(r);
     new_turns(r);
-    if (rule_is_off(r, RULE_OFF_BAD_LEADERS) || r->f == 0)
-        return;
-    if (term_has_commit(r) && !r->progress_expired)
-        return;
-    uint8_t who = NOBODY;
-    if (r->elected.known)
-        who = r->elected.leader;
-    else if (r->has_term_cert)
-        who = r->term_cert.candidate;
-    if (who == NOBODY)
+    if (rule_is_off(r, RULE_OFF_BAD_LEADERS) || r->f == 0 || who == NOBODY)
         return;
     AMI_CHECK(r->f <= FAILED_TERMS_MAX && who < r->n);
     r->bad.failed[r->bad.failed_next] = who;
@@ -71,12 +75,19 @@ void leaders_on_commit(struct replica *r)
     r->bad.failed_count = r->bad.failed_next = 0;
 }
 
+/* The present term counts: whoever asks for the next one says that it has failed. */
 bool leaders_passed_over(const struct replica *r, uint8_t member)
 {
-    if (r->bad.turns_lost >= FORGET_TURNS_LOST)
+    if (r->bad.turns_lost >= FORGET_TURNS_LOST || rule_is_off(r, RULE_OFF_BAD_LEADERS) || r->f == 0)
         return false;
-    for (unsigned i = 0; i < r->bad.failed_count; i++)
-        if (r->bad.failed[i] == member)
+    uint8_t who = to_blame(r);
+    unsigned count = r->bad.failed_count;
+    if (who == member)
+        return true;
+    if (who != NOBODY && count == r->f)
+        count--; /* the oldest gives way */
+    for (unsigned i = 1; i <= count; i++)
+        if (r->bad.failed[(r->bad.failed_next + r->f - i) % r->f] == member)
             return true;
     return false;
 }
@@ -86,23 +97,28 @@ void leaders_turn_lost(struct replica *r)
     r->bad.turns_lost++;
 }
 
-void leaders_takes_turn(struct replica *r, uint8_t member)
+void leaders_asks(struct replica *r, uint8_t member)
 {
-    if (!rule_is_off(r, RULE_OFF_BAD_LEADERS))
-        r->bad.turns[member]++;
+    if (rule_is_off(r, RULE_OFF_BAD_LEADERS) || r->now_us < r->bad.turn_until_us[member])
+        return; /* the same turn still */
+    r->bad.turns[member]++;
+    r->bad.turn_until_us[member] = r->now_us + election_backoff_us(r);
 }
 
-unsigned leaders_turns(const struct replica *r, uint8_t member)
+bool leaders_is_fair(const struct replica *r, uint8_t member)
 {
-    return r->bad.turns[member];
+    return r->bad.turns[member] <= r->bad.turns[r->self] + 1;
 }
 
-/* The one who holds a pre-vote has taken the turn that it is for. */
+void leaders_takes(struct replica *r, uint8_t member)
+{
+    r->bad.held_turn = r->bad.turns[member];
+}
+
 bool leaders_holds(const struct replica *r, uint8_t holder, uint8_t other)
 {
-    unsigned held = r->bad.turns[holder] == 0 ? 0 : r->bad.turns[holder] - 1;
-    if (held != r->bad.turns[other])
-        return held < r->bad.turns[other];
+    if (r->bad.held_turn != r->bad.turns[other])
+        return r->bad.held_turn < r->bad.turns[other];
     return r->rank[holder] <= r->rank[other];
 }
 

@@ -433,7 +433,9 @@ static enum ami_status read_meta(struct file *f, unsigned index, uint32_t page_s
          out->names.flags == 0 && u32_at(p + 88) == 0;
     ok = ok && out->last_page >= 1 && out->last_page < INT64_MAX / 65536 &&
          out->map_size >= (out->last_page + 1) * size && out->map_size < (uint64_t)1 << 46;
-    ok = ok && (out->txn == 0 || out->txn % 2 == index);
+    /* Number 0 is that of an empty file. */
+    bool empty = out->free.root == NO_PAGE && out->names.root == NO_PAGE && out->last_page == 1;
+    ok = ok && (out->txn == 0 ? empty : out->txn % 2 == index);
     return ok ? AMI_OK : bad(f, "its meta page %u is damaged, or it is no LMDB file", index);
 }
 

@@ -32,6 +32,7 @@ static const struct {
     {"mdms", "the MDMS never gives up"},
     {"liveness", "when faults stop, everything that was made is committed within the bound"},
     {"stable", "when faults have stopped, a good leader is not deposed, whoever asks for it"},
+    {"evidence", "evidence names liars only, and after a fork f+1 of them or more"},
     {"crash", "no program ends by itself"},
 };
 
@@ -104,6 +105,12 @@ void sim_checks_free(struct sim_checks *c)
     free(c->agreed);
     free(c->meter);
     free(c);
+}
+
+/* With a rule off, what follows from it directly is not what is looked for. */
+static bool judged(const struct sim_world *w)
+{
+    return w->plan.rules_off == 0 && !w->plan.record_repaired;
 }
 
 static unsigned long long ull(uint64_t v)
@@ -317,12 +324,6 @@ static bool is_signed(enum message_type type)
            type == MSG_GRANT_REQUEST;
 }
 
-/* With a rule off, what follows from it directly is not what is looked for. */
-static bool judged(const struct sim_world *w)
-{
-    return w->plan.rules_off == 0 && !w->plan.record_repaired;
-}
-
 void sim_check_sent(struct sim_host *h, struct span frame)
 {
     struct sim_world *w = h->world;
@@ -387,12 +388,34 @@ static void check_deposed(struct sim_host *h, const char *detail)
                     (double)(w->now_us - d->leads_since_us) / 1e6, detail);
 }
 
+static void check_evidence(struct sim_host *h, const char *detail)
+{
+    struct sim_world *w = h->world;
+    char who[AMI_ID_BYTES_MAX + 1];
+    if (sscanf(detail, "against=%32s", who) != 1)
+        return;
+    for (uint8_t i = 0; i < w->plan.dcs; i++) {
+        if (strcmp(w->cast->genesis.members.member[i].name.text, who) != 0)
+            continue;
+        w->convicted |= 1u << i;
+        w->count.rare[SIM_RARE_EVIDENCE]++;
+        if (i >= w->plan.byzantine && judged(w))
+            sim_violate(w, "evidence", "dc-%u has evidence against dc-%u, which is honest (%s)",
+                        h->as.dc->member + 1u, i + 1u, detail);
+        return;
+    }
+}
+
 void sim_check_said(struct sim_host *h, const char *event, const char *detail)
 {
     struct sim_world *w = h->world;
     struct sim_dc *d = h->as.dc;
     if (strcmp(event, "election") == 0 && d->honest && reaches_quorum(h))
         w->count.attempts++;
+    if (strcmp(event, "evidence") == 0 && d->honest)
+        check_evidence(h, detail);
+    if (strcmp(event, "evidence_committed") == 0)
+        w->count.rare[SIM_RARE_EVIDENCE_COMMITTED]++;
     if (strcmp(event, "leader") == 0) {
         char own[48];
         snprintf(own, sizeof own, "dc=%s", w->cast->genesis.members.member[d->member].name.text);

@@ -72,6 +72,8 @@
     X(STEPPED_DOWN, "stepped_down", "a leader stepped down")                                       \
     X(MUTE, "mute", "a DC without its record followed and signed nothing")                         \
     X(REDIRECTED, "redirected", "a meter was sent on to the leader")                               \
+    X(EVIDENCE, "evidence", "an honest DC found evidence against a member")                        \
+    X(EVIDENCE_COMMITTED, "evidence_committed", "a DC saw evidence on the ledger")                 \
     X(BELIEVED_AGAIN, "believed_again", "a report's acknowledgement was lost and came again")
 
 #define SIM_ENUM_FAULT(NAME, name, what)    SIM_FAULT_##NAME,

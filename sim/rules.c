@@ -7,8 +7,14 @@
 
 struct rule {
     struct sim_rule shown;
-    uint32_t off;                                                  /* enum rule_off */
-    enum { OFF_NOTHING, OFF_METER, OFF_ACK, OFF_RECORD } off_here; /* what is no such bit */
+    uint32_t off; /* enum rule_off */
+    enum {
+        OFF_NOTHING,
+        OFF_METER,
+        OFF_ACK,
+        OFF_RECORD,
+        OFF_LIARS
+    } off_here; /* what is no such bit */
     void (*shape)(struct sim_plan *p);
 };
 
@@ -86,6 +92,20 @@ static void twins_at_4(struct sim_plan *p)
     twins(p, 4);
 }
 
+static void one_too_many(struct sim_plan *p)
+{
+    twins(p, 4);
+    p->byzantine = 2;
+    /* Whichever way the network falls apart, both sides have meters to serve. */
+    p->fleets = p->meters = 6;
+    p->safety_us = 20 * SIM_SECOND;
+    p->strike_ppm = p->crash_write_ppm = 0;
+    memset(p->weight, 0, sizeof p->weight);
+    p->weight[SIM_FAULT_PARTITION] = 1;
+    p->fault_every_us = 4 * SIM_SECOND;
+    p->cut_mean_us = 5 * SIM_SECOND;
+}
+
 static void twins_at_5(struct sim_plan *p)
 {
     twins(p, 5);
@@ -126,6 +146,18 @@ static void usurper(struct sim_plan *p)
     p->mischief[SIM_MISCHIEF_TERM_STORM] = 1000000;
     p->safety_us = 5 * SIM_SECOND;
     p->linger_us = 20 * SIM_SECOND;
+}
+
+/* A liar that is always the first to ask, wins, and does nothing with it. */
+static void spoiler(struct sim_plan *p)
+{
+    p->byzantine = members_f(p->dcs);
+    memset(p->mischief, 0, sizeof p->mischief);
+    p->mischief[SIM_MISCHIEF_TERM_STORM] = 1000000;
+    p->mischief[SIM_MISCHIEF_HEARTBEAT_ONLY] = 1000000;
+    p->weight[SIM_FAULT_BLACKOUT] = 200;
+    p->safety_us = 5 * SIM_SECOND;
+    p->liveness_us = 90 * SIM_SECOND;
 }
 
 static void censor(struct sim_plan *p)
@@ -191,10 +223,18 @@ static const struct rule rules[] = {
      RULE_OFF_ONE_PHASE,
      OFF_NOTHING,
      rough_at_4},
+    {{"f-liars", "agreement", "no more than f members lie (here f+1 do; evidence must name them)"},
+     0,
+     OFF_LIARS,
+     one_too_many},
     {{"progress", "liveness", "a leader that commits nothing is deposed"},
      RULE_OFF_PROGRESS,
      OFF_NOTHING,
      censor},
+    {{"bad-leaders", "liveness", "whoever led failed terms is passed over"},
+     RULE_OFF_BAD_LEADERS,
+     OFF_NOTHING,
+     spoiler},
     {{"pre-vote", "stable", "nobody asks for a term while a leader is heard"},
      RULE_OFF_PREVOTE,
      OFF_NOTHING,
@@ -232,13 +272,16 @@ const struct sim_rule *sim_rule_find(const char *name)
 
 void sim_rule_on(const struct sim_rule *rule, struct sim_plan *p)
 {
-    ((const struct rule *)(const void *)rule)->shape(p);
+    const struct rule *r = (const struct rule *)(const void *)rule;
+    r->shape(p);
+    if (r->off_here == OFF_LIARS)
+        p->byzantine = members_f(p->dcs);
 }
 
 void sim_rule_off(const struct sim_rule *rule, struct sim_plan *p)
 {
     const struct rule *r = (const struct rule *)(const void *)rule;
-    sim_rule_on(rule, p);
+    r->shape(p);
     p->rules_off |= r->off;
     p->meter_unchecked |= r->off_here == OFF_METER;
     p->ack_unchecked |= r->off_here == OFF_ACK;

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define MEETING_US (20 * SIM_SECOND) /* for the two sides of a fork */
+
 static bool all_beyond(const struct sim_world *w, uint64_t height)
 {
     for (uint16_t i = 0; i < w->dcs; i++) {
@@ -63,6 +65,24 @@ static void recover(struct sim_world *w, struct sim_result *out)
                     (unsigned long long)(w->plan.liveness_us / SIM_SECOND));
 }
 
+/* Whom the two sides of a fork name, once they have met. */
+static void name_the_guilty(struct sim_world *w)
+{
+    char names[160];
+    size_t n = 0;
+    sim_world_run(w, w->now_us + MEETING_US);
+    unsigned count = (unsigned)__builtin_popcount(w->convicted);
+    names[0] = 0;
+    for (unsigned i = 0; i < w->plan.dcs && n + 16 < sizeof names; i++)
+        if ((w->convicted >> i & 1) != 0)
+            n += (size_t)snprintf(names + n, sizeof names - n, "%sdc-%u", n == 0 ? "" : " ", i + 1);
+    if (w->violation[0] == 0 && count < members_f(w->plan.dcs) + 1)
+        sim_violate(w, "evidence", "after a fork only %u are named (%s), not %u", count, names,
+                    members_f(w->plan.dcs) + 1);
+    if (w->violation[0] == 0)
+        snprintf(w->violation, sizeof w->violation, "%.180s; evidence: %.60s", w->fork, names);
+}
+
 void sim_run(struct sim_result *out, const struct sim_plan *plan, FILE *trace_to)
 {
     memset(out, 0, sizeof *out);
@@ -71,10 +91,12 @@ void sim_run(struct sim_result *out, const struct sim_plan *plan, FILE *trace_to
     if (w->violation[0] == 0) {
         sim_tell(w, NULL, "faults end");
         sim_faults_end(w);
-        if (plan->liveness_us != 0)
+        if (w->fork[0] != 0)
+            name_the_guilty(w);
+        else if (plan->liveness_us != 0 && plan->byzantine <= members_f(plan->dcs))
             recover(w, out);
     }
-    if (w->violation[0] == 0 && plan->liveness_us != 0)
+    if (w->violation[0] == 0 && plan->liveness_us != 0 && plan->byzantine <= members_f(plan->dcs))
         sim_check_end(w);
     memcpy(out->violation, w->violation, sizeof out->violation);
     out->trace = w->trace;

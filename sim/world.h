@@ -112,6 +112,10 @@ struct sim_world {
     uint64_t trace;           /* hash of all that happened */
     FILE *trace_to;           /* NULL: no lines */
     char violation[16 + 240]; /* "name: what"; empty: none */
+    /* With more than f liars a fork is what must come; the run goes on until the two sides have
+     * met, to see whom they name for it. */
+    char fork[16 + 240];
+    uint32_t convicted; /* members that honest DCs have evidence against */
 };
 
 /* --- world.c --------------------------------------------------------------------------------- */

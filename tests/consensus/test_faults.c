@@ -56,6 +56,21 @@ static void work_goes_on_without_f_members(void **state)
     }
 }
 
+/* The more members, the more of them ask at once. */
+static void large_committees_go_on_too(void **state)
+{
+    (void)state;
+    static const unsigned sizes[] = {10, 13, 22};
+    struct outcome out;
+    for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++)
+        for (uint64_t seed = 100; seed < 120; seed++) {
+            const struct plan p = {.n = sizes[k], .dead = true};
+            const char *why = faults_run(seed, &p, false, &out);
+            if (why != NULL)
+                fail_msg("n %u: %s", sizes[k], why);
+        }
+}
+
 /* The replica has no clock and no random source of its own: two runs are one. */
 static void a_seed_replays_bit_for_bit(void **state)
 {
@@ -95,6 +110,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(faults_break_nothing_and_work_goes_on),
         cmocka_unit_test(f_twins_break_nothing_and_work_goes_on),
         cmocka_unit_test(work_goes_on_without_f_members),
+        cmocka_unit_test(large_committees_go_on_too),
         cmocka_unit_test(a_seed_replays_bit_for_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """test_soak.py - sim/soak-plan keeps its promises for many seeds, and sim/soak-report its own."""
+import importlib.machinery
+import importlib.util
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -11,12 +14,16 @@ SIM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "sim"
 TIERS = "net,namespace,clock,disk"
 
 
+sys.dont_write_bytecode = True
+loader = importlib.machinery.SourceFileLoader("soak_plan", os.path.join(SIM, "soak-plan"))
+soak_plan = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+loader.exec_module(soak_plan)
+
+
 def plan(seed, nodes=4, seconds=600, tiers=TIERS):
-    small = f"dc{nodes - 1},dc{nodes}" if "disk" in tiers else ""
-    done = subprocess.run([os.path.join(SIM, "soak-plan"), "--seed", str(seed), "--nodes", str(nodes),
-                           "--seconds", str(seconds), "--tiers", tiers, "--small", small],
-                          check=True, capture_output=True, text=True)
-    return [line.split("\t") for line in done.stdout.splitlines()]
+    small = [f"dc{nodes - 1}", f"dc{nodes}"] if "disk" in tiers else []
+    made = soak_plan.Plan(random.Random(seed), nodes, seconds, [t for t in tiers.split(",") if t], small)
+    return [[str(field) for field in line] for line in made.make()]
 
 
 def phases(lines):
