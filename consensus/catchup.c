@@ -186,7 +186,8 @@ static uint64_t fetch_begin_us(const struct replica *r)
 
 static bool fetch_wanted(const struct replica *r)
 {
-    return r->n > 1 && !r->fetch.complete && r->fetch.target > r->tip_height &&
+    return (r->n > 1 || r->self == NOBODY) && !r->fetch.complete &&
+           r->fetch.target > r->tip_height &&
            r->fetch.tail - r->fetch.head <= r->fetch.queue_size / 4;
 }
 

@@ -70,8 +70,10 @@ enum ami_status cert_check_qc(const struct replica *r, const struct qc *qc)
 {
     if (qc->kind != VOTE_PREPARE && qc->kind != VOTE_COMMIT)
         return AMI_BAD_CERTIFICATE;
-    if (qc->term == 0 || qc->height == 0)
+    if (qc->term == 0 || qc->height < r->first_height)
         return AMI_BAD_CERTIFICATE;
+    if (!cert_same_chain(r, &qc->chain, qc->epoch))
+        return sm3_equal(&qc->chain, &r->members->chain) ? AMI_WRONG_EPOCH : AMI_WRONG_CHAIN;
     /* The node has checked these already; a leader shows one of them with every proposal. */
     if (r->has_high && same_qc(qc, &r->high))
         return AMI_OK;

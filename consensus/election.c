@@ -44,6 +44,8 @@ static void draw_ranks(struct replica *r)
 
 static uint64_t own_slot(struct replica *r, uint64_t base_us)
 {
+    if (!r->may_sign)
+        return base_us; /* it never asks, and may be no member that has a rank */
     uint64_t slot_us = election_backoff_us(r);
     uint64_t jitter_us = rule_is_off(r, RULE_OFF_SLOTS) ? r->timeout_us : slot_us / 4;
     return base_us + r->rank[r->self] * slot_us + replica_jitter(r, jitter_us + 1);
@@ -61,7 +63,9 @@ void election_start(struct replica *r)
     draw_ranks(r);
     r->role = REPLICA_FOLLOWER;
     r->prevoted_for = NOBODY;
-    election_set_timer(r, r->now_us + r->timeout_us);
+    /* An epoch that just begins has no leader whom anybody could depose. */
+    bool begins = r->first_height > 1 && r->tip_height + 1 == r->first_height && r->term == 0;
+    election_set_timer(r, begins ? r->now_us : r->now_us + r->timeout_us);
 }
 
 /* Stickiness: while this is false the node helps nobody to a new term. A leader has no timer. */

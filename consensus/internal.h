@@ -112,6 +112,7 @@ struct replica {
     unsigned f, q;
     uint32_t rules_off;
     bool may_sign;
+    uint64_t first_height; /* of the epoch */
     uint64_t starts;
     uint8_t seed[32];
     uint64_t draws;

@@ -47,7 +47,7 @@ enum ami_status record_load(struct replica *r, const struct replica_config *c)
     r->tip_timestamp_ms = c->tip_timestamp_ms;
     r->next_ticket = 1;
     r->fetch.target = r->tip_height;
-    if (c->may_sign && c->record != NULL) {
+    if (c->may_sign && c->record != NULL && c->record->epoch >= r->members->epoch) {
         const struct vote_record *v = c->record;
         AMI_TRY(check_record(r, v, c));
         r->term = v->term;
@@ -68,7 +68,8 @@ enum ami_status record_load(struct replica *r, const struct replica_config *c)
             return AMI_DAMAGED;
         r->has_tip_commit = true;
         r->tip_commit = *qc;
-        election_learn_qc(r, qc);
+        if (qc->epoch == r->members->epoch) /* rule 13: another epoch's counts for nothing */
+            election_learn_qc(r, qc);
     }
     if (r->has_high && r->high.height == r->tip_height + 1)
         catchup_wish(r, &r->high.block, 0);

@@ -26,7 +26,8 @@ enum ami_status replica_init(struct replica **out, void *memory, const struct re
     struct replica *r = memory;
     const struct parameters *p = c->parameters;
     if (c->members->count == 0 || c->members->count > AMI_MEMBERS_MAX ||
-        c->self >= c->members->count)
+        (c->self >= c->members->count && (c->self != NOBODY || c->may_sign)) ||
+        c->first_height == 0 || c->tip_height < c->first_height - 1)
         return AMI_BAD_ARGUMENT;
     if (p->election_timeout_ms == 0 || p->heartbeat_ms == 0)
         return AMI_BAD_ARGUMENT;
@@ -39,6 +40,7 @@ enum ami_status replica_init(struct replica **out, void *memory, const struct re
     r->rules_off = c->rules_off;
     r->q = rule_is_off(r, RULE_OFF_QUORUM) ? 2 * r->f + 1 : members_quorum(r->n);
     r->may_sign = c->may_sign;
+    r->first_height = c->first_height;
     r->starts = c->starts;
     memcpy(r->seed, c->seed, sizeof r->seed);
     r->timeout_us = (uint64_t)p->election_timeout_ms * US_PER_MS;
@@ -55,6 +57,7 @@ enum ami_status replica_init(struct replica **out, void *memory, const struct re
     AMI_TRY(record_load(r, c));
     r->attempts = 0;
     election_start(r);
+    catchup_target(r, c->known_height, NOBODY);
     waiting_start(r);
     *out = r;
     return AMI_OK;
@@ -171,6 +174,9 @@ static void on_event(struct replica *r, const struct replica_event *e)
         break;
     case REPLICA_DISK:
         r->disk_stalled = e->u.flag;
+        break;
+    case REPLICA_CLAIM:
+        catchup_target(r, e->u.height, NOBODY);
         break;
     }
 }

@@ -54,21 +54,28 @@ struct replica_config {
     const struct members *members;       /* outlives the replica, as all pointers here */
     const struct parameters *parameters; /* election, heartbeat and progress times, body limit */
     const struct sign_key *key;          /* of ROLE_DC_SIGN; its certificate is member[self]'s */
-    uint8_t self;                        /* own member index */
-    uint32_t rules_off;                  /* mask of enum rule_off */
-    uint8_t seed[32];                    /* for jitter and hedged signatures; fresh per start */
-    uint64_t now_us;                     /* monotonic clock at the start */
+    uint8_t self;       /* own member index; AMI_MEMBERS_MAX: no member of this epoch, which then
+                           must not sign and follows, fetches and commits */
+    uint32_t rules_off; /* mask of enum rule_off */
+    uint8_t seed[32];   /* for jitter and hedged signatures; fresh per start */
+    uint64_t now_us;    /* monotonic clock at the start */
 
     /* What was durable. Nothing but the committed tip is believed when may_sign is false (rule 11:
      * the record is missing, damaged or older than the key file's counter): the replica then signs
      * nothing and writes no vote record; it follows, fetches and commits. */
     bool may_sign;
-    uint64_t starts;                  /* goes into every vote record */
-    const struct vote_record *record; /* NULL: a new node (may_sign true) or none (false) */
-    uint64_t tip_height;              /* last committed block; 0: none */
-    sm3_digest tip;                   /* its hash; the chain id at height 0 */
-    int64_t tip_timestamp_ms;         /* its header's; the genesis file's at height 0 */
-    const struct qc *tip_commit;      /* its commit certificate; NULL at height 0 */
+    uint64_t starts; /* goes into every vote record */
+    /* NULL: a new node (may_sign true) or none (false). One of an earlier epoch counts as none: who
+     * has nothing newer has signed nothing in this epoch. */
+    const struct vote_record *record;
+    uint64_t first_height;    /* of the epoch (rule 13): the tip is at least the block below; 1 for
+                                 the first epoch */
+    uint64_t known_height;    /* somebody said that blocks exist up to there; 0: nobody */
+    uint64_t tip_height;      /* last committed block; 0: none */
+    sm3_digest tip;           /* its hash; the chain id at height 0 */
+    int64_t tip_timestamp_ms; /* its header's; the genesis file's at height 0 */
+    const struct qc *tip_commit; /* its commit certificate, perhaps of the epoch before; NULL
+                                    at height 0 */
 };
 
 struct replica;
@@ -77,10 +84,16 @@ struct replica;
  * block was ever put in are never touched. */
 size_t replica_size(const struct parameters *parameters);
 
-/* Makes a replica in `memory`, zero-filled, of replica_size bytes, aligned as malloc does; the
- * caller frees that memory. AMI_BAD_ARGUMENT: self is no member. AMI_WRONG_CHAIN, AMI_WRONG_EPOCH,
- * AMI_DAMAGED: the record belongs to something else or contradicts itself or the tip. Call
- * replica_step with a TIME event next, for the first deadline. */
+/* A replica belongs to one epoch: it commits nothing of another. When the last block of its epoch
+ * is delivered, the caller makes a new one with the next epoch's members on that block; from then
+ * on it gives the old one nothing any more, and carries out no write, validation or build of that
+ * step.
+ *
+ * Makes a replica in `memory`, zero-filled, of replica_size bytes, aligned as malloc does; the
+ * caller frees that memory. AMI_BAD_ARGUMENT: self is no member, or no member that may sign, or the
+ * tip lies below the epoch. AMI_WRONG_CHAIN, AMI_WRONG_EPOCH, AMI_DAMAGED: the record belongs to
+ * something else or contradicts itself or the tip. Call replica_step with a TIME event next, for
+ * the first deadline. */
 enum ami_status replica_init(struct replica **out, void *memory,
                              const struct replica_config *config) AMI_MUST_CHECK;
 
@@ -95,7 +108,8 @@ enum replica_event_type {
     REPLICA_STORED_BODY,
     REPLICA_WORK,
     REPLICA_PROGRESS,
-    REPLICA_DISK
+    REPLICA_DISK,
+    REPLICA_CLAIM
 };
 
 struct replica_event {
@@ -147,6 +161,9 @@ struct replica_event {
          * no vote is made, as it could not be stored. A failed write is tried again all the same,
          * at growing intervals. */
         bool flag;
+        /* CLAIM: somebody spoke of a later epoch or a higher block than this one knows of. A reason
+         * to ask for blocks up to there, and for nothing else: it may be false. */
+        uint64_t height;
     } u;
 };
 

@@ -131,8 +131,11 @@ static enum ami_status check_lineage(struct replica *r, const struct proposal_co
         return AMI_BAD_PARENT; /* a block of another term, and not M's */
     if (rule_is_off(r, RULE_OFF_BOUND) && h->height == r->tip_height + 1)
         return AMI_OK;
-    if (m == NULL && h->height == 1)
-        return sm3_equal(&h->previous, &r->members->chain) ? AMI_OK : AMI_BAD_PARENT;
+    if (m == NULL && h->height == r->first_height) {
+        /* On the epoch's first parent, which is this node's tip or lies below it. */
+        bool next = r->tip_height + 1 == h->height;
+        return !next || sm3_equal(&h->previous, &r->tip) ? AMI_OK : AMI_BAD_PARENT;
+    }
     bool extends_m = m != NULL && sm3_equal(&h->previous, &m->block);
     if (extends_m && rule_is_off(r, RULE_OFF_PARENT_COMMIT))
         return AMI_OK;
@@ -156,7 +159,7 @@ static enum ami_status check_header(const struct replica *r, const struct block_
         return AMI_WRONG_CHAIN;
     if (h->epoch != r->members->epoch || !sm3_equal(&h->members, &r->members->hash))
         return AMI_WRONG_EPOCH;
-    if (h->version != 1 || h->height == 0 || h->term > term || h->proposer >= r->n)
+    if (h->version != 1 || h->height < r->first_height || h->term > term || h->proposer >= r->n)
         return AMI_BAD_ARGUMENT;
     return AMI_OK;
 }
@@ -264,6 +267,9 @@ static void advance_commit_vote(struct replica *r)
     r->high_slot = s;
     if (s != NULL && !s->valid && r->high.term == r->term)
         blocks_check(r, s, false, true);
+    /* Started anew since its prepare vote: the leader, which has that vote, shows the block no more. */
+    if (s == NULL && r->high.term == r->term && r->high.height == r->tip_height + 1)
+        catchup_wish(r, &r->high.block, r->high.signers);
     vote_commit(r);
 }
 

@@ -18,11 +18,16 @@ sm3_digest block_hash(const struct block_header *h)
     return sm3_labelled("amiledger block v1", parts, 1);
 }
 
-enum ami_status block_build(struct block_header *out, const struct genesis *g, struct registry *r,
+enum ami_status block_build(struct block_header *out, struct registry *r,
                             const struct block_parent *parent, uint64_t term, uint8_t proposer,
                             int64_t now_ms, struct span body)
 {
-    AMI_CHECK(registry_staged(r) && proposer < g->members.count);
+    const struct genesis *g = registry_genesis(r);
+    const struct members *m = registry_members(r, parent->height + 1);
+    AMI_CHECK(registry_staged(r));
+    if (m == NULL)
+        return AMI_NO_MEMORY;
+    AMI_CHECK(proposer < m->count);
     if (body.size > g->parameters.block_bytes_max)
         return AMI_TOO_LARGE;
     if (parent->timestamp_ms == INT64_MAX)
@@ -49,9 +54,9 @@ enum ami_status block_build(struct block_header *out, const struct genesis *g, s
     if (status == AMI_OK)
         *out = (struct block_header){
             .version = 1,
-            .chain = g->members.chain,
-            .epoch = g->members.epoch,
-            .members = g->members.hash,
+            .chain = m->chain,
+            .epoch = m->epoch,
+            .members = m->hash,
             .height = parent->height + 1,
             .term = term,
             .previous = parent->hash,
@@ -64,23 +69,23 @@ enum ami_status block_build(struct block_header *out, const struct genesis *g, s
     return status;
 }
 
-enum ami_status block_check_header(const struct genesis *g, const struct block_header *h,
-                                   const struct block_parent *parent)
+enum ami_status block_check_header(const struct parameters *p, const struct members *m,
+                                   const struct block_header *h, const struct block_parent *parent)
 {
     if (h->version != 1)
         return AMI_BAD_VERSION;
-    if (!sm3_equal(&h->chain, &g->members.chain))
+    if (!sm3_equal(&h->chain, &m->chain))
         return AMI_WRONG_CHAIN;
-    if (h->epoch != g->members.epoch || !sm3_equal(&h->members, &g->members.hash))
-        return AMI_WRONG_EPOCH;
     if (parent->height == UINT64_MAX || h->height != parent->height + 1 ||
         !sm3_equal(&h->previous, &parent->hash))
         return AMI_BAD_PARENT;
+    if (h->epoch != m->epoch || !sm3_equal(&h->members, &m->hash))
+        return AMI_WRONG_EPOCH;
     if (h->timestamp_ms <= parent->timestamp_ms)
         return AMI_BAD_TIMESTAMP;
-    if (h->proposer >= g->members.count || h->term == 0)
+    if (h->proposer >= m->count || h->term == 0)
         return AMI_BAD_ARGUMENT;
-    return h->tx_count > g->parameters.block_txs_max ? AMI_TOO_LARGE : AMI_OK;
+    return h->tx_count > p->block_txs_max ? AMI_TOO_LARGE : AMI_OK;
 }
 
 enum ami_status block_check_time(const struct genesis *g, const struct block_header *h,
@@ -135,6 +140,7 @@ struct block_check {
     struct registry *registry;
     const struct genesis *genesis;
     sm3_digest merkle_root;
+    uint64_t height;
     bool meters_unchecked;
     uint32_t count;
     struct item *item;
@@ -258,9 +264,9 @@ static enum ami_status find_signers(struct block_check *c, uint32_t tx, const st
         return meet_device(c, tx, RECORD_DC, &e->dc, e->epoch, &e->w_sign);
     }
     case TX_EVIDENCE: {
-        const struct member *m;
-        AMI_TRY(evidence_member(c->genesis, &v->u.evidence, &m));
-        return need_device(c, tx, RECORD_DC, &m->name, m->key_epoch, &item->author);
+        const struct record *accused;
+        AMI_TRY(evidence_record(c->registry, c->height, &v->u.evidence, &accused));
+        return need_device(c, tx, RECORD_DC, &accused->name, accused->epoch, &item->author);
     }
     default:
         return AMI_OK;
@@ -300,6 +306,7 @@ enum ami_status block_check_prepare(struct registry *r, const struct block_heade
     c->registry = r;
     c->genesis = g;
     c->merkle_root = h->merkle_root;
+    c->height = h->height;
     c->meters_unchecked = registry_meters_unchecked(r);
     c->count = h->tx_count;
     /* Two devices at most per transaction, and half of the table free. */
@@ -444,6 +451,8 @@ enum ami_status block_stage(struct registry *r, const struct block_header *h, st
         *bad_index = at;
     if (status == AMI_OK && (!body_ok(&it) || at != h->tx_count))
         status = AMI_BAD_ENCODING;
+    if (status == AMI_OK && at == 0 && registry_next_epoch(r, h->height) == 0)
+        status = AMI_BAD_ARGUMENT;
     if (status == AMI_OK) {
         sm3_digest root = registry_stage_root(r);
         if (!sm3_equal(&root, &h->state_root))

@@ -16,15 +16,16 @@ struct block_parent {
     int64_t timestamp_ms;
 };
 
-/* Puts a header around a body whose transactions the caller has staged in `r` one by one.
- * timestamp = max(now, parent + 1). */
-enum ami_status block_build(struct block_header *out, const struct genesis *g, struct registry *r,
+/* Puts a header around a body whose transactions the caller has staged in `r` one by one; epoch and
+ * members are those of its height. timestamp = max(now, parent + 1). */
+enum ami_status block_build(struct block_header *out, struct registry *r,
                             const struct block_parent *parent, uint64_t term, uint8_t proposer,
                             int64_t now_ms, struct span body) AMI_MUST_CHECK;
 
-/* Header against chain, epoch, members, parent, proposer, limits. AMI_WRONG_CHAIN, AMI_BAD_PARENT,
- * ... */
-enum ami_status block_check_header(const struct genesis *g, const struct block_header *h,
+/* Header against chain, members (those of its height: epoch, hash, proposer), parent, limits.
+ * AMI_WRONG_CHAIN, AMI_BAD_PARENT, ... */
+enum ami_status block_check_header(const struct parameters *p, const struct members *m,
+                                   const struct block_header *h,
                                    const struct block_parent *parent) AMI_MUST_CHECK;
 /* T_min <= now - timestamp <= T_max; only for a fresh block, at receipt. */
 enum ami_status block_check_time(const struct genesis *g, const struct block_header *h,
@@ -53,7 +54,8 @@ void block_check_free(struct block_check *c); /* NULL is allowed */
 enum ami_status block_check_body(struct registry *r, const struct block_header *h, struct span body,
                                  uint32_t *bad_index) AMI_MUST_CHECK;
 /* Applies the body to a stage (begun here) and compares the state root; on success the block stays
- * staged, on failure nothing is staged. Signatures are not looked at. */
+ * staged, on failure nothing is staged. Signatures are not looked at. A block without transactions
+ * is AMI_BAD_ARGUMENT unless a change of membership waits for its height (consensus rule 13). */
 enum ami_status block_stage(struct registry *r, const struct block_header *h, struct span body,
                             uint32_t *bad_index) AMI_MUST_CHECK;
 

@@ -151,26 +151,29 @@ static json_t *parameters_out(const struct parameters *p)
 
 /* --- members ---------------------------------------------------------------------------------- */
 
-/* "tcp://host:port", the port from 1 to 65535. Whether the host exists shows when it is dialled. */
-static bool is_address(const char *text)
+bool address_ok(struct span text)
 {
     static const char prefix[] = "tcp://";
-    if (strncmp(text, prefix, sizeof prefix - 1) != 0)
+    const size_t start = sizeof prefix - 1;
+    if (text.size > AMI_ADDRESS_BYTES_MAX || text.size <= start ||
+        memcmp(text.data, prefix, start) != 0)
         return false;
-    const char *host = text + sizeof prefix - 1, *colon = strrchr(host, ':');
-    if (colon == NULL || colon == host)
+    size_t colon = text.size;
+    while (colon > start && text.data[colon - 1] != ':')
+        colon--;
+    if (colon <= start + 1) /* `colon` stands behind it */
         return false;
-    for (const char *c = host; c < colon; c++)
-        if (*c <= ' ' || *c > '~' || *c == '/')
+    for (size_t i = start; i + 1 < colon; i++)
+        if (text.data[i] <= ' ' || text.data[i] > '~' || text.data[i] == '/')
             return false;
     unsigned long port = 0;
-    size_t digits = strlen(colon + 1);
-    for (size_t i = 1; i <= digits && digits <= 5; i++) {
-        if (colon[i] < '0' || colon[i] > '9')
+    size_t digits = text.size - colon;
+    for (size_t i = colon; i < text.size && digits <= 5; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9')
             return false;
-        port = port * 10 + (unsigned long)(colon[i] - '0');
+        port = port * 10 + (unsigned long)(text.data[i] - '0');
     }
-    return digits <= 5 && colon[1] != '0' && port >= 1 && port <= 65535;
+    return digits >= 1 && digits <= 5 && text.data[colon] != '0' && port <= 65535;
 }
 
 static void read_address(struct json_in *in, const json_t *o, const char *where, const char *key,
@@ -179,7 +182,7 @@ static void read_address(struct json_in *in, const json_t *o, const char *where,
     const char *text = json_in_text(in, o, where, key);
     if (in->status != AMI_OK)
         return;
-    if (strlen(text) > AMI_ADDRESS_BYTES_MAX || !is_address(text)) {
+    if (!address_ok(span_of(text, strlen(text)))) {
         json_in_fail(in, AMI_BAD_ARGUMENT, "%s.%s must be tcp://HOST:PORT of at most %d characters",
                      where, key, AMI_ADDRESS_BYTES_MAX);
         return;

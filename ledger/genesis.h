@@ -33,6 +33,10 @@ struct member_address {
     char admin[AMI_ADDRESS_BYTES_MAX + 1];
 };
 
+/* "tcp://HOST:PORT" of at most AMI_ADDRESS_BYTES_MAX characters, the port from 1 to 65535. Whether
+ * the host exists shows when it is dialled. */
+bool address_ok(struct span text);
+
 struct genesis {
     struct network network;
     struct parameters parameters;

@@ -38,10 +38,11 @@ static inline enum key_role record_role(uint8_t kind)
     return kind == RECORD_METER ? ROLE_METER_REPORT : ROLE_DC_SIGN;
 }
 
-/* Whom evidence is against. AMI_WRONG_CHAIN, AMI_WRONG_EPOCH (no longer, or not yet, the epoch of
- * the members), AMI_BAD_ARGUMENT. */
-enum ami_status evidence_member(const struct genesis *g, const struct evidence *e,
-                                const struct member **out) AMI_MUST_CHECK;
+/* Whom evidence on the block of this height, which is above the committed ones, is against.
+ * AMI_WRONG_CHAIN, AMI_WRONG_EPOCH (no longer, or not yet, the epoch of that block),
+ * AMI_BAD_ARGUMENT. */
+enum ami_status evidence_record(const struct registry *r, uint64_t height, const struct evidence *e,
+                                const struct record **out) AMI_MUST_CHECK;
 
 /* The committed record's key was recovered elsewhere: keeps a copy unless there is one. Does
  * nothing when memory is short. */

@@ -28,6 +28,13 @@ struct members {
 };
 sm3_digest members_hash(const struct members *m);
 
+/* How a membership transaction changes the list (consensus rule 13). */
+enum member_change { MEMBER_JOIN = 1, MEMBER_LEAVE = 2, MEMBER_ROTATE = 3 };
+/* Between the block with the transaction and the first one of the new epoch. Two at least: who is
+ * about to extend the former block knows already whether the next one is the last of its epoch. */
+#define MEMBERSHIP_DELAY_MIN 2
+#define MEMBERSHIP_DELAY_MAX 1000
+
 /* f = floor((n-1)/3); q = ceil((n+f+1)/2). */
 unsigned members_f(unsigned n);
 unsigned members_quorum(unsigned n);

@@ -9,8 +9,9 @@
 
 #define PROOF_FORMAT  "amiledger-proof"
 #define PROOF_VERSION 1
-/* Two transactions, a report, two certificates of 31 votes and two paths, in hex, take less. */
-#define FILE_BYTES_MAX (128u << 10)
+/* Two transactions, a report, two certificates of 31 votes and two paths, in hex, take less; and so
+ * does a change of members, whose transaction is small. */
+#define FILE_BYTES_MAX ((128u << 10) + PROOF_CHANGES_MAX * (16u << 10))
 
 #define HEADER_BYTES_MAX 320
 #define QC_BYTES_MAX     (128 + AMI_MEMBERS_MAX * SM2_SIGNATURE_BYTES)
@@ -47,6 +48,17 @@ static struct place place_of_enrolment(const struct proof *p)
     return x;
 }
 
+static struct place place_of_change(const struct membership_proof *m)
+{
+    struct place x = {.header = m->header,
+                      .commit = m->commit,
+                      .index = m->index,
+                      .path_size = m->path_count,
+                      .tx = m->tx};
+    memcpy(x.path, m->path, m->path_count * sizeof x.path[0]);
+    return x;
+}
+
 /* --- printing ----------------------------------------------------------------------------------
  */
 
@@ -73,12 +85,27 @@ static json_t *place_out(const struct place *x)
                      "path", path_out(x), "transaction", json_out_hex(x->tx.data, x->tx.size));
 }
 
+static bool add_changes(json_t *o, const struct proof *p)
+{
+    json_t *list = json_array();
+    bool ok = true;
+    for (size_t i = 0; i < p->change_count && ok; i++) {
+        struct place x = place_of_change(&p->changes[i]);
+        ok = json_array_append_new(list, place_out(&x)) == 0;
+    }
+    return json_object_set_new(o, "membership", list) == 0 && ok;
+}
+
 char *proof_print(const struct proof *p)
 {
     struct place report = place_of_report(p), enrolment = place_of_enrolment(p);
     json_t *o = json_pack("{s:s, s:i, s:o, s:o, s:o}", "format", PROOF_FORMAT, "version",
                           PROOF_VERSION, "chain", json_out_hex(p->header.chain.b, SM3_BYTES),
                           "report", place_out(&report), "enrolment", place_out(&enrolment));
+    if (o != NULL && p->change_count > 0 && !add_changes(o, p)) {
+        json_decref(o);
+        return NULL;
+    }
     if (o == NULL || !p->has_opening)
         return json_out_text(o);
     json_t *opening = json_pack("{s:o, s:o}", "salt", json_out_hex(p->salt, sizeof p->salt),
@@ -93,11 +120,16 @@ char *proof_print(const struct proof *p)
 /* --- parsing -----------------------------------------------------------------------------------
  */
 
-/* The bytes that a parsed proof points to. */
+/* A membership transaction is smaller than a report's. */
+#define CHANGE_TX_BYTES_MAX 1024
+
+/* What a parsed proof points to. */
 struct hold {
     uint8_t report[AMI_TX_BYTES_MAX];
     uint8_t enrolment[AMI_TX_BYTES_MAX];
     uint8_t m[AMI_REPORT_BYTES_MAX];
+    struct membership_proof change[PROOF_CHANGES_MAX];
+    uint8_t change_tx[PROOF_CHANGES_MAX][CHANGE_TX_BYTES_MAX];
 };
 
 static void read_path(struct json_in *in, struct place *x, const json_t *steps, const char *where)
@@ -117,7 +149,7 @@ static void read_path(struct json_in *in, struct place *x, const json_t *steps, 
 }
 
 static void read_place(struct json_in *in, struct place *x, const json_t *o, const char *where,
-                       uint8_t *tx)
+                       uint8_t *tx, size_t tx_max)
 {
     static const char *const keys[] = {"header", "certificate", "index", "path", "transaction"};
     uint8_t header[HEADER_BYTES_MAX], cert[QC_BYTES_MAX];
@@ -127,7 +159,7 @@ static void read_place(struct json_in *in, struct place *x, const json_t *o, con
     size_t cert_size = json_in_bytes(in, o, where, "certificate", cert, sizeof cert);
     x->index = (uint32_t)json_in_integer(in, o, where, "index", 0, AMI_BLOCK_TXS_MAX - 1);
     read_path(in, x, json_object_get(o, "path"), where);
-    x->tx = span_of(tx, json_in_bytes(in, o, where, "transaction", tx, AMI_TX_BYTES_MAX));
+    x->tx = span_of(tx, json_in_bytes(in, o, where, "transaction", tx, tx_max));
     if (in->status != AMI_OK)
         return;
     if (block_header_parse(&x->header, span_of(header, header_size)) != AMI_OK)
@@ -136,24 +168,54 @@ static void read_place(struct json_in *in, struct place *x, const json_t *o, con
         json_in_fail(in, AMI_BAD_ENCODING, "%s.certificate is no encoding of a certificate", where);
 }
 
+static void read_changes(struct json_in *in, struct proof *p, struct hold *hold, const json_t *o)
+{
+    p->changes = hold->change;
+    p->change_count = json_array_size(o);
+    if (!json_is_array(o) || p->change_count == 0 || p->change_count > PROOF_CHANGES_MAX) {
+        json_in_fail(in, AMI_BAD_ENCODING, "membership must be a list of 1 to %d changes",
+                     PROOF_CHANGES_MAX);
+        p->change_count = 0;
+    }
+    for (size_t i = 0; i < p->change_count && in->status == AMI_OK; i++) {
+        char where[40];
+        struct place x;
+        struct membership_proof *m = &hold->change[i];
+        snprintf(where, sizeof where, "membership[%zu]", i);
+        read_place(in, &x, json_array_get(o, i), where, hold->change_tx[i], CHANGE_TX_BYTES_MAX);
+        if (x.path_size > sizeof m->path / sizeof m->path[0])
+            json_in_fail(in, AMI_BAD_ENCODING, "%s.path is too long", where);
+        if (in->status != AMI_OK)
+            return;
+        m->header = x.header;
+        m->commit = x.commit;
+        m->index = x.index;
+        m->path_count = (uint16_t)x.path_size;
+        memcpy(m->path, x.path, x.path_size * sizeof x.path[0]);
+        m->tx = x.tx;
+    }
+}
+
 static void read_proof(struct json_in *in, struct proof *p, struct hold *hold, const json_t *o)
 {
-    static const char *const keys[] = {"format", "version",   "chain",
-                                       "report", "enrolment", "opening"};
+    /* The two that may be absent come last. */
+    static const char *const keys[] = {"format",    "version",    "chain",  "report",
+                                       "enrolment", "membership", "opening"};
     static const char *const opening_keys[] = {"salt", "report"};
     struct place x;
     sm3_digest chain;
-    json_in_keys(in, o, "", keys, 6, 5);
+    json_in_keys(in, o, "", keys, 7, 5);
     json_in_format(in, o, "", PROOF_FORMAT, PROOF_VERSION);
     json_in_fixed(in, o, "", "chain", chain.b, sizeof chain.b);
-    read_place(in, &x, json_object_get(o, "report"), "report", hold->report);
+    read_place(in, &x, json_object_get(o, "report"), "report", hold->report, sizeof hold->report);
     p->header = x.header;
     p->commit = x.commit;
     p->index = x.index;
     p->path_size = x.path_size;
     memcpy(p->path, x.path, sizeof p->path);
     p->tx = x.tx;
-    read_place(in, &x, json_object_get(o, "enrolment"), "enrolment", hold->enrolment);
+    read_place(in, &x, json_object_get(o, "enrolment"), "enrolment", hold->enrolment,
+               sizeof hold->enrolment);
     p->enrol_header = x.header;
     p->enrol_commit = x.commit;
     p->enrol_index = x.index;
@@ -163,6 +225,9 @@ static void read_proof(struct json_in *in, struct proof *p, struct hold *hold, c
     if (in->status == AMI_OK && !sm3_equal(&chain, &p->header.chain))
         json_in_fail(in, AMI_BAD_ENCODING,
                      "the proof names another chain than the header of its report's block");
+    const json_t *changes = json_object_get(o, "membership");
+    if (changes != NULL)
+        read_changes(in, p, hold, changes);
     const json_t *opening = json_object_get(o, "opening");
     if (opening == NULL)
         return;
@@ -205,30 +270,33 @@ enum ami_status proof_parse(struct proof *p, void **hold, struct span json, char
  */
 
 /* Header, certificate and inclusion of one transaction; decodes it. */
-static void check_place(struct json_in *in, const struct genesis *g, const char *what,
+static void check_place(struct json_in *in, const struct committee *c, const char *what,
                         const struct place *x, struct tx_view *tx)
 {
     const struct block_header *h = &x->header;
     if (h->version != 1)
         json_in_fail(in, AMI_BAD_VERSION, "the %s's block has version %d, expected is 1", what,
                      h->version);
-    if (!sm3_equal(&h->chain, &g->members.chain))
+    if (!sm3_equal(&h->chain, &c->members.chain))
         json_in_fail(in, AMI_WRONG_CHAIN,
                      "the %s's block belongs to another chain than the genesis file", what);
-    if (h->epoch != g->members.epoch || !sm3_equal(&h->members, &g->members.hash))
+    if (h->epoch != c->members.epoch || !sm3_equal(&h->members, &c->members.hash) ||
+        h->height < c->from)
         json_in_fail(in, AMI_WRONG_EPOCH,
-                     "the %s's block names other members than the genesis file", what);
+                     "the %s's block names other members than the genesis file and the changes "
+                     "that the proof shows",
+                     what);
     sm3_digest hash = block_hash(h);
     if (x->commit.kind != VOTE_COMMIT || x->commit.height != h->height ||
         x->commit.term < h->term || !sm3_equal(&x->commit.block, &hash))
         json_in_fail(in, AMI_BAD_CERTIFICATE,
                      "the certificate is not one for the %s's block: one of the two was altered",
                      what);
-    if (in->status == AMI_OK && qc_check(&g->members, &x->commit) != AMI_OK)
+    if (in->status == AMI_OK && qc_check(&c->members, &x->commit) != AMI_OK)
         json_in_fail(in, AMI_BAD_CERTIFICATE,
                      "the certificate of the %s's block does not hold the %u valid votes that it "
                      "takes",
-                     what, members_quorum(g->members.count));
+                     what, members_quorum(c->members.count));
     if (in->status != AMI_OK)
         return;
     if (tx_view_parse(tx, x->tx) != AMI_OK) {
@@ -242,17 +310,6 @@ static void check_place(struct json_in *in, const struct genesis *g, const char 
                      "the %s's transaction is not in its block: the path does not lead to the "
                      "Merkle root",
                      what);
-}
-
-static const struct member *gateway_member(const struct genesis *g,
-                                           const struct report_gateway_part *d)
-{
-    for (uint8_t i = 0; i < g->members.count; i++) {
-        const struct member *m = &g->members.member[i];
-        if (ami_id_equal(&m->name, &d->dc) && m->key_epoch == d->dc_epoch)
-            return m;
-    }
-    return NULL;
 }
 
 static void check_enrolment(struct json_in *in, const struct genesis *g, const struct tx_view *tx,
@@ -273,8 +330,10 @@ static void check_enrolment(struct json_in *in, const struct genesis *g, const s
                      e->meter.text);
 }
 
+/* `dc`: the gateway's key; NULL: it was no member up to that block. */
 static void check_signatures(struct json_in *in, const struct genesis *g,
-                             const struct tx_view *report, const struct tx_view *enrolment)
+                             const struct tx_view *report, const struct tx_view *enrolment,
+                             const struct verify_key *dc)
 {
     const struct meter_enrol *e = &enrolment->u.meter_enrol;
     const struct report_meter_part *m = &report->u.report.meter;
@@ -285,24 +344,77 @@ static void check_signatures(struct json_in *in, const struct genesis *g,
             AMI_OK ||
         report_meter_check(m, chain, &key) != AMI_OK)
         json_in_fail(in, AMI_BAD_SIGNATURE, "the report is not signed by meter %s", m->meter.text);
-    const struct member *dc = gateway_member(g, d);
     if (dc == NULL)
         json_in_fail(in, AMI_UNKNOWN_DEVICE,
-                     "the gateway %s, key epoch %u, is no member in the genesis file", d->dc.text,
-                     d->dc_epoch);
-    else if (report_gateway_check(d, m, chain, &dc->key) != AMI_OK)
+                     "the gateway %s, key epoch %u, is no member in the genesis file, nor in the "
+                     "changes that the proof shows",
+                     d->dc.text, d->dc_epoch);
+    else if (report_gateway_check(d, m, chain, dc) != AMI_OK)
         json_in_fail(in, AMI_BAD_SIGNATURE, "the transaction is not signed by its gateway %s",
                      d->dc.text);
+}
+
+/* The walk from one epoch to the next. */
+struct walk {
+    struct committee committee;
+    bool has_gateway;
+    struct verify_key gateway;
+};
+
+static void look_for_gateway(struct walk *w, const struct report_gateway_part *d)
+{
+    const struct members *m = &w->committee.members;
+    uint8_t at = members_find(m, &d->dc);
+    if (w->has_gateway || at >= m->count || m->member[at].key_epoch != d->dc_epoch)
+        return;
+    w->gateway = m->member[at].key;
+    w->has_gateway = true;
+}
+
+/* Both transactions, each in the epoch of its block; the genesis file's comes first. */
+static void check_places(struct json_in *in, const struct proof *p, const struct genesis *g,
+                         struct walk *w, struct tx_view *report, struct tx_view *enrolment)
+{
+    const struct place at_report = place_of_report(p), at_enrolment = place_of_enrolment(p);
+    struct tx_view peek;
+    /* Whose gateway is looked for; the place itself is checked in its turn. */
+    const bool known = tx_view_parse(&peek, p->tx) == AMI_OK && peek.tx.kind == TX_REPORT;
+    bool enrolled = false;
+    if (p->header.epoch != p->change_count + 1 && p->header.epoch >= 1 &&
+        p->header.epoch <= PROOF_CHANGES_MAX + 1)
+        json_in_fail(in, AMI_WRONG_EPOCH,
+                     "the report's block is of membership epoch %u, the proof shows %zu changes",
+                     (unsigned)p->header.epoch, p->change_count);
+    committee_first(&w->committee, g);
+    for (size_t i = 0; in->status == AMI_OK; i++) {
+        if (known)
+            look_for_gateway(w, &peek.u.report.gateway);
+        if (p->enrol_header.epoch == i + 1 || (i == p->change_count && !enrolled)) {
+            check_place(in, &w->committee, "enrolment", &at_enrolment, enrolment);
+            enrolled = true;
+        }
+        if (i == p->change_count)
+            break;
+        enum ami_status status = committee_advance(&w->committee, &g->network, &p->changes[i]);
+        if (status != AMI_OK)
+            json_in_fail(in, status, "the change of members to epoch %zu does not hold: %s", i + 2,
+                         ami_status_text(status));
+    }
+    if (in->status == AMI_OK)
+        check_place(in, &w->committee, "report", &at_report, report);
 }
 
 enum ami_status proof_check(const struct proof *p, const struct genesis *g, char *why,
                             size_t why_size)
 {
     struct json_in in = {AMI_OK, why, why_size};
-    const struct place at_report = place_of_report(p), at_enrolment = place_of_enrolment(p);
     struct tx_view report, enrolment;
-    check_place(&in, g, "report", &at_report, &report);
-    check_place(&in, g, "enrolment", &at_enrolment, &enrolment);
+    struct walk *w = calloc(1, sizeof *w);
+    if (w == NULL) {
+        json_in_fail(&in, AMI_NO_MEMORY, "out of memory");
+        return in.status;
+    }
+    check_places(&in, p, g, w, &report, &enrolment);
     if (in.status == AMI_OK && report.tx.kind != TX_REPORT)
         json_in_fail(&in, AMI_BAD_PROOF, "the report's transaction is no report");
     if (in.status == AMI_OK && p->enrol_header.height > p->header.height)
@@ -310,7 +422,8 @@ enum ami_status proof_check(const struct proof *p, const struct genesis *g, char
     if (in.status == AMI_OK)
         check_enrolment(&in, g, &enrolment, &report.u.report.meter);
     if (in.status == AMI_OK)
-        check_signatures(&in, g, &report, &enrolment);
+        check_signatures(&in, g, &report, &enrolment, w->has_gateway ? &w->gateway : NULL);
+    free(w);
     if (in.status != AMI_OK || !p->has_opening)
         return in.status;
     sm3_digest c = report_commitment(p->salt, p->m);

@@ -1,7 +1,9 @@
 /* ledger/proof.h - a consumer's proof: one file that shows that a reading was recorded.
  *
  * protocol.md section 5, "A consumer's proof". It holds the chain id, header, commit certificate,
- * inclusion path, the transaction, and (salt, m) when the reading itself is to be shown. Its JSON
+ * inclusion path, the transaction, and (salt, m) when the reading itself is to be shown; and, when
+ * the block is of a later membership epoch than the genesis file's, what leads from there to it:
+ * every change of members, in order, each proved by the members before it. Its JSON
  * is canonical: a file that does not print again to the same bytes is refused, so every byte
  * counts.
  */
@@ -9,6 +11,10 @@
 #define AMI_LEDGER_PROOF_H
 
 #include "ledger/block.h"
+#include "ledger/committee.h"
+
+/* Changes of members that a proof may hold. */
+#define PROOF_CHANGES_MAX 48
 
 struct proof {
     struct block_header header;
@@ -27,6 +33,8 @@ struct proof {
     uint32_t enrol_index;
     size_t enrol_path_size;
     sm3_digest enrol_path[MERKLE_PATH_MAX];
+    size_t change_count;              /* epochs up to the report's, less the first */
+    struct membership_proof *changes; /* the first begins epoch 2 */
 };
 
 /* Canonical JSON; malloc'ed, zero-terminated, ends with a newline. NULL: out of memory. */

@@ -45,6 +45,13 @@ struct registry {
     uint32_t *newest;
     size_t newest_count; /* a power of two, at least twice the number of records */
 
+    uint64_t committed_height;
+    uint32_t *dc; /* indices of the DCs' records */
+    size_t dc_count, dc_capacity;
+    /* The list asked for last, good for heights from `list_from` to below `list_until`. */
+    struct members *list;
+    uint64_t list_from, list_until;
+
     struct merkle_tree *tree; /* of the committed state, or of the stage after its root was asked */
 
     bool staged;
@@ -80,7 +87,7 @@ void record_encode(struct writer *w, const struct record *rec)
 /* What holds for every record of that kind, whatever happens to it. */
 static bool is_sound(const struct record *rec, const struct ami_id *home)
 {
-    if (rec->epoch == 0 || (rec->window & 1) != 0)
+    if (rec->epoch == 0)
         return false;
     if (rec->revoked_at != 0 && rec->revoked_at < rec->enrolled_at)
         return false;
@@ -89,10 +96,12 @@ static bool is_sound(const struct record *rec, const struct ami_id *home)
         return ami_id_equal(home, &no_home) && rec->window == 0 && rec->revoked_at == 0 &&
                rec->agree_part_size == 0;
     case RECORD_METER:
-        return rec->floor >= 1 && rec->enrolled_at >= 1;
+        return rec->floor >= 1 && (rec->window & 1) == 0 && rec->enrolled_at >= 1;
     case RECORD_DC:
-        return ami_id_equal(home, &no_home) && rec->floor == 1 &&
-               rec->window >> EVIDENCE_KIND_END == 0;
+        return ami_id_equal(home, &no_home) && (rec->window & 1) == 0 &&
+               (rec->window & 0xff) >> EVIDENCE_KIND_END == 0 &&
+               (record_member_until(rec) == 0 ||
+                (rec->member_from != 0 && record_member_until(rec) > rec->member_from));
     default:
         return false;
     }
@@ -256,6 +265,14 @@ static enum ami_status reserve_records(struct registry *r, size_t more)
     while (size * 2 > r->newest_count)
         if (!grow_newest(r))
             return AMI_NO_MEMORY;
+    if (r->dc_count + more > r->dc_capacity) {
+        size_t capacity = (r->dc_count + more) * 2;
+        uint32_t *dc = realloc(r->dc, capacity * sizeof *dc);
+        if (dc == NULL)
+            return AMI_NO_MEMORY;
+        r->dc = dc;
+        r->dc_capacity = capacity;
+    }
     while (size > (uint64_t)r->chunk_count * CHUNK_RECORDS) {
         struct slot **chunk = realloc(r->chunk, (r->chunk_count + 1) * sizeof *chunk);
         if (chunk == NULL)
@@ -278,6 +295,10 @@ static void append(struct registry *r, const struct record *rec)
     uint32_t *place = newest_place(r, rec->kind, &rec->name, hash);
     *s = (struct slot){.rec = *rec, .hash = hash, .index = index, .older = *place};
     *place = index + 1;
+    if (rec->kind == RECORD_DC) {
+        AMI_CHECK(r->dc_count < r->dc_capacity);
+        r->dc[r->dc_count++] = index;
+    }
 }
 
 /* --- looking -----------------------------------------------------------------------------------
@@ -320,6 +341,16 @@ const struct record *registry_find(const struct registry *r, enum record_kind ki
 uint64_t registry_index_of(const struct registry *r, const struct record *rec)
 {
     return slot_of(r, rec)->index;
+}
+
+uint64_t registry_height(const struct registry *r)
+{
+    return r->committed_height;
+}
+
+static void forget_list(struct registry *r)
+{
+    r->list_from = r->list_until = 0;
 }
 
 sm3_digest registry_root(struct registry *r)
@@ -428,6 +459,8 @@ void registry_free(struct registry *r)
     free(r->change);
     free(r->order);
     free(r->found);
+    free(r->dc);
+    free(r->list);
     merkle_tree_free(r->tree);
     free(r);
 }
@@ -463,6 +496,13 @@ enum ami_status registry_load(struct registry *r, uint64_t index, const struct r
     s->rec.floor = rec->floor;
     s->rec.window = rec->window;
     return merkle_tree_set(r->tree, index, &leaf);
+}
+
+void registry_loaded(struct registry *r, uint64_t height)
+{
+    AMI_CHECK(!r->staged);
+    r->committed_height = height;
+    forget_list(r);
 }
 
 /* --- the stage's records -----------------------------------------------------------------------
@@ -567,6 +607,149 @@ static struct record *edit(struct registry *r, const struct record *rec)
     return add_change(r, &copy, slot_of(r, rec)->index, false);
 }
 
+/* --- membership --------------------------------------------------------------------------------
+ */
+
+static bool is_member(const struct record *rec, uint64_t height)
+{
+    return rec->member_from != 0 && rec->member_from <= height &&
+           (record_member_until(rec) == 0 || height < record_member_until(rec));
+}
+
+/* The DCs' records, with the stage or without it. */
+static size_t dc_total(struct view v)
+{
+    return v.r->dc_count + (v.staged ? v.r->change_count : 0);
+}
+
+/* NULL: this one is counted elsewhere. */
+static const struct record *nth_dc(struct view v, size_t n)
+{
+    const struct registry *r = v.r;
+    if (n < r->dc_count) {
+        const struct record *rec = &slot_at(r, r->dc[n])->rec;
+        return v.staged ? look(v, RECORD_DC, &rec->name, rec->epoch) : rec;
+    }
+    const struct change *c = &r->change[n - r->dc_count];
+    return c->added && c->rec.kind == RECORD_DC ? &c->rec : NULL;
+}
+
+/* The first height above `height` at which the list changes; 0: none is decided. */
+static uint64_t next_change(struct view v, uint64_t height)
+{
+    uint64_t next = 0;
+    for (size_t i = 0; i < dc_total(v); i++) {
+        const struct record *rec = nth_dc(v, i);
+        const uint64_t at[] = {rec == NULL ? 0 : rec->member_from,
+                               rec == NULL ? 0 : record_member_until(rec)};
+        for (unsigned k = 0; k < 2; k++)
+            if (at[k] > height && (next == 0 || at[k] < next))
+                next = at[k];
+    }
+    return next;
+}
+
+/* Epoch 1 begins with block 1, each change one more. */
+static uint32_t epoch_at(struct view v, uint64_t height)
+{
+    uint32_t epoch = 1;
+    for (uint64_t at = 1; (at = next_change(v, at)) != 0 && at <= height;)
+        epoch++;
+    return epoch;
+}
+
+/* In the list's order. */
+static int compare_members(const void *a, const void *b)
+{
+    const struct slot *const *x = a, *const *y = b;
+    if ((*x)->rec.member_from != (*y)->rec.member_from)
+        return (*x)->rec.member_from < (*y)->rec.member_from ? -1 : 1;
+    return ((*x)->index > (*y)->index) - ((*x)->index < (*y)->index);
+}
+
+/* The list's records. */
+static enum ami_status find_list(const struct registry *r, uint64_t height,
+                                 const struct slot *found[AMI_MEMBERS_MAX], size_t *count)
+{
+    *count = 0;
+    for (size_t i = 0; i < r->dc_count; i++) {
+        const struct slot *s = slot_at(r, r->dc[i]);
+        if (!is_member(&s->rec, height))
+            continue;
+        if (*count == AMI_MEMBERS_MAX)
+            return AMI_DAMAGED; /* no rule leads there */
+        found[(*count)++] = s;
+    }
+    qsort(found, *count, sizeof found[0], compare_members);
+    return AMI_OK;
+}
+
+enum ami_status evidence_record(const struct registry *r, uint64_t height, const struct evidence *e,
+                                const struct record **out)
+{
+    const struct slot *found[AMI_MEMBERS_MAX];
+    size_t count;
+    if (!sm3_equal(&e->chain, &r->genesis->members.chain))
+        return AMI_WRONG_CHAIN;
+    if (e->epoch != epoch_at((struct view){r, false}, height))
+        return AMI_WRONG_EPOCH;
+    AMI_TRY(find_list(r, height, found, &count));
+    if (e->accused >= count)
+        return AMI_BAD_ARGUMENT;
+    *out = &found[e->accused]->rec;
+    return AMI_OK;
+}
+
+static enum ami_status make_list(struct registry *r, uint64_t height, struct members *out)
+{
+    const struct slot *found[AMI_MEMBERS_MAX];
+    const struct view v = {r, false};
+    size_t count;
+    AMI_TRY(find_list(r, height, found, &count));
+    memset(out, 0, sizeof *out);
+    out->chain = r->genesis->members.chain;
+    out->epoch = epoch_at(v, height);
+    out->count = (uint8_t)count;
+    for (size_t i = 0; i < count; i++) {
+        const struct record *rec = &found[i]->rec;
+        struct member *m = &out->member[i];
+        const struct verify_key *key;
+        AMI_TRY(key_of(r, rec, &key));
+        m->name = rec->name;
+        m->key_epoch = rec->epoch;
+        m->w_sign = rec->w;
+        m->agree_part_size = rec->agree_part_size;
+        memcpy(m->agree_part, rec->agree_part, rec->agree_part_size);
+        m->key = *key;
+    }
+    out->hash = members_hash(out);
+    return AMI_OK;
+}
+
+const struct members *registry_members(struct registry *r, uint64_t height)
+{
+    if (r->list == NULL && (r->list = malloc(sizeof *r->list)) == NULL)
+        return NULL;
+    if (height >= r->list_from && height < r->list_until)
+        return r->list;
+    const struct view v = {r, false};
+    forget_list(r);
+    if (make_list(r, height, r->list) != AMI_OK)
+        return NULL;
+    const uint64_t next = next_change(v, height);
+    uint64_t from = 0;
+    for (uint64_t at = 0; (at = next_change(v, at)) != 0 && at <= height;)
+        from = at;
+    r->list_from = from;
+    r->list_until = next == 0 ? UINT64_MAX : next;
+    return r->list;
+}
+
+uint64_t registry_next_epoch(const struct registry *r, uint64_t height)
+{
+    return next_change((struct view){r, false}, height);
+}
+
 /* --- rules -------------------------------------------------------------------------------------
  */
 
@@ -632,48 +815,68 @@ static enum ami_status check_revoke(struct view v, const struct revoke *q,
     return check_valid(*device);
 }
 
-enum ami_status evidence_member(const struct genesis *g, const struct evidence *e,
-                                const struct member **out)
-{
-    AMI_TRY(evidence_place(&g->members, e));
-    *out = &g->members.member[e->accused];
-    return AMI_OK;
-}
-
 /* Once for each key and kind: nobody can fill the ledger with it. A revoked key stays accountable.
  */
-static enum ami_status check_evidence(struct view v, const struct evidence *e,
+static enum ami_status check_evidence(struct view v, uint64_t height, const struct evidence *e,
                                       const struct record **dc)
 {
-    const struct member *m;
-    AMI_TRY(evidence_member(v.r->genesis, e, &m));
-    *dc = look(v, RECORD_DC, &m->name, m->key_epoch);
-    if (*dc == NULL)
-        return AMI_UNKNOWN_DEVICE;
+    const struct record *accused;
+    AMI_TRY(evidence_record(v.r, height, e, &accused));
+    *dc = look(v, RECORD_DC, &accused->name, accused->epoch);
     return ((*dc)->window >> e->kind & 1) != 0 ? AMI_EXISTS : AMI_OK;
 }
 
-static uint64_t number_of(const struct tx_view *tx)
+/* Does the entry say what was enrolled? */
+static bool entry_fits(const struct record *rec, const struct member_entry *e)
 {
-    switch (tx->tx.kind) {
-    case TX_METER_ENROL:
-        return tx->u.meter_enrol.number;
-    case TX_DC_ENROL:
-        return tx->u.dc_enrol.number;
-    case TX_REVOKE:
-        return tx->u.revoke.number;
-    default:
-        return 0;
+    return memcmp(&rec->w, &e->w_sign, sizeof rec->w) == 0 &&
+           span_equal(span_of(rec->agree_part, rec->agree_part_size), e->agree_part);
+}
+
+/* Consensus rule 13. *leaves and *joins receive the records whose interval ends or begins. */
+static enum ami_status check_membership(struct view v, uint64_t height, const struct membership *m,
+                                        const struct record **leaves, const struct record **joins)
+{
+    size_t count = 0;
+    *leaves = *joins = NULL;
+    if (next_change(v, height) != 0)
+        return AMI_SEQUENCE_AHEAD; /* one at a time: this one waits */
+    if (m->epoch != epoch_at(v, height) + 1)
+        return AMI_WRONG_EPOCH;
+    for (size_t i = 0; i < dc_total(v); i++) {
+        const struct record *rec = nth_dc(v, i);
+        if (rec == NULL || !is_member(rec, height))
+            continue;
+        count++;
+        if (ami_id_equal(&rec->name, &m->dc))
+            *leaves = rec;
     }
+    if (m->change == MEMBER_JOIN ? *leaves != NULL : *leaves == NULL)
+        return m->change == MEMBER_JOIN ? AMI_EXISTS : AMI_NOT_FOUND;
+    if (m->change == MEMBER_LEAVE) {
+        if ((*leaves)->epoch != m->key_epoch)
+            return AMI_NOT_FOUND;
+        return count > AMI_MEMBERS_MIN ? AMI_OK : AMI_BAD_ARGUMENT;
+    }
+    if (m->change == MEMBER_JOIN && (count < AMI_MEMBERS_MIN - 1 || count == AMI_MEMBERS_MAX))
+        return AMI_BAD_ARGUMENT;
+    if (m->change == MEMBER_ROTATE && m->key_epoch <= (*leaves)->epoch)
+        return AMI_WRONG_EPOCH;
+    *joins = look(v, RECORD_DC, &m->dc, m->key_epoch);
+    AMI_TRY(check_valid(*joins));
+    if ((*joins)->member_from != 0)
+        return AMI_EXISTS; /* it voted before: one interval per key */
+    return entry_fits(*joins, &m->entry) ? AMI_OK : AMI_FOREIGN_KEY;
 }
 
 /* All rules but signatures and the goodness of W. *subject receives the record that a report, a
  * skip, a revocation or evidence changes. */
-static enum ami_status check_rules(struct view v, const struct tx_view *tx,
+static enum ami_status check_rules(struct view v, uint64_t height, const struct tx_view *tx,
                                    const struct record **subject)
 {
-    if (number_of(tx) != 0)
-        AMI_TRY(check_number(v, number_of(tx)));
+    const struct record *leaves, *joins;
+    if (tx_mdms_number(tx) != 0)
+        AMI_TRY(check_number(v, tx_mdms_number(tx)));
     switch (tx->tx.kind) {
     case TX_REPORT:
         return check_report(v, tx, subject);
@@ -689,7 +892,9 @@ static enum ami_status check_rules(struct view v, const struct tx_view *tx,
     case TX_REVOKE:
         return check_revoke(v, &tx->u.revoke, subject);
     case TX_EVIDENCE:
-        return check_evidence(v, &tx->u.evidence, subject);
+        return check_evidence(v, height, &tx->u.evidence, subject);
+    case TX_MEMBERSHIP:
+        return check_membership(v, height, &tx->u.membership, &leaves, &joins);
     default:
         return AMI_BAD_ARGUMENT;
     }
@@ -699,10 +904,13 @@ enum ami_status registry_admits(const struct registry *r, const struct tx_view *
 {
     const struct view v = {r, false};
     const struct record *subject;
-    uint64_t number = number_of(tx), last = registry_at(r, 0)->floor;
+    uint64_t number = tx_mdms_number(tx), last = registry_at(r, 0)->floor;
     if (number > last && number - last > 1)
         return number - last <= REGISTRY_NUMBERS_AHEAD_MAX ? AMI_OK : AMI_SEQUENCE_AHEAD;
-    return check_rules(v, tx, &subject);
+    enum ami_status status = check_rules(v, r->committed_height + 1, tx, &subject);
+    if (tx->tx.kind == TX_MEMBERSHIP && status == AMI_SEQUENCE_AHEAD)
+        return AMI_OK;
+    return status;
 }
 
 /* --- signatures --------------------------------------------------------------------------------
@@ -728,9 +936,9 @@ enum ami_status registry_check_prepare(struct registry *r, const struct tx_view 
     if (tx->tx.kind == TX_SKIP)
         return find_key(r, RECORD_METER, &tx->u.skip.meter, tx->u.skip.epoch, &out->author);
     if (tx->tx.kind == TX_EVIDENCE) {
-        const struct member *m;
-        AMI_TRY(evidence_member(r->genesis, &tx->u.evidence, &m));
-        return find_key(r, RECORD_DC, &m->name, m->key_epoch, &out->author);
+        const struct record *accused;
+        AMI_TRY(evidence_record(r, r->committed_height + 1, &tx->u.evidence, &accused));
+        return key_of(r, accused, &out->author);
     }
     return AMI_OK;
 }
@@ -776,11 +984,12 @@ void registry_stage_begin(struct registry *r, uint64_t height)
 /* The record that an enrolment makes. */
 static struct record enrolled(const struct registry *r, const struct tx_view *tx)
 {
-    struct record rec = {.enrolled_at = r->height, .floor = 1};
+    struct record rec = {.enrolled_at = r->height};
     struct span part;
     if (tx->tx.kind == TX_METER_ENROL) {
         const struct meter_enrol *e = &tx->u.meter_enrol;
         rec.kind = RECORD_METER;
+        rec.floor = 1;
         rec.name = e->meter;
         rec.epoch = e->epoch;
         rec.home_dc = e->home_dc;
@@ -809,12 +1018,31 @@ static enum ami_status stage_enrol(struct registry *r, const struct tx_view *tx)
     return AMI_OK;
 }
 
+/* The rules hold; there is room for two changes. */
+static void change_members(struct registry *r, const struct membership *m)
+{
+    const struct view v = {r, true};
+    const uint64_t from = r->height + m->delay;
+    const struct record *leaves, *joins;
+    AMI_CHECK(check_membership(v, r->height, m, &leaves, &joins) == AMI_OK);
+    if (joins != NULL)
+        edit(r, joins)->member_from = from;
+    if (leaves != NULL)
+        edit(r, leaves)->window |= from << 8; /* it was 0: one interval per key */
+}
+
 enum ami_status registry_stage_tx(struct registry *r, const struct tx_view *tx)
 {
     AMI_CHECK(r->staged);
     const struct view v = {r, true};
     const struct record *subject = NULL;
-    AMI_TRY(check_rules(v, tx, &subject));
+    AMI_TRY(check_rules(v, r->height, tx, &subject));
+    if (tx->tx.kind == TX_MEMBERSHIP) {
+        AMI_TRY(reserve_changes(r, 3));
+        change_members(r, &tx->u.membership);
+        edit(r, look_mdms(v))->floor = tx_mdms_number(tx);
+        return AMI_OK;
+    }
     /* From here on nothing but want of memory and a bad W can fail, and both come first: the MDMS's
      * record and one more at most are changed. `subject` may lie among the changes. */
     uint32_t epoch = subject == NULL ? 0 : subject->epoch;
@@ -823,8 +1051,8 @@ enum ami_status registry_stage_tx(struct registry *r, const struct tx_view *tx)
     AMI_TRY(reserve_changes(r, 2));
     if (subject == NULL)
         AMI_TRY(stage_enrol(r, tx));
-    if (number_of(tx) != 0)
-        edit(r, look_mdms(v))->floor = number_of(tx);
+    if (tx_mdms_number(tx) != 0)
+        edit(r, look_mdms(v))->floor = tx_mdms_number(tx);
     if (subject == NULL)
         return AMI_OK;
     struct record *rec = edit(r, look(v, kind, &name, epoch));
@@ -904,14 +1132,19 @@ static void end_stage(struct registry *r)
 void registry_stage_commit(struct registry *r)
 {
     (void)registry_stage_root(r);
+    r->committed_height = r->height;
     for (size_t i = 0; i < r->change_count; i++) {
         const struct change *c = nth_change(r, i);
         if (c->added) {
             AMI_CHECK(c->index == r->size);
             append(r, &c->rec);
+            if (c->rec.kind == RECORD_DC)
+                forget_list(r);
             continue;
         }
         struct record *rec = &slot_at(r, c->index)->rec;
+        if (rec->kind == RECORD_DC)
+            forget_list(r);
         rec->revoked_at = c->rec.revoked_at;
         rec->floor = c->rec.floor;
         rec->window = c->rec.window;

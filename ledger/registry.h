@@ -30,12 +30,23 @@ struct record {
     uint8_t agree_part_size;
     uint64_t enrolled_at; /* height */
     uint64_t revoked_at;  /* height; 0 while valid */
-    uint64_t floor;  /* meters: every sequence below is settled (1 at first). MDMS: last number */
-    uint64_t window; /* meters: bit i: floor + i is settled. DCs: bit k: evidence of kind k is on
-                        the ledger. Bit 0 is never set. */
+    union {
+        uint64_t
+            floor; /* meters: every sequence below is settled (1 at first). MDMS: last number */
+        uint64_t member_from; /* DCs: the first height that this key votes at; 0: none so far */
+    };
+    /* meters: bit i: floor + i is settled. Bit 0 is never set. DCs: bit k: evidence of kind k is on
+     * the ledger; above the lowest 8 bits, the first height that this key votes at no more; 0: none
+     * so far (record_member_until). */
+    uint64_t window;
     struct verify_key
         *key; /* recovered when first needed; NULL before (not part of the encoding) */
 };
+
+static inline uint64_t record_member_until(const struct record *dc)
+{
+    return dc->window >> 8;
+}
 
 struct registry;
 /* Height 0: the MDMS's record (named "mdms"), then the genesis members as DC records. NULL: out of
@@ -43,8 +54,8 @@ struct registry;
 struct registry *registry_new(const struct genesis *g);
 void registry_free(struct registry *r);
 
-/* A rule switched off, by the simulator alone, to see that its checks notice: from now on nobody who
- * asks this registry checks that a report was signed by its meter. */
+/* A rule switched off, by the simulator alone, to see that its checks notice: from now on nobody
+ * who asks this registry checks that a report was signed by its meter. */
 void registry_leave_meters_unchecked(struct registry *r);
 bool registry_meters_unchecked(const struct registry *r);
 
@@ -59,8 +70,21 @@ uint64_t registry_index_of(const struct registry *r, const struct record *rec);
  * NULL: out of memory, or W is bad (cannot happen for a record that was admitted). */
 const struct verify_key *registry_key(struct registry *r, const struct record *rec);
 sm3_digest registry_root(struct registry *r); /* of the committed state, also while one is staged */
+uint64_t registry_height(const struct registry *r); /* of the committed state */
 
-/* floor-and-window rule: AMI_OK, AMI_SEQUENCE_SETTLED or AMI_SEQUENCE_AHEAD. */
+/* Membership (consensus rule 13). A key votes at the heights of one interval; each change of the
+ * list begins an epoch. The list of an epoch is in order of the height that a key votes from, those
+ * of one height in order of enrolment: who joins comes last, and so does a rotated key. What the
+ * committed state says of any height up to registry_height + 1, and, as long as no change is
+ * decided, of all that follow. */
+
+/* NULL: out of memory. Valid until the next call with a height of another epoch, or until a change
+ * is committed: copy what is kept. */
+const struct members *registry_members(struct registry *r, uint64_t height);
+/* The first height of the epoch after that of `height`; 0: no change is decided. */
+uint64_t registry_next_epoch(const struct registry *r, uint64_t height);
+
+/* floor-and-window rule of meters: AMI_OK, AMI_SEQUENCE_SETTLED or AMI_SEQUENCE_AHEAD. */
 enum ami_status record_admits(const struct record *rec, uint64_t sequence);
 
 /* Signatures of one transaction, in two steps as in block.h: `prepare` finds the keys (owner's
@@ -80,7 +104,7 @@ enum ami_status tx_check_run(const struct tx_check *c, const struct tx_view *tx)
  * evidence against this key of this kind is on the ledger. A
  * transaction of the MDMS whose number is not the next one cannot be judged yet, because those
  * before it are missing: AMI_OK up to this distance, so that it can wait; staging says
- * AMI_SEQUENCE_AHEAD then. */
+ * AMI_SEQUENCE_AHEAD then. So does a change of membership while another one is pending. */
 #define REGISTRY_NUMBERS_AHEAD_MAX 4096
 enum ami_status registry_admits(const struct registry *r, const struct tx_view *tx);
 
@@ -110,5 +134,7 @@ enum ami_status record_parse(struct record *out, struct span s) AMI_MUST_CHECK;
  * root with registry_root afterwards. */
 enum ami_status registry_load(struct registry *r, uint64_t index,
                               const struct record *rec) AMI_MUST_CHECK;
+/* All are loaded, and this is the height whose state they are. */
+void registry_loaded(struct registry *r, uint64_t height);
 
 #endif

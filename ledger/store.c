@@ -30,12 +30,13 @@
  *   hashes   block hash -> u64 height
  *   txs      transaction id -> u64 height, u32 index
  *   reports  meter (id), u32 epoch, u64 sequence -> u64 height, u32 index
+ *   epochs   u32 epoch -> u64 height, u32 index; of the membership transaction that begins it
  *   records  u64 index -> record; those that differ from the genesis file's
  *   pending  block hash -> body_reply; blocks that are not committed
  */
-enum { META, BLOCKS, HASHES, TXS, REPORTS, RECORDS, PENDING, DB_COUNT };
-static const char *const db_names[DB_COUNT] = {"meta",    "blocks",  "hashes", "txs",
-                                               "reports", "records", "pending"};
+enum { META, BLOCKS, HASHES, TXS, REPORTS, EPOCHS, RECORDS, PENDING, DB_COUNT };
+static const char *const db_names[DB_COUNT] = {"meta",    "blocks", "hashes",  "txs",
+                                               "reports", "epochs", "records", "pending"};
 
 static const char format_text[] = STORE_FORMAT;
 #define KEY_FORMAT "format"
@@ -250,6 +251,12 @@ static struct span key_u64(uint8_t out[8], uint64_t v)
     return span_of(out, 8);
 }
 
+static struct span key_u32(uint8_t out[4], uint32_t v)
+{
+    store_be32(out, v);
+    return span_of(out, 4);
+}
+
 static struct span key_report(uint8_t out[REPORT_KEY_BYTES], const struct ami_id *meter,
                               uint32_t epoch, uint64_t sequence)
 {
@@ -432,6 +439,8 @@ static enum ami_status put_tx(struct attempt *a, struct span encoded, uint32_t i
     store_be32(place + 8, index);
     struct span where = span_of(place, sizeof place);
     AMI_TRY(put(a, TXS, span_of(tx.id.b, sizeof tx.id.b), where, 0));
+    if (tx.tx.kind == TX_MEMBERSHIP)
+        return put(a, EPOCHS, key_u32(key, tx.u.membership.epoch), where, MDB_NOOVERWRITE);
     if (tx.tx.kind != TX_REPORT)
         return AMI_OK;
     /* The registry has settled that this is the first time; a ledger that disagrees must not grow.
@@ -812,6 +821,12 @@ enum ami_status store_find_report(struct store *s, const struct ami_id *meter, u
     return find_place(s, REPORTS, key_report(key, meter, epoch, sequence), height, index);
 }
 
+enum ami_status store_find_epoch(struct store *s, uint32_t epoch, uint64_t *height, uint32_t *index)
+{
+    uint8_t key[4];
+    return find_place(s, EPOCHS, key_u32(key, epoch), height, index);
+}
+
 enum ami_status store_vote_record(struct store *s, struct vote_record *out, uint8_t *buffer,
                                   size_t buffer_size)
 {
@@ -857,6 +872,8 @@ enum ami_status store_load_registry_at(struct store *s, struct registry *r, uint
         mdb_cursor_close(cursor);
     }
     end(s, txn);
+    if (status == AMI_OK)
+        registry_loaded(r, *height);
     return status;
 }
 

@@ -85,6 +85,9 @@ enum ami_status store_find_tx(struct store *s, const sm3_digest *id, uint64_t *h
 enum ami_status store_find_report(struct store *s, const struct ami_id *meter, uint32_t epoch,
                                   uint64_t sequence, uint64_t *height,
                                   uint32_t *index) AMI_MUST_CHECK;
+/* Where the membership transaction stands that begins this epoch (2 or later). */
+enum ami_status store_find_epoch(struct store *s, uint32_t epoch, uint64_t *height,
+                                 uint32_t *index) AMI_MUST_CHECK;
 /* AMI_NOT_FOUND: a new store. out borrows buffer. */
 enum ami_status store_vote_record(struct store *s, struct vote_record *out, uint8_t *buffer,
                                   size_t buffer_size) AMI_MUST_CHECK;
@@ -94,7 +97,7 @@ enum ami_status store_load_registry_at(struct store *s, struct registry *r,
                                        uint64_t *height) AMI_MUST_CHECK;
 
 /* A look at all values, a few at a time, for a process beside the writer. Zeroed, it begins. */
-#define STORE_DATABASES 7
+#define STORE_DATABASES 8
 struct store_patrol {
     unsigned db;
     size_t key_size; /* of the value that was looked at last; 0: none of this database yet */

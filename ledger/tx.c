@@ -25,6 +25,20 @@ static enum ami_status parse_report(struct tx_view *v)
     return AMI_OK;
 }
 
+/* What holds of a membership transaction whatever the registry says. */
+static enum ami_status check_membership(const struct membership *m)
+{
+    if (m->change < MEMBER_JOIN || m->change > MEMBER_ROTATE || m->epoch < 2 || m->key_epoch == 0 ||
+        m->delay < MEMBERSHIP_DELAY_MIN || m->delay > MEMBERSHIP_DELAY_MAX ||
+        m->has_entry != (m->change != MEMBER_LEAVE))
+        return AMI_BAD_ARGUMENT;
+    if (!m->has_entry)
+        return AMI_OK;
+    const struct member_entry *e = &m->entry;
+    return address_ok(e->peer) && address_ok(e->meter) && address_ok(e->admin) ? AMI_OK
+                                                                               : AMI_BAD_ARGUMENT;
+}
+
 static enum ami_status parse_mdms(struct tx_view *v)
 {
     uint64_t number;
@@ -38,6 +52,11 @@ static enum ami_status parse_mdms(struct tx_view *v)
         AMI_TRY(dc_enrol_parse(&v->u.dc_enrol, v->tx.first));
         number = v->u.dc_enrol.number;
         epoch = v->u.dc_enrol.epoch;
+    } else if (v->tx.kind == TX_MEMBERSHIP) {
+        AMI_TRY(membership_parse(&v->u.membership, v->tx.first));
+        AMI_TRY(check_membership(&v->u.membership));
+        number = v->u.membership.number;
+        epoch = v->u.membership.epoch;
     } else {
         AMI_TRY(revoke_parse(&v->u.revoke, v->tx.first));
         number = v->u.revoke.number;
@@ -76,6 +95,7 @@ enum ami_status tx_view_decode(struct tx_view *out, struct span encoded)
     case TX_METER_ENROL:
     case TX_DC_ENROL:
     case TX_REVOKE:
+    case TX_MEMBERSHIP:
         return parse_mdms(out);
     case TX_SKIP:
         return parse_skip(out);
@@ -161,6 +181,22 @@ enum ami_status tx_leaves(sm3_digest *out, const struct tx *tx, size_t count)
                         count - done < LEAF_CHUNK ? count - done : LEAF_CHUNK);
     free(c);
     return AMI_OK;
+}
+
+uint64_t tx_mdms_number(const struct tx_view *tx)
+{
+    switch (tx->tx.kind) {
+    case TX_METER_ENROL:
+        return tx->u.meter_enrol.number;
+    case TX_DC_ENROL:
+        return tx->u.dc_enrol.number;
+    case TX_REVOKE:
+        return tx->u.revoke.number;
+    case TX_MEMBERSHIP:
+        return tx->u.membership.number;
+    default:
+        return 0;
+    }
 }
 
 struct body_reader body_reader_on(struct span body)
@@ -377,7 +413,12 @@ unsigned tx_signatures(struct tx_signature out[TX_SIGNATURES_MAX], const struct 
                        const struct verify_key *gateway)
 {
     /* Where a kind lies while its message is used. */
-    static const uint8_t kinds[] = {0, TX_REPORT, TX_METER_ENROL, TX_DC_ENROL, TX_REVOKE, TX_SKIP};
+    static const uint8_t kinds[] = {
+        [TX_METER_ENROL] = TX_METER_ENROL,
+        [TX_DC_ENROL] = TX_DC_ENROL,
+        [TX_REVOKE] = TX_REVOKE,
+        [TX_MEMBERSHIP] = TX_MEMBERSHIP,
+    };
     /* The parts lie in the transaction as they were signed: nothing is encoded anew. */
     struct span first = tx->tx.first, second = tx->tx.second;
     struct span parts[] = {span_of(chain->b, SM3_BYTES), signed_part(first), signed_part(second)};

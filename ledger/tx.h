@@ -17,6 +17,7 @@ enum tx_kind {
     TX_REVOKE = 4,
     TX_SKIP = 5,
     TX_EVIDENCE = 6, /* proves itself: nobody signs it, whoever finds it hands it in */
+    TX_MEMBERSHIP = 7,
     TX_KIND_END
 };
 
@@ -34,16 +35,20 @@ struct tx_view {
         struct dc_enrol dc_enrol;
         struct revoke revoke;
         struct skip_meter_part skip;
+        struct membership membership;
         struct evidence evidence; /* judged: only who signed it is open */
     } u;
-    struct mdms_part mdms; /* for the three kinds that the MDMS signs */
+    struct mdms_part mdms; /* for the four kinds that the MDMS signs */
 };
 
-/* AMI_BAD_ENCODING, AMI_BAD_ARGUMENT (unknown kind, sequence 0, epoch 0, number 0, evidence that
- * convicts nobody). No signature is checked here. */
+/* AMI_BAD_ENCODING, AMI_BAD_ARGUMENT (unknown kind, sequence 0, epoch 0, number 0; a membership
+ * transaction whose change, delay or addresses cannot be; evidence that convicts nobody). No
+ * signature is checked here. */
 enum ami_status tx_view_parse(struct tx_view *out, struct span encoded) AMI_MUST_CHECK;
 sm3_digest tx_id(uint8_t kind, const sm3_digest *first, const sm3_digest *second);
 sm3_digest tx_leaf(const sm3_digest *id);
+/* Running number of a transaction of the MDMS; 0: it is none of the MDMS's. */
+uint64_t tx_mdms_number(const struct tx_view *tx);
 
 /* A body is a run of (u32 size, encoded tx). */
 struct body_reader {

@@ -90,6 +90,7 @@ struct wanted {
     uint8_t salt[16];
     uint8_t m[AMI_REPORT_BYTES_MAX];
     size_t m_size;
+    struct committee committee;
 };
 
 static uint32_t newest_epoch(const struct mdms_kv *kv, const struct ami_id *meter)
@@ -126,13 +127,30 @@ static enum ami_status look(struct wanted *w, const struct mdms_kv *kv)
     return AMI_NOT_FOUND;
 }
 
-static enum ami_status find(struct wanted *w, struct why *why)
+/* Whom to ask: the members now. */
+static enum ami_status look_for_members(struct wanted *w, const struct mdms_kv *kv,
+                                        const struct genesis *g)
+{
+    struct committee next;
+    struct state_record state;
+    struct span value;
+    struct mdms_key key = key_state();
+    bool has_next;
+    AMI_TRY(kv->get(kv->ctx, TABLE_STATE, key_span(&key), &value));
+    AMI_TRY(state_record_parse(&state, value));
+    return mdms_committee_load(kv, g, state.height, &w->committee, &next, &has_next);
+}
+
+static enum ami_status find(struct wanted *w, const struct genesis *g, struct why *why)
 {
     struct mdms_store *store;
     AMI_TRY(cli_id(id_text, &w->meter, why));
     AMI_TRY(mdms_store_open(&store, common.dir, 0, why));
     struct mdms_kv kv = mdms_store_kv(store);
     enum ami_status status = look(w, &kv);
+    if (status == AMI_OK && (status = look_for_members(w, &kv, g)) != AMI_OK)
+        why_set(why, status, "%s/store: the membership records: %s", common.dir,
+                ami_status_text(status));
     mdms_store_close(store);
     if (status == AMI_NOT_FOUND)
         return why_set(why, status,
@@ -180,8 +198,9 @@ static enum ami_status from_any(const struct wanted *w, const struct genesis *g,
     if (node != NULL)
         return from_node(w, g, node, text, why);
     enum ami_status status = AMI_UNREACHABLE;
-    for (unsigned i = 0; i < g->members.count && status != AMI_OK; i++)
-        status = from_node(w, g, g->address[i].admin, text, why);
+    const struct committee *c = &w->committee;
+    for (unsigned i = 0; i < c->members.count && status != AMI_OK; i++)
+        status = from_node(w, g, c->address[i].admin, text, why);
     return status;
 }
 
@@ -199,7 +218,7 @@ static enum ami_status make(char **text, struct why *why)
     if (status == AMI_OK)
         status = cli_genesis(path, &net, allow_single, g, why);
     if (status == AMI_OK)
-        status = find(w, why);
+        status = find(w, g, why);
     if (status == AMI_OK)
         status = from_any(w, g, text, why);
     free(w);

@@ -424,7 +424,66 @@ struct figures {
     struct network net;
     struct state_record state;
     uint64_t codes, outbox, requests, revocations;
+    /* Membership. */
+    uint32_t epoch;     /* of the block above the last one followed */
+    uint64_t next_from; /* first height of the epoch after that; 0: none is decided */
+    char change[96];    /* that change, or one that was asked for; empty: none */
+    const char *change_state;
 };
+
+static const char *change_name(uint8_t change)
+{
+    return change == MEMBER_JOIN ? "join" : change == MEMBER_LEAVE ? "leave" : "rotate";
+}
+
+static enum ami_status collect_epochs(struct figures *f, const struct mdms_kv *kv)
+{
+    f->epoch = 1;
+    for (uint32_t epoch = 2; epoch != 0; epoch++) {
+        struct epoch_record e;
+        struct membership m;
+        struct span value;
+        struct mdms_key key = key_number(epoch);
+        enum ami_status status = kv->get(kv->ctx, TABLE_EPOCHS, key_span(&key), &value);
+        if (status == AMI_NOT_FOUND)
+            return AMI_OK;
+        AMI_TRY(status);
+        if (epoch_record_parse(&e, value) != AMI_OK || membership_parse(&m, e.first) != AMI_OK)
+            return AMI_DAMAGED;
+        if (e.height + m.delay <= f->state.height + 1) {
+            f->epoch = epoch;
+            continue;
+        }
+        f->next_from = e.height + m.delay;
+        f->change_state = "decided";
+        snprintf(f->change, sizeof f->change, "%s of %s", change_name(m.change), m.dc.text);
+    }
+    return AMI_OK;
+}
+
+/* The last change that was asked for, unless it is decided or in force. */
+static bool last_change(void *ctx, struct span key, struct span value)
+{
+    struct figures *f = ctx;
+    struct change_record c;
+    (void)key;
+    if (change_record_parse(&c, value) != AMI_OK)
+        return true;
+    if (c.state == CHANGE_SIGNED && c.number <= f->state.settled) {
+        if (f->next_from == 0)
+            f->change[0] = '\0';
+        return true;
+    }
+    f->change_state = c.state == CHANGE_WANTED   ? "asked for"
+                      : c.state == CHANGE_SIGNED ? "signed, not on the ledger yet"
+                                                 : "refused";
+    if (c.state == CHANGE_REFUSED)
+        snprintf(f->change, sizeof f->change, "%s of %s: %s", change_name(c.change), c.dc.text,
+                 ami_status_name((enum ami_status)c.status));
+    else
+        snprintf(f->change, sizeof f->change, "%s of %s", change_name(c.change), c.dc.text);
+    return true;
+}
 
 static enum ami_status collect(struct figures *f, struct why *why)
 {
@@ -445,6 +504,12 @@ static enum ami_status collect(struct figures *f, struct why *why)
         status = mdms_store_count(store, TABLE_REQUESTS, &f->requests, why);
     if (status == AMI_OK)
         status = mdms_store_count(store, TABLE_REVOCATIONS, &f->revocations, why);
+    if (status == AMI_OK && (status = collect_epochs(f, &kv)) != AMI_OK)
+        why_set(why, status, "%s/store: the membership records: %s", common.dir,
+                ami_status_text(status));
+    struct mdms_key from = key_number(0);
+    if (status == AMI_OK)
+        status = mdms_store_scan(store, TABLE_CHANGES, key_span(&from), last_change, f, why);
     mdms_store_close(store);
     return status;
 }
@@ -465,14 +530,16 @@ static int print_status_json(const struct figures *f, const char *chain, const c
     hex_encode(id, f->net.id.b, SM3_BYTES);
     return cli_print_json(json_pack(
         "{s:b, s:s, s:s, s:i, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-        "s:I}",
+        "s:I, s:I, s:I, s:s, s:s}",
         "ok", 1, "network", f->net.name.text, "network_id", id, "scheme", (int)f->net.scheme,
         "chain", chain, "height", (json_int_t)s->height, "tip", tip, "tip_time", tip_time, "codes",
         (json_int_t)f->codes, "dcs", (json_int_t)s->dcs, "meters", (json_int_t)s->meters, "reports",
         (json_int_t)s->reports, "readings", (json_int_t)s->readings, "transactions",
         (json_int_t)s->last, "outbox", (json_int_t)(f->outbox + f->requests), "revocations",
         (json_int_t)(f->revocations + f->requests), "bad_seals", (json_int_t)s->bad_seals,
-        "bad_reports", (json_int_t)s->bad_reports));
+        "bad_reports", (json_int_t)s->bad_reports, "epoch", (json_int_t)f->epoch, "next_epoch_at",
+        (json_int_t)f->next_from, "membership_change", f->change, "membership_change_state",
+        f->change[0] == '\0' ? "" : f->change_state));
 }
 
 static int run_status(int argc, char **argv, void *ctx)
@@ -499,6 +566,12 @@ static int run_status(int argc, char **argv, void *ctx)
     printf("chain         %s\n", chain[0] == '\0' ? "none yet" : chain);
     printf("followed to   height %" PRIu64 "%s%s\n", s->height, time[0] == '\0' ? "" : ", of ",
            time);
+    printf("membership    epoch %u", (unsigned)f.epoch);
+    if (f.change[0] != '\0')
+        printf("; %s: %s", f.change_state, f.change);
+    if (f.next_from != 0)
+        printf(", from height %" PRIu64 " on", f.next_from);
+    printf("\n");
     printf("devices       %" PRIu64 " DCs, %" PRIu64 " meters enrolled; %" PRIu64 " codes made\n",
            s->dcs, s->meters, f.codes);
     printf("readings      %" PRIu64 " in %" PRIu64 " reports\n", s->readings, s->reports);

@@ -89,12 +89,6 @@ enum ami_status mdms_damaged(struct mdms *m, enum mdms_table table)
     return read_done(m, table, AMI_DAMAGED);
 }
 
-const char *mdms_member_name(const struct mdms *m, unsigned member)
-{
-    AMI_CHECK(m->c.genesis != NULL && member < m->c.genesis->members.count);
-    return m->c.genesis->members.member[member].name.text;
-}
-
 /* --- start ------------------------------------------------------------------------------------ */
 
 struct state_record mdms_state_initial(const struct network *net)
@@ -153,6 +147,11 @@ enum ami_status mdms_new(struct mdms **out, const struct mdms_config *config, co
     }
     m->staged = m->durable;
     m->submitted = m->durable.settled;
+    status = members_init(m);
+    if (status != AMI_OK) {
+        mdms_free(m);
+        return status;
+    }
     m->home_next = m->durable.meters;
     *out = m;
     return AMI_OK;
@@ -194,6 +193,7 @@ static void write_failed(struct mdms *m, enum ami_status status)
 
 static void parts_on_stored(struct mdms *m, enum ami_status status)
 {
+    members_on_stored(m, status);
     outbox_on_stored(m, status);
     enrol_on_stored(m, status);
     follow_on_stored(m, status);
@@ -210,6 +210,7 @@ static void flush(struct mdms *m)
     bool any = outbox_stage(m);
     /* The chain must be bound before a number is given out that a genesis decides about. */
     any = enrol_stage(m) || any;
+    any = members_stage(m) || any; /* behind the enrolments that it may name */
     any = follow_stage(m) || any;
     if (m->failed != AMI_OK) {
         /* Something could not be read while this was put together: none of it is stored. */
@@ -267,11 +268,11 @@ void mdms_on_time(struct mdms *m)
     m->env.set_alarm(m->env.ctx, next);
 }
 
-void mdms_on_open(struct mdms *m, env_link link, enum mdms_port port, uint8_t member)
+void mdms_on_open(struct mdms *m, env_link link, enum mdms_port port, uint8_t slot)
 {
     AMI_CHECK(link != 0);
     if (port == MDMS_PORT_DC)
-        dcs_on_open(m, link, member);
+        dcs_on_open(m, link, slot);
     mdms_on_time(m);
 }
 
@@ -284,7 +285,7 @@ static void welcome(struct mdms *m, env_link link, struct span body)
         m->env.close(m->env.ctx, link);
         return;
     }
-    struct meter_welcome answer = {.status = AMI_OK};
+    struct meter_welcome answer = {.status = AMI_OK, .dc = m->c.network->name};
     if (hello.scheme != m->c.network->scheme)
         answer.status = AMI_WRONG_SCHEME;
     struct writer w = mdms_frame(m, MSG_METER_WELCOME);
@@ -369,7 +370,7 @@ void mdms_stats(const struct mdms *m, struct mdms_stats *out)
     out->source = m->source;
     out->storage_full = m->storage_full;
     out->links_ready = 0;
-    for (unsigned i = 0; i < AMI_MEMBERS_MAX; i++) {
+    for (unsigned i = 0; i < MDMS_DCS_MAX; i++) {
         out->links_ready += m->dc[i].state == DC_READY;
         out->bad_blocks[i] = m->dc[i].bad_blocks;
     }

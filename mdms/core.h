@@ -23,6 +23,7 @@
 #include "mdms/records.h"
 
 /* Bounds. */
+#define MDMS_DCS_MAX            (2 * AMI_MEMBERS_MAX) /* slots of links to DCs: old ones end slowly */
 #define MDMS_FOLLOW_WINDOW      16   /* blocks asked for, checked and not yet stored */
 #define MDMS_ENROL_MAX          1024 /* enrolments under way; more are asked to come again */
 #define MDMS_SUBMIT_WINDOW      512  /* transactions submitted and not yet seen committed */
@@ -33,7 +34,7 @@
 
 enum mdms_port {
     MDMS_PORT_ENROL = 1, /* a device dialled us */
-    MDMS_PORT_DC = 2     /* we dialled a member's peer address */
+    MDMS_PORT_DC = 2     /* we dialled a DC's peer address */
 };
 
 struct mdms_timing {
@@ -52,6 +53,10 @@ struct mdms_config {
     const struct scheme *scheme;
     struct mdms_kv kv;
     struct mdms_timing timing;
+    /* From now on this peer address is to be dialled, and what comes of it is given to mdms_on_open
+     * as `slot`; NULL: it is to be dialled no more. NULL as a function: the caller knows whom. */
+    void (*dial)(void *ctx, unsigned slot, const char *address);
+    void *dial_ctx;
 };
 
 struct mdms;
@@ -67,8 +72,8 @@ void mdms_free(struct mdms *m);
 /* The state record of a new store, to be written by `ami-mdms init`. */
 struct state_record mdms_state_initial(const struct network *net);
 
-/* Events. `member` is meant with MDMS_PORT_DC only. */
-void mdms_on_open(struct mdms *m, env_link link, enum mdms_port port, uint8_t member);
+/* Events. `slot` is meant with MDMS_PORT_DC only: at first a member's index. */
+void mdms_on_open(struct mdms *m, env_link link, enum mdms_port port, uint8_t slot);
 void mdms_on_frame(struct mdms *m, env_link link, struct span frame);
 void mdms_on_writable(struct mdms *m, env_link link);
 void mdms_on_closed(struct mdms *m, env_link link);
@@ -87,15 +92,15 @@ bool mdms_idle(const struct mdms *m);
 struct mdms_stats {
     struct state_record state;            /* durable */
     unsigned links_ready;                 /* DCs that are connected and proved who they are */
-    int source;                           /* member asked for blocks; -1: none */
+    int source;                           /* slot asked for blocks; -1: none */
     uint64_t blocks;                      /* followed since the start */
     uint64_t enrolled, repeated, refused; /* enrolment requests answered since the start */
     uint64_t enrolling;                   /* under way */
     uint64_t frames_bad;                  /* frames that were no valid message */
     uint64_t writes_failed;
-    uint64_t submits;                     /* times that transactions were handed to a DC */
-    uint64_t bad_blocks[AMI_MEMBERS_MAX]; /* served by this DC, refused by us */
-    bool storage_full;                    /* the last write found no room */
+    uint64_t submits;                  /* times that transactions were handed to a DC */
+    uint64_t bad_blocks[MDMS_DCS_MAX]; /* served through this slot, refused by us */
+    bool storage_full;                 /* the last write found no room */
 };
 void mdms_stats(const struct mdms *m, struct mdms_stats *out);
 

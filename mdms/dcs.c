@@ -16,15 +16,18 @@ enum { LINK_ROLE_DC = 2, LINK_ROLE_MDMS = 3 };
 
 static void drop(struct mdms *m, uint8_t member, const char *why)
 {
-    mdms_log(m, ENV_LOG_WARN, "dc_refused", "dc=%s why=\"%s\"", mdms_member_name(m, member), why);
+    mdms_log(m, ENV_LOG_WARN, "dc_refused", "dc=%s why=\"%s\"", m->dc[member].name.text, why);
     m->env.close(m->env.ctx, m->dc[member].id);
 }
 
 void dcs_on_open(struct mdms *m, env_link link, uint8_t member)
 {
-    AMI_CHECK(m->c.genesis != NULL && member < m->c.genesis->members.count);
+    AMI_CHECK(m->c.genesis != NULL && member < MDMS_DCS_MAX);
     struct dc_link *l = &m->dc[member];
-    AMI_CHECK(l->id == 0);
+    if (!l->used || l->id != 0) { /* it is dialled no more */
+        m->env.close(m->env.ctx, link);
+        return;
+    }
     struct link_hello hello = {.role = LINK_ROLE_MDMS,
                                .chain = m->c.genesis->members.chain,
                                .name = m->c.network->name,
@@ -46,17 +49,24 @@ void dcs_on_open(struct mdms *m, env_link link, uint8_t member)
 
 int dcs_member_of(const struct mdms *m, env_link link)
 {
-    for (int i = 0; i < AMI_MEMBERS_MAX; i++) {
+    for (int i = 0; i < MDMS_DCS_MAX; i++) {
         if (m->dc[i].id == link)
             return i;
     }
     return -1;
 }
 
+/* The member that this link is to. NULL: with that key it is none (any more, or yet). */
+static const struct member *member_of(const struct mdms *m, const struct dc_link *l)
+{
+    const struct members *all = &m->committee.members;
+    uint8_t at = members_find(all, &l->name);
+    return at < all->count && all->member[at].key_epoch == l->peer_epoch ? &all->member[at] : NULL;
+}
+
 static void on_hello(struct mdms *m, uint8_t member, struct span body)
 {
     struct dc_link *l = &m->dc[member];
-    const struct member *expected = &m->c.genesis->members.member[member];
     struct link_hello h;
     if (l->state != DC_HELLO_SENT || body.size > sizeof l->peer_hello ||
         link_hello_parse(&h, body) != AMI_OK) {
@@ -67,8 +77,8 @@ static void on_hello(struct mdms *m, uint8_t member, struct span body)
         drop(m, member, "it serves another chain");
         return;
     }
-    if (h.role != LINK_ROLE_DC || !ami_id_equal(&h.name, &expected->name) ||
-        h.epoch != expected->key_epoch) {
+    l->peer_epoch = h.epoch;
+    if (h.role != LINK_ROLE_DC || !ami_id_equal(&h.name, &l->name) || member_of(m, l) == NULL) {
         drop(m, member, "somebody else answers at its address");
         return;
     }
@@ -100,15 +110,15 @@ static void on_proof(struct mdms *m, uint8_t member, struct span body)
     struct link_proof p;
     const struct span parts[] = {span_of(l->peer_hello, l->peer_hello_size),
                                  span_of(l->own_hello, l->own_hello_size)};
-    if (l->state != DC_HELLO_SEEN || link_proof_parse(&p, body) != AMI_OK ||
-        verify_key_check(&m->c.genesis->members.member[member].key, LABEL_LINK, parts, 2,
-                         &p.signature) != AMI_OK) {
+    const struct member *dc = member_of(m, l);
+    if (l->state != DC_HELLO_SEEN || dc == NULL || link_proof_parse(&p, body) != AMI_OK ||
+        verify_key_check(&dc->key, LABEL_LINK, parts, 2, &p.signature) != AMI_OK) {
         drop(m, member, "its proof of identity does not verify");
         return;
     }
     send_proof(m, l);
     l->state = DC_READY;
-    mdms_log(m, ENV_LOG_INFO, "dc_connected", "dc=%s", mdms_member_name(m, member));
+    mdms_log(m, ENV_LOG_INFO, "dc_connected", "dc=%s", m->dc[member].name.text);
     follow_on_links(m);
     outbox_on_links(m);
 }
@@ -148,7 +158,7 @@ void dcs_on_closed(struct mdms *m, uint8_t member)
     l->state = DC_DOWN;
     if (!was_ready)
         return;
-    mdms_log(m, ENV_LOG_INFO, "dc_lost", "dc=%s", mdms_member_name(m, member));
+    mdms_log(m, ENV_LOG_INFO, "dc_lost", "dc=%s", m->dc[member].name.text);
     follow_on_links(m);
     outbox_on_links(m);
 }
@@ -157,7 +167,7 @@ uint64_t dcs_on_time(struct mdms *m)
 {
     uint64_t next = UINT64_MAX;
     uint64_t now = mdms_now_us(m);
-    for (uint8_t i = 0; i < AMI_MEMBERS_MAX; i++) {
+    for (uint8_t i = 0; i < MDMS_DCS_MAX; i++) {
         struct dc_link *l = &m->dc[i];
         if (l->state != DC_HELLO_SENT && l->state != DC_HELLO_SEEN)
             continue;
@@ -180,8 +190,8 @@ bool dcs_ready(const struct mdms *m, int member)
 int dcs_next(const struct mdms *m, int after, bool trusted)
 {
     uint64_t now = mdms_now_us(m);
-    for (int k = 1; k <= AMI_MEMBERS_MAX; k++) {
-        int i = (after + k) % AMI_MEMBERS_MAX;
+    for (int k = 1; k <= MDMS_DCS_MAX; k++) {
+        int i = (after + k) % MDMS_DCS_MAX;
         if (m->dc[i].state == DC_READY && !(trusted && now < m->dc[i].distrusted_until_us))
             return i;
     }

@@ -160,7 +160,7 @@ static enum ami_status choose_home(struct mdms *m, struct enrolment *e)
     }
     if (m->c.genesis == NULL)
         return AMI_AGAIN; /* there is no ledger yet that a meter could be put on */
-    const struct members *all = &m->c.genesis->members;
+    const struct members *all = &m->committee.members;
     const struct member *home = NULL;
     for (unsigned i = 0; i < all->count && e->code.has_home; i++) {
         if (ami_id_equal(&all->member[i].name, &e->code.home))

@@ -47,6 +47,7 @@ struct follow_job {
     struct job job;
     struct follow_job *next; /* among those that were given up while they were worked on */
     const struct genesis *genesis;
+    struct members members; /* of this block's height */
     const sm2_private *readings_key;
     uint8_t member; /* who served it */
     bool working;   /* in the pool: what follows belongs to the pool's thread */
@@ -63,7 +64,9 @@ struct follow_job {
     size_t opened_count;
     uint8_t *plain;
     size_t plain_size;
-    uint64_t mdms_last; /* greatest number of a transaction of the MDMS; 0: none */
+    struct span change;   /* first part of a membership transaction; empty: none */
+    uint64_t change_from; /* and the first height that it decides about; 0: none */
+    uint64_t mdms_last;   /* greatest number of a transaction of the MDMS; 0: none */
     struct own_tx *own;
     size_t own_count;
     uint8_t convicted[AMI_MEMBERS_MAX]; /* by evidence in this block: bit, enum evidence_kind */
@@ -94,7 +97,7 @@ static enum ami_status check_certificate(const struct follow_job *j)
     if (c->kind != VOTE_COMMIT || c->height != j->block.header.height ||
         !sm3_equal(&c->block, &j->hash))
         return AMI_BAD_CERTIFICATE;
-    return qc_check(&j->genesis->members, c) == AMI_OK ? AMI_OK : AMI_BAD_CERTIFICATE;
+    return qc_check(&j->members, c) == AMI_OK ? AMI_OK : AMI_BAD_CERTIFICATE;
 }
 
 static enum ami_status check_merkle_root(const struct follow_job *j)
@@ -195,12 +198,9 @@ static enum ami_status open_reports(struct follow_job *j)
             o->index = i;
             open_report(j, &tx, o, scratch);
         }
-        uint64_t number = tx.tx.kind == TX_METER_ENROL ? tx.u.meter_enrol.number
-                          : tx.tx.kind == TX_DC_ENROL  ? tx.u.dc_enrol.number
-                          : tx.tx.kind == TX_REVOKE    ? tx.u.revoke.number
-                                                       : 0;
+        uint64_t number = tx_mdms_number(&tx);
         const struct evidence *e = &tx.u.evidence;
-        if (tx.tx.kind == TX_EVIDENCE && evidence_place(&j->genesis->members, e) == AMI_OK)
+        if (tx.tx.kind == TX_EVIDENCE && evidence_place(&j->members, e) == AMI_OK)
             j->convicted[e->accused] |= (uint8_t)(1u << e->kind);
         if (number != 0)
             j->own[j->own_count++] = (struct own_tx){number, tx.id};
@@ -277,7 +277,7 @@ static void distrust(struct mdms *m, uint8_t member, uint64_t height, enum ami_s
     l->distrusted_until_us = mdms_now_us(m) + (uint64_t)m->c.timing.distrust_ms * 1000;
     if (!known)
         mdms_log(m, ENV_LOG_WARN, "bad_block", "dc=%s height=%llu status=%s",
-                 mdms_member_name(m, member), (unsigned long long)height, ami_status_name(why));
+                 m->dc[member].name.text, (unsigned long long)height, ami_status_name(why));
     if (m->source == member)
         change_source(m);
 }
@@ -304,6 +304,31 @@ static bool served_all(const struct mdms *m)
     return tail(m).height >= m->asked_last || m->served_bytes >= MDMS_SERVE_BYTES;
 }
 
+/* A change of membership in the block, looked for before the block is checked: until it is stored,
+ * nobody can say who certifies the blocks from `change_from` on. */
+static void find_change(struct follow_job *j)
+{
+    struct body_reader it = body_reader_on(j->block.body);
+    struct span encoded;
+    while (body_next(&it, &encoded)) {
+        struct tx_view tx;
+        if (encoded.size == 0 || encoded.data[0] != TX_MEMBERSHIP ||
+            tx_view_parse(&tx, encoded) != AMI_OK)
+            continue; /* a malformed one makes the block a bad one */
+        j->change = tx.tx.first;
+        j->change_from = j->block.header.height + tx.u.membership.delay;
+    }
+}
+
+/* True: a block of this height waits until those before it are stored. */
+static bool beyond_a_change(const struct mdms *m, uint64_t height)
+{
+    for (size_t i = 0; i < m->slot_count; i++)
+        if (m->slot[i]->change_from != 0 && height >= m->slot[i]->change_from)
+            return true;
+    return false;
+}
+
 static struct follow_job *job_new(struct mdms *m, uint8_t member, struct span body)
 {
     struct follow_job *j = calloc(1, sizeof *j);
@@ -318,6 +343,8 @@ static struct follow_job *job_new(struct mdms *m, uint8_t member, struct span bo
     j->member = member;
     AMI_CHECK(certified_block_parse(&j->block, span_of(j->bytes, body.size)) == AMI_OK);
     j->hash = block_hash(&j->block.header);
+    j->members = *members_at(m, j->block.header.height);
+    find_change(j);
     return j;
 }
 
@@ -352,9 +379,10 @@ void follow_on_block(struct mdms *m, uint8_t member, struct span body)
     /* Not asked for, seen before, or more than we hold: another time. Before the store is bound to
      * the chain there is nothing to extend. */
     if (member != m->source || m->bind || m->slot_count == MDMS_FOLLOW_WINDOW ||
-        b.header.height != parent.height + 1)
+        b.header.height != parent.height + 1 || beyond_a_change(m, b.header.height))
         return;
-    enum ami_status status = block_check_header(m->c.genesis, &b.header, &parent);
+    enum ami_status status = block_check_header(&m->c.genesis->parameters,
+                                                members_at(m, b.header.height), &b.header, &parent);
     if (status != AMI_OK) {
         distrust(m, member, b.header.height, status);
         return;
@@ -447,10 +475,11 @@ static void check_number(struct mdms *m, const struct own_tx *own)
                  "number=%llu device=%s why=\"the ledger has another transaction of this number; "
                  "what this one says never gets there\"",
                  (unsigned long long)own->number,
-                 tx.tx.kind == TX_METER_ENROL ? tx.u.meter_enrol.meter.text
-                 : tx.tx.kind == TX_DC_ENROL  ? tx.u.dc_enrol.dc.text
-                 : tx.tx.kind == TX_REVOKE    ? tx.u.revoke.device.text
-                                              : "?");
+                 tx.tx.kind == TX_METER_ENROL  ? tx.u.meter_enrol.meter.text
+                 : tx.tx.kind == TX_DC_ENROL   ? tx.u.dc_enrol.dc.text
+                 : tx.tx.kind == TX_REVOKE     ? tx.u.revoke.device.text
+                 : tx.tx.kind == TX_MEMBERSHIP ? tx.u.membership.dc.text
+                                               : "?");
 }
 
 /* Transactions up to this number are on the ledger: the outbox forgets them. */
@@ -480,6 +509,8 @@ static void stage_block(struct mdms *m, const struct follow_job *j)
     for (size_t i = 0; i < j->own_count; i++)
         check_number(m, &j->own[i]);
     stage_settled(m, j->mdms_last);
+    if (j->change_from != 0)
+        members_stage_change(m, j->change, j->block.header.height);
     m->staged.height = j->block.header.height;
     m->staged.tip = j->hash;
     m->staged.tip_ms = j->block.header.timestamp_ms;
@@ -502,12 +533,11 @@ bool follow_stage(struct mdms *m)
 /* What is to be done about it, a person decides: revoke the key, perhaps. */
 static void report_convicted(struct mdms *m, const struct follow_job *j)
 {
-    for (uint8_t i = 0; i < j->genesis->members.count; i++)
+    for (uint8_t i = 0; i < j->members.count; i++)
         for (uint8_t kind = EVIDENCE_VOTES; kind < EVIDENCE_KIND_END; kind++)
             if ((j->convicted[i] >> kind & 1) != 0)
                 mdms_log(m, ENV_LOG_ERROR, "evidence", "dc=%s epoch=%u kind=%s height=%llu",
-                         j->genesis->members.member[i].name.text,
-                         (unsigned)j->genesis->members.member[i].key_epoch,
+                         j->members.member[i].name.text, (unsigned)j->members.member[i].key_epoch,
                          evidence_kind_name(kind), (unsigned long long)j->block.header.height);
 }
 
@@ -542,6 +572,7 @@ void follow_on_stored(struct mdms *m, enum ami_status status)
     bool settled = false;
     for (size_t i = 0; i < n; i++) {
         report_stored(m, m->slot[i]);
+        members_on_block(m, m->slot[i]->change, m->slot[i]->block.header.height);
         settled = settled || m->slot[i]->mdms_last != 0;
         job_free(m->slot[i]);
     }

@@ -4,6 +4,7 @@
  *   enrol.c    requests for key material: open, check the code, issue, answer
  *   outbox.c   transactions of the MDMS: made, submitted until they are seen committed
  *   follow.c   blocks: fetched, verified, opened, stored
+ *   members.c  membership: who certifies, whom to dial, changes asked for
  *   dcs.c      links to the DCs: who they are and who we are
  */
 #ifndef AMI_MDMS_INTERNAL_H
@@ -19,9 +20,13 @@
 
 enum dc_link_state { DC_DOWN, DC_HELLO_SENT, DC_HELLO_SEEN, DC_READY };
 
-/* The link to one member. */
+/* The link to one DC. */
 struct dc_link {
-    env_link id; /* 0: none */
+    bool used; /* it is to be dialled */
+    struct ami_id name;
+    char address[AMI_ADDRESS_BYTES_MAX + 1];
+    uint32_t peer_epoch; /* key epoch that it claims, and proves */
+    env_link id;         /* 0: none */
     enum dc_link_state state;
     uint64_t opened_us;
     uint8_t own_hello[MDMS_HELLO_BYTES_MAX];
@@ -60,7 +65,17 @@ struct mdms {
     enum ami_status failed;
     size_t jobs;
 
-    struct dc_link dc[AMI_MEMBERS_MAX];
+    struct dc_link dc[MDMS_DCS_MAX];
+
+    /* members.c */
+    struct committee committee; /* of the block above the last one stored */
+    struct committee next_committee;
+    bool has_next;
+    uint64_t change_number; /* of the last change that was signed; 0: none */
+    uint64_t changes_seen;  /* key in TABLE_CHANGES */
+    bool wanted_change;     /* that one is to be judged */
+    bool change_in_write;
+    uint64_t staged_change_number; /* 0: it was refused */
 
     /* enrol.c */
     struct enrolment *enrolling; /* all under way, by device */
@@ -75,14 +90,14 @@ struct mdms {
     size_t wanted_count, wanted_in_write;
     uint64_t requests_at_us;
     uint64_t submitted; /* number of the last transaction handed to submit_to */
-    int submit_to;      /* member; -1: none */
+    int submit_to;      /* slot; -1: none */
     uint64_t submit_deadline_us;
 
     /* follow.c */
     struct follow_job *slot[MDMS_FOLLOW_WINDOW]; /* in order of height, the next to store first */
     size_t slot_count, slots_in_write;
     struct follow_job *abandoned; /* given up while they were worked on */
-    int source;                   /* member asked for blocks; -1: none */
+    int source;                   /* slot asked for blocks; -1: none */
     uint64_t fetch_at_us;         /* when to ask (again) */
     uint64_t heard_us;            /* last time the source gave something that we wanted */
     uint64_t source_since_us;     /* since when it is the source */
@@ -113,7 +128,17 @@ enum ami_status mdms_seek(struct mdms *m, enum mdms_table table, const struct md
                           struct span *key, struct span *value) AMI_MUST_CHECK;
 /* The same for a record that does not parse. Returns AMI_DAMAGED. */
 enum ami_status mdms_damaged(struct mdms *m, enum mdms_table table);
-const char *mdms_member_name(const struct mdms *m, unsigned member);
+
+/* members.c */
+enum ami_status members_init(struct mdms *m) AMI_MUST_CHECK;
+const struct members *members_at(const struct mdms *m, uint64_t height);
+/* `first`: the first part of the membership transaction in this block; empty: it has none. */
+void members_stage_change(struct mdms *m, struct span first, uint64_t height);
+void members_on_block(struct mdms *m, struct span first, uint64_t height); /* it is stored */
+void members_dial(struct mdms *m);
+void members_read(struct mdms *m);
+bool members_stage(struct mdms *m); /* adds to the write; true when there was something */
+void members_on_stored(struct mdms *m, enum ami_status status);
 
 /* dcs.c */
 void dcs_on_open(struct mdms *m, env_link link, uint8_t member);
@@ -138,6 +163,8 @@ void enrol_free(struct mdms *m);
 /* outbox.c */
 /* Gives the next number to a transaction; `first` is its first part, encoded with that number. */
 void outbox_stage_tx(struct mdms *m, uint8_t kind, struct span first);
+/* Does the ledger know this key, or will it before the next number? */
+bool outbox_on_ledger(struct mdms *m, uint8_t role, const struct ami_id *device, uint32_t epoch);
 bool outbox_stage(struct mdms *m); /* binding to the chain, revocations */
 void outbox_on_stored(struct mdms *m, enum ami_status status);
 void outbox_on_links(struct mdms *m);   /* a link became ready or went */

@@ -116,11 +116,10 @@ static bool exists(struct mdms *m, enum mdms_table table, const struct mdms_key 
     return mdms_get(m, table, key, &value) == AMI_OK;
 }
 
-/* Does the ledger know this key, or will it before the next number? A DC's keys from before the
- * genesis are there only when the genesis file holds them. */
-static bool on_ledger(struct mdms *m, const struct revocation_record *r)
+/* A DC's keys from before the genesis are there only when the genesis file holds them. */
+bool outbox_on_ledger(struct mdms *m, uint8_t role, const struct ami_id *device, uint32_t epoch)
 {
-    struct mdms_key key = key_device(r->role, &r->device, r->epoch);
+    struct mdms_key key = key_device(role, device, epoch);
     struct span value;
     struct device_record d;
     if (mdms_get(m, TABLE_DEVICES, &key, &value) != AMI_OK)
@@ -131,7 +130,7 @@ static bool on_ledger(struct mdms *m, const struct revocation_record *r)
     }
     for (unsigned i = 0; d.number == 0 && i < m->c.genesis->members.count; i++) {
         const struct member *dc = &m->c.genesis->members.member[i];
-        if (ami_id_equal(&dc->name, &r->device) && dc->key_epoch == r->epoch)
+        if (ami_id_equal(&dc->name, device) && dc->key_epoch == epoch)
             return true;
     }
     return d.number != 0;
@@ -152,7 +151,7 @@ static void stage_revocation(struct mdms *m, size_t index)
     for (size_t i = 0; i < index; i++)
         again = again || same_device(&m->wanted[i].record, &r);
     /* The ledger refuses these, and a refused number would hold up all that follow. */
-    bool known = !again && on_ledger(m, &r);
+    bool known = !again && outbox_on_ledger(m, r.role, &r.device, r.epoch);
     if (m->failed != AMI_OK)
         return; /* not known: the request stays where it is */
     if (!known) {
@@ -285,8 +284,10 @@ uint64_t outbox_on_time(struct mdms *m)
         return UINT64_MAX;
     uint64_t now = mdms_now_us(m);
     if (now >= m->requests_at_us) {
-        if (!m->writing)
+        if (!m->writing) {
             read_requests(m);
+            members_read(m);
+        }
         m->requests_at_us = now + (uint64_t)m->c.timing.poll_ms * 1000;
     }
     if (now >= m->submit_deadline_us) {

@@ -255,6 +255,59 @@ enum ami_status revocation_record_parse(struct revocation_record *out, struct sp
     return done(&r);
 }
 
+void change_record_encode(struct writer *w, const struct change_record *c)
+{
+    write_u8(w, RECORD_VERSION);
+    write_u8(w, c->state);
+    write_u16(w, c->status);
+    write_u8(w, c->change);
+    write_id(w, &c->dc);
+    write_u32(w, c->key_epoch);
+    write_u32(w, c->delay);
+    write_u64(w, c->number);
+    write_i64(w, c->asked_ms);
+    write_bytes(w, c->peer);
+    write_bytes(w, c->meter);
+    write_bytes(w, c->admin);
+}
+
+enum ami_status change_record_parse(struct change_record *out, struct span s)
+{
+    struct reader r = reader_on(s);
+    read_version(&r);
+    out->state = read_u8(&r);
+    out->status = read_u16(&r);
+    out->change = read_u8(&r);
+    out->dc = read_id(&r);
+    out->key_epoch = read_u32(&r);
+    out->delay = read_u32(&r);
+    out->number = read_u64(&r);
+    out->asked_ms = read_i64(&r);
+    out->peer = read_bytes(&r, AMI_ADDRESS_BYTES_MAX);
+    out->meter = read_bytes(&r, AMI_ADDRESS_BYTES_MAX);
+    out->admin = read_bytes(&r, AMI_ADDRESS_BYTES_MAX);
+    if (out->state > CHANGE_REFUSED || out->change < MEMBER_JOIN || out->change > MEMBER_ROTATE ||
+        out->delay < MEMBERSHIP_DELAY_MIN || out->delay > MEMBERSHIP_DELAY_MAX)
+        r.failed = true;
+    return done(&r);
+}
+
+void epoch_record_encode(struct writer *w, const struct epoch_record *e)
+{
+    write_u8(w, RECORD_VERSION);
+    write_u64(w, e->height);
+    write_bytes(w, e->first);
+}
+
+enum ami_status epoch_record_parse(struct epoch_record *out, struct span s)
+{
+    struct reader r = reader_on(s);
+    read_version(&r);
+    out->height = read_u64(&r);
+    out->first = read_bytes(&r, MDMS_EPOCH_BYTES_MAX);
+    return done(&r);
+}
+
 void report_record_encode(struct writer *w, const struct report_record *p)
 {
     write_u8(w, RECORD_VERSION);

@@ -10,7 +10,7 @@
 #ifndef AMI_MDMS_RECORDS_H
 #define AMI_MDMS_RECORDS_H
 
-#include "ledger/members.h"
+#include "ledger/committee.h"
 
 enum mdms_table {
     TABLE_STATE,       /* one record under the key "state" */
@@ -21,6 +21,8 @@ enum mdms_table {
     TABLE_REVOCATIONS, /* role, id, epoch: number of the transaction, reason */
     TABLE_REPORTS,     /* meter, epoch, sequence: an opened report */
     TABLE_BAD_SEALS,   /* meter, epoch, sequence: who sealed something else */
+    TABLE_CHANGES,     /* running number: a change of membership asked for by `ami-mdms member` */
+    TABLE_EPOCHS,      /* membership epoch, as u64: what began it, where it was followed */
     TABLE_COUNT
 };
 
@@ -31,6 +33,8 @@ enum device_role { DEVICE_METER = 1, DEVICE_DC = 2 };
 #define MDMS_RECORD_BYTES_MAX (AMI_REPORT_BYTES_MAX + 512)
 #define MDMS_REPLY_BYTES_MAX  768
 #define MDMS_CODE_BYTES_MAX   64 /* sealed */
+#define MDMS_CHANGE_BYTES_MAX 512
+#define MDMS_EPOCH_BYTES_MAX  640
 
 struct mdms_key {
     uint8_t size;
@@ -112,6 +116,30 @@ void revocation_record_encode(struct writer *w, const struct revocation_record *
 enum ami_status revocation_record_parse(struct revocation_record *out,
                                         struct span s) AMI_MUST_CHECK;
 
+/* A change of membership (consensus rule 13), and what became of it. */
+enum change_state { CHANGE_WANTED = 0, CHANGE_SIGNED = 1, CHANGE_REFUSED = 2 };
+struct change_record {
+    uint8_t state;
+    uint16_t status; /* why it was refused */
+    uint8_t change;  /* enum member_change */
+    struct ami_id dc;
+    uint32_t key_epoch; /* 0: the newest, until it is signed */
+    uint32_t delay;
+    uint64_t number; /* of the transaction; 0: not signed */
+    int64_t asked_ms;
+    struct span peer, meter, admin; /* empty: as it is */
+};
+void change_record_encode(struct writer *w, const struct change_record *c);
+enum ami_status change_record_parse(struct change_record *out, struct span s) AMI_MUST_CHECK;
+
+/* A membership transaction that stands in a followed block of this height: its first part. */
+struct epoch_record {
+    uint64_t height;
+    struct span first;
+};
+void epoch_record_encode(struct writer *w, const struct epoch_record *e);
+enum ami_status epoch_record_parse(struct epoch_record *out, struct span s) AMI_MUST_CHECK;
+
 /* A report as it was opened, and where it stands. */
 struct report_record {
     uint64_t height;
@@ -145,6 +173,12 @@ struct mdms_kv {
     enum ami_status (*seek)(void *ctx, enum mdms_table table, struct span from, struct span *key,
                             struct span *value);
 };
+
+/* The committee of the block above `height`, and the one that is decided after it, by what the
+ * store says was followed. AMI_DAMAGED, AMI_IO. */
+enum ami_status mdms_committee_load(const struct mdms_kv *kv, const struct genesis *g,
+                                    uint64_t height, struct committee *now, struct committee *next,
+                                    bool *has_next) AMI_MUST_CHECK;
 
 /* A list of puts and deletes, durable together or not at all. */
 struct mdms_write {

@@ -189,7 +189,7 @@ struct serve {
     struct loop *loop;
     struct links *links;
     struct link_listener *listener;
-    struct dialled dialled[AMI_MEMBERS_MAX];
+    struct dialled dialled[MDMS_DCS_MAX];
     struct open_link *open;
     struct work_pool *pool;
     struct disk_writer *writer;
@@ -237,7 +237,7 @@ static void stop(struct serve *s)
     report_drops(s);
     log_say(s->log, ENV_LOG_INFO, "stopping", "links=%u", HASH_COUNT(s->open));
     link_listener_stop(s->listener);
-    for (unsigned i = 0; i < AMI_MEMBERS_MAX; i++) {
+    for (unsigned i = 0; i < MDMS_DCS_MAX; i++) {
         if (s->dialled[i].dialer != NULL)
             link_dialer_stop(s->dialled[i].dialer);
         s->dialled[i].dialer = NULL;
@@ -547,6 +547,29 @@ static enum ami_status open_files(struct serve *s, struct why *why)
     return mdms_store_open(&s->store, common.dir, (uint64_t)map_mib << 20, why);
 }
 
+/* The core says which DCs are the members now. */
+static void dial(void *ctx, unsigned slot, const char *address)
+{
+    struct serve *s = ctx;
+    struct dialled *d = &s->dialled[slot];
+    struct why why = {""};
+    if (d->dialer != NULL)
+        link_dialer_stop(d->dialer);
+    *d = (struct dialled){.serve = s, .member = (uint8_t)slot};
+    if (address == NULL || s->stopping)
+        return;
+    const struct link_limits limits = {.frame_bytes_max = AMI_FRAME_PEER_BYTES_MAX,
+                                       .queue_bytes_max = DC_QUEUE_BYTES,
+                                       .half_frame_ms = HALF_FRAME_MS};
+    const struct link_events events = {.ctx = d,
+                                       .on_open = on_dc_open,
+                                       .on_frame = on_dc_frame,
+                                       .on_closed = on_dc_closed,
+                                       .on_writable = on_dc_writable};
+    if (link_dial(s->links, address, &limits, DC_RETRY_MS_MAX, &events, &d->dialer, &why) != AMI_OK)
+        log_say(s->log, ENV_LOG_ERROR, "not_dialled", "%s", why.text);
+}
+
 static enum ami_status make_core(struct serve *s, struct why *why)
 {
     struct mdms_config config = {.network = &s->keys.net,
@@ -554,7 +577,9 @@ static enum ami_status make_core(struct serve *s, struct why *why)
                                  .keys = &s->keys,
                                  .scheme = scheme_by_number(s->keys.net.scheme),
                                  .kv = mdms_store_kv(s->store),
-                                 .timing = mdms_timing_default()};
+                                 .timing = mdms_timing_default(),
+                                 .dial = dial,
+                                 .dial_ctx = s};
     config.timing.poll_ms = (uint32_t)poll_ms;
     if (config.scheme == NULL)
         return why_set(why, AMI_WRONG_SCHEME,
@@ -601,31 +626,12 @@ static enum ami_status start_links(struct serve *s, struct why *why)
                                              .connections_max = CONNECTIONS_MAX,
                                              .stranger_ms = STRANGER_MS,
                                              .half_frame_ms = HALF_FRAME_MS};
-    const struct link_limits to_dcs = {.frame_bytes_max = AMI_FRAME_PEER_BYTES_MAX,
-                                       .queue_bytes_max = DC_QUEUE_BYTES,
-                                       .half_frame_ms = HALF_FRAME_MS,
-                                       .idle_ms = LINK_IDLE_MS,
-                                       .silent_ms = LINK_SILENT_MS};
     const struct link_events device_events = {.ctx = s,
                                               .on_open = on_device_open,
                                               .on_frame = on_device_frame,
                                               .on_closed = on_device_closed,
                                               .on_writable = on_device_writable};
-    AMI_TRY(
-        link_listen(s->links, listen_address, &from_devices, &device_events, &s->listener, why));
-    for (uint8_t i = 0; s->genesis != NULL && i < s->genesis->members.count; i++) {
-        struct dialled *d = &s->dialled[i];
-        d->serve = s;
-        d->member = i;
-        const struct link_events events = {.ctx = d,
-                                           .on_open = on_dc_open,
-                                           .on_frame = on_dc_frame,
-                                           .on_closed = on_dc_closed,
-                                           .on_writable = on_dc_writable};
-        AMI_TRY(link_dial(s->links, s->genesis->address[i].peer, &to_dcs, DC_RETRY_MS_MAX, &events,
-                          &d->dialer, why));
-    }
-    return AMI_OK;
+    return link_listen(s->links, listen_address, &from_devices, &device_events, &s->listener, why);
 }
 
 static enum ami_status start(struct serve *s, struct why *why)

@@ -1,4 +1,5 @@
-/* meter/cmd_enrol.c - `ami-meter enrol`: keys from the MDMS, for one device or thousands.
+/* meter/cmd_enrol.c - `ami-meter enrol`: keys from the MDMS, for one device or thousands, the first
+ * or those of the next key epoch.
  *
  * Many requests are under way at once over one link to the MDMS, or to a DC that passes them on. A
  * request and the secrets behind it are durable before it leaves, and the keys are durable before
@@ -25,7 +26,7 @@
 #define REFUSALS_SHOWN 10
 
 static const char *mdms_url, *dc_url, *code_text, *codes_path;
-static int64_t timeout_ms = 60000;
+static int64_t timeout_ms = 60000, key_epoch = 1;
 static bool quiet;
 
 static const struct option_spec options[] = {
@@ -56,6 +57,13 @@ static const struct option_spec options[] = {
      .value = &codes_path,
      .argument = "FILE",
      .help = "instead: a list of ids and codes, as written by `ami-mdms codes`"},
+    {.name = "epoch",
+     .kind = OPTION_INT,
+     .value = &key_epoch,
+     .min = 1,
+     .max = UINT32_MAX,
+     .argument = "E",
+     .help = "key epoch (default 1; the next one renews the keys of enrolled meters)"},
     {.name = "timeout",
      .kind = OPTION_DURATION,
      .value = &timeout_ms,
@@ -247,6 +255,11 @@ static enum ami_status resume(struct enrol *e, struct request *r, const struct a
     if (status == AMI_OK)
         status = pending_file_parse(&r->pending, &e->g->network,
                                     span_of(bytes + SM3_BYTES, size - SM3_BYTES), NULL);
+    if (status == AMI_OK && r->pending.epoch != (uint32_t)key_epoch)
+        status = why_set(e->why, AMI_WRONG_EPOCH,
+                         "the enrolment of %s for key epoch %u is under way with this code: "
+                         "finish it first",
+                         id->text, (unsigned)r->pending.epoch);
     secret_wipe(bytes, sizeof bytes);
     return status;
 }
@@ -263,8 +276,9 @@ static enum ami_status begin(struct enrol *e, struct request *r, const struct de
         *fresh = true;
         do {
             secret_random(random, sizeof random);
-            status = enrol_begin(&r->pending, &e->g->network, ENROL_METER, &d->id, 1, &hash,
-                                 (const uint8_t(*)[SM2_WIDE_BYTES])random);
+            status =
+                enrol_begin(&r->pending, &e->g->network, ENROL_METER, &d->id, (uint32_t)key_epoch,
+                            &hash, (const uint8_t(*)[SM2_WIDE_BYTES])random);
         } while (status == AMI_BAD_CRYPTO);
         secret_wipe(random, sizeof random);
         if (status == AMI_OK) {
@@ -277,16 +291,52 @@ static enum ami_status begin(struct enrol *e, struct request *r, const struct de
     return status;
 }
 
-static bool is_enrolled(struct enrol *e, const struct ami_id *id, enum ami_status *status)
+/* The key epoch of a device's keys; 0: it has none. */
+static enum ami_status epoch_here(struct enrol *e, const struct ami_id *id, uint32_t *epoch)
 {
-    uint8_t keys[KEYFILE_BYTES_MAX];
+    uint8_t bytes[KEYFILE_BYTES_MAX];
+    struct device_file file;
     size_t size;
-    *status = meter_store_keys(e->store, id, keys, sizeof keys, &size);
-    secret_wipe(keys, sizeof keys);
-    bool found = *status == AMI_OK;
-    if (*status == AMI_NOT_FOUND)
-        *status = AMI_OK;
-    return found;
+    enum ami_status status = meter_store_keys(e->store, id, bytes, sizeof bytes, &size);
+    *epoch = 0;
+    if (status == AMI_NOT_FOUND)
+        return AMI_OK;
+    if (status == AMI_OK)
+        status = device_file_parse(&file, &e->g->network, span_of(bytes, size), NULL);
+    secret_wipe(bytes, sizeof bytes);
+    if (status == AMI_OK)
+        *epoch = file.keys.epoch;
+    secret_wipe(&file, sizeof file);
+    return status;
+}
+
+/* Whether there is nothing to do for a device. The keys that are here are replaced by those of the
+ * next epoch, and sessions are made with the present ones only: a report that still waits under the
+ * old ones would wait for ever. */
+static enum ami_status is_enrolled(struct enrol *e, const struct ami_id *id, bool *enrolled)
+{
+    uint8_t record[METER_RECORD_BYTES_MAX];
+    uint32_t epoch;
+    size_t size;
+    AMI_TRY(epoch_here(e, id, &epoch));
+    *enrolled = epoch >= (uint32_t)key_epoch;
+    if (*enrolled || epoch == 0)
+        return AMI_OK;
+    if (epoch + 1 < (uint32_t)key_epoch)
+        return why_set(e->why, AMI_WRONG_EPOCH,
+                       "%s has keys of epoch %u here: the next ones are those of epoch %u",
+                       id->text, (unsigned)epoch, (unsigned)epoch + 1);
+    enum ami_status status = meter_store_next(e->store, METER_OUTBOX, id, epoch, 0, record, &size);
+    secret_wipe(record, sizeof record);
+    if (status == AMI_NOT_FOUND)
+        return AMI_OK;
+    return status != AMI_OK
+               ? status
+               : why_set(e->why, AMI_IN_USE,
+                         "%s has reports that are not acknowledged yet, under its keys of epoch "
+                         "%u: let `ami-meter run` or `fleet` send them first, or, when that key "
+                         "was revoked, enrol it in another directory",
+                         id->text, (unsigned)epoch);
 }
 
 struct fresh_batch {
@@ -303,13 +353,15 @@ static enum ami_status fill_window(struct enrol *e)
     batch.count = 0;
     while (status == AMI_OK && e->next < e->count && HASH_COUNT(e->requests) < WINDOW_MAX) {
         const struct device *d = &e->device[e->next];
-        if (is_enrolled(e, &d->id, &status)) {
+        bool enrolled;
+        status = is_enrolled(e, &d->id, &enrolled);
+        if (status != AMI_OK)
+            break;
+        if (enrolled) {
             e->already++;
             e->next++;
             continue;
         }
-        if (status != AMI_OK)
-            break;
         struct request *r = calloc(1, sizeof *r);
         bool fresh = false;
         size_t size = 0;
@@ -318,8 +370,9 @@ static enum ami_status fill_window(struct enrol *e)
         else
             status = begin(e, r, d, &fresh, batch.bytes[batch.count], &size);
         if (status != AMI_OK) {
-            why_set(e->why, status, "the enrolment of %s cannot begin: %s", d->id.text,
-                    ami_status_text(status));
+            if (e->why->text[0] == '\0')
+                why_set(e->why, status, "the enrolment of %s cannot begin: %s", d->id.text,
+                        ami_status_text(status));
             free(r);
             break;
         }
@@ -376,6 +429,18 @@ static void go_on(struct enrol *e)
 
 /* --- replies --------------------------------------------------------------------------------- */
 
+/* A key epoch begins with report 1; all else goes on where the epoch before ended. */
+static enum ami_status first_state(struct enrol *e, const struct request *r,
+                                   struct meter_state *out)
+{
+    enum ami_status status =
+        meter_store_state(e->store, &r->pending.name, r->pending.epoch - 1, out);
+    if (status != AMI_OK)
+        *out = (struct meter_state){0};
+    out->next_sequence = 1;
+    return status == AMI_NOT_FOUND ? AMI_OK : status;
+}
+
 /* The keys of all that were answered meanwhile become durable together. */
 static enum ami_status keep_keys(struct enrol *e)
 {
@@ -386,7 +451,11 @@ static enum ami_status keep_keys(struct enrol *e)
     HASH_ITER(hh, e->requests, r, tmp)
     {
         size_t size;
+        struct meter_state state;
         if (!r->answered || status != AMI_OK)
+            continue;
+        status = first_state(e, r, &state);
+        if (status != AMI_OK)
             continue;
         status =
             device_file_encode(batch.bytes[batch.count], &size, &e->g->network, &r->file, NULL);
@@ -394,7 +463,7 @@ static enum ami_status keep_keys(struct enrol *e)
                                                   .name = &r->pending.name,
                                                   .epoch = r->file.keys.epoch,
                                                   .record = span_of(batch.bytes[batch.count], size),
-                                                  .state = {.next_sequence = 1}};
+                                                  .state = state};
         batch.count++;
     }
     if (status == AMI_OK && batch.count > 0)

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int64_t sequence_given, timeout_ms = 10000;
+static int64_t sequence_given, epoch_given, timeout_ms = 10000;
 static const char *time_given, *node, *out_file;
 
 static const struct option_spec options[] = {
@@ -37,6 +37,13 @@ static const struct option_spec options[] = {
      .max = INT64_MAX,
      .argument = "N",
      .help = "number of the report (the last column of `ami-meter export`)"},
+    {.name = "epoch",
+     .kind = OPTION_INT,
+     .value = &epoch_given,
+     .min = 1,
+     .max = UINT32_MAX,
+     .argument = "E",
+     .help = "the meter's key epoch (default the newest with that report)"},
     {.name = "time",
      .letter = 't',
      .kind = OPTION_TEXT,
@@ -49,7 +56,7 @@ static const struct option_spec options[] = {
      .kind = OPTION_TEXT,
      .value = &node,
      .argument = "URL",
-     .help = "admin address of a DC (default: those of the genesis file, one after the other)"},
+     .help = "admin address of a DC (default: those of the members, one after the other)"},
     {.name = "out",
      .letter = 'o',
      .kind = OPTION_TEXT,
@@ -74,6 +81,7 @@ struct wanted {
     int64_t start_s;
     bool found;
     struct reading *scratch;
+    struct headers *headers; /* who the members are now, as far as these meters know */
     struct report_submit record;
     uint8_t bytes[METER_RECORD_BYTES_MAX]; /* that the record points into */
 };
@@ -101,13 +109,15 @@ static bool look(void *ctx, const struct meter_stored_report *report)
         return true;
     if (w->by_time ? !has_reading_at(w, &record) : report->sequence != w->sequence)
         return true;
+    if (epoch_given != 0 && report->epoch != (uint32_t)epoch_given)
+        return true;
     memcpy(w->bytes, report->record.data, report->record.size);
     if (report_submit_parse(&w->record, span_of(w->bytes, report->record.size)) != AMI_OK)
         return true;
     w->epoch = report->epoch;
     w->sequence = report->sequence;
     w->found = true;
-    return false;
+    return !w->by_time; /* a later key epoch may have that number too */
 }
 
 static enum ami_status find(struct wanted *w, const struct genesis *g, struct why *why)
@@ -122,11 +132,15 @@ static enum ami_status find(struct wanted *w, const struct genesis *g, struct wh
         return why_set(why, AMI_BAD_ARGUMENT,
                        "--time %.60s: expected a time such as 2013-01-01T00:00:00Z", time_given);
     w->scratch = calloc(AMI_REPORT_READINGS_MAX, sizeof *w->scratch);
-    if (w->scratch == NULL)
+    w->headers = calloc(1, sizeof *w->headers);
+    if (w->scratch == NULL || w->headers == NULL)
         return AMI_NO_MEMORY;
+    headers_init(w->headers, g);
     AMI_TRY(cli_store(&store, METER_STORE_READ, g, why));
     enum ami_status status =
         meter_store_each_report(store, 1u << METER_OUTBOX | 1u << METER_ARCHIVE, look, w);
+    if (status == AMI_OK)
+        status = meter_store_committees(store, w->headers);
     meter_store_close(store);
     if (status != AMI_OK)
         return why_set(why, status, "%s: %s", cli_common.dir, ami_status_text(status));
@@ -177,8 +191,9 @@ static enum ami_status make(struct wanted *w, struct genesis **g, char **text, s
     if (node != NULL)
         return from_node(w, *g, node, text, why);
     enum ami_status status = AMI_UNREACHABLE;
-    for (unsigned i = 0; i < (*g)->members.count && status != AMI_OK; i++)
-        status = from_node(w, *g, (*g)->address[i].admin, text, why);
+    const struct committee *c = headers_committee(w->headers);
+    for (unsigned i = 0; i < c->members.count && status != AMI_OK; i++)
+        status = from_node(w, *g, c->address[i].admin, text, why);
     return status;
 }
 
@@ -204,8 +219,10 @@ static int run(int argc, char **argv, void *ctx)
         status = cli_stdout_done(&why);
     free(text);
     free(g);
-    if (w != NULL)
+    if (w != NULL) {
         free(w->scratch);
+        free(w->headers);
+    }
     free(w);
     return status == AMI_OK ? EXIT_STATUS_OK : cli_fail(status, &why);
 }

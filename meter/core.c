@@ -57,9 +57,10 @@ void meter_note(const struct meter *m, enum meter_note_kind kind, uint64_t value
         m->shared->note(m->ctx, kind, value);
 }
 
+/* DCs that have a place; some of them may have left. */
 static uint8_t member_count(const struct meter *m)
 {
-    return m->shared->genesis->members.count;
+    return m->shared->headers->dc_count;
 }
 
 static bool is_open(const struct meter *m, uint8_t member)
@@ -289,7 +290,8 @@ void meter_success(struct meter *m)
 
 enum ami_status meter_outcast(const struct meter *m)
 {
-    if ((unsigned)__builtin_popcount(m->refused_by) > members_f(member_count(m)))
+    if ((unsigned)__builtin_popcount(m->refused_by) >
+        members_f(headers_committee(m->shared->headers)->members.count))
         return (enum ami_status)m->refusal;
     return AMI_OK;
 }
@@ -304,7 +306,7 @@ static void on_flight2(struct meter *m, struct span body)
     /* A wrong answer does not end the wait for the right one: whoever can send it could as well
      * send nothing. */
     if (m->phase != METER_AGREEING || agree_flight2_parse(&in, body) != AMI_OK ||
-        !ami_id_equal(&in.dc, &g->members.member[m->target].name))
+        !ami_id_equal(&in.dc, &m->shared->headers->dc[m->target]))
         return;
     if (agree_meter_answer(&result, &m->u.agree, &g->network, &m->keys.agree, &g->members.chain,
                            &in) != AMI_OK)
@@ -381,7 +383,7 @@ static void on_refused(struct meter *m, struct span body)
     meter_note(m, METER_NOTE_REFUSED, in.status);
     note_refusal(m, (enum ami_status)in.status);
     if (in.has_other)
-        follow(m, in.other.member);
+        follow(m, headers_place(m->shared->headers, &in.other.dc));
     else
         pause_for(m, next_member(m, m->target), backoff_us(m));
 }
@@ -394,8 +396,10 @@ static void on_session_ended(struct meter *m, struct span body)
         return;
     note_refusal(m, (enum ami_status)in.status);
     uint8_t other = m->target;
-    if (in.has_other && in.other.member < member_count(m)) {
-        other = in.other.member;
+    uint8_t named =
+        in.has_other ? headers_place(m->shared->headers, &in.other.dc) : METER_NO_MEMBER;
+    if (named < member_count(m)) {
+        other = named;
         m->shared->leader = other;
         if (other != m->target)
             meter_note(m, METER_NOTE_REDIRECTED, other);
@@ -434,10 +438,9 @@ void meter_init(struct meter *m, struct meter_shared *shared, void *ctx,
     m->wake_us = UINT64_MAX;
     m->resend_us = UINT64_MAX;
     m->window = METER_WINDOW_FIRST;
-    const struct members *members = &shared->genesis->members;
-    for (uint8_t k = 0; k < members->count; k++)
-        if (ami_id_equal(&members->member[k].name, &keys->home_dc))
-            m->home = k;
+    m->home = headers_place(shared->headers, &keys->home_dc);
+    if (m->home == METER_DCS)
+        m->home = 0; /* it left: any other will do */
     m->target = m->home;
 }
 

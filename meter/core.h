@@ -76,7 +76,7 @@ struct meter_shared {
     struct meter_timing timing;
     void (*note)(void *ctx, enum meter_note_kind kind, uint64_t value); /* or NULL */
     bool ack_unchecked; /* acknowledgements are believed: the simulator's, to see what that costs */
-    uint32_t open;      /* bit k: the link to member k is open. Kept by the shell. */
+    uint32_t open;      /* bit k: the link to DC k is open. Kept by the shell. */
     uint8_t leader;     /* who led when somebody last said so; a hint */
     uint64_t answer_us, ack_us; /* how long answers and acknowledgements usually take */
 };
@@ -158,8 +158,8 @@ void meter_start(struct meter *m);
 enum ami_status meter_report(struct meter *m, struct meter_put *put,
                              struct span report) AMI_MUST_CHECK;
 
-/* Events. Links are member index + 1. `type` is AGREE_FLIGHT2, REFUSED, SESSION_ENDED or
- * SESSION_DATA; others are ignored (BLOCK_PROOF goes to headers_add). */
+/* Events. DCs are named by their places in `headers`; links are place + 1. `type` is AGREE_FLIGHT2,
+ * REFUSED, SESSION_ENDED or SESSION_DATA; others are ignored (BLOCK_PROOF goes to headers_add). */
 void meter_on_frame(struct meter *m, env_link link, enum message_type type, struct span body);
 void meter_on_open(struct meter *m, env_link link);   /* shared->open has the bit already */
 void meter_on_closed(struct meter *m, env_link link); /* shared->open has lost the bit already */

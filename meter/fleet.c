@@ -160,7 +160,7 @@ void fleet_touch(struct fleet_meter *m)
 {
     struct fleet *f = m->fleet;
     if (m->agreeing != NULL &&
-        (m->core.phase != METER_AGREEING || m->core.target != m->agreeing->member))
+        (m->core.phase != METER_AGREEING || m->core.target != m->agreeing->place))
         fleet_links_agreed(m);
     if (m->core.session_id != m->routed) {
         if (m->routed != 0)
@@ -596,14 +596,19 @@ enum ami_status fleet_new(struct fleet **out, const struct fleet_config *config,
         !fleet_disk_init(f)) {
         status = why_set(why, AMI_NO_MEMORY, "out of memory");
     } else {
-        headers_init(f->headers, &config->genesis->members);
+        headers_init(f->headers, config->genesis);
+        status = meter_store_committees(f->c.store, f->headers);
+        if (status != AMI_OK)
+            why_set(why, status, "the committees stored with the meters: %s",
+                    ami_status_text(status));
         for (unsigned i = 0; i < f->lanes; i++) {
             struct meter_shared *s = &f->lane[i].shared;
             meter_shared_init(s, config->genesis, f->headers, &f->env);
             s->disk.next = fleet_disk_next;
             s->note = fleet_note;
         }
-        status = load_all(f, why);
+        if (status == AMI_OK)
+            status = load_all(f, why);
         /* The more meters follow a lost DC, the longer they take to come back: 30 us each. */
         for (unsigned i = 0; i < f->lanes; i++)
             f->lane[i].shared.timing.spread_ms += (uint32_t)(f->count * 30 / 1000);

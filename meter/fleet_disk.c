@@ -44,10 +44,8 @@ static void flush(void *arg)
     AMI_CHECK(status == AMI_OK); /* it has room for as many groups as there are */
 }
 
-enum ami_status fleet_env_store(void *ctx, void *write)
+static enum ami_status put_write(struct fleet *f, struct fleet_meter *m, struct meter_write *write)
 {
-    struct fleet_meter *m = ctx;
-    struct fleet *f = m->fleet;
     if (f->filling != NULL && f->filling->count == FLEET_GROUP_WRITES)
         flush(f);
     if (f->filling == NULL) {
@@ -62,6 +60,23 @@ enum ami_status fleet_env_store(void *ctx, void *write)
     g->count++;
     f->writes_out++;
     return AMI_OK;
+}
+
+enum ami_status fleet_env_store(void *ctx, void *write)
+{
+    struct fleet_meter *m = ctx;
+    return put_write(m->fleet, m, write);
+}
+
+void fleet_put_epoch(struct fleet *f, uint32_t epoch, struct span proof)
+{
+    struct fleet_epoch *e = malloc(sizeof *e + proof.size);
+    if (e == NULL)
+        return;
+    *e = (struct fleet_epoch){.write.kind = FLEET_WRITE_EPOCH, .epoch = epoch, .size = proof.size};
+    memcpy(e->bytes, proof.data, proof.size);
+    if (put_write(f, NULL, &e->write) != AMI_OK)
+        free(e);
 }
 
 static void report_done(struct fleet *f, struct fleet_put *p, enum ami_status status)
@@ -101,6 +116,10 @@ static void on_done(void *ctx, void *write, enum ami_status status)
         struct meter_write *w = g->write[i];
         struct fleet_meter *m = g->owner[i];
         f->writes_out--;
+        if (m == NULL) {
+            free(w); /* the first field of a fleet_epoch */
+            continue;
+        }
         if (w->kind == METER_WRITE_PUT)
             report_done(f, (struct fleet_put *)(void *)w, status);
         else
@@ -128,6 +147,12 @@ static void fill_op(const struct fleet *f, struct meter_op *op, const struct fle
 {
     const struct meter_write *w = g->write[i];
     const struct fleet_meter *m = g->owner[i];
+    if (m == NULL) {
+        const struct fleet_epoch *e = (const struct fleet_epoch *)(const void *)w;
+        *op = (struct meter_op){
+            .kind = METER_OP_EPOCH, .epoch = e->epoch, .record = span_of(e->bytes, e->size)};
+        return;
+    }
     /* Of the meter only its keys are looked at here; they do not change. */
     *op = (struct meter_op){.kind = METER_OP_SETTLE,
                             .name = &m->core.keys.name,

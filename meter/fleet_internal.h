@@ -55,6 +55,15 @@ struct fleet_put {
     uint64_t source_row;
 };
 
+/* A committee on its way to the disk. `write.kind` is one that no meter uses. */
+#define FLEET_WRITE_EPOCH 3
+struct fleet_epoch {
+    struct meter_write write;
+    uint32_t epoch;
+    size_t size;
+    uint8_t bytes[]; /* membership_proof */
+};
+
 struct fleet_group {
     size_t count;
     bool busy; /* with the storage thread */
@@ -68,8 +77,9 @@ struct fleet_link {
     struct fleet *fleet;
     struct fleet_lane *lane;
     struct link_dialer *dialer;
-    env_link link; /* 0: none */
-    uint8_t member;
+    char address[AMI_ADDRESS_BYTES_MAX + 1]; /* dialled; empty: none */
+    env_link link;                           /* 0: none */
+    uint8_t place;                           /* of its DC */
     bool welcomed;
     uint16_t refused;  /* status of the last welcome that was none */
     uint32_t agreeing; /* first flights on the way */
@@ -79,7 +89,7 @@ struct fleet_link {
 /* One connection to each DC, and the meters that use them. */
 struct fleet_lane {
     struct meter_shared shared;
-    struct fleet_link link[AMI_MEMBERS_MAX];
+    struct fleet_link link[METER_DCS]; /* by place */
 };
 
 /* Counts by magnitude with a resolution of about 3 %. */
@@ -162,6 +172,9 @@ void fleet_disk_free(struct fleet *f);
 struct fleet_put *fleet_put_take(struct fleet *f); /* NULL: all are under way */
 void fleet_put_give(struct fleet *f, struct fleet_put *p);
 enum ami_status fleet_env_store(void *ctx, void *write);
+/* Keeps a committee for the next start. When there is no room for it just now, the DCs tell it
+ * then. */
+void fleet_put_epoch(struct fleet *f, uint32_t epoch, struct span proof);
 enum ami_status fleet_disk_next(void *ctx, uint64_t from, uint8_t *buffer, size_t *size);
 
 /* fleet_stats.c */

@@ -1,6 +1,9 @@
 #include "meter/fleet_internal.h"
 
+#include <stdio.h>
 #include <string.h>
+
+static enum ami_status dial_members(struct fleet *f, struct why *why);
 
 /* --- sending --------------------------------------------------------------------------------- */
 
@@ -47,7 +50,7 @@ enum ami_status fleet_env_send(void *ctx, env_link link, struct span frame)
 {
     struct fleet_meter *m = ctx;
     struct fleet *f = m->fleet;
-    AMI_CHECK(link >= 1 && link <= f->c.genesis->members.count && frame.size > 1);
+    AMI_CHECK(link >= 1 && link <= f->headers->dc_count && frame.size > 1);
     struct fleet_link *l = &f->lane[m->lane].link[link - 1];
     enum message_type type = (enum message_type)frame.data[1];
     if (!l->welcomed)
@@ -78,10 +81,10 @@ static void unblock_link(struct fleet_link *l)
         if (l->blocked_first == NULL)
             l->blocked_last = NULL;
         m->blocked = false;
-        meter_on_writable(&m->core, (env_link)l->member + 1);
+        meter_on_writable(&m->core, (env_link)l->place + 1);
         fleet_touch(m);
         /* It turned to another DC meanwhile, whose link is full as well. */
-        if (m->core.starved && m->core.target != l->member)
+        if (m->core.starved && m->core.target != l->place)
             block(&l->lane->link[m->core.target], m);
         if (m == last)
             break;
@@ -93,7 +96,7 @@ static void unblock(void *arg)
     struct fleet *f = arg;
     f->blocked_any = false;
     for (unsigned i = 0; i < f->lanes; i++)
-        for (uint8_t k = 0; k < f->c.genesis->members.count; k++) {
+        for (uint8_t k = 0; k < f->headers->dc_count; k++) {
             struct fleet_link *l = &f->lane[i].link[k];
             unblock_link(l);
             if (l->blocked_first != NULL && !f->blocked_any) {
@@ -101,6 +104,11 @@ static void unblock(void *arg)
                 loop_alarm_set(f->loop, &f->unblock, clock_mono_us() + FLEET_UNBLOCK_US);
             }
         }
+}
+
+static const char *dc_name(const struct fleet_link *l)
+{
+    return l->fleet->headers->dc[l->place].text;
 }
 
 /* --- receiving ------------------------------------------------------------------------------- */
@@ -119,9 +127,9 @@ static void on_welcome(struct fleet_link *l, struct span body)
         drop(l);
         return;
     }
-    const char *name = f->c.genesis->members.member[l->member].name.text;
+    const char *name = dc_name(l);
     l->refused = w.status;
-    if (w.status != AMI_OK || w.member != l->member) {
+    if (w.status != AMI_OK || !ami_id_equal(&w.dc, &f->headers->dc[l->place])) {
         if (w.status == AMI_OK)
             l->refused = AMI_BAD_ARGUMENT; /* another DC listens where this one should */
         log_say(f->c.log, ENV_LOG_ERROR, "dc_refuses_us", "dc=%s status=%s", name,
@@ -132,11 +140,11 @@ static void on_welcome(struct fleet_link *l, struct span body)
     log_say(f->c.log, ENV_LOG_INFO, "dc_connected", "dc=%s", name);
     l->welcomed = true;
     f->ever_welcomed = true;
-    l->lane->shared.open |= 1u << l->member;
+    l->lane->shared.open |= 1u << l->place;
     for (size_t i = 0; i < f->count; i++) {
         struct fleet_meter *m = &f->meter[i];
         if (&f->lane[m->lane] == l->lane) {
-            meter_on_open(&m->core, (env_link)l->member + 1);
+            meter_on_open(&m->core, (env_link)l->place + 1);
             fleet_touch(m);
         }
     }
@@ -147,8 +155,34 @@ static void to_meter(struct fleet_link *l, struct fleet_meter *m, enum message_t
 {
     if (m == NULL || &l->fleet->lane[m->lane] != l->lane)
         return; /* a meter that another process runs, or a session that is over */
-    meter_on_frame(&m->core, (env_link)l->member + 1, type, body);
+    meter_on_frame(&m->core, (env_link)l->place + 1, type, body);
     fleet_touch(m);
+}
+
+/* A change of the committee. Every DC tells it; the first to do so is believed because of its
+ * proof. */
+static void on_membership(struct fleet_link *l, struct span body)
+{
+    static struct membership_proof proof; /* large; the loop is one thread */
+    struct fleet *f = l->fleet;
+    enum ami_status status = membership_proof_parse(&proof, body);
+    if (status == AMI_OK)
+        status = headers_advance(f->headers, &proof);
+    if (status == AMI_WRONG_EPOCH)
+        return; /* known already */
+    if (status != AMI_OK) {
+        log_say(f->c.log, ENV_LOG_WARN, "bad_membership_proof", "dc=%s status=%s", dc_name(l),
+                ami_status_name(status));
+        drop(l);
+        return;
+    }
+    const struct committee *c = headers_committee(f->headers);
+    log_say(f->c.log, ENV_LOG_INFO, "membership", "epoch=%u members=%u from_height=%llu",
+            (unsigned)c->members.epoch, (unsigned)c->members.count, (unsigned long long)c->from);
+    fleet_put_epoch(f, c->members.epoch, body);
+    struct why why = {{0}};
+    if (dial_members(f, &why) != AMI_OK)
+        log_say(f->c.log, ENV_LOG_ERROR, "not_dialled", "%s", why.text);
 }
 
 static void on_frame(void *ctx, env_link link, struct span frame)
@@ -157,7 +191,8 @@ static void on_frame(void *ctx, env_link link, struct span frame)
     struct fleet *f = l->fleet;
     enum message_type type;
     struct span body;
-    (void)link;
+    if (link != l->link)
+        return; /* of a DC that had this place before */
     if (frame_open(frame, &type, &body) != AMI_OK || (!l->welcomed && type != MSG_METER_WELCOME)) {
         drop(l);
         return;
@@ -168,12 +203,15 @@ static void on_frame(void *ctx, env_link link, struct span frame)
     case MSG_METER_WELCOME:
         on_welcome(l, body);
         break;
+    case MSG_MEMBERSHIP:
+        on_membership(l, body);
+        break;
     case MSG_BLOCK_PROOF: {
         enum ami_status status = headers_add(f->headers, body);
         if (status == AMI_OK)
             break;
-        log_say(f->c.log, ENV_LOG_WARN, "bad_block_proof", "dc=%s status=%s",
-                f->c.genesis->members.member[l->member].name.text, ami_status_name(status));
+        log_say(f->c.log, ENV_LOG_WARN, "bad_block_proof", "dc=%s status=%s", dc_name(l),
+                ami_status_name(status));
         /* A certificate costs much to check and nothing to invent: who sends a false one waits for
          * the next connection. */
         if (status != AMI_WRONG_EPOCH)
@@ -211,7 +249,8 @@ static void on_open(void *ctx, env_link link, const char *remote)
     l->link = link;
     l->welcomed = false;
     struct meter_hello hello = {.chain = f->c.genesis->members.chain,
-                                .scheme = f->c.genesis->network.scheme};
+                                .scheme = f->c.genesis->network.scheme,
+                                .epoch = f->headers->newest};
     uint8_t frame[64];
     struct writer w = writer_on(frame, sizeof frame);
     frame_begin(&w, MSG_METER_HELLO);
@@ -225,20 +264,20 @@ static void on_closed(void *ctx, env_link link, enum ami_status why)
 {
     struct fleet_link *l = ctx;
     struct fleet *f = l->fleet;
-    (void)link;
+    if (link != l->link)
+        return;
     bool was = l->welcomed;
     l->link = 0;
     l->welcomed = false;
-    l->lane->shared.open &= ~(1u << l->member);
+    l->lane->shared.open &= ~(1u << l->place);
     if (!was)
         return;
-    log_say(f->c.log, ENV_LOG_INFO, "dc_lost", "dc=%s status=%s",
-            f->c.genesis->members.member[l->member].name.text, ami_status_name(why));
+    log_say(f->c.log, ENV_LOG_INFO, "dc_lost", "dc=%s status=%s", dc_name(l), ami_status_name(why));
     unblock_link(l);
     for (size_t i = 0; i < f->count; i++) {
         struct fleet_meter *m = &f->meter[i];
         if (&f->lane[m->lane] == l->lane) {
-            meter_on_closed(&m->core, (env_link)l->member + 1);
+            meter_on_closed(&m->core, (env_link)l->place + 1);
             fleet_touch(m);
         }
     }
@@ -250,27 +289,49 @@ static void on_writable(void *ctx, env_link link)
     unblock_link(ctx);
 }
 
-enum ami_status fleet_links_open(struct fleet *f, struct why *why)
+/* Dials one place's DC at this address, or nobody. */
+static enum ami_status dial(struct fleet_link *l, const char *address, struct why *why)
 {
     const struct link_limits limits = {.frame_bytes_max = AMI_FRAME_METER_BYTES_MAX,
                                        .queue_bytes_max = FLEET_QUEUE_BYTES,
                                        .half_frame_ms = 30000};
-    f->unblock = (struct loop_alarm){.fire = unblock, .arg = f};
+    const struct link_events events = {.ctx = l,
+                                       .on_open = on_open,
+                                       .on_frame = on_frame,
+                                       .on_closed = on_closed,
+                                       .on_writable = on_writable};
+    if (strcmp(l->address, address) == 0)
+        return AMI_OK;
+    if (l->dialer != NULL)
+        link_dialer_stop(l->dialer);
+    l->dialer = NULL;
+    l->refused = AMI_OK;
+    snprintf(l->address, sizeof l->address, "%s", address);
+    return address[0] == '\0'
+               ? AMI_OK
+               : link_dial(l->fleet->links, address, &limits, 1000, &events, &l->dialer, why);
+}
+
+/* The newest committee's members are dialled, others no more. */
+static enum ami_status dial_members(struct fleet *f, struct why *why)
+{
+    const struct committee *c = headers_committee(f->headers);
     for (unsigned i = 0; i < f->lanes; i++)
-        for (uint8_t k = 0; k < f->c.genesis->members.count; k++) {
+        for (uint8_t k = 0, index; k < f->headers->dc_count; k++) {
             struct fleet_link *l = &f->lane[i].link[k];
             l->fleet = f;
             l->lane = &f->lane[i];
-            l->member = k;
-            struct link_events events = {.ctx = l,
-                                         .on_open = on_open,
-                                         .on_frame = on_frame,
-                                         .on_closed = on_closed,
-                                         .on_writable = on_writable};
-            AMI_TRY(link_dial(f->links, f->c.genesis->address[k].meter, &limits, 1000, &events,
-                              &l->dialer, why));
+            l->place = k;
+            bool member = headers_is_member(f->headers, k, &index);
+            AMI_TRY(dial(l, member ? c->address[index].meter : "", why));
         }
     return AMI_OK;
+}
+
+enum ami_status fleet_links_open(struct fleet *f, struct why *why)
+{
+    f->unblock = (struct loop_alarm){.fire = unblock, .arg = f};
+    return dial_members(f, why);
 }
 
 /* Whether every DC that answers at all refuses us: then waiting is of no use. */
@@ -280,12 +341,12 @@ void fleet_links_tick(struct fleet *f)
     uint8_t refusing = 0;
     if (f->ever_welcomed || f->over)
         return;
-    for (uint8_t k = 0; k < f->c.genesis->members.count; k++)
+    for (uint8_t k = 0; k < f->headers->dc_count; k++)
         if (f->lane[0].link[k].refused != AMI_OK) {
             status = f->lane[0].link[k].refused;
             refusing++;
         }
-    if (refusing > members_f(f->c.genesis->members.count))
+    if (refusing > members_f(headers_committee(f->headers)->members.count))
         fleet_fail(
             f, (enum ami_status)status,
             "%u DCs refuse this program's links: %s; is it the genesis file of this network?",

@@ -118,8 +118,8 @@ static const char *leader_name(const struct fleet *f)
 {
     for (unsigned i = 0; i < f->lanes; i++) {
         uint8_t k = f->lane[i].shared.leader;
-        if (k < f->c.genesis->members.count)
-            return f->c.genesis->members.member[k].name.text;
+        if (k < f->headers->dc_count)
+            return f->headers->dc[k].text;
     }
     return "-";
 }

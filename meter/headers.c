@@ -2,26 +2,97 @@
 
 #include <string.h>
 
-void headers_init(struct headers *h, const struct members *members)
+void headers_init(struct headers *h, const struct genesis *g)
 {
     memset(h, 0, sizeof *h);
-    h->members = members;
+    h->network = &g->network;
+    h->newest = 1;
+    committee_first(&h->epoch[1], g);
+    for (uint8_t i = 0; i < g->members.count; i++)
+        h->dc[h->dc_count++] = g->members.member[i].name;
 }
 
-static enum ami_status check(const struct members *m, const struct block_header *header,
+const struct committee *headers_committee(const struct headers *h)
+{
+    return &h->epoch[h->newest % METER_EPOCHS];
+}
+
+uint8_t headers_place(const struct headers *h, const struct ami_id *dc)
+{
+    for (uint8_t i = 0; i < h->dc_count; i++)
+        if (ami_id_equal(&h->dc[i], dc))
+            return i;
+    return METER_DCS;
+}
+
+bool headers_is_member(const struct headers *h, uint8_t place, uint8_t *index)
+{
+    const struct members *m = &headers_committee(h)->members;
+    *index = place < h->dc_count ? members_find(m, &h->dc[place]) : AMI_MEMBERS_MAX;
+    return *index < m->count;
+}
+
+/* Gives the newest committee's DCs places: new ones at the end, or where a DC was that left. With
+ * one place more than members there always is one. */
+static void place_all(struct headers *h)
+{
+    _Static_assert(METER_DCS > AMI_MEMBERS_MAX, "a place is free when somebody joins");
+    const struct members *m = &headers_committee(h)->members;
+    for (uint8_t i = 0; i < m->count; i++) {
+        uint8_t at = 0, index;
+        if (headers_place(h, &m->member[i].name) != METER_DCS)
+            continue;
+        if (h->dc_count < METER_DCS)
+            at = h->dc_count++;
+        else
+            while (headers_is_member(h, at, &index))
+                at++;
+        h->dc[at] = m->member[i].name;
+    }
+}
+
+enum ami_status headers_advance(struct headers *h, const struct membership_proof *proof)
+{
+    struct committee *next = &h->epoch[(h->newest + 1) % METER_EPOCHS];
+    struct committee before = *next; /* the oldest one: kept when the proof is none */
+    *next = *headers_committee(h);
+    enum ami_status status = committee_advance(next, h->network, proof);
+    if (status != AMI_OK) {
+        *next = before;
+        return status;
+    }
+    h->newest++;
+    place_all(h);
+    return AMI_OK;
+}
+
+/* The committee that certifies this height in this epoch; NULL: none that is known. */
+static const struct committee *certifies(const struct headers *h, uint32_t epoch, uint64_t height)
+{
+    if (epoch == 0 || epoch > h->newest || h->newest - epoch >= METER_EPOCHS)
+        return NULL;
+    const struct committee *c = &h->epoch[epoch % METER_EPOCHS];
+    if (height < c->from ||
+        (epoch < h->newest && height >= h->epoch[(epoch + 1) % METER_EPOCHS].from))
+        return NULL;
+    return c;
+}
+
+static enum ami_status check(const struct headers *h, const struct block_header *header,
                              const struct qc *commit, const sm3_digest *hash)
 {
     if (header->version != 1 || header->height == 0 || header->tx_count == 0)
         return AMI_BAD_ENCODING;
-    if (!sm3_equal(&header->chain, &m->chain))
+    if (!sm3_equal(&header->chain, &headers_committee(h)->members.chain))
         return AMI_WRONG_CHAIN;
-    if (header->epoch != m->epoch || !sm3_equal(&header->members, &m->hash))
+    const struct committee *c = certifies(h, header->epoch, header->height);
+    if (c == NULL || !sm3_equal(&header->members, &c->members.hash))
         return AMI_WRONG_EPOCH;
     /* The certificate may be of a later term than the header: a re-proposed block keeps its own. */
     if (commit->kind != VOTE_COMMIT || commit->height != header->height ||
         !sm3_equal(&commit->block, hash))
         return AMI_BAD_CERTIFICATE;
-    return qc_check(m, commit);
+    return qc_check(&c->members, commit);
 }
 
 enum ami_status headers_add(struct headers *h, struct span block_proof_body)
@@ -33,7 +104,7 @@ enum ami_status headers_add(struct headers *h, struct span block_proof_body)
         if (headers_find(h, proof.header.height, &hash) != NULL)
             return AMI_OK;
         h->checked++;
-        status = check(h->members, &proof.header, &proof.commit, &hash);
+        status = check(h, &proof.header, &proof.commit, &hash);
         if (status == AMI_OK) {
             struct certified_header *place = &h->ring[proof.header.height % METER_HEADERS];
             if (place->height > proof.header.height)

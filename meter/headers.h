@@ -1,4 +1,10 @@
-/* meter/headers.h - certified block headers: what acknowledgements are measured against.
+/* meter/headers.h - who certifies blocks, and certified block headers: what acknowledgements are
+ * measured against.
+ *
+ * A process begins with the genesis file's committee. The DCs tell it of later ones (MEMBERSHIP),
+ * each proved by the one before and by the MDMS, so a lying DC can withhold a change, not invent
+ * one. A block counts under the committee of its epoch, at the heights of that epoch only: keys of
+ * DCs that left certify nothing new. The last METER_EPOCHS committees are kept.
  *
  * A BLOCK_PROOF comes once per block and connection, before the acknowledgements that need it. All
  * meters of a process share one ring, so a block's commit certificate is checked once however many
@@ -8,6 +14,7 @@
 #define AMI_METER_HEADERS_H
 
 #include "ledger/block.h"
+#include "ledger/committee.h"
 
 /* A DC sends a header again on the same link after 64 others (node/internal.h), so this many serve
  * 31 DCs with a few connections each. */
@@ -21,10 +28,19 @@ struct certified_header {
     uint32_t tx_count;
 };
 
+/* Committees kept, for blocks that are acknowledged late. */
+#define METER_EPOCHS 8
+/* DCs that a process knows, present members and those that left: each has a place of its own. */
+#define METER_DCS 32
+
 struct headers {
-    const struct members *members;
-    uint64_t checked;                            /* certificates checked */
-    uint64_t refused;                            /* of those and of malformed ones */
+    const struct network *network;
+    uint32_t newest;                      /* membership epoch, perhaps still to begin */
+    struct committee epoch[METER_EPOCHS]; /* epoch modulo METER_EPOCHS; the genesis file's is 1 */
+    uint8_t dc_count;
+    struct ami_id dc[METER_DCS]; /* by place; at first in the order of the genesis file */
+    uint64_t checked;            /* certificates checked */
+    uint64_t refused;            /* of those and of malformed ones */
     struct certified_header ring[METER_HEADERS]; /* height modulo METER_HEADERS */
     /* Those that are older than what stands in their place of the ring: anybody has true headers of
      * old blocks, and one DC that sends them must not push out what other DCs' acknowledgements
@@ -32,11 +48,23 @@ struct headers {
     struct certified_header old[METER_HEADERS_OLD];
 };
 
-/* `members` must outlive it. */
-void headers_init(struct headers *h, const struct members *members);
+/* The genesis file must outlive it. */
+void headers_init(struct headers *h, const struct genesis *g);
+
+/* The newest committee. */
+const struct committee *headers_committee(const struct headers *h);
+/* Takes the next one. AMI_WRONG_EPOCH: it is not the next (it is known already, or others are
+ * missing); else as committee_advance. */
+enum ami_status headers_advance(struct headers *h,
+                                const struct membership_proof *proof) AMI_MUST_CHECK;
+/* A DC's place; METER_DCS: it is not known. */
+uint8_t headers_place(const struct headers *h, const struct ami_id *dc);
+/* Whether the DC of this place is a member of the newest committee, and its index there. */
+bool headers_is_member(const struct headers *h, uint8_t place, uint8_t *index);
 
 /* The body of a BLOCK_PROOF frame. AMI_OK also when it is known already. AMI_BAD_ENCODING,
- * AMI_WRONG_CHAIN, AMI_WRONG_EPOCH, AMI_BAD_CERTIFICATE: nothing is kept, and it is counted. */
+ * AMI_WRONG_CHAIN, AMI_WRONG_EPOCH (an epoch that is not known, or not at that height),
+ * AMI_BAD_CERTIFICATE: nothing is kept, and it is counted. */
 enum ami_status headers_add(struct headers *h, struct span block_proof_body);
 
 /* NULL when there is no certified header of this height with this hash. */

@@ -95,6 +95,17 @@ static void key_add(struct key *k, const void *data, size_t size)
     k->size += size;
 }
 
+/* In the table "meta". */
+static struct key epoch_key(uint32_t epoch)
+{
+    struct key k = {.size = 5};
+    uint8_t b[4];
+    memcpy(k.b, "epoch", 5);
+    store_be32(b, epoch);
+    key_add(&k, b, sizeof b);
+    return k;
+}
+
 static struct key key_epoch(const struct ami_id *name, uint32_t epoch)
 {
     struct key k = key_of(name);
@@ -413,6 +424,9 @@ static int apply_one(struct meter_store *s, MDB_txn *txn, struct meter_op *op)
         return put(s, txn, T_PENDING, &key, op->record.data, op->record.size);
     case METER_OP_KEYS:
         return apply_keys(s, txn, op);
+    case METER_OP_EPOCH:
+        key = epoch_key(op->epoch);
+        return put(s, txn, T_META, &key, op->record.data, op->record.size);
     }
     return EINVAL;
 }
@@ -474,6 +488,32 @@ enum ami_status meter_store_keys(struct meter_store *s, const struct ami_id *nam
     return get_copy(s, T_KEYS, &key, out, capacity, size);
 }
 
+enum ami_status meter_store_epoch(struct meter_store *s, uint32_t epoch, uint8_t *out,
+                                  size_t capacity, size_t *size)
+{
+    struct key key = epoch_key(epoch);
+    return get_copy(s, T_META, &key, out, capacity, size);
+}
+
+enum ami_status meter_store_committees(struct meter_store *s, struct headers *h)
+{
+    enum ami_status status = AMI_OK;
+    uint8_t *bytes = malloc(METER_EPOCH_BYTES_MAX);
+    struct membership_proof *proof = malloc(sizeof *proof);
+    if (bytes == NULL || proof == NULL)
+        status = AMI_NO_MEMORY;
+    while (status == AMI_OK) {
+        size_t size;
+        status = meter_store_epoch(s, h->newest + 1, bytes, METER_EPOCH_BYTES_MAX, &size);
+        if (status == AMI_OK && (membership_proof_parse(proof, span_of(bytes, size)) != AMI_OK ||
+                                 headers_advance(h, proof) != AMI_OK))
+            status = AMI_DAMAGED;
+    }
+    free(proof);
+    free(bytes);
+    return status == AMI_NOT_FOUND ? AMI_OK : status;
+}
+
 enum ami_status meter_store_pending(struct meter_store *s, const struct ami_id *name, uint8_t *out,
                                     size_t capacity, size_t *size)
 {
@@ -495,11 +535,14 @@ enum ami_status meter_store_state(struct meter_store *s, const struct ami_id *na
 enum ami_status meter_store_source(struct meter_store *s, const struct ami_id *name, uint32_t epoch,
                                    const sm3_digest *source, uint64_t *row)
 {
-    struct key key = key_source(name, epoch, source);
     uint8_t bytes[8];
     size_t size = 0;
-    enum ami_status status = get_copy(s, T_SOURCES, &key, bytes, sizeof bytes, &size);
+    enum ami_status status = AMI_NOT_FOUND;
     *row = 0;
+    for (; epoch > 0 && status == AMI_NOT_FOUND; epoch--) {
+        struct key key = key_source(name, epoch, source);
+        status = get_copy(s, T_SOURCES, &key, bytes, sizeof bytes, &size);
+    }
     if (status == AMI_NOT_FOUND)
         return AMI_OK;
     if (status == AMI_OK && size != sizeof bytes)

@@ -4,7 +4,8 @@
  * write shares one synced transaction. One process at a time writes (directory_lock); others may
  * read beside it. Tables, keys of which begin with the meter's name and a zero byte:
  *
- *   meta      "chain": version u8 1, network id, chain id
+ *   meta      "chain": version u8 1, network id, chain id; "epoch" and a u32: membership_proof of
+ *             that epoch
  *   keys      name: a device key file (keyagree/keyfile.h)
  *   pending   name: SM3 of the install code's hash, then a pending key file: an enrolment under way
  *   state     name, epoch u32: meter_state
@@ -45,7 +46,7 @@ void meter_store_close(struct meter_store *s); /* NULL is allowed */
 
 /* How far one meter (in one key epoch) is. */
 struct meter_state {
-    uint64_t next_sequence; /* of the next report */
+    uint64_t next_sequence; /* of the next report in this epoch; the others go on in the next one */
     uint64_t reports;       /* made so far */
     uint64_t readings;      /* in them */
     uint64_t profile_next;  /* next interval of the built-in profile */
@@ -57,7 +58,8 @@ enum meter_op_kind {
     METER_OP_REPORT = 1, /* outbox += record; state; with `source`, its row */
     METER_OP_SETTLE,     /* outbox to archive; the archive keeps `keep` reports of a meter */
     METER_OP_PENDING,    /* pending := record */
-    METER_OP_KEYS        /* keys := record, state := new; pending is erased */
+    METER_OP_KEYS,       /* keys := record, state := new; pending is erased */
+    METER_OP_EPOCH       /* the membership proof of `epoch` := record */
 };
 struct meter_op {
     enum meter_op_kind kind;
@@ -88,10 +90,17 @@ enum ami_status meter_store_keys(struct meter_store *s, const struct ami_id *nam
                                  size_t capacity, size_t *size) AMI_MUST_CHECK;
 enum ami_status meter_store_pending(struct meter_store *s, const struct ami_id *name, uint8_t *out,
                                     size_t capacity, size_t *size) AMI_MUST_CHECK;
+/* The membership proof of this epoch, of at most METER_EPOCH_BYTES_MAX bytes. AMI_NOT_FOUND. */
+#define METER_EPOCH_BYTES_MAX (16u << 10)
+enum ami_status meter_store_epoch(struct meter_store *s, uint32_t epoch, uint8_t *out,
+                                  size_t capacity, size_t *size) AMI_MUST_CHECK;
+/* Takes all that are stored. AMI_DAMAGED: they do not prove what they should. */
+enum ami_status meter_store_committees(struct meter_store *s, struct headers *h) AMI_MUST_CHECK;
 /* AMI_NOT_FOUND. */
 enum ami_status meter_store_state(struct meter_store *s, const struct ami_id *name, uint32_t epoch,
                                   struct meter_state *out) AMI_MUST_CHECK;
-/* 0 when the file was never begun. */
+/* The next row of a file, as far as keys of this epoch or an earlier one reported it; 0 when the
+ * file was never begun. */
 enum ami_status meter_store_source(struct meter_store *s, const struct ami_id *name, uint32_t epoch,
                                    const sm3_digest *source, uint64_t *row) AMI_MUST_CHECK;
 

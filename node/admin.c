@@ -99,35 +99,53 @@ static double rate(struct node *n)
     return n->reports_per_s;
 }
 
+json_t *admin_committee(const struct node *n)
+{
+    const struct members *m = &n->committee.members;
+    json_t *committee = json_array();
+    for (uint8_t i = 0; i < m->count; i++)
+        json_array_append_new(committee, json_pack("{s:s, s:I, s:s}", "dc", m->member[i].name.text,
+                                                   "key_epoch", (json_int_t)m->member[i].key_epoch,
+                                                   "admin", n->committee.address[i].admin));
+    return committee;
+}
+
 static json_t *ask_status(struct node *n)
 {
     const struct genesis *g = n->c.genesis;
+    const struct members *m = &n->committee.members;
     json_t *peers = json_array();
     int connected = 0;
-    for (uint8_t i = 0; i < g->members.count; i++) {
-        if (i == n->c.self)
+    for (uint8_t i = 0; i < m->count; i++) {
+        if (i == n->self)
             continue;
         bool up = n->to_member[i] != 0;
         connected += up;
         json_array_append_new(
-            peers, json_pack("{s:s, s:b}", "dc", g->members.member[i].name.text, "connected", up));
+            peers, json_pack("{s:s, s:b}", "dc", m->member[i].name.text, "connected", up));
     }
     uint8_t leader;
     const char *leader_name =
-        replica_leader(n->replica, &leader) ? g->members.member[leader].name.text : "-";
+        replica_leader(n->replica, &leader) ? m->member[leader].name.text : "-";
     sm3_digest tip = replica_tip(n->replica);
     json_t *o = json_pack(
-        "{s:s, s:s, s:I, s:I, s:s, s:o, s:I, s:i, s:o, s:b, s:b}", "dc",
-        g->members.member[n->c.self].name.text, "role", role_name(n), "term",
-        (json_int_t)replica_term(n->replica), "height", (json_int_t)replica_height(n->replica),
-        "leader", leader_name, "tip", hex(tip.b, sizeof tip.b), "known_height",
-        (json_int_t)replica_known_height(n->replica), "peers_connected", connected, "peers", peers,
-        "mdms_connected", n->mdms != 0, "has_quorum", replica_has_quorum(n->replica));
+        "{s:s, s:s, s:I, s:I, s:s, s:o, s:I, s:i, s:o, s:b, s:b}", "dc", n->c.key.agree->name.text,
+        "role", role_name(n), "term", (json_int_t)replica_term(n->replica), "height",
+        (json_int_t)replica_height(n->replica), "leader", leader_name, "tip",
+        hex(tip.b, sizeof tip.b), "known_height", (json_int_t)replica_known_height(n->replica),
+        "peers_connected", connected, "peers", peers, "mdms_connected", n->mdms != 0, "has_quorum",
+        replica_has_quorum(n->replica));
     json_object_set_new(o, "chain", hex(g->members.chain.b, SM3_BYTES));
     json_object_set_new(o, "scheme", json_string(n->c.scheme->name));
     json_object_set_new(o, "gateway",
                         json_string(g->parameters.gateway == GATEWAY_HOME ? "home" : "leader"));
-    json_object_set_new(o, "nodes", json_integer(g->members.count));
+    json_object_set_new(o, "nodes", json_integer(m->count));
+    json_object_set_new(o, "epoch", json_integer(m->epoch));
+    json_object_set_new(o, "member", json_boolean(n->self != AMI_MEMBERS_MAX));
+    json_object_set_new(o, "next_epoch_at",
+                        n->has_next ? json_integer((json_int_t)n->next_committee.from)
+                                    : json_null());
+    json_object_set_new(o, "committee", admin_committee(n));
     json_object_set_new(o, "quorum", json_integer(replica_quorum(n->replica)));
     json_object_set_new(o, "contacts", json_integer(replica_contacts(n->replica)));
     json_object_set_new(o, "sessions", json_integer((json_int_t)n->sessions_open));

@@ -98,7 +98,8 @@ static json_t *ask_blocks(const struct ask *a)
                                                   (unsigned long long)h, ami_status_text(status));
         }
         bytes += b.body.size;
-        json_array_append_new(lines, describe_block_line(a->s->genesis, &b));
+        json_array_append_new(
+            lines, describe_block_line(registry_members(a->s->registry, b.header.height), &b));
     }
     return json_pack("{s:I, s:o}", "height", (json_int_t)a->s->height, "blocks", lines);
 }
@@ -127,7 +128,7 @@ static json_t *ask_block(const struct ask *a)
     if (status != AMI_OK)
         return fail(a, status, "there is no block %llu: the ledger's height is %llu",
                     (unsigned long long)height, (unsigned long long)a->s->height);
-    return describe_block(a->s->genesis, &b);
+    return describe_block(registry_members(a->s->registry, b.header.height), &b);
 }
 
 /* Finds transaction `index` in the block; tx borrows b's body. */
@@ -183,7 +184,7 @@ static json_t *tx_answer(const struct ask *a, uint64_t height, uint32_t index)
     json_t *path_json = json_array();
     for (size_t i = 0; i < path_size; i++)
         json_array_append_new(path_json, describe_hex(path[i].b, sizeof path[i].b));
-    json_t *out = describe_tx(a->s->genesis, &tx);
+    json_t *out = describe_tx(registry_members(a->s->registry, height), &tx);
     sm3_digest hash = block_hash(&b.header);
     json_object_set_new(out, "height", json_integer((json_int_t)height));
     json_object_set_new(out, "index", json_integer(index));
@@ -356,6 +357,37 @@ static enum ami_status prove_report(const struct ask *a, uint64_t height, uint32
     return path_of(&b, index, p->path, &p->path_size);
 }
 
+/* The changes of members that lead from the genesis file to the report's block. */
+static enum ami_status prove_changes(const struct ask *a, struct proof *p)
+{
+    const size_t count = p->header.epoch - 1;
+    if (p->header.epoch == 0 || count > PROOF_CHANGES_MAX)
+        return AMI_TOO_LARGE;
+    p->changes = calloc(count + 1, sizeof *p->changes);
+    if (p->changes == NULL)
+        return AMI_NO_MEMORY;
+    while (p->change_count < count) {
+        struct membership_proof *m = &p->changes[p->change_count];
+        AMI_TRY(
+            epoch_prove(a->s->disk, (uint32_t)p->change_count + 2, a->buffer, a->buffer_size, m));
+        uint8_t *tx = malloc(m->tx.size); /* the buffer serves the next one */
+        if (tx == NULL)
+            return AMI_NO_MEMORY;
+        memcpy(tx, m->tx.data, m->tx.size);
+        m->tx.data = tx;
+        p->change_count++;
+    }
+    return AMI_OK;
+}
+
+static void free_changes(struct proof *p)
+{
+    for (size_t i = 0; p != NULL && i < p->change_count; i++)
+        free((void *)(uintptr_t)p->changes[i].tx.data);
+    if (p != NULL)
+        free(p->changes);
+}
+
 static json_t *ask_proof(const struct ask *a)
 {
     struct ami_id id;
@@ -400,6 +432,12 @@ static json_t *ask_proof(const struct ask *a)
     char *text = NULL;
     enum ami_status status = p == NULL ? AMI_NO_MEMORY : prove_enrolment(a, r, p, &copy);
     if (status == AMI_OK)
+        status = read_block(a, height, &b);
+    if (status == AMI_OK) {
+        p->header.epoch = b.header.epoch;
+        status = prove_changes(a, p);
+    }
+    if (status == AMI_OK) /* last: it borrows the buffer */
         status = prove_report(a, height, index, p);
     if (status == AMI_OK && (text = proof_print(p)) == NULL)
         status = AMI_NO_MEMORY;
@@ -408,6 +446,7 @@ static json_t *ask_proof(const struct ask *a)
                                           ami_status_text(status));
     free(text);
     free(copy);
+    free_changes(p);
     free(p);
     return out;
 }

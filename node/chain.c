@@ -50,6 +50,7 @@ struct chain {
     uint64_t height;
     sm3_digest tip;
     int64_t tip_timestamp_ms;
+    uint64_t tip_since_us;
     uint8_t *body; /* of the block that is being built */
 };
 
@@ -64,6 +65,32 @@ static void free_write(struct node_write *w)
 
 /* --- start and end ---------------------------------------------------------------------------- */
 
+/* The replica of the present epoch, on the tip. */
+static enum ami_status make_replica(struct node *n, const struct vote_record *record,
+                                    const struct qc *tip_commit, uint64_t known_height)
+{
+    struct chain *c = n->chain;
+    struct replica_config config = {.members = &n->committee.members,
+                                    .parameters = &n->c.genesis->parameters,
+                                    .key = n->c.key.sign,
+                                    .self = n->self,
+                                    .rules_off = n->c.rules_off,
+                                    .now_us = node_now_us(n),
+                                    .may_sign = n->c.key.may_sign && n->self != AMI_MEMBERS_MAX,
+                                    .starts = n->c.key.starts,
+                                    .record = record,
+                                    .first_height = n->committee.from,
+                                    .known_height = known_height,
+                                    .tip_height = c->height,
+                                    .tip = c->tip,
+                                    .tip_timestamp_ms = c->tip_timestamp_ms,
+                                    .tip_commit = tip_commit};
+    node_random(n, config.seed, sizeof config.seed);
+    enum ami_status status = replica_init(&n->replica, c->memory, &config);
+    secret_wipe(config.seed, sizeof config.seed);
+    return status;
+}
+
 bool chain_init(struct node *n)
 {
     struct chain *c = n->chain = calloc(1, sizeof *n->chain);
@@ -76,25 +103,11 @@ bool chain_init(struct node *n)
     c->height = n->c.height;
     c->tip = n->c.tip;
     c->tip_timestamp_ms = n->c.tip_timestamp_ms;
-    c->deadline_us = node_now_us(n);
-    struct replica_config config = {.members = &n->c.genesis->members,
-                                    .parameters = &n->c.genesis->parameters,
-                                    .key = n->c.sign_key,
-                                    .self = n->c.self,
-                                    .rules_off = n->c.rules_off,
-                                    .now_us = node_now_us(n),
-                                    .may_sign = n->c.may_sign,
-                                    .starts = n->c.starts,
-                                    .record = n->c.record,
-                                    .tip_height = c->height,
-                                    .tip = c->tip,
-                                    .tip_timestamp_ms = c->tip_timestamp_ms,
-                                    .tip_commit = n->c.tip_commit};
-    node_random(n, config.seed, sizeof config.seed);
-    enum ami_status status = replica_init(&n->replica, c->memory, &config);
-    secret_wipe(config.seed, sizeof config.seed);
-    n->start_status = status;
-    return status == AMI_OK;
+    c->deadline_us = c->tip_since_us = node_now_us(n);
+    n->start_status = epoch_init(n, c->height);
+    if (n->start_status == AMI_OK)
+        n->start_status = make_replica(n, n->c.record, n->c.tip_commit, 0);
+    return n->start_status == AMI_OK;
 }
 
 static void free_validation(struct validate_job *j)
@@ -309,6 +322,7 @@ void chain_on_stored(struct node *n, struct node_write *w, enum ami_status statu
         c->height = w->height;
         c->tip = w->tip;
         c->tip_timestamp_ms = w->timestamp_ms;
+        c->tip_since_us = node_now_us(n);
         n->counters.blocks_applied++;
     }
     struct replica_event e = {.type = REPLICA_PERSISTED};
@@ -337,13 +351,23 @@ static void validate_run(void *job)
     j->status = block_check_run(j->check, &j->bad_index);
 }
 
+/* Does this header stand on the tip? */
+static enum ami_status check_header(struct node *n, const struct block_header *h)
+{
+    const struct chain *c = n->chain;
+    const struct block_parent parent = {c->height, c->tip, c->tip_timestamp_ms};
+    const struct members *members = registry_members(n->c.registry, c->height + 1);
+    if (members == NULL)
+        return AMI_NO_MEMORY;
+    return block_check_header(&n->c.genesis->parameters, members, h, &parent);
+}
+
 static enum ami_status begin_validation(struct node *n, const struct block_header *h,
                                         const sm3_digest *block, struct span body, bool fresh,
                                         int64_t received_wall_ms)
 {
     struct chain *c = n->chain;
-    const struct block_parent parent = {c->height, c->tip, c->tip_timestamp_ms};
-    AMI_TRY(block_check_header(n->c.genesis, h, &parent));
+    AMI_TRY(check_header(n, h));
     if (fresh)
         AMI_TRY(block_check_time(n->c.genesis, h, received_wall_ms));
     if (c->staged && sm3_equal(&c->staged_block, block))
@@ -372,11 +396,10 @@ bool chain_on_work(struct node *n, void *job)
     struct validate_job *j = c->validating;
     c->validating = NULL;
     enum ami_status status = j->status;
-    const struct block_parent parent = {c->height, c->tip, c->tip_timestamp_ms};
     if (status == AMI_OK && commit_in_flight(c))
         status = AMI_AGAIN; /* another block of this height has won; the registry holds its stage */
     if (status == AMI_OK)
-        status = block_check_header(n->c.genesis, j->header, &parent);
+        status = check_header(n, j->header);
     if (status == AMI_OK) {
         drop_stage(n);
         status = block_stage(n->c.registry, j->header, j->body, &j->bad_index);
@@ -478,9 +501,10 @@ static void build(struct node *n, uint64_t ticket, uint64_t term, uint64_t paren
     if (parent_height == c->height && sm3_equal(parent_hash, &c->tip)) {
         struct writer body = writer_on(c->body, n->c.genesis->parameters.block_bytes_max);
         registry_stage_begin(n->c.registry, parent_height + 1);
-        if (fill_block(n, &body) > 0 &&
-            block_build(&header, n->c.genesis, n->c.registry, &parent, term, n->c.self,
-                        node_wall_ms(n), writer_span(&body)) == AMI_OK) {
+        /* Blocks without transactions lead to a decided epoch, and to nothing else (rule 13). */
+        if ((fill_block(n, &body) > 0 || n->has_next) &&
+            block_build(&header, n->c.registry, &parent, term, n->self, node_wall_ms(n),
+                        writer_span(&body)) == AMI_OK) {
             c->staged = true;
             c->staged_block = block_hash(&header);
             e.u.built.header = &header;
@@ -497,11 +521,12 @@ static void build(struct node *n, uint64_t ticket, uint64_t term, uint64_t paren
 static bool work_is_due(const struct node *n, uint64_t *at_us)
 {
     struct pool_entry *first = pool_first(n->pool);
-    if (first == NULL) {
-        *at_us = UINT64_MAX;
-        return false;
-    }
     const struct parameters *p = &n->c.genesis->parameters;
+    if (first == NULL) {
+        const uint64_t since = n->chain->tip_since_us + (uint64_t)p->block_age_ms * 1000u;
+        *at_us = n->has_next ? since : UINT64_MAX;
+        return *at_us <= node_now_us(n);
+    }
     *at_us = first->arrived_us + (uint64_t)p->block_age_ms * 1000u;
     return *at_us <= node_now_us(n) || pool_count(n->pool) >= p->block_txs_max ||
            pool_bytes(n->pool) >= p->block_bytes_max;
@@ -515,6 +540,12 @@ void chain_work_pending(struct node *n)
     n->chain->work_said = true;
     struct replica_event e = {.type = REPLICA_WORK, .u.flag = true};
     step(n, &e);
+}
+
+uint64_t chain_epoch_due_us(const struct node *n)
+{
+    uint64_t progress_us = (uint64_t)n->c.genesis->parameters.progress_timeout_ms * 1000u;
+    return n->has_next ? n->chain->tip_since_us + progress_us : UINT64_MAX;
 }
 
 void chain_progress(struct node *n, bool expired)
@@ -531,8 +562,8 @@ void chain_progress(struct node *n, bool expired)
 
 static const char *member_name(const struct node *n, uint8_t member)
 {
-    return member < n->c.genesis->members.count ? n->c.genesis->members.member[member].name.text
-                                                : "?";
+    const struct members *m = &n->committee.members;
+    return member < m->count ? m->member[member].name.text : "?";
 }
 
 /* --- deliver ---------------------------------------------------------------------------------- */
@@ -555,6 +586,8 @@ static void deliver(struct node *n, const struct block_header *h, const sm3_dige
             node_event(n, ENV_LOG_INFO, "meter_enrolled", "meter=%s epoch=%u height=%llu",
                        tx.u.meter_enrol.meter.text, tx.u.meter_enrol.epoch,
                        (unsigned long long)h->height);
+        if (tx.tx.kind == TX_MEMBERSHIP)
+            epoch_on_change(n, &tx.u.membership, h->height);
         if (tx.tx.kind == TX_EVIDENCE) {
             n->counters.evidence_committed++;
             node_event(n, ENV_LOG_ERROR, "evidence_committed", "against=%s kind=%s height=%llu",
@@ -572,6 +605,7 @@ static void deliver(struct node *n, const struct block_header *h, const sm3_dige
     if (prune)
         submit_prune(n);
     n->counters.txs_committed += h->tx_count;
+    epoch_tell_followers(n);
 }
 
 /* --- notes ------------------------------------------------------------------------------------ */
@@ -592,7 +626,7 @@ static void on_note(struct node *n, const struct replica_note *x)
         break;
     case REPLICA_NOTE_LEADER:
         node_event(n, ENV_LOG_INFO, "leader", "term=%llu dc=%s", term, member_name(n, x->member));
-        if (x->member == n->c.self)
+        if (x->member == n->self)
             n->counters.elections_won++;
         n->chain->new_leader = true;
         n->leader_changed = true;
@@ -663,6 +697,26 @@ static void answer_need_body(struct node *n, const sm3_digest *block)
     step(n, &e);
 }
 
+/* The block just delivered was the last of its epoch: from here on another replica goes on. It has
+ * no record in this epoch, and none is needed: the old one, which was written together with that
+ * block, says that this node has signed nothing above it. */
+static void begin_epoch(struct node *n)
+{
+    struct chain *c = n->chain;
+    /* The replica checks and writes nothing beside a commit. */
+    AMI_CHECK(c->validating == NULL && c->writing == NULL && !c->staged);
+    const struct qc tip_commit = *replica_tip_commit(n->replica);
+    const uint64_t known_height = replica_known_height(n->replica);
+    epoch_enter(n);
+    secret_wipe(c->memory, replica_size(&n->c.genesis->parameters)); /* zeros, as it must be */
+    AMI_CHECK(make_replica(n, NULL, &tip_commit, known_height) == AMI_OK);
+    c->work_said = c->progress_said = c->disk_said = false;
+    n->leader_changed = true;
+    submit_on_epoch(n);
+    struct replica_event e = {.type = REPLICA_TIME};
+    step(n, &e);
+}
+
 static void step(struct node *n, struct replica_event *e)
 {
     struct chain *c = n->chain;
@@ -676,13 +730,19 @@ static void step(struct node *n, struct replica_event *e)
     on_evidence(n, fx);
     enum ami_status persisted = AMI_OK;
     uint64_t ticket = fx->persist.ticket;
-    bool refused = fx->has_persist && !persist(n, &persisted);
+    /* Nothing that the old epoch's replica still wants matters behind its last block. */
+    const bool ends = fx->has_deliver && epoch_ends_with(n, fx->deliver.header->height);
+    bool refused = fx->has_persist && !ends && !persist(n, &persisted);
     for (size_t i = 0; i < fx->send_count; i++)
-        for (uint8_t m = 0; m < n->c.genesis->members.count; m++)
-            if (m != n->c.self && fx->send[i].to >> m & 1)
+        for (uint8_t m = 0; m < n->committee.members.count; m++)
+            if (m != n->self && fx->send[i].to >> m & 1)
                 peers_send(n, m, fx->send[i].frame);
     if (fx->has_deliver)
         deliver(n, fx->deliver.header, &fx->deliver.block, fx->deliver.commit, fx->deliver.body);
+    if (ends) {
+        begin_epoch(n);
+        return;
+    }
 
     bool validate = fx->has_validate, wants_build = fx->has_build, need = fx->has_need_body;
     enum ami_status validated = AMI_OK;
@@ -709,12 +769,22 @@ static void step(struct node *n, struct replica_event *e)
         answer_need_body(n, &need_block);
 }
 
-void chain_on_message(struct node *n, uint8_t from, enum message_type type, struct span body)
+void chain_on_message(struct node *n, struct node_link *l, enum message_type type, struct span body)
 {
     struct replica_event e = {.type = REPLICA_MESSAGE};
-    e.u.message.from = from;
-    e.u.message.type = type;
-    e.u.message.body = body;
+    uint64_t height = 0;
+    const int epoch = epoch_compare(n, type, body, &height);
+    if (epoch > 0) {
+        e.type = REPLICA_CLAIM; /* the last block of this epoch at least */
+        e.u.height = height > n->chain->height + 1 ? height : n->chain->height + 1;
+    } else if (epoch < 0 || l->member == AMI_MEMBERS_MAX) {
+        epoch_on_behind(n, l);
+        return;
+    } else {
+        e.u.message.from = l->member;
+        e.u.message.type = type;
+        e.u.message.body = body;
+    }
     step(n, &e);
     chain_settle(n);
 }
@@ -725,6 +795,7 @@ void chain_settle(struct node *n)
     struct chain *c = n->chain;
     if (c->new_leader) {
         c->new_leader = false;
+        c->tip_since_us = node_now_us(n);
         pool_restart_timers(n->pool, node_now_us(n));
         chain_progress(n, false);
     }

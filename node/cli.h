@@ -81,7 +81,8 @@ enum ami_status cli_status_of(const json_t *document);
 /* Asks one live node. NULL: said why. */
 json_t *cli_ask_node(const struct cli *c, const char *url, const json_t *question,
                      enum ami_status *status, char *why, size_t why_size);
-/* Asks the same of every --node, of AMI_NODE or of all members of --genesis. A list with one
+/* Asks the same of every --node, of AMI_NODE, or of all members of --genesis
+ * and those that joined later. A list with one
  * document each, which names its "node"; of one that did not answer it says "role": "unreachable"
  * and why. NULL: said why, *exit_status set. */
 json_t *cli_ask_dcs(struct cli *c, const char *ask, int *exit_status);

@@ -63,8 +63,8 @@ static bool wrong_tx(struct audit *a, uint64_t height, uint32_t index, enum ami_
 
 /* --- one block -------------------------------------------------------------------------------- */
 
-static bool check_certificate(struct audit *a, const struct certified_block *b,
-                              const sm3_digest *hash)
+static bool check_certificate(struct audit *a, const struct members *members,
+                              const struct certified_block *b, const sm3_digest *hash)
 {
     const struct qc *q = &b->commit;
     uint64_t h = b->header.height;
@@ -78,7 +78,7 @@ static bool check_certificate(struct audit *a, const struct certified_block *b,
                      "term %llu",
                      (unsigned long long)h, (unsigned long long)q->term,
                      (unsigned long long)b->header.term);
-    enum ami_status status = qc_check(&a->genesis->members, q);
+    enum ami_status status = qc_check(members, q);
     if (status != AMI_OK)
         return wrong(a, h, status, "block %llu: %s", (unsigned long long)h,
                      ami_status_text(status));
@@ -118,6 +118,12 @@ static bool check_places(struct audit *a, uint64_t h, uint32_t index, const stru
     if (status != AMI_OK || height != h || at != index)
         return wrong_tx(a, h, index, status == AMI_OK ? AMI_DAMAGED : status,
                         "the ledger's index of transactions does not lead to it");
+    if (tx->tx.kind == TX_MEMBERSHIP) {
+        status = store_find_epoch(a->store, tx->u.membership.epoch, &height, &at);
+        if (status != AMI_OK || height != h || at != index)
+            return wrong_tx(a, h, index, status == AMI_OK ? AMI_DAMAGED : status,
+                            "the ledger's index of epochs does not lead to it");
+    }
     if (tx->tx.kind != TX_REPORT)
         return true;
     const struct report_meter_part *m = &tx->u.report.meter;
@@ -166,12 +172,17 @@ static bool check_block(struct audit *a, uint64_t h)
     if (status != AMI_OK)
         return wrong(a, h, status, "block %llu cannot be read: %s", (unsigned long long)h,
                      status == AMI_NOT_FOUND ? "it is not there" : ami_status_text(status));
-    status = block_check_header(a->genesis, &b.header, &a->tip);
+    /* Who votes on it follows from the blocks before it. */
+    const struct members *members = registry_members(a->registry, h);
+    status = members == NULL
+                 ? AMI_NO_MEMORY
+                 : block_check_header(&a->genesis->parameters, members, &b.header, &a->tip);
     if (status != AMI_OK)
         return wrong(a, h, status, "block %llu: %s", (unsigned long long)h,
                      ami_status_text(status));
     sm3_digest hash = block_hash(&b.header);
-    if (!check_certificate(a, &b, &hash) || !check_body(a, &b) || !check_indexes(a, &b, &hash))
+    if (!check_certificate(a, members, &b, &hash) || !check_body(a, &b) ||
+        !check_indexes(a, &b, &hash))
         return false;
     a->tip = (struct block_parent){h, hash, b.header.timestamp_ms};
     return true;

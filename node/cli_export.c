@@ -5,6 +5,7 @@
  */
 #include "node/cli.h"
 
+#include "ledger/committee.h"
 #include "ledger/merkle.h"
 #include "net/file.h"
 #include "node/describe.h"
@@ -207,6 +208,7 @@ struct export
     uint64_t from, transactions;
     uint8_t *buffer;
     size_t buffer_size;
+    struct committee committee; /* epoch 0: none yet */
 };
 
 static bool put_line(FILE *out, json_t *line)
@@ -254,7 +256,44 @@ static bool put_block(const struct export *x, const struct certified_block *b)
     return put_line(x->out, line);
 }
 
-static bool put_csv(const struct export *x, const struct certified_block *b)
+/* Membership transaction `index` of the block. */
+static bool tx_at(const struct certified_block *b, uint32_t index, struct tx_view *tx)
+{
+    struct body_reader it = body_reader_on(b->body);
+    struct span encoded;
+    for (uint32_t i = 0; body_next(&it, &encoded); i++)
+        if (i == index)
+            return tx_view_parse(tx, encoded) == AMI_OK && tx->tx.kind == TX_MEMBERSHIP;
+    return false;
+}
+
+/* The members of an epoch, from the changes that led to it; they are kept for the blocks to come.
+ */
+static const struct members *members_of(struct export *x, uint32_t epoch)
+{
+    if (x->committee.members.epoch == 0 || x->committee.members.epoch > epoch)
+        committee_first(&x->committee, x->c->genesis);
+    uint8_t *buffer = malloc(x->buffer_size);
+    enum ami_status status = buffer == NULL ? AMI_NO_MEMORY : AMI_OK;
+    while (status == AMI_OK && x->committee.members.epoch < epoch) {
+        struct certified_block b;
+        struct tx_view tx;
+        uint64_t height;
+        uint32_t at;
+        status = store_find_epoch(x->store, x->committee.members.epoch + 1, &height, &at);
+        if (status == AMI_OK)
+            status = store_block(x->store, height, &b, buffer, x->buffer_size);
+        if (status == AMI_OK && !tx_at(&b, at, &tx))
+            status = AMI_DAMAGED;
+        if (status == AMI_OK)
+            status =
+                committee_change(&x->committee, &x->c->genesis->network, &tx.u.membership, height);
+    }
+    free(buffer);
+    return status == AMI_OK ? &x->committee.members : NULL;
+}
+
+static bool put_csv(struct export *x, const struct certified_block *b)
 {
     struct body_reader it = body_reader_on(b->body);
     struct span encoded;
@@ -263,7 +302,9 @@ static bool put_csv(const struct export *x, const struct certified_block *b)
         struct tx_view tx;
         if (tx_view_parse(&tx, encoded) != AMI_OK)
             return false;
-        const struct tx_facts f = describe_tx_facts(x->c->genesis, &tx);
+        const struct members *m =
+            tx.tx.kind == TX_EVIDENCE ? members_of(x, tx.u.evidence.epoch) : NULL;
+        const struct tx_facts f = describe_tx_facts(m, &tx);
         char id[2 * SM3_BYTES + 1];
         hex_encode(id, tx.id.b, SM3_BYTES);
         long long time_ms = tx.tx.kind == TX_REPORT ? tx.u.report.gateway.timestamp_ms

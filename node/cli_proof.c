@@ -4,6 +4,7 @@
  */
 #include "node/cli.h"
 
+#include "base/check.h"
 #include "ledger/proof.h"
 #include "net/file.h"
 #include "net/logline.h"
@@ -74,19 +75,20 @@ static json_t *readings_of(struct span m)
     return out;
 }
 
-static json_t *voters_of(const struct genesis *g, const struct qc *c)
+static json_t *voters_of(const struct members *m, const struct qc *c)
 {
     json_t *voters = json_array();
-    for (unsigned i = 0; i < g->members.count; i++)
+    for (unsigned i = 0; i < m->count; i++)
         if (c->signers >> i & 1)
-            json_array_append_new(voters, json_string(g->members.member[i].name.text));
+            json_array_append_new(voters, json_string(m->member[i].name.text));
     return voters;
 }
 
-/* What a proof that holds proves. `readings` is taken over, NULL: it has no opening. */
-static json_t *proof_document(const struct genesis *g, const struct proof *p,
-                              const struct tx_view *report, const struct tx_view *enrolment,
-                              json_t *readings)
+/* What a proof that holds proves; `c`: the committee of its block. `readings` is taken over, NULL:
+ * it has no opening. */
+static json_t *proof_document(const struct genesis *g, const struct committee *c,
+                              const struct proof *p, const struct tx_view *report,
+                              const struct tx_view *enrolment, json_t *readings)
 {
     const struct report_meter_part *m = &report->u.report.meter;
     const struct report_gateway_part *d = &report->u.report.gateway;
@@ -94,19 +96,19 @@ static json_t *proof_document(const struct genesis *g, const struct proof *p,
     char block_time[LOG_TIME_BYTES], received[LOG_TIME_BYTES];
     log_time_text(block_time, p->header.timestamp_ms);
     log_time_text(received, d->timestamp_ms);
-    return json_pack("{s:b, s:s, s:o, s:{s:I, s:o, s:s, s:I, s:o, s:I}, "
-                     "s:{s:s, s:I, s:s, s:I}, s:{s:o, s:I, s:o, s:s, s:s}, s:o}",
-                     "ok", 1, "network", g->network.name.text, "chain",
-                     describe_hex(g->members.chain.b, SM3_BYTES), "block", "height",
-                     (json_int_t)p->header.height, "hash", describe_hex(hash.b, SM3_BYTES), "time",
-                     block_time, "term", (json_int_t)p->commit.term, "voters",
-                     voters_of(g, &p->commit), "members", (json_int_t)g->members.count, "meter",
-                     "id", m->meter.text, "epoch", (json_int_t)m->epoch, "home_dc",
-                     enrolment->u.meter_enrol.home_dc.text, "enrolled_at",
-                     (json_int_t)p->enrol_header.height, "report", "tx",
-                     describe_hex(report->id.b, SM3_BYTES), "sequence", (json_int_t)m->sequence,
-                     "commitment", describe_hex(m->commitment.b, SM3_BYTES), "gateway", d->dc.text,
-                     "received", received, "readings", readings == NULL ? json_null() : readings);
+    return json_pack(
+        "{s:b, s:s, s:o, s:{s:I, s:o, s:s, s:I, s:o, s:I, s:I}, "
+        "s:{s:s, s:I, s:s, s:I}, s:{s:o, s:I, s:o, s:s, s:s}, s:o}",
+        "ok", 1, "network", g->network.name.text, "chain",
+        describe_hex(g->members.chain.b, SM3_BYTES), "block", "height",
+        (json_int_t)p->header.height, "hash", describe_hex(hash.b, SM3_BYTES), "time", block_time,
+        "term", (json_int_t)p->commit.term, "voters", voters_of(&c->members, &p->commit), "members",
+        (json_int_t)c->members.count, "membership_epoch", (json_int_t)c->members.epoch, "meter",
+        "id", m->meter.text, "epoch", (json_int_t)m->epoch, "home_dc",
+        enrolment->u.meter_enrol.home_dc.text, "enrolled_at", (json_int_t)p->enrol_header.height,
+        "report", "tx", describe_hex(report->id.b, SM3_BYTES), "sequence", (json_int_t)m->sequence,
+        "commitment", describe_hex(m->commitment.b, SM3_BYTES), "gateway", d->dc.text, "received",
+        received, "readings", readings == NULL ? json_null() : readings);
 }
 
 static const char *text(const json_t *o, const char *key)
@@ -178,7 +180,15 @@ static int show_proof(const struct cli *c, const struct proof *p, const char *pa
     }
     if (status != AMI_OK)
         return cli_fail(c, status, "%.200s: %s", path, ami_status_text(status));
-    json_t *d = proof_document(c->genesis, p, &report, &enrolment, readings);
+    struct committee *committee = malloc(sizeof *committee);
+    if (committee == NULL)
+        return cli_fail(c, AMI_NO_MEMORY, "out of memory");
+    committee_first(committee, c->genesis);
+    for (size_t i = 0; status == AMI_OK && i < p->change_count; i++)
+        status = committee_advance(committee, &c->genesis->network, &p->changes[i]);
+    AMI_CHECK(status == AMI_OK); /* proof_check has done the same */
+    json_t *d = proof_document(c->genesis, committee, p, &report, &enrolment, readings);
+    free(committee);
     if (c->json || d == NULL)
         return cli_print_json(d);
     print_proof(d);

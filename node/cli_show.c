@@ -44,11 +44,11 @@ static void print_status_line(const json_t *n, long long highest)
         printf("%-10s %-11s %s\n", text(n, "dc"), "unreachable", text(n, "error"));
         return;
     }
-    printf("%-10s %-11s %6lld %9lld %6lld %-10s %5lld %9lld %8lld %9.1f\n", text(n, "dc"),
+    printf("%-10s %-11s %5lld %6lld %9lld %6lld %-10s %5lld %9lld %8lld %9.1f\n", text(n, "dc"),
            json_is_true(json_object_get(n, "read_only")) ? "read-only" : text(n, "role"),
-           integer(n, "term"), integer(n, "height"), highest - integer(n, "height"),
-           text(n, "leader"), integer(n, "peers_connected"), integer(n, "sessions"),
-           integer(n, "waiting_transactions"),
+           integer(n, "epoch"), integer(n, "term"), integer(n, "height"),
+           highest - integer(n, "height"), text(n, "leader"), integer(n, "peers_connected"),
+           integer(n, "sessions"), integer(n, "waiting_transactions"),
            json_number_value(json_object_get(n, "reports_per_s")));
 }
 
@@ -75,8 +75,8 @@ int cli_status(int argc, char **argv, void *ctx)
         int printed = cli_print_json(json_pack("{s:o}", "nodes", nodes));
         return printed != EXIT_STATUS_OK ? printed : exit_status;
     }
-    printf("%-10s %-11s %6s %9s %6s %-10s %5s %9s %8s %9s\n", "dc", "role", "term", "height", "lag",
-           "leader", "peers", "sessions", "waiting", "reports/s");
+    printf("%-10s %-11s %5s %6s %9s %6s %-10s %5s %9s %8s %9s\n", "dc", "role", "epoch", "term",
+           "height", "lag", "leader", "peers", "sessions", "waiting", "reports/s");
     json_array_foreach(nodes, index, n) print_status_line(n, highest);
     if (reached == 0) {
         fflush(stdout);

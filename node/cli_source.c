@@ -133,6 +133,38 @@ static json_t *ask_dc(const struct cli *c, const char *ask, const char *url, con
     return out;
 }
 
+static const char *text(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    return s == NULL ? "" : s;
+}
+
+static bool was_asked(const json_t *nodes, const char *dc)
+{
+    for (size_t i = 0; i < json_array_size(nodes); i++)
+        if (strcmp(text(json_array_get(nodes, i), "dc"), dc) == 0)
+            return true;
+    return false;
+}
+
+/* The DCs that joined after the genesis file, as those that were asked know them. */
+static void ask_later_members(const struct cli *c, const char *ask, json_t *nodes)
+{
+    const json_t *newest = NULL;
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *n = json_array_get(nodes, i);
+        if (newest == NULL || json_integer_value(json_object_get(n, "epoch")) >
+                                  json_integer_value(json_object_get(newest, "epoch")))
+            newest = n;
+    }
+    const json_t *committee = json_object_get(newest, "committee");
+    for (size_t i = 0; i < json_array_size(committee); i++) {
+        const json_t *m = json_array_get(committee, i);
+        if (!was_asked(nodes, text(m, "dc")))
+            json_array_append_new(nodes, ask_dc(c, ask, text(m, "admin"), text(m, "dc")));
+    }
+}
+
 bool cli_reached(const json_t *of_dc)
 {
     const char *role = json_string_value(json_object_get(of_dc, "role"));
@@ -158,6 +190,8 @@ json_t *cli_ask_dcs(struct cli *c, const char *ask, int *exit_status)
     for (uint8_t i = 0; !named && i < c->genesis->members.count; i++)
         json_array_append_new(nodes, ask_dc(c, ask, c->genesis->address[i].admin,
                                             c->genesis->members.member[i].name.text));
+    if (!named)
+        ask_later_members(c, ask, nodes);
     return nodes;
 }
 

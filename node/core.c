@@ -140,11 +140,13 @@ struct node *node_new(const struct node_config *config, const struct env *env,
         return NULL;
     }
     submit_on_commit(n);
-    node_event(n, ENV_LOG_INFO, "started", "dc=%s height=%llu may_sign=%d",
-               config->genesis->members.member[config->self].name.text,
-               (unsigned long long)config->height, config->may_sign);
+    node_event(n, ENV_LOG_INFO, "started", "dc=%s height=%llu epoch=%u member=%d may_sign=%d",
+               config->key.agree->name.text, (unsigned long long)config->height,
+               (unsigned)n->committee.members.epoch, n->self != AMI_MEMBERS_MAX,
+               config->key.may_sign);
     *status = AMI_OK;
     n->started_us = n->rate_at_us = node_now_us(n);
+    epoch_dial(n);
     node_on_time(n);
     return n;
 }
@@ -156,6 +158,7 @@ void node_free(struct node *n)
     chain_free(n);
     gateway_free(n);
     relay_free(n);
+    epoch_free(n);
     submit_free(n);
     pool_free(n->pool);
     struct node_link *l, *tmp;
@@ -177,7 +180,7 @@ static void look_soon(struct node *n)
     n->next_us = min_u64(n->next_us, node_now_us(n) + NODE_TICK_US);
 }
 
-void node_on_open(struct node *n, env_link link, enum node_port port, uint8_t member)
+void node_on_open(struct node *n, env_link link, enum node_port port, const struct ami_id *dialled)
 {
     struct node_link *l = n->link_count < NODE_LINKS_MAX ? calloc(1, sizeof *l) : NULL;
     if (l == NULL) {
@@ -187,7 +190,9 @@ void node_on_open(struct node *n, env_link link, enum node_port port, uint8_t me
     }
     l->id = link;
     l->port = port;
-    l->dialled_member = member;
+    l->member = AMI_MEMBERS_MAX;
+    if (dialled != NULL)
+        l->dialled = *dialled;
     l->opened_us = node_now_us(n);
     HASH_ADD(hh, n->links, id, sizeof l->id, l);
     n->link_count++;

@@ -14,6 +14,7 @@
 
 #include "base/env.h"
 #include "keyagree/scheme.h"
+#include "ledger/committee.h"
 #include "ledger/store.h"
 #include "node/disk.h"
 
@@ -22,7 +23,7 @@ enum node_port {
     NODE_PORT_PEER = 1,   /* another DC, the MDMS or a reader dialled us */
     NODE_PORT_METER = 2,  /* meters, fleets, devices that enrol */
     NODE_PORT_ADMIN = 3,  /* dc-cli */
-    NODE_PORT_DIALLED = 4 /* we dialled a member */
+    NODE_PORT_DIALLED = 4 /* we dialled a DC */
 };
 
 /* One write handed to env->store: the batch borrows from the rest; node_on_stored takes it back. */
@@ -46,18 +47,35 @@ struct node_port_counters {
     uint64_t dropped[NODE_DROP_REASONS_MAX];   /* and how many */
 };
 
+/* One key of this DC. It stays where it is as long as the node lives. */
+struct node_key {
+    const struct sign_key *sign;   /* of ROLE_DC_SIGN */
+    const struct agree_key *agree; /* names the DC and the key's epoch */
+    bool may_sign;                 /* consensus rule 11 */
+    uint64_t starts;               /* for the vote record */
+};
+
+/* A DC to be dialled. */
+struct node_peer {
+    struct ami_id name;
+    char address[AMI_ADDRESS_BYTES_MAX + 1];
+};
+
 struct node_config {
     const struct genesis *genesis; /* outlives the node, as all pointers here */
-    uint8_t self;                  /* own member index */
-    const struct sign_key *sign_key;
-    const struct agree_key *agree_key;
+    /* The key that votes on the next block, when this DC is a member then; else its newest. */
+    struct node_key key;
+    /* Membership (consensus rule 13); each may be NULL. use_key: the committee has another key of
+     * this DC from the next block on. What it gives must count as used durably before it returns;
+     * AMI_NOT_FOUND: it is not here. dial: these are to be dialled from now on, and nobody else. */
+    enum ami_status (*use_key)(void *ctx, uint32_t key_epoch, struct node_key *out);
+    void (*dial)(void *ctx, const struct node_peer *peer, size_t count);
+    void *membership_ctx;
     const struct scheme *scheme;
     const struct point_table *p_pub_table;
     struct registry *registry; /* at the committed height; the node owns its staging from now on */
     struct node_disk disk;
     const struct vote_record *record; /* NULL: none */
-    bool may_sign;                    /* consensus rule 11 */
-    uint64_t starts;                  /* for the vote record */
     uint64_t height;                  /* committed */
     sm3_digest tip;                   /* its block's hash; the chain id at height 0 */
     int64_t tip_timestamp_ms;
@@ -83,14 +101,17 @@ struct node *node_new(const struct node_config *config, const struct env *env,
                       enum ami_status *status);
 void node_free(struct node *n);
 
-/* Events. `member` is meant with NODE_PORT_DIALLED only. */
-void node_on_open(struct node *n, env_link link, enum node_port port, uint8_t member);
+/* Events. `dialled`: whom NODE_PORT_DIALLED reached, as `dial` named it; else NULL. */
+void node_on_open(struct node *n, env_link link, enum node_port port, const struct ami_id *dialled);
 void node_on_frame(struct node *n, env_link link, struct span frame);
 void node_on_writable(struct node *n, env_link link);
 void node_on_closed(struct node *n, env_link link);
 void node_on_time(struct node *n);
 void node_on_work(struct node *n, void *job);
 void node_on_stored(struct node *n, struct node_write *write, enum ami_status status);
+
+/* Where this DC listens, as the ledger or the genesis file says; NULL: it was never a member. */
+const struct member_address *node_address(const struct node *n);
 
 /* Whether the shell may stop counting a link as a stranger's (it has said something sensible). */
 bool node_link_known(const struct node *n, env_link link);

@@ -33,9 +33,9 @@ static json_int_t number(uint64_t v)
     return v > INT64_MAX ? INT64_MAX : (json_int_t)v;
 }
 
-static const char *member_name(const struct genesis *g, unsigned index)
+static const char *member_name(const struct members *m, unsigned index)
 {
-    return index < g->members.count ? g->members.member[index].name.text : "?";
+    return m != NULL && index < m->count ? m->member[index].name.text : "?";
 }
 
 const char *describe_tx_kind(uint8_t kind)
@@ -53,12 +53,14 @@ const char *describe_tx_kind(uint8_t kind)
         return "skip";
     case TX_EVIDENCE:
         return "evidence";
+    case TX_MEMBERSHIP:
+        return "membership";
     default:
         return "unknown";
     }
 }
 
-json_t *describe_header(const struct genesis *g, const struct block_header *h)
+json_t *describe_header(const struct members *m, const struct block_header *h)
 {
     sm3_digest hash = block_hash(h);
     return json_pack("{s:I, s:o, s:i, s:o, s:I, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:s}", "height",
@@ -67,30 +69,30 @@ json_t *describe_header(const struct genesis *g, const struct block_header *h)
                      "term", number(h->term), "previous", digest(&h->previous), "merkle_root",
                      digest(&h->merkle_root), "state_root", digest(&h->state_root), "timestamp_ms",
                      (json_int_t)h->timestamp_ms, "transactions", number(h->tx_count), "proposer",
-                     member_name(g, h->proposer));
+                     member_name(m, h->proposer));
 }
 
-json_t *describe_block_line(const struct genesis *g, const struct certified_block *b)
+json_t *describe_block_line(const struct members *m, const struct certified_block *b)
 {
     sm3_digest hash = block_hash(&b->header);
     return json_pack("{s:I, s:o, s:I, s:s, s:I, s:I, s:I}", "height", number(b->header.height),
                      "hash", digest(&hash), "term", number(b->header.term), "leader",
-                     member_name(g, b->header.proposer), "transactions", number(b->header.tx_count),
+                     member_name(m, b->header.proposer), "transactions", number(b->header.tx_count),
                      "bytes", number(b->body.size), "timestamp_ms",
                      (json_int_t)b->header.timestamp_ms);
 }
 
-static json_t *certificate(const struct genesis *g, const struct qc *c)
+static json_t *certificate(const struct members *m, const struct qc *c)
 {
     json_t *voters = json_array();
     for (unsigned i = 0; i < AMI_MEMBERS_MAX; i++)
         if (c->signers >> i & 1)
-            json_array_append_new(voters, json_string(member_name(g, i)));
+            json_array_append_new(voters, json_string(member_name(m, i)));
     return json_pack("{s:I, s:I, s:i, s:o}", "term", number(c->term), "epoch", number(c->epoch),
                      "votes", (int)c->signatures_count, "voters", voters);
 }
 
-struct tx_facts describe_tx_facts(const struct genesis *g, const struct tx_view *tx)
+struct tx_facts describe_tx_facts(const struct members *m, const struct tx_view *tx)
 {
     switch (tx->tx.kind) {
     case TX_REPORT:
@@ -105,22 +107,24 @@ struct tx_facts describe_tx_facts(const struct genesis *g, const struct tx_view 
     case TX_SKIP:
         return (struct tx_facts){tx->u.skip.meter.text, tx->u.skip.epoch, tx->u.skip.below};
     case TX_EVIDENCE:
-        return (struct tx_facts){member_name(g, tx->u.evidence.accused), tx->u.evidence.epoch, 0};
+        return (struct tx_facts){member_name(m, tx->u.evidence.accused), tx->u.evidence.epoch, 0};
+    case TX_MEMBERSHIP:
+        return (struct tx_facts){tx->u.membership.dc.text, tx->u.membership.key_epoch, 0};
     default:
         return (struct tx_facts){"", 0, 0};
     }
 }
 
-static json_t *tx_line(const struct genesis *g, const struct tx_view *tx, uint32_t index)
+static json_t *tx_line(const struct members *m, const struct tx_view *tx, uint32_t index)
 {
-    const struct tx_facts f = describe_tx_facts(g, tx);
+    const struct tx_facts f = describe_tx_facts(m, tx);
     return json_pack("{s:I, s:o, s:s, s:s, s:I, s:I, s:I}", "index", number(index), "id",
                      digest(&tx->id), "kind", describe_tx_kind(tx->tx.kind), "device", f.device,
                      "epoch", number(f.epoch), "sequence", number(f.sequence), "bytes",
                      number(tx->encoded.size));
 }
 
-json_t *describe_block(const struct genesis *g, const struct certified_block *b)
+json_t *describe_block(const struct members *m, const struct certified_block *b)
 {
     json_t *txs = json_array();
     struct body_reader it = body_reader_on(b->body);
@@ -129,11 +133,11 @@ json_t *describe_block(const struct genesis *g, const struct certified_block *b)
     while (body_next(&it, &encoded)) {
         struct tx_view tx;
         if (tx_view_parse(&tx, encoded) == AMI_OK)
-            json_array_append_new(txs, tx_line(g, &tx, index));
+            json_array_append_new(txs, tx_line(m, &tx, index));
         index++;
     }
-    return json_pack("{s:o, s:o, s:I, s:o}", "header", describe_header(g, &b->header),
-                     "certificate", certificate(g, &b->commit), "bytes", number(b->body.size),
+    return json_pack("{s:o, s:o, s:I, s:o}", "header", describe_header(m, &b->header),
+                     "certificate", certificate(m, &b->commit), "bytes", number(b->body.size),
                      "transactions", txs);
 }
 
@@ -151,6 +155,29 @@ static json_t *describe_report(const struct tx_view *tx)
                      describe_hex(d->signature.b, sizeof d->signature.b));
 }
 
+static json_t *address(struct span text)
+{
+    return json_stringn((const char *)text.data, text.size); /* ASCII: address_ok */
+}
+
+static json_t *describe_membership(const struct membership *m)
+{
+    static const char *const changes[] = {
+        [MEMBER_JOIN] = "join", [MEMBER_LEAVE] = "leave", [MEMBER_ROTATE] = "rotate"};
+    const struct member_entry *e = &m->entry;
+    json_t *o = json_pack("{s:I, s:I, s:s, s:s, s:I, s:I}", "number", number(m->number), "epoch",
+                          number(m->epoch), "change", changes[m->change], "dc", m->dc.text,
+                          "key_epoch", number(m->key_epoch), "delay", number(m->delay));
+    if (o == NULL || !m->has_entry)
+        return o;
+    json_object_set_new(o, "w_sign", describe_hex(e->w_sign.b, sizeof e->w_sign.b));
+    json_object_set_new(o, "agree_part", bytes(e->agree_part));
+    json_object_set_new(o, "peer", address(e->peer));
+    json_object_set_new(o, "meter", address(e->meter));
+    json_object_set_new(o, "admin", address(e->admin));
+    return o;
+}
+
 static json_t *describe_vote(const struct vote *v)
 {
     return json_pack("{s:s, s:s, s:I, s:I, s:o}", "statement", "vote", "phase",
@@ -158,24 +185,24 @@ static json_t *describe_vote(const struct vote *v)
                      "height", number(v->height), "block", digest(&v->block));
 }
 
-static json_t *describe_head(const struct genesis *g, const struct proposal_head *p)
+static json_t *describe_head(const struct members *m, const struct proposal_head *p)
 {
     return json_pack("{s:s, s:I, s:o}", "statement", "proposal", "term", number(p->term), "header",
-                     describe_header(g, &p->header));
+                     describe_header(m, &p->header));
 }
 
-static json_t *describe_grant(const struct genesis *g, const struct grant *v)
+static json_t *describe_grant(const struct members *m, const struct grant *v)
 {
     json_t *high = v->has_high
                        ? json_pack("{s:I, s:I, s:o}", "term", number(v->high.term), "height",
                                    number(v->high.height), "block", digest(&v->high.block))
                        : json_null();
     return json_pack("{s:s, s:I, s:s, s:o}", "statement", "grant", "term", number(v->term),
-                     "candidate", member_name(g, v->candidate), "high", high);
+                     "candidate", member_name(m, v->candidate), "high", high);
 }
 
 /* A statement is told from the others by how it parses and what the kind of evidence asks for. */
-static json_t *describe_statement(const struct genesis *g, uint8_t kind, bool second,
+static json_t *describe_statement(const struct members *m, uint8_t kind, bool second,
                                   struct span encoded)
 {
     struct vote v;
@@ -186,23 +213,23 @@ static json_t *describe_statement(const struct genesis *g, uint8_t kind, bool se
     if (votes)
         return vote_parse(&v, encoded) == AMI_OK ? describe_vote(&v) : json_null();
     if (heads)
-        return proposal_head_parse(&head, encoded) == AMI_OK ? describe_head(g, &head)
+        return proposal_head_parse(&head, encoded) == AMI_OK ? describe_head(m, &head)
                                                              : json_null();
-    return grant_parse(&grant, encoded) == AMI_OK ? describe_grant(g, &grant) : json_null();
+    return grant_parse(&grant, encoded) == AMI_OK ? describe_grant(m, &grant) : json_null();
 }
 
-static json_t *describe_evidence(const struct genesis *g, const struct evidence *e)
+static json_t *describe_evidence(const struct members *m, const struct evidence *e)
 {
     json_t *statements = json_array();
-    json_array_append_new(statements, describe_statement(g, e->kind, false, e->first));
+    json_array_append_new(statements, describe_statement(m, e->kind, false, e->first));
     if (e->second.size != 0)
-        json_array_append_new(statements, describe_statement(g, e->kind, true, e->second));
-    return json_pack("{s:s, s:I, s:s, s:o}", "against", member_name(g, e->accused), "epoch",
+        json_array_append_new(statements, describe_statement(m, e->kind, true, e->second));
+    return json_pack("{s:s, s:I, s:s, s:o}", "against", member_name(m, e->accused), "epoch",
                      number(e->epoch), "what", evidence_kind_name(e->kind), "statements",
                      statements);
 }
 
-static json_t *describe_fields(const struct genesis *g, const struct tx_view *tx)
+static json_t *describe_fields(const struct members *m, const struct tx_view *tx)
 {
     switch (tx->tx.kind) {
     case TX_REPORT:
@@ -232,28 +259,37 @@ static json_t *describe_fields(const struct genesis *g, const struct tx_view *tx
         return json_pack("{s:s, s:I, s:I}", "meter", s->meter.text, "epoch", number(s->epoch),
                          "below", number(s->below));
     }
+    case TX_MEMBERSHIP:
+        return describe_membership(&tx->u.membership);
     case TX_EVIDENCE:
-        return describe_evidence(g, &tx->u.evidence);
+        return describe_evidence(m, &tx->u.evidence);
     default:
         return json_object();
     }
 }
 
-json_t *describe_tx(const struct genesis *g, const struct tx_view *tx)
+json_t *describe_tx(const struct members *m, const struct tx_view *tx)
 {
     return json_pack("{s:o, s:s, s:I, s:o}", "id", digest(&tx->id), "kind",
                      describe_tx_kind(tx->tx.kind), "bytes", number(tx->encoded.size), "fields",
-                     describe_fields(g, tx));
+                     describe_fields(m, tx));
 }
 
 json_t *describe_record(const struct record *r)
 {
     static const char *const kinds[] = {"mdms", "meter", "dc"};
-    return json_pack(
-        "{s:s, s:s, s:I, s:s, s:o, s:o, s:I, s:I, s:I, s:o}", "kind",
-        kinds[r->kind <= RECORD_DC ? r->kind : 0], "id", r->name.text, "epoch", number(r->epoch),
-        "home_dc", r->home_dc.text, "w", describe_hex(r->w.b, sizeof r->w.b), "agree_part",
-        describe_hex(r->agree_part, r->agree_part_size), "enrolled_at", number(r->enrolled_at),
-        "revoked_at", number(r->revoked_at), "floor", number(r->floor), "window",
-        json_sprintf("%016llx", (unsigned long long)r->window));
+    json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:I, s:I}", "kind",
+                          kinds[r->kind <= RECORD_DC ? r->kind : 0], "id", r->name.text, "epoch",
+                          number(r->epoch), "home_dc", r->home_dc.text, "w",
+                          describe_hex(r->w.b, sizeof r->w.b), "agree_part",
+                          describe_hex(r->agree_part, r->agree_part_size), "enrolled_at",
+                          number(r->enrolled_at), "revoked_at", number(r->revoked_at));
+    if (o != NULL && r->kind == RECORD_DC) {
+        json_object_set_new(o, "member_from", json_integer(number(r->member_from)));
+        json_object_set_new(o, "member_until", json_integer(number(record_member_until(r))));
+    } else if (o != NULL) {
+        json_object_set_new(o, "floor", json_integer(number(r->floor)));
+        json_object_set_new(o, "window", json_sprintf("%016llx", (unsigned long long)r->window));
+    }
+    return o;
 }

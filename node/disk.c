@@ -1,5 +1,10 @@
 #include "node/disk.h"
 
+#include "base/check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
 static enum ami_status block(void *ctx, uint64_t height, struct certified_block *out,
                              uint8_t *buffer, size_t buffer_size)
 {
@@ -33,7 +38,59 @@ static enum ami_status find_report(void *ctx, const struct ami_id *meter, uint32
     return store_find_report(ctx, meter, epoch, sequence, height, index);
 }
 
+static enum ami_status find_epoch(void *ctx, uint32_t epoch, uint64_t *height, uint32_t *index)
+{
+    return store_find_epoch(ctx, epoch, height, index);
+}
+
 struct node_disk disk_of_store(struct store *store)
 {
-    return (struct node_disk){store, block, header, body, height_of, find_tx, find_report};
+    return (struct node_disk){store,     block,   header,      body,
+                              height_of, find_tx, find_report, find_epoch};
+}
+
+/* The leaves of a block's tree. */
+static enum ami_status leaves_of(const struct certified_block *b, sm3_digest **leaves)
+{
+    struct body_reader it = body_reader_on(b->body);
+    struct span encoded;
+    uint32_t count = 0;
+    *leaves = calloc(b->header.tx_count + 1u, sizeof **leaves);
+    if (*leaves == NULL)
+        return AMI_NO_MEMORY;
+    while (count < b->header.tx_count && body_next(&it, &encoded)) {
+        struct tx_view tx;
+        AMI_TRY(tx_view_parse(&tx, encoded));
+        (*leaves)[count++] = tx_leaf(&tx.id);
+    }
+    return count == b->header.tx_count ? AMI_OK : AMI_DAMAGED;
+}
+
+enum ami_status epoch_prove(const struct node_disk *disk, uint32_t epoch, uint8_t *buffer,
+                            size_t buffer_size, struct membership_proof *out)
+{
+    struct certified_block b;
+    struct span encoded;
+    uint64_t height;
+    sm3_digest *leaves = NULL;
+    AMI_TRY(disk->find_epoch(disk->ctx, epoch, &height, &out->index));
+    AMI_TRY(disk->block(disk->ctx, height, &b, buffer, buffer_size));
+    enum ami_status status = leaves_of(&b, &leaves);
+    if (status == AMI_OK && out->index >= b.header.tx_count)
+        status = AMI_DAMAGED;
+    if (status == AMI_OK) {
+        struct body_reader it = body_reader_on(b.body);
+        for (uint32_t i = 0; i <= out->index; i++)
+            AMI_CHECK(body_next(&it, &encoded));
+        out->header = b.header;
+        out->commit = b.commit;
+        out->tx = encoded;
+        sm3_digest path[MERKLE_PATH_MAX];
+        size_t size = merkle_path(path, leaves, b.header.tx_count, out->index);
+        AMI_CHECK(size <= sizeof out->path / sizeof out->path[0]); /* 4,096 transactions at most */
+        memcpy(out->path, path, size * sizeof path[0]);
+        out->path_count = (uint16_t)size;
+    }
+    free(leaves);
+    return status;
 }

@@ -21,7 +21,13 @@ struct node_disk {
     enum ami_status (*find_tx)(void *ctx, const sm3_digest *id, uint64_t *height, uint32_t *index);
     enum ami_status (*find_report)(void *ctx, const struct ami_id *meter, uint32_t epoch,
                                    uint64_t sequence, uint64_t *height, uint32_t *index);
+    enum ami_status (*find_epoch)(void *ctx, uint32_t epoch, uint64_t *height, uint32_t *index);
 };
+
+/* The proof of the membership transaction that begins this epoch; borrows `buffer`, which has room
+ * for a block. AMI_NOT_FOUND, AMI_NO_MEMORY, those of reading. */
+enum ami_status epoch_prove(const struct node_disk *disk, uint32_t epoch, uint8_t *buffer,
+                            size_t buffer_size, struct membership_proof *out) AMI_MUST_CHECK;
 
 /* The store must outlive it. */
 struct node_disk disk_of_store(struct store *store);

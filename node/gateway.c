@@ -42,6 +42,7 @@ struct agree_item {
 
 struct agree_job {
     const struct node *node;
+    const struct agree_key *agree_key; /* own, as it was when the job began */
     size_t count;
     struct agree_item *item[NODE_AGREE_BATCH_MAX];
     struct agree_request request[NODE_AGREE_BATCH_MAX];
@@ -67,6 +68,7 @@ struct report_item {
 
 struct report_job {
     const struct node *node;
+    struct node_key key; /* own, as it was when the job began */
     int64_t timestamp_ms;
     uint8_t random[SM2_WIDE_BYTES];
     size_t count;
@@ -255,7 +257,7 @@ static const struct agree_peer *peer_of(struct node *n, uint64_t index, const st
 
 static bool other_leads(const struct node *n, uint8_t *leader)
 {
-    return replica_leader(n->replica, leader) && *leader != n->c.self;
+    return replica_leader(n->replica, leader) && *leader != n->self;
 }
 
 static void refuse(struct node *n, env_link link, const struct ami_id *meter, uint32_t tag,
@@ -265,7 +267,7 @@ static void refuse(struct node *n, env_link link, const struct ami_id *meter, ui
     uint8_t leader;
     if (status == AMI_NOT_LEADER && other_leads(n, &leader)) {
         r.has_other = true;
-        r.other.member = leader;
+        r.other.dc = n->committee.members.member[leader].name;
     }
     n->counters.agreements_refused++;
     struct writer w = node_frame(n, MSG_REFUSED);
@@ -276,7 +278,7 @@ static void refuse(struct node *n, env_link link, const struct ami_id *meter, ui
 static void agree_run(void *job)
 {
     struct agree_job *j = job;
-    agree_answer_batch(j->answer, &j->node->c.genesis->network, j->node->c.agree_key,
+    agree_answer_batch(j->answer, &j->node->c.genesis->network, j->agree_key,
                        j->node->c.p_pub_table, j->request, j->count);
 }
 
@@ -289,6 +291,7 @@ static void agree_next(struct node *n)
     if (j == NULL)
         return;
     j->node = n;
+    j->agree_key = n->c.key.agree;
     struct agree_item *a = g->agree_queue;
     for (; a != NULL && j->count < NODE_AGREE_BATCH_MAX; a = a->next) {
         struct agree_request *q = &j->request[j->count];
@@ -342,7 +345,7 @@ static void on_flight1(struct node *n, struct node_link *l, const struct agree_f
         a->link = l->id;
         a->meter = index;
         a->insist = f->insist != 0;
-        a->terms = agree_terms_for(f, n->c.agree_key, &n->c.genesis->members.chain,
+        a->terms = agree_terms_for(f, n->c.key.agree, &n->c.genesis->members.chain,
                                    replica_term(n->replica), session);
         a->flight_size = f->flight.size; /* bounded by its decoder */
         memcpy(a->flight, f->flight.data, f->flight.size);
@@ -424,7 +427,7 @@ static void say_ended(struct node *n, env_link link, uint64_t session, enum ami_
     uint8_t leader;
     if (status == AMI_NOT_LEADER && other_leads(n, &leader)) {
         e.has_other = true;
-        e.other.member = leader;
+        e.other.dc = n->committee.members.member[leader].name;
     }
     if (link == 0)
         return;
@@ -696,7 +699,7 @@ static void report_seal(const struct report_job *j, struct report_made *out,
                         const struct report_item *r, const struct seal_batch *batch)
 {
     const struct node *n = j->node;
-    const struct member *self = &n->c.genesis->members.member[n->c.self];
+    const struct agree_key *self = j->key.agree;
     seal_report(out->sealed, batch, &n->c.genesis->members.chain, &self->name, &r->part.meter,
                 r->part.epoch, r->part.sequence, span_of(r->plain, r->plain_size));
     out->part =
@@ -704,7 +707,7 @@ static void report_seal(const struct report_job *j, struct report_made *out,
                                      .sealed = span_of(out->sealed, r->plain_size + GCM_TAG_BYTES),
                                      .timestamp_ms = j->timestamp_ms,
                                      .dc = self->name,
-                                     .dc_epoch = self->key_epoch};
+                                     .dc_epoch = self->epoch};
 }
 
 /* Reports [from, to) of the job, those that are good: sealed and signed together. */
@@ -712,7 +715,7 @@ static void reports_make(struct report_job *j, struct report_made made[REPORT_SI
                          size_t from, size_t to, const struct seal_batch *batch)
 {
     const sm3_digest *chain = &j->node->c.genesis->members.chain;
-    const struct sign_key *own = j->node->c.sign_key;
+    const struct sign_key *own = j->key.sign;
     struct report_item *item[REPORT_SIGN_BATCH];
     const sm2_private *key[REPORT_SIGN_BATCH] = {NULL};
     struct sm3_message message[REPORT_SIGN_BATCH] = {{0}};
@@ -776,6 +779,7 @@ static void report_next(struct node *n)
     if (j == NULL)
         return;
     j->node = n;
+    j->key = n->c.key;
     j->timestamp_ms = node_wall_ms(n);
     node_random(n, j->random, sizeof j->random);
     struct report_item *r = g->report_queue;
@@ -812,7 +816,7 @@ static void report_made(struct node *n, const struct report_item *r)
     if (status == AMI_OK && chain_read_only(n))
         status = AMI_FULL;
     if (status == AMI_OK) {
-        status = pool_add(n->pool, span_of(r->tx, r->tx_size), n->c.self, true, node_now_us(n), &e);
+        status = pool_add(n->pool, span_of(r->tx, r->tx_size), n->self, true, node_now_us(n), &e);
         if (status == AMI_EXISTS) {
             e = pool_find_report(n->pool, &r->part.meter, r->part.epoch, r->part.sequence);
             status = AMI_OK;
@@ -943,7 +947,7 @@ static void on_data(struct node *n, struct node_link *l, const struct session_da
 static void on_meter_hello(struct node *n, struct node_link *l, const struct meter_hello *h)
 {
     static const sm3_digest none;
-    struct meter_welcome w = {.member = n->c.self,
+    struct meter_welcome w = {.dc = n->c.key.agree->name,
                               .gateway = (uint8_t)n->c.genesis->parameters.gateway};
     bool enrol_only = sm3_equal(&h->chain, &none);
     if (!enrol_only && !sm3_equal(&h->chain, &n->c.genesis->members.chain))
@@ -960,6 +964,8 @@ static void on_meter_hello(struct node *n, struct node_link *l, const struct met
     }
     l->state = LINK_READY;
     l->enrol_only = enrol_only;
+    if (!enrol_only)
+        epoch_tell_meter(n, l, h->epoch);
 }
 
 void gateway_on_frame(struct node *n, struct node_link *l, enum message_type type, struct span body)

@@ -3,6 +3,7 @@
  *
  *   core.c     events in, to the part that they concern
  *   peers.c    links with DCs and the MDMS: handshake, sending, serving blocks
+ *   epoch.c    membership: the committee, the own key in it, those who only follow
  *   chain.c    the replica's effects carried out: validate, build, persist, deliver
  *   gateway.c  meters: agreement, sessions, reports, acknowledgements
  *   submit.c   waiting transactions: pool, handing over, rule 8's timers
@@ -18,6 +19,7 @@
 
 #include "consensus/replica.h"
 #include "keyagree/session.h"
+#include "ledger/committee.h"
 #include "node/pool.h"
 
 #include <jansson.h>
@@ -49,6 +51,7 @@
 #define NODE_TICK_US              (50u * 1000u) /* how soon timers are looked at after a frame */
 #define NODE_HANDSHAKE_US         (10u * 1000000u)
 
+enum { LINK_ROLE_DC = 2, LINK_ROLE_MDMS = 3, LINK_ROLE_READER = 5 };
 enum link_state { LINK_NEW, LINK_HELLO_SEEN, LINK_READY };
 
 /* Any link, of any port. */
@@ -56,12 +59,15 @@ struct node_link {
     env_link id;
     enum node_port port;
     enum link_state state;
-    bool closing;           /* no more frames are taken */
-    bool known;             /* it did something that a stranger cannot */
-    bool enrol_only;        /* a meter link whose hello named no chain */
-    uint8_t dialled_member; /* NODE_PORT_DIALLED: whom we dialled */
-    uint8_t role;           /* of link_hello: 2 DC, 3 MDMS, 5 reader */
-    uint8_t member;         /* index when role is DC */
+    bool closing;            /* no more frames are taken */
+    bool known;              /* it did something that a stranger cannot */
+    bool enrol_only;         /* a meter link whose hello named no chain */
+    struct ami_id dialled;   /* NODE_PORT_DIALLED: whom we dialled */
+    uint8_t role;            /* of link_hello: 2 DC, 3 MDMS, 5 reader */
+    struct ami_id peer_name; /* of link_hello, when role is DC */
+    uint32_t peer_epoch;
+    uint8_t member;   /* its index in this epoch; AMI_MEMBERS_MAX: it is none */
+    uint64_t told_us; /* a follower: when it was last told of the tip */
     uint64_t opened_us;
     uint8_t own_hello[128]; /* as sent, for the proof */
     size_t own_hello_size;
@@ -108,6 +114,12 @@ struct chain;
 struct gateway;
 struct relay_entry;
 
+/* A MEMBERSHIP frame, as it goes to meters. */
+struct epoch_frame {
+    uint8_t *bytes; /* NULL: not made yet */
+    size_t size;
+};
+
 struct node_counters {
     uint64_t frames_bad, links_refused;
     uint64_t agreements, agreements_refused;
@@ -136,6 +148,14 @@ struct node {
     struct node_config c;
     struct env env;
     enum ami_status start_status;
+    struct committee committee; /* of the block above the tip */
+    struct committee next_committee;
+    bool has_next;                   /* a change is decided */
+    struct epoch_frame *epoch_proof; /* from epoch 2 on */
+    size_t epoch_proofs;
+    struct member_address address; /* own, the last one known */
+    bool has_address;
+    uint8_t self; /* own index; AMI_MEMBERS_MAX: no member */
     struct replica *replica;
     struct chain *chain;
     struct gateway *gateway;
@@ -198,15 +218,41 @@ void peers_on_closed(struct node *n, struct node_link *l);
 void peers_send(struct node *n, uint8_t member, struct span frame);
 uint64_t peers_on_time(struct node *n); /* this and the others: the next instant waited for */
 
+/* epoch.c */
+enum ami_status epoch_init(struct node *n, uint64_t height) AMI_MUST_CHECK;
+/* AMI_MEMBERS_MAX: this key votes in no place now. */
+uint8_t epoch_index_of(const struct node *n, const struct ami_id *name, uint32_t key_epoch);
+/* A membership transaction was committed at this height. */
+void epoch_on_change(struct node *n, const struct membership *change, uint64_t height);
+bool epoch_ends_with(const struct node *n, uint64_t height);
+void epoch_enter(struct node *n); /* its last block was delivered */
+void epoch_dial(struct node *n);  /* says whom to dial */
+/* Proofs of the changes that a meter does not know of yet. */
+void epoch_tell_meter(struct node *n, struct node_link *l, uint32_t known);
+void epoch_tell_meters(struct node *n); /* of the newest one */
+void epoch_free(struct node *n);
+/* Does this message come from an earlier epoch (negative), a later one (positive), or neither?
+ * *height: what it claims to exist; 0: nothing. */
+int epoch_compare(const struct node *n, enum message_type type, struct span body, uint64_t *height);
+void epoch_tell(struct node *n, struct node_link *l); /* the tip's certificate */
+void epoch_tell_followers(struct node *n);
+/* Who is in an earlier epoch, or no member, spoke: tells it the tip's certificate, not too often.
+ */
+void epoch_on_behind(struct node *n, struct node_link *l);
+
 /* chain.c */
 bool chain_init(struct node *n);
 void chain_free(struct node *n);
-void chain_on_message(struct node *n, uint8_t from, enum message_type type, struct span body);
+void chain_on_message(struct node *n, struct node_link *l, enum message_type type,
+                      struct span body);
 void chain_on_time(struct node *n);
 bool chain_on_work(struct node *n, void *job); /* false: not this part's job */
 void chain_on_stored(struct node *n, struct node_write *write, enum ami_status status);
 void chain_work_pending(struct node *n);           /* transactions came in */
 void chain_progress(struct node *n, bool expired); /* rule 8 */
+/* Rule 8 on the way to a decided epoch: when the leader will have let the next block wait for too
+ * long; UINT64_MAX: none is waited for. */
+uint64_t chain_epoch_due_us(const struct node *n);
 void chain_settle(struct node *n);
 uint64_t chain_deadline_us(const struct node *n);
 
@@ -232,6 +278,7 @@ void submit_on_peer(struct node *n, uint8_t member); /* a link to it is ready */
 void submit_settled(struct node *n, const struct tx_view *tx); /* it is on the ledger */
 void submit_evidence(struct node *n, struct span encoded);     /* encoding of `evidence` */
 void submit_on_commit(struct node *n);
+void submit_on_epoch(struct node *n); /* terms begin anew: nothing was handed to anybody */
 void submit_prune(struct node *n);
 void submit_judge(struct node *n); /* rule 8: has anything waited too long? */
 uint64_t submit_half_time(const struct node *n, const struct pool_entry *e);
@@ -250,6 +297,7 @@ bool chain_read_only(const struct node *n); /* the disk is full */
 enum ami_status chain_disk(const struct node *n, uint64_t *since_us);
 
 /* stuck.c */
+json_t *admin_committee(const struct node *n); /* who the members are, and where to ask them */
 json_t *stuck_ask(const struct node *n);
 
 /* admin.c */

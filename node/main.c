@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "crypto/secret.h"
 #include "keyagree/keyfile.h"
-#include "ledger/genesis.h"
+#include "ledger/committee.h"
 #include "ledger/registry.h"
 #include "net/file.h"
 #include "net/link.h"
@@ -19,6 +19,7 @@
 #include "node/core.h"
 #include "node/recover.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -33,11 +34,12 @@
 #define POOL_TXS_MAX      50000
 #define POOL_BYTES_MAX    (64u << 20)
 #define WORK_JOBS_MAX     64
+#define KEYS_MAX          16 /* key epochs of this DC in its folder */
 #define PATROL_MS         (24LL * 3600 * 1000)
 
 static struct options {
     const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
-    const char *listen_peers, *listen_meters, *listen_admin; /* NULL: as in the genesis file */
+    const char *listen_peers, *listen_meters, *listen_admin; /* NULL: as the ledger says */
     struct text_list peers;                                  /* NAME=ADDRESS */
     int64_t timeout_ms, epoch, map_bytes, threads, patrol_ms;
 } opt = {.timeout_ms = 10000, .epoch = 1, .log_level = "info", .patrol_ms = PATROL_MS};
@@ -55,12 +57,20 @@ static enum ami_status key_path(char out[PATH_BYTES], const char *name, struct w
     return path_join(out, PATH_BYTES, opt.dir, name, why);
 }
 
-static enum ami_status load_key(struct device_file *out, const struct network *net, struct why *why)
+/* The first key of a folder is dc.key, those of later epochs that follow it dc-EPOCH.key. */
+#define KEY_NAME_BYTES 24
+static void key_name(char out[KEY_NAME_BYTES], uint32_t epoch)
+{
+    snprintf(out, KEY_NAME_BYTES, "dc-%u.key", (unsigned)epoch);
+}
+
+static enum ami_status load_key(struct device_file *out, const char *name,
+                                const struct network *net, struct why *why)
 {
     char path[PATH_BYTES];
     uint8_t *data;
     size_t size;
-    AMI_TRY(key_path(path, "dc.key", why));
+    AMI_TRY(key_path(path, name, why));
     AMI_TRY(file_read(path, KEYFILE_BYTES_MAX, &data, &size, why));
     enum ami_status status = device_file_parse(out, net, span_of(data, size), NULL);
     secret_wipe(data, size);
@@ -72,13 +82,13 @@ static enum ami_status load_key(struct device_file *out, const struct network *n
     return AMI_OK;
 }
 
-static enum ami_status save_key(const struct device_file *f, const struct network *net,
-                                struct why *why)
+static enum ami_status save_key(const struct device_file *f, const char *name,
+                                const struct network *net, struct why *why)
 {
     char path[PATH_BYTES];
     uint8_t data[KEYFILE_BYTES_MAX];
     size_t size;
-    AMI_TRY(key_path(path, "dc.key", why));
+    AMI_TRY(key_path(path, name, why));
     enum ami_status status = device_file_encode(data, &size, net, f, NULL);
     if (status == AMI_OK)
         status = file_write(path, span_of(data, size), FILE_MODE_SECRET, why);
@@ -106,9 +116,10 @@ static enum ami_status pending_request(struct enrol_pending *out, const struct n
         free(old);
         if (status != AMI_OK)
             return why_set(why, status, "%.300s: %s", path, ami_status_text(status));
-        if (!ami_id_equal(&out->name, id))
-            return why_set(why, AMI_FOREIGN_KEY, "%.300s belongs to %s: finish its enrolment first",
-                           path, out->name.text);
+        if (!ami_id_equal(&out->name, id) || out->epoch != (uint32_t)opt.epoch)
+            return why_set(why, AMI_FOREIGN_KEY,
+                           "%.300s belongs to %s, epoch %u: finish its enrolment first", path,
+                           out->name.text, (unsigned)out->epoch);
         return AMI_OK;
     }
     if (status != AMI_NOT_FOUND)
@@ -155,7 +166,37 @@ static enum ami_status ask_mdms(struct enrol_reply *reply, uint8_t *buffer, size
     return AMI_OK;
 }
 
-static enum ami_status enrol(struct why *why)
+/* Under which name the new key goes into the folder: the first one, or one for the next epoch of
+ * the DC whose first key is there. */
+static enum ami_status choose_key_name(char out[KEY_NAME_BYTES], const struct network *net,
+                                       const struct ami_id *id, struct why *why)
+{
+    struct device_file first;
+    char path[PATH_BYTES];
+    snprintf(out, KEY_NAME_BYTES, "dc.key");
+    enum ami_status status = load_key(&first, out, net, why);
+    if (status == AMI_NOT_FOUND)
+        return AMI_OK;
+    AMI_TRY(status);
+    const struct ami_id owner = first.keys.name;
+    const uint32_t epoch = first.keys.epoch;
+    secret_wipe(&first, sizeof first);
+    AMI_TRY(key_path(path, out, why));
+    if (!ami_id_equal(&owner, id))
+        return why_set(why, AMI_FOREIGN_KEY, "%.300s is the key of %s", path, owner.text);
+    if ((uint32_t)opt.epoch <= epoch)
+        return why_set(why, AMI_EXISTS,
+                       "%.300s is there already: %s is enrolled in key epoch %u; for its next key "
+                       "name --epoch %u",
+                       path, owner.text, (unsigned)epoch, (unsigned)epoch + 1);
+    key_name(out, (uint32_t)opt.epoch);
+    AMI_TRY(key_path(path, out, why));
+    if (access(path, F_OK) == 0)
+        return why_set(why, AMI_EXISTS, "%.300s is there already: that key is enrolled", path);
+    return AMI_OK;
+}
+
+static enum ami_status enrol(char key[KEY_NAME_BYTES], struct why *why)
 {
     uint8_t *text;
     size_t size;
@@ -173,14 +214,8 @@ static enum ami_status enrol(struct why *why)
     if (status != AMI_OK)
         return why_set(why, status, "%.150s is no network file: %s", opt.network, detail);
     AMI_TRY(directory_make(opt.dir, 0700, why));
-    AMI_TRY(key_path(path, "dc.key", why));
+    AMI_TRY(choose_key_name(key, &net, &id, why));
     struct device_file f = {0};
-    status = file_read(path, KEYFILE_BYTES_MAX, &text, &size, NULL);
-    if (status == AMI_OK) {
-        secret_wipe(text, size);
-        free(text);
-        return why_set(why, AMI_EXISTS, "%.300s is there already: this DC is enrolled", path);
-    }
     struct enrol_pending pending;
     uint8_t buffer[ENROL_REPLY_BYTES_MAX + 16];
     struct enrol_reply reply;
@@ -197,7 +232,7 @@ static enum ami_status enrol(struct why *why)
             why_set(why, status, "the MDMS did not enrol %s: %s", id.text, ami_status_text(status));
     }
     if (status == AMI_OK)
-        status = save_key(&f, &net, why);
+        status = save_key(&f, key, &net, why);
     if (status == AMI_OK && key_path(path, "dc.enrolling", why) == AMI_OK && remove(path) != 0)
         status = why_set(why, AMI_IO, "%.300s cannot be removed", path);
     secret_wipe(&pending, sizeof pending);
@@ -211,21 +246,29 @@ static int run_enrol(int argc, char **argv, void *ctx)
     (void)argv;
     (void)ctx;
     struct why why = {""};
-    enum ami_status status = enrol(&why);
+    char key[KEY_NAME_BYTES];
+    enum ami_status status = enrol(key, &why);
     if (status != AMI_OK)
         return fail(status, &why);
-    printf("%s is enrolled; its keys are in %s/dc.key\n", opt.id, opt.dir);
+    printf("%s is enrolled; its keys are in %s/%s\n", opt.id, opt.dir, key);
     return EXIT_STATUS_OK;
 }
 
 /* --- dc-node run -------------------------------------------------------------------------------
  */
 
-/* One dialler: which member its link belongs to. */
+/* One dialler, and whom it reaches. It stays in the list, stopped, until the end: its link may
+ * still speak. */
 struct dial {
+    struct dial *next;
     struct shell *shell;
-    uint8_t member;
-    struct link_dialer *dialer;
+    struct node_peer peer;
+    struct link_dialer *dialer; /* NULL: stopped */
+};
+
+struct own_key {
+    char name[KEY_NAME_BYTES];
+    struct device_file file;
 };
 
 struct port {
@@ -238,7 +281,9 @@ struct shell {
     struct genesis genesis;
     uint8_t *genesis_text;
     size_t genesis_size;
-    struct device_file device;
+    struct own_key key[KEYS_MAX];
+    size_t keys;
+    struct own_key *used; /* the one that the node began with */
     struct registry *registry;
     struct store *store;
     struct point_table *p_pub;
@@ -249,14 +294,13 @@ struct shell {
     struct log_sink *log;
     struct loop_alarm alarm;
     struct node *node;
-    struct dial dial[AMI_MEMBERS_MAX];
+    struct dial *dials;
     struct port port[3];
     bool record_exists;
     struct vote_record record;
     uint8_t record_bytes[NODE_RECORD_BYTES_MAX];
     struct block_header tip_header;
     struct qc tip_commit;
-    uint8_t self;
     struct recover_mark mark;
     int64_t checked_ms; /* when the whole ledger was checked */
     int dir_lock;       /* -1: not locked */
@@ -390,7 +434,7 @@ static void port_open(void *ctx, env_link link, const char *remote)
 {
     struct port *p = ctx;
     (void)remote;
-    node_on_open(p->shell->node, link, p->port, 0);
+    node_on_open(p->shell->node, link, p->port, NULL);
 }
 
 static void port_frame(void *ctx, env_link link, struct span frame)
@@ -416,7 +460,7 @@ static void dial_open(void *ctx, env_link link, const char *remote)
 {
     struct dial *d = ctx;
     (void)remote;
-    node_on_open(d->shell->node, link, NODE_PORT_DIALLED, d->member);
+    node_on_open(d->shell->node, link, NODE_PORT_DIALLED, &d->peer.name);
 }
 
 static void dial_frame(void *ctx, env_link link, struct span frame)
@@ -464,20 +508,87 @@ static enum ami_status load_genesis(struct shell *s, struct why *why)
     return status;
 }
 
-static enum ami_status find_self(struct shell *s, struct why *why)
+/* --- own keys ----------------------------------------------------------------------------------
+ */
+
+static enum ami_status check_key(const struct shell *s, const struct own_key *k, struct why *why)
 {
-    const struct device_keys *k = &s->device.keys;
-    for (uint8_t i = 0; i < s->genesis.members.count; i++) {
-        const struct member *m = &s->genesis.members.member[i];
-        if (ami_id_equal(&m->name, &k->name) && m->key_epoch == k->epoch &&
-            point_equal(&m->key.p, &k->sign.public_key.p)) {
-            s->self = i;
-            return AMI_OK;
+    const struct device_file *f = &k->file;
+    if (!ami_id_equal(&f->keys.name, &s->key[0].file.keys.name))
+        return why_set(why, AMI_FOREIGN_KEY, "%.200s/%s is the key of %s, %s that of %s", opt.dir,
+                       k->name, f->keys.name.text, s->key[0].name, s->key[0].file.keys.name.text);
+    if (f->has_chain && !sm3_equal(&f->chain, &s->genesis.members.chain))
+        return why_set(why, AMI_WRONG_CHAIN,
+                       "the keys in %.200s served another chain before: they sign on one only",
+                       opt.dir);
+    return AMI_OK;
+}
+
+static enum ami_status load_keys(struct shell *s, struct why *why)
+{
+    const struct network *net = &s->genesis.network;
+    snprintf(s->key[0].name, sizeof s->key[0].name, "dc.key");
+    AMI_TRY(load_key(&s->key[0].file, s->key[0].name, net, why));
+    s->keys = 1;
+    AMI_TRY(check_key(s, &s->key[0], why));
+    DIR *d = opendir(opt.dir);
+    if (d == NULL)
+        return why_set(why, AMI_IO, "%.300s cannot be read: %s", opt.dir, strerror(errno));
+    enum ami_status status = AMI_OK;
+    for (struct dirent *e; status == AMI_OK && (e = readdir(d)) != NULL;) {
+        struct own_key *k = &s->key[s->keys];
+        char expected[KEY_NAME_BYTES];
+        unsigned epoch;
+        if (sscanf(e->d_name, "dc-%u.key", &epoch) != 1)
+            continue;
+        key_name(expected, epoch);
+        if (strcmp(e->d_name, expected) != 0)
+            continue;
+        if (s->keys == KEYS_MAX) {
+            status = why_set(why, AMI_TOO_LARGE,
+                             "%.300s holds more than %d keys: move away those of old epochs",
+                             opt.dir, KEYS_MAX);
+            break;
         }
+        snprintf(k->name, sizeof k->name, "%s", expected);
+        status = load_key(&k->file, k->name, net, why);
+        if (status == AMI_OK)
+            status = check_key(s, k, why);
+        s->keys += status == AMI_OK;
     }
-    return why_set(why, AMI_FOREIGN_KEY,
-                   "the keys in %.200s are those of %s, which is no member in %.200s", opt.dir,
-                   k->name.text, opt.genesis);
+    closedir(d);
+    return status;
+}
+
+static struct own_key *key_of_epoch(struct shell *s, uint32_t epoch)
+{
+    for (size_t i = 0; i < s->keys; i++)
+        if (s->key[i].file.keys.epoch == epoch)
+            return &s->key[i];
+    return NULL;
+}
+
+/* The key that votes on the next block; when this DC is no member then, the newest. */
+static enum ami_status choose_key(struct shell *s, struct why *why)
+{
+    const struct members *m = registry_members(s->registry, store_height(s->store) + 1);
+    if (m == NULL)
+        return why_set(why, AMI_NO_MEMORY, "out of memory");
+    uint8_t at = members_find(m, &s->key[0].file.keys.name);
+    s->used = at == AMI_MEMBERS_MAX ? NULL : key_of_epoch(s, m->member[at].key_epoch);
+    if (s->used != NULL &&
+        !point_equal(&s->used->file.keys.sign.public_key.p, &m->member[at].key.p))
+        return why_set(why, AMI_FOREIGN_KEY, "%.200s/%s is not the key that %s has on the ledger",
+                       opt.dir, s->used->name, m->member[at].name.text);
+    for (size_t i = 0; i < s->keys; i++)
+        if (at == AMI_MEMBERS_MAX &&
+            (s->used == NULL || s->key[i].file.keys.epoch > s->used->file.keys.epoch))
+            s->used = &s->key[i];
+    if (s->used == NULL)
+        return why_set(why, AMI_FOREIGN_KEY,
+                       "%s votes with its key of epoch %u now, which is not in %.200s",
+                       s->key[0].file.keys.name.text, (unsigned)m->member[at].key_epoch, opt.dir);
+    return AMI_OK;
 }
 
 static struct recover_where where_of(const struct shell *s, const char *ledger)
@@ -489,15 +600,28 @@ static struct recover_where where_of(const struct shell *s, const char *ledger)
 static void forget_keys(void *ctx)
 {
     struct shell *s = ctx;
-    secret_wipe(&s->device, sizeof s->device);
+    secret_wipe(s->key, sizeof s->key);
+}
+
+/* How often this DC was started with a key that may sign: each start counts in the key that it
+ * uses, from the one before on, whichever key that was. */
+static uint64_t newest_starts(const struct shell *s)
+{
+    uint64_t starts = 0;
+    for (size_t i = 0; i < s->keys; i++)
+        if (s->key[i].file.starts > starts)
+            starts = s->key[i].file.starts;
+    return starts;
 }
 
 /* The ledger is empty, because there was none or a damaged one was set aside. The record that the
  * last clean end left beside it is the newest when no start came after that end. It says of what it
- * voted for and saw; the tip is this ledger's. */
+ * voted for and saw; the tip is this ledger's. One of a later membership epoch does not fit the
+ * first epoch, which an empty ledger begins with. */
 static void take_marked_record(struct shell *s)
 {
-    if (!s->mark.has_record || s->mark.record.starts != s->device.starts)
+    if (!s->mark.has_record || s->mark.record.starts != newest_starts(s) ||
+        s->mark.record.epoch != s->genesis.members.epoch)
         return;
     s->record = s->mark.record;
     s->record.tip_height = 0;
@@ -559,22 +683,24 @@ static enum ami_status open_ledger(struct shell *s, struct why *why)
     return AMI_OK;
 }
 
-static bool may_sign(const struct shell *s)
+/* Consensus rule 11, for one key: it never signed, or its newest record is here. A key that takes
+ * over while the node runs has no record yet; the ledger then stands where it is. */
+static bool may_sign(const struct shell *s, const struct own_key *k, bool takes_over)
 {
     if (!s->record_exists)
-        return s->device.starts == 0 && store_height(s->store) == 0;
-    return s->record.starts >= s->device.starts;
+        return k->file.starts == 0 && (takes_over || store_height(s->store) == 0);
+    return s->record.starts >= k->file.starts;
 }
 
 /* Counts this start in both places, the record first: a crash in between leaves it ahead, which is
  * allowed. */
-static enum ami_status count_start(struct shell *s, struct why *why)
+static enum ami_status count_start(struct shell *s, struct own_key *k, struct why *why)
 {
     uint64_t starts = (s->record_exists ? s->record.starts : 0) + 1;
     if (!s->record_exists) {
         s->record = (struct vote_record){.version = 1,
                                          .chain = s->genesis.members.chain,
-                                         .epoch = s->genesis.members.epoch,
+                                         .epoch = 1,
                                          .tip = s->genesis.members.chain};
         s->record_exists = true;
     }
@@ -592,77 +718,159 @@ static enum ami_status count_start(struct shell *s, struct why *why)
     if (status != AMI_OK)
         return why_set(why, status, "the vote record cannot be written: %s",
                        ami_status_text(status));
-    s->device.starts = starts;
-    s->device.has_chain = true;
-    s->device.chain = s->genesis.members.chain;
-    return save_key(&s->device, &s->genesis.network, why);
+    k->file.starts = starts;
+    k->file.has_chain = true;
+    k->file.chain = s->genesis.members.chain;
+    return save_key(&k->file, k->name, &s->genesis.network, why);
 }
 
-/* Where this node reaches member i: as in the genesis file, unless --peer names another way. */
-static const char *peer_address(const struct shell *s, uint8_t i)
+static struct node_key node_key_of(const struct own_key *k, bool sign)
 {
-    const char *name = s->genesis.members.member[i].name.text;
-    const size_t size = strlen(name);
-    const char *address = s->genesis.address[i].peer;
+    return (struct node_key){.sign = &k->file.keys.sign,
+                             .agree = &k->file.keys.agree,
+                             .may_sign = sign,
+                             .starts = k->file.starts};
+}
+
+/* The ledger calls for another key of ours. Nothing is being written at this moment. */
+static enum ami_status use_key(void *ctx, uint32_t epoch, struct node_key *out)
+{
+    struct shell *s = ctx;
+    struct own_key *k = key_of_epoch(s, epoch);
+    struct why why = {""};
+    if (k == NULL)
+        return AMI_NOT_FOUND;
+    enum ami_status status =
+        store_vote_record(s->store, &s->record, s->record_bytes, sizeof s->record_bytes);
+    s->record_exists = status == AMI_OK;
+    if (status == AMI_NOT_FOUND)
+        status = AMI_OK;
+    bool sign = status == AMI_OK && may_sign(s, k, true);
+    if (sign)
+        status = count_start(s, k, &why);
+    if (status != AMI_OK) {
+        log_say(s->log, ENV_LOG_ERROR, "key_failed", "%s: %s", k->name,
+                why.text[0] == '\0' ? ami_status_text(status) : why.text);
+        return status;
+    }
+    *out = node_key_of(k, sign);
+    return AMI_OK;
+}
+
+/* --- links -------------------------------------------------------------------------------------
+ */
+
+/* A peer's frame may be a block, a stranger's there is a hello; a meter's is small. A stranger is
+ * dropped, and counted, before the core gives up its handshake. */
+static const struct link_limits port_limits[3] = {
+    {AMI_FRAME_PEER_BYTES_MAX, 16u << 20, 256, 8000, 30000, 1024, LINK_IDLE_MS, LINK_SILENT_MS},
+    {AMI_FRAME_METER_BYTES_MAX, 4u << 20, 2048, 30000, 30000, 2048, 0, 0},
+    {8192, AMI_FRAME_ADMIN_BYTES_MAX + 64, 64, 15000, 10000, 0, 0, 0}};
+
+static bool same_peer(const struct node_peer *a, const struct node_peer *b)
+{
+    return ami_id_equal(&a->name, &b->name) && strcmp(a->address, b->address) == 0;
+}
+
+/* Where this node reaches that DC: as the ledger says, unless --peer names another way. */
+static const char *peer_address(const struct node_peer *peer)
+{
+    const size_t size = peer->name.size;
+    const char *address = peer->address;
     for (size_t k = 0; k < opt.peers.count; k++)
-        if (strncmp(opt.peers.items[k], name, size) == 0 && opt.peers.items[k][size] == '=')
+        if (strncmp(opt.peers.items[k], peer->name.text, size) == 0 &&
+            opt.peers.items[k][size] == '=')
             address = opt.peers.items[k] + size + 1;
     return address;
 }
 
-/* Every --peer names another member, so that a mistyped one is not silently without effect. */
+static bool is_other_dc(const struct shell *s, const struct ami_id *id)
+{
+    bool known = false;
+    for (uint64_t i = 0; i < registry_size(s->registry) && !known; i++) {
+        const struct record *r = registry_at(s->registry, i);
+        known = r->kind == RECORD_DC && ami_id_equal(&r->name, id);
+    }
+    return known && !ami_id_equal(id, &s->key[0].file.keys.name);
+}
+
+/* Every --peer names another DC, so that a mistyped one is not silently without effect. */
 static enum ami_status check_peers(const struct shell *s, struct why *why)
 {
     for (size_t k = 0; k < opt.peers.count; k++) {
         const char *given = opt.peers.items[k];
         const char *equals = strchr(given, '=');
-        bool known = false;
-        for (uint8_t i = 0; equals != NULL && i < s->genesis.members.count; i++) {
-            const char *name = s->genesis.members.member[i].name.text;
-            known = known || (i != s->self && strlen(name) == (size_t)(equals - given) &&
-                              strncmp(name, given, strlen(name)) == 0);
-        }
-        if (!known)
+        struct ami_id id;
+        if (equals == NULL || ami_id_set(&id, given, (size_t)(equals - given)) != AMI_OK ||
+            !is_other_dc(s, &id))
             return why_set(why, AMI_BAD_ARGUMENT,
-                           "--peer %.100s: expected NAME=HOST:PORT with the name of another member "
-                           "of the genesis file",
+                           "--peer %.100s: expected NAME=HOST:PORT with the name of another DC of "
+                           "the genesis file or the ledger",
                            given);
     }
     return AMI_OK;
 }
 
-static const char *first_of(const char *given, const char *otherwise)
+static void dial_one(struct shell *s, const struct node_peer *peer)
 {
-    return given != NULL ? given : otherwise;
+    const struct link_events events = {NULL, dial_open, dial_frame, dial_closed, NULL, NULL};
+    struct link_events own = events;
+    struct why why = {""};
+    struct dial *d = calloc(1, sizeof *d);
+    if (d == NULL) {
+        log_say(s->log, ENV_LOG_ERROR, "not_dialled", "dc=%s: out of memory", peer->name.text);
+        return;
+    }
+    *d = (struct dial){s->dials, s, *peer, NULL};
+    s->dials = d;
+    own.ctx = d;
+    if (link_dial(s->links, peer_address(peer), &port_limits[0], 1000, &own, &d->dialer, &why) !=
+        AMI_OK)
+        log_say(s->log, ENV_LOG_ERROR, "not_dialled", "dc=%s: %s", peer->name.text, why.text);
 }
 
+static void dial(void *ctx, const struct node_peer *peer, size_t count)
+{
+    struct shell *s = ctx;
+    bool known[AMI_MEMBERS_MAX] = {false};
+    for (struct dial *d = s->dials; d != NULL; d = d->next) {
+        bool wanted = false;
+        for (size_t i = 0; d->dialer != NULL && i < count && !wanted; i++)
+            known[i] |= wanted = same_peer(&d->peer, &peer[i]);
+        if (d->dialer != NULL && !wanted) {
+            link_dialer_stop(d->dialer);
+            d->dialer = NULL;
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        if (!known[i])
+            dial_one(s, &peer[i]);
+}
+
+/* Where this DC listens: as its options say, else as the genesis file or its membership does. */
 static enum ami_status open_ports(struct shell *s, struct why *why)
 {
-    const struct member_address *a = &s->genesis.address[s->self];
-    /* A peer's frame may be a block, a stranger's there is a hello; a meter's is small. A stranger
-     * is dropped, and counted, before the core gives up its handshake. */
-    const struct link_limits limits[3] = {
-        {AMI_FRAME_PEER_BYTES_MAX, 16u << 20, 256, 8000, 30000, 1024, LINK_IDLE_MS, LINK_SILENT_MS},
-        {AMI_FRAME_METER_BYTES_MAX, 4u << 20, 2048, 30000, 30000, 2048, 0, 0},
-        {8192, AMI_FRAME_ADMIN_BYTES_MAX + 64, 64, 15000, 10000, 0, 0, 0}};
-    const char *address[3] = {first_of(opt.listen_peers, a->peer),
-                              first_of(opt.listen_meters, a->meter),
-                              first_of(opt.listen_admin, a->admin)};
+    const struct member_address *known = node_address(s->node);
+    const char *given[3] = {opt.listen_peers, opt.listen_meters, opt.listen_admin};
+    const char *from[3] = {NULL, NULL, NULL};
+    if (known != NULL) {
+        from[0] = known->peer;
+        from[1] = known->meter;
+        from[2] = known->admin;
+    }
     const enum node_port port[3] = {NODE_PORT_PEER, NODE_PORT_METER, NODE_PORT_ADMIN};
     for (int i = 0; i < 3; i++) {
         s->port[i] = (struct port){s, port[i], NULL};
         const struct link_events events = {&s->port[i], port_open,     port_frame,
                                            port_closed, port_writable, NULL};
-        AMI_TRY(link_listen(s->links, address[i], &limits[i], &events, &s->port[i].listener, why));
-    }
-    for (uint8_t i = 0; i < s->genesis.members.count; i++) {
-        if (i == s->self)
-            continue;
-        s->dial[i] = (struct dial){s, i, NULL};
-        const struct link_events events = {&s->dial[i], dial_open, dial_frame,
-                                           dial_closed, NULL,      NULL};
-        AMI_TRY(link_dial(s->links, peer_address(s, i), &limits[0], 1000, &events,
-                          &s->dial[i].dialer, why));
+        const char *address = given[i] != NULL ? given[i] : from[i];
+        if (address == NULL)
+            return why_set(why, AMI_BAD_ARGUMENT,
+                           "%s is no member yet, so the ledger does not say where it listens: "
+                           "name --listen-peers, --listen-meters and --listen-admin ADDRESS",
+                           s->used->file.keys.name.text);
+        AMI_TRY(
+            link_listen(s->links, address, &port_limits[i], &events, &s->port[i].listener, why));
     }
     return AMI_OK;
 }
@@ -673,16 +881,15 @@ static enum ami_status make_node(struct shell *s, bool sign, struct why *why)
                             env_close, env_random, env_log,  env_work,      env_store};
     uint64_t height = store_height(s->store);
     struct node_config c = {.genesis = &s->genesis,
-                            .self = s->self,
-                            .sign_key = &s->device.keys.sign,
-                            .agree_key = &s->device.keys.agree,
+                            .key = node_key_of(s->used, sign),
+                            .use_key = use_key,
+                            .dial = dial,
+                            .membership_ctx = s,
                             .scheme = scheme_by_number(s->genesis.network.scheme),
                             .p_pub_table = s->p_pub,
                             .registry = s->registry,
                             .disk = disk_of_store(s->store),
                             .record = s->record_exists ? &s->record : NULL,
-                            .may_sign = sign,
-                            .starts = s->device.starts,
                             .height = height,
                             .tip = s->genesis.members.chain,
                             .tip_timestamp_ms = s->genesis.created_ms,
@@ -716,21 +923,17 @@ static enum ami_status start(struct shell *s, struct why *why)
         return why_set(why, AMI_IO, "the event loop cannot start");
     AMI_TRY(load_genesis(s, why));
     genesis_remember_signers(&s->genesis);
-    AMI_TRY(load_key(&s->device, &s->genesis.network, why));
-    if (s->device.has_chain && !sm3_equal(&s->device.chain, &s->genesis.members.chain))
-        return why_set(why, AMI_WRONG_CHAIN,
-                       "the keys in %.200s served another chain before: they sign on one only",
-                       opt.dir);
-    AMI_TRY(find_self(s, why));
-    AMI_TRY(check_peers(s, why));
     s->log = log_open(stderr, level, 0);
     if (s->log == NULL)
         return why_set(why, AMI_NO_MEMORY, "out of memory at start");
+    AMI_TRY(load_keys(s, why));
     AMI_TRY(directory_lock(opt.dir, &s->dir_lock, why));
     AMI_TRY(open_ledger(s, why));
-    const bool sign = may_sign(s);
+    AMI_TRY(check_peers(s, why));
+    AMI_TRY(choose_key(s, why));
+    const bool sign = may_sign(s, s->used, false);
     if (sign)
-        AMI_TRY(count_start(s, why));
+        AMI_TRY(count_start(s, s->used, why));
     char ledger[PATH_BYTES];
     AMI_TRY(path_join(ledger, sizeof ledger, opt.dir, "ledger", why));
     const struct recover_where where = where_of(s, ledger);
@@ -768,7 +971,7 @@ static void close_ledger(struct shell *s)
     enum ami_status status = path_join(ledger, sizeof ledger, opt.dir, "ledger", &why);
     const struct recover_where where = where_of(s, ledger);
     if (status == AMI_OK)
-        status = recover_mark_write(&where, s->device.starts,
+        status = recover_mark_write(&where, newest_starts(s),
                                     span_of(s->last_record, s->last_record_size),
                                     damaged ? 0 : s->checked_ms, &why);
     if (status != AMI_OK) /* the next start takes longer, and needs a ledger that is whole */
@@ -778,6 +981,11 @@ static void close_ledger(struct shell *s)
 static void stop(struct shell *s)
 {
     links_free(s->links);
+    while (s->dials != NULL) {
+        struct dial *d = s->dials;
+        s->dials = d->next;
+        free(d);
+    }
     work_pool_free(s->work);
     disk_writer_free(s->writer);
     recover_patrol_end(&s->patrol);
@@ -809,7 +1017,7 @@ static int run_node(int argc, char **argv, void *ctx)
         stop(s);
         return fail(status, &why);
     }
-    printf("ready: %s, height %llu, peers %s, meters %s, admin %s\n", s->device.keys.name.text,
+    printf("ready: %s, height %llu, peers %s, meters %s, admin %s\n", s->used->file.keys.name.text,
            (unsigned long long)store_height(s->store), link_listener_address(s->port[0].listener),
            link_listener_address(s->port[1].listener), link_listener_address(s->port[2].listener));
     fflush(stdout);
@@ -835,7 +1043,7 @@ int main(int argc, char **argv)
     const struct option_spec run_options[] = {
         {"genesis", 'g', OPTION_TEXT, &opt.genesis, 0, 0, "FILE", "the network's genesis file",
          true},
-        {"dir", 0, OPTION_TEXT, &opt.dir, 0, 0, "DIR", "keys (dc.key) and ledger of this DC", true},
+        {"dir", 0, OPTION_TEXT, &opt.dir, 0, 0, "DIR", "keys and ledger of this DC", true},
         {"log-level", 0, OPTION_TEXT, &opt.log_level, 0, 0, "LEVEL",
          "debug, info (default), warn or error", false},
         {"threads", 0, OPTION_INT, &opt.threads, 0, 256, "N",
@@ -843,13 +1051,13 @@ int main(int argc, char **argv)
         {"map-bytes", 0, OPTION_INT, &opt.map_bytes, 0, INT64_MAX, "N",
          "greatest size of the ledger (default: it grows)", false},
         {"listen-peers", 0, OPTION_TEXT, &opt.listen_peers, 0, 0, "ADDRESS",
-         "where other DCs are let in, behind a NAT (default: the genesis file's address)", false},
+         "where other DCs are let in, when the ledger does not say it, or behind a NAT", false},
         {"listen-meters", 0, OPTION_TEXT, &opt.listen_meters, 0, 0, "ADDRESS",
          "the same for meters", false},
         {"listen-admin", 0, OPTION_TEXT, &opt.listen_admin, 0, 0, "ADDRESS", "the same for dc-cli",
          false},
         {"peer", 0, OPTION_LIST, &opt.peers, 0, 0, "ID=ADDRESS",
-         "where this DC reaches that one, if not at the genesis file's address", false},
+         "where this DC reaches that one, if not where the ledger says", false},
         {"patrol", 0, OPTION_DURATION, &opt.patrol_ms, 0, INT64_MAX / 1000, "TIME",
          "in which all of the ledger is looked at once while the DC runs (default 24h; 0: never)",
          false},

@@ -16,15 +16,12 @@
 
 #include <string.h>
 
-enum { LINK_ROLE_DC = 2, LINK_ROLE_MDMS = 3, LINK_ROLE_READER = 5 };
-
 static void send_hello(struct node *n, struct node_link *l)
 {
-    const struct member *self = &n->c.genesis->members.member[n->c.self];
     struct link_hello hello = {.role = LINK_ROLE_DC,
                                .chain = n->c.genesis->members.chain,
-                               .name = self->name,
-                               .epoch = self->key_epoch};
+                               .name = n->c.key.agree->name,
+                               .epoch = n->c.key.agree->epoch};
     node_random(n, hello.nonce, sizeof hello.nonce);
     struct writer own = writer_on(l->own_hello, sizeof l->own_hello);
     link_hello_encode(&own, &hello);
@@ -42,7 +39,7 @@ static void send_proof(struct node *n, struct node_link *l)
                                  span_of(l->peer_hello, l->peer_hello_size)};
     uint8_t random[SM2_WIDE_BYTES];
     node_random(n, random, sizeof random);
-    struct link_proof proof = {sign_key_sign(n->c.sign_key, LABEL_LINK, parts, 2, random)};
+    struct link_proof proof = {sign_key_sign(n->c.key.sign, LABEL_LINK, parts, 2, random)};
     struct writer w = node_frame(n, MSG_LINK_PROOF);
     link_proof_encode(&w, &proof);
     (void)node_send(n, l->id, writer_span(&w));
@@ -62,16 +59,16 @@ static void refuse(struct node *n, struct node_link *l, const char *why)
     node_close(n, l->id);
 }
 
-static bool find_member(const struct node *n, const struct link_hello *h, uint8_t *member)
+/* A DC's key that the ledger knows: of a member, or enrolled and not revoked. NULL: none, or it
+ * says that it is this very DC. */
+static const struct verify_key *dc_key(struct node *n, const struct ami_id *name, uint32_t epoch)
 {
-    const struct members *m = &n->c.genesis->members;
-    for (uint8_t i = 0; i < m->count; i++) {
-        if (ami_id_equal(&m->member[i].name, &h->name) && m->member[i].key_epoch == h->epoch) {
-            *member = i;
-            return true;
-        }
-    }
-    return false;
+    const struct record *rec = registry_find(n->c.registry, RECORD_DC, name, epoch);
+    if (epoch == 0 || rec == NULL || ami_id_equal(name, &n->c.key.agree->name))
+        return NULL;
+    if (rec->revoked_at != 0 && epoch_index_of(n, name, epoch) == AMI_MEMBERS_MAX)
+        return NULL;
+    return registry_key(n->c.registry, rec);
 }
 
 static void link_ready(struct node *n, struct node_link *l)
@@ -82,12 +79,19 @@ static void link_ready(struct node *n, struct node_link *l)
         n->mdms = l->id;
         node_event(n, ENV_LOG_INFO, "mdms_connected", "link=%llu", (unsigned long long)l->id);
     }
-    if (l->role == LINK_ROLE_DC && l->port == NODE_PORT_DIALLED) {
+    if (l->role != LINK_ROLE_DC)
+        return;
+    /* Since the hello the epoch may have changed. */
+    l->member = epoch_index_of(n, &l->peer_name, l->peer_epoch);
+    if (l->port == NODE_PORT_DIALLED) {
+        node_event(n, ENV_LOG_INFO, "peer_connected", "dc=%s", l->peer_name.text);
+        if (l->member == AMI_MEMBERS_MAX)
+            return;
         n->to_member[l->member] = l->id;
         n->link_since_us[l->member] = node_now_us(n);
-        node_event(n, ENV_LOG_INFO, "peer_connected", "dc=%s",
-                   n->c.genesis->members.member[l->member].name.text);
         submit_on_peer(n, l->member);
+    } else if (l->member == AMI_MEMBERS_MAX && n->self != AMI_MEMBERS_MAX) {
+        epoch_tell(n, l);
     }
 }
 
@@ -112,9 +116,9 @@ static void on_hello(struct node *n, struct node_link *l, struct span body)
         refuse(n, l, "hello of another chain");
         return;
     }
-    bool dc = h.role == LINK_ROLE_DC && find_member(n, &h, &l->member);
+    bool dc = h.role == LINK_ROLE_DC && dc_key(n, &h.name, h.epoch) != NULL;
     bool answer_expected = l->port == NODE_PORT_DIALLED;
-    if (answer_expected ? !(dc && l->member == l->dialled_member)
+    if (answer_expected ? !(dc && ami_id_equal(&h.name, &l->dialled))
                         : !(dc || h.role == LINK_ROLE_MDMS || h.role == LINK_ROLE_READER)) {
         refuse(n, l, "hello of nobody that we know here");
         return;
@@ -124,6 +128,8 @@ static void on_hello(struct node *n, struct node_link *l, struct span body)
         return;
     }
     l->role = h.role;
+    l->peer_name = h.name;
+    l->peer_epoch = h.epoch;
     memcpy(l->peer_hello, body.data, body.size);
     l->peer_hello_size = body.size;
     l->state = LINK_HELLO_SEEN;
@@ -148,15 +154,16 @@ static enum ami_status check_mdms_proof(const struct node *n, const struct node_
     return sm2_verify(key, &e, &p->signature);
 }
 
-static enum ami_status check_proof(const struct node *n, const struct node_link *l,
+static enum ami_status check_proof(struct node *n, const struct node_link *l,
                                    const struct link_proof *p)
 {
     const struct span parts[] = {span_of(l->peer_hello, l->peer_hello_size),
                                  span_of(l->own_hello, l->own_hello_size)};
     if (l->role == LINK_ROLE_MDMS)
         return check_mdms_proof(n, l, p);
-    return verify_key_check(&n->c.genesis->members.member[l->member].key, LABEL_LINK, parts, 2,
-                            &p->signature);
+    const struct verify_key *key = dc_key(n, &l->peer_name, l->peer_epoch);
+    return key == NULL ? AMI_UNKNOWN_DEVICE
+                       : verify_key_check(key, LABEL_LINK, parts, 2, &p->signature);
 }
 
 static void on_proof(struct node *n, struct node_link *l, struct span body)
@@ -254,7 +261,7 @@ void peers_on_frame(struct node *n, struct node_link *l, enum message_type type,
         return;
     }
     if (l->role == LINK_ROLE_DC) {
-        chain_on_message(n, l->member, type, body);
+        chain_on_message(n, l, type, body);
         return;
     }
     refuse(n, l, "a message that this role may not send");
@@ -269,17 +276,18 @@ void peers_on_closed(struct node *n, struct node_link *l)
             if (other->id != l->id && other->role == LINK_ROLE_MDMS && other->state == LINK_READY)
                 n->mdms = other->id;
     }
-    if (l->role == LINK_ROLE_DC && l->state == LINK_READY && n->to_member[l->member] == l->id) {
+    if (l->role != LINK_ROLE_DC || l->state != LINK_READY || l->port != NODE_PORT_DIALLED)
+        return;
+    if (l->member != AMI_MEMBERS_MAX && n->to_member[l->member] == l->id) {
         n->to_member[l->member] = 0;
         n->link_since_us[l->member] = node_now_us(n);
-        node_event(n, ENV_LOG_INFO, "peer_lost", "dc=%s",
-                   n->c.genesis->members.member[l->member].name.text);
     }
+    node_event(n, ENV_LOG_INFO, "peer_lost", "dc=%s", l->peer_name.text);
 }
 
 void peers_send(struct node *n, uint8_t member, struct span frame)
 {
-    AMI_CHECK(member < n->c.genesis->members.count && member != n->c.self);
+    AMI_CHECK(member < n->committee.members.count && member != n->self);
     /* The protocol bears loss: a full or missing link loses the message, as a network may. */
     if (n->to_member[member] != 0)
         (void)node_send(n, n->to_member[member], frame);

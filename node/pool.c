@@ -97,20 +97,6 @@ static struct slot *find_number(struct pool *p, uint64_t number)
     return s;
 }
 
-static uint64_t number_of(const struct tx_view *v)
-{
-    switch (v->tx.kind) {
-    case TX_METER_ENROL:
-        return v->u.meter_enrol.number;
-    case TX_DC_ENROL:
-        return v->u.dc_enrol.number;
-    case TX_REVOKE:
-        return v->u.revoke.number;
-    default:
-        return 0;
-    }
-}
-
 /* Starts the timer of the oldest transaction of this source that has none, while there is quota. */
 static void start_timers(struct pool *p, uint8_t source, uint64_t now_us)
 {
@@ -199,7 +185,7 @@ static enum ami_status check_rivals(struct pool *p, struct slot *s)
         AMI_CHECK(e->kind < EVIDENCE_KIND_END); /* it was parsed */
         return p->evidence[e->accused][e->kind] != NULL ? AMI_EXISTS : AMI_OK;
     }
-    uint64_t number = s->entry.number = number_of(v);
+    uint64_t number = s->entry.number = tx_mdms_number(v);
     if (number == 0)
         return AMI_OK;
     if (number <= p->last)

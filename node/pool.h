@@ -28,9 +28,10 @@
 /* Another DC's transactions take at most this part of the pool. */
 #define POOL_FOREIGN_PART 4
 
-/* A source is a member index, or POOL_SOURCE_MDMS. */
-#define POOL_SOURCE_MDMS AMI_MEMBERS_MAX
-#define POOL_SOURCES     (AMI_MEMBERS_MAX + 1)
+/* A source is a member index, or one of these; POOL_SOURCE_OTHERS: DCs that are no members. */
+#define POOL_SOURCE_OTHERS AMI_MEMBERS_MAX
+#define POOL_SOURCE_MDMS   (AMI_MEMBERS_MAX + 1)
+#define POOL_SOURCES       (AMI_MEMBERS_MAX + 2)
 
 struct pool;
 

@@ -8,7 +8,8 @@
 
 static const char *name_of(const struct node *n, uint8_t member)
 {
-    return n->c.genesis->members.member[member].name.text;
+    const struct members *m = &n->committee.members;
+    return member < m->count ? m->member[member].name.text : "?";
 }
 
 static uint64_t timeout_ms(const struct node *n)
@@ -39,7 +40,7 @@ static json_t *cause(const char *name, bool stuck, uint64_t for_ms)
 static bool is_out_of_reach(const struct node *n, uint8_t member)
 {
     uint64_t at_us;
-    if (member == n->c.self)
+    if (member == n->self)
         return false;
     if (n->to_member[member] == 0)
         return true;
@@ -74,7 +75,7 @@ static json_t *member_document(const struct node *n, uint8_t member)
 static json_t *names(const struct node *n, uint32_t mask)
 {
     json_t *list = json_array();
-    for (uint8_t i = 0; i < n->c.genesis->members.count; i++)
+    for (uint8_t i = 0; i < n->committee.members.count; i++)
         if ((mask >> i & 1) != 0)
             json_array_append_new(list, json_string(name_of(n, i)));
     return list;
@@ -84,8 +85,8 @@ static json_t *names(const struct node *n, uint32_t mask)
 static void add_votes(const struct node *n, json_t *out, uint32_t have)
 {
     json_t *missing = json_array();
-    for (uint8_t i = 0; i < n->c.genesis->members.count; i++)
-        if ((have >> i & 1) == 0 && i != n->c.self)
+    for (uint8_t i = 0; i < n->committee.members.count; i++)
+        if ((have >> i & 1) == 0 && i != n->self)
             json_array_append_new(missing, member_document(n, i));
     json_object_set_new(out, "have", names(n, have));
     json_object_set_new(out, "needed", json_integer(replica_quorum(n->replica)));
@@ -109,7 +110,7 @@ static void leader_missing(const struct node *n, const struct replica_waiting *w
                         json_string(w->stage == REPLICA_STAGE_PREVOTES ? "pre_votes"
                                     : w->stage == REPLICA_STAGE_GRANTS ? "grants"
                                                                        : "waits"));
-    if (replica_leader(n->replica, &leader) && leader != n->c.self) {
+    if (replica_leader(n->replica, &leader) && leader != n->self) {
         uint64_t at_us;
         bool heard = replica_heard(n->replica, leader, &at_us);
         json_object_set_new(c, "last_leader", json_string(name_of(n, leader)));
@@ -123,7 +124,7 @@ static void leader_missing(const struct node *n, const struct replica_waiting *w
 
 static void contacts_missing(const struct node *n, json_t *causes)
 {
-    const uint8_t count = n->c.genesis->members.count;
+    const uint8_t count = n->committee.members.count;
     const unsigned quorum = replica_quorum(n->replica);
     uint64_t lost[AMI_MEMBERS_MAX];
     unsigned out_of_reach = 0;
@@ -240,7 +241,7 @@ static void behind(const struct node *n, json_t *causes)
     json_t *c = cause("behind", for_ms >= 2 * timeout_ms(n), for_ms);
     json_object_set_new(c, "height", number(height));
     json_object_set_new(c, "known_height", number(known));
-    json_object_set_new(c, "from", from == n->c.self ? json_null() : json_string(name_of(n, from)));
+    json_object_set_new(c, "from", from == n->self ? json_null() : json_string(name_of(n, from)));
     json_array_append_new(causes, c);
 }
 
@@ -261,13 +262,17 @@ json_t *stuck_ask(const struct node *n)
         json_array_append_new(causes, cause("may_not_sign", false, age_ms(n, n->started_us)));
     bool stuck = false;
     json_array_foreach(causes, i, c) stuck |= json_is_true(json_object_get(c, "stuck"));
-    return json_pack(
-        "{s:s, s:o, s:o, s:s, s:i, s:i, s:o, s:o, s:b, s:o}", "dc", name_of(n, n->c.self), "term",
-        number(replica_term(n->replica)), "height", number(replica_height(n->replica)), "leader",
+    json_t *o = json_pack(
+        "{s:s, s:o, s:o, s:s, s:i, s:i, s:o, s:o, s:b, s:o}", "dc", n->c.key.agree->name.text,
+        "term", number(replica_term(n->replica)), "height", number(replica_height(n->replica)),
+        "leader",
         w.stage != REPLICA_STAGE_NO_LEADER && replica_leader(n->replica, &leader)
             ? name_of(n, leader)
             : "-",
-        "nodes", (int)n->c.genesis->members.count, "quorum", (int)replica_quorum(n->replica),
+        "nodes", (int)n->committee.members.count, "quorum", (int)replica_quorum(n->replica),
         "waiting_transactions", number(pool_count(n->pool)), "wall_ms",
         json_integer((json_int_t)node_wall_ms(n)), "stuck", stuck, "causes", causes);
+    json_object_set_new(o, "epoch", json_integer(n->committee.members.epoch));
+    json_object_set_new(o, "committee", admin_committee(n));
+    return o;
 }

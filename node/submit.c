@@ -193,7 +193,7 @@ uint64_t submit_half_time(const struct node *n, const struct pool_entry *e)
 void submit_hand_over(struct node *n)
 {
     uint8_t leader;
-    if (!replica_leader(n->replica, &leader) || leader == n->c.self)
+    if (!replica_leader(n->replica, &leader) || leader == n->self)
         return;
     if (n->to_member[leader] == 0)
         return;
@@ -212,6 +212,14 @@ void submit_on_peer(struct node *n, uint8_t member)
     for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e))
         e->handed_term = 0;
     submit_hand_over(n);
+}
+
+void submit_on_epoch(struct node *n)
+{
+    submit_prune(n); /* evidence of the old epoch */
+    for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e))
+        e->handed_term = 0;
+    pool_restart_timers(n->pool, node_now_us(n));
 }
 
 /* A transaction of this block is on the ledger: it, and any rival for its place, waits no more. */
@@ -268,7 +276,7 @@ static uint64_t progress_us(const struct node *n)
 static uint64_t evidence_deadline_us(const struct node *n)
 {
     uint8_t leader;
-    if (!replica_leader(n->replica, &leader) || leader == n->c.self)
+    if (!replica_leader(n->replica, &leader) || leader == n->self)
         return UINT64_MAX;
     return pool_evidence_deadline_us(n->pool, leader, progress_us(n));
 }
@@ -287,7 +295,7 @@ void submit_evidence(struct node *n, struct span encoded)
     if (status == AMI_OK)
         status = registry_admits(n->c.registry, &tx);
     if (status == AMI_OK)
-        status = pool_add(n->pool, tx.encoded, n->c.self, true, node_now_us(n), NULL);
+        status = pool_add(n->pool, tx.encoded, n->self, true, node_now_us(n), NULL);
     if (status != AMI_OK && status != AMI_EXISTS)
         node_event_often(n, ENV_LOG_WARN, "evidence_not_handed_in", "status=%s",
                          ami_status_name(status));
@@ -300,14 +308,18 @@ void submit_judge(struct node *n)
     uint64_t now = node_now_us(n);
     struct pool_entry *e;
     while ((e = pool_expired(n->pool, progress_us(n), now)) != NULL) {
-        if (!is_void(n, e)) {
+        /* A change of membership that came while another one is pending: no leader can commit it
+         * now. The MDMS hands it in again. */
+        const bool early = e->view.tx.kind == TX_MEMBERSHIP && n->has_next;
+        if (!early && !is_void(n, e)) {
             chain_progress(n, true);
             return;
         }
         n->counters.txs_refused++;
         pool_remove(n->pool, e, now);
     }
-    chain_progress(n, evidence_deadline_us(n) <= now);
+    const uint64_t due_us = chain_epoch_due_us(n), evidence_us = evidence_deadline_us(n);
+    chain_progress(n, due_us <= now || evidence_us <= now);
 }
 
 /* Hands on what has waited for half of T_progress; returns when the next one will have. */
@@ -323,10 +335,10 @@ static uint64_t hand_on(struct node *n)
         own |= long_waiting(n, e);
         foreign |= foreign_long_waiting(n, e);
     }
-    for (uint8_t i = 0; own && i < n->c.genesis->members.count; i++)
-        if (i != n->c.self && n->to_member[i] != 0)
+    for (uint8_t i = 0; own && i < n->committee.members.count; i++)
+        if (i != n->self && n->to_member[i] != 0)
             hand_to(n, i, long_waiting);
-    if (foreign && replica_leader(n->replica, &leader) && leader != n->c.self &&
+    if (foreign && replica_leader(n->replica, &leader) && leader != n->self &&
         n->to_member[leader] != 0)
         hand_to(n, leader, foreign_long_waiting);
     for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e)) {
@@ -347,6 +359,8 @@ uint64_t submit_on_time(struct node *n)
     check_next(n);
     uint64_t next = hand_on(n);
     uint64_t deadline = pool_progress_deadline_us(n->pool, progress_us(n));
+    if (chain_epoch_due_us(n) < deadline)
+        deadline = chain_epoch_due_us(n);
     if (evidence_deadline_us(n) < deadline)
         deadline = evidence_deadline_us(n);
     if (deadline <= now) {

@@ -118,16 +118,15 @@ void sim_dc_start(struct sim_host *h)
     struct env env = sim_host_env(h);
     env.store = env_store;
     struct node_config c = {.genesis = &cast->genesis,
-                            .self = d->member,
-                            .sign_key = &cast->dc[d->member].sign,
-                            .agree_key = &cast->dc[d->member].agree,
+                            .key = {.sign = &cast->dc[d->member].sign,
+                                    .agree = &cast->dc[d->member].agree,
+                                    .may_sign = !d->muted,
+                                    .starts = d->key_starts},
                             .scheme = scheme_by_number(w->plan.scheme),
                             .p_pub_table = cast->p_pub,
                             .registry = d->registry,
                             .disk = sim_disk_reader(d->disk),
                             .record = d->muted ? NULL : &d->loaded,
-                            .may_sign = !d->muted,
-                            .starts = d->key_starts,
                             .height = sim_disk_height(d->disk),
                             .tip = cast->genesis.members.chain,
                             .tip_timestamp_ms = cast->genesis.created_ms,
@@ -146,8 +145,10 @@ void sim_dc_start(struct sim_host *h)
     if (d->muted)
         w->count.rare[SIM_RARE_MUTE]++;
     sim_check_started(h);
-    enum ami_status status;
+    /* A process that cannot read its ledger does not start, and is started again until it can. */
+    enum ami_status status, reads = sim_disk_fail_reads(d->disk, AMI_OK);
     d->node = node_new(&c, &env, &status);
+    (void)sim_disk_fail_reads(d->disk, reads);
     if (d->node == NULL) {
         sim_violate(w, "starts", "dc-%u does not start from its disk: %s", d->member + 1u,
                     ami_status_name(status));
@@ -223,7 +224,9 @@ void sim_dc_on_event(struct sim_host *h, const struct sim_event *e)
         if (w->end[e->link].port == NODE_PORT_DIALLED)
             d->to_host[w->host[w->end[w->end[e->link].other].host].index] = e->link;
         node_on_open(d->node, e->link, (enum node_port)w->end[e->link].port,
-                     w->end[e->link].member);
+                     w->end[e->link].port == NODE_PORT_DIALLED
+                         ? &w->cast->genesis.members.member[w->end[e->link].member].name
+                         : NULL);
         break;
     case SIM_CLOSED:
         on_closed(h, e->link);

@@ -17,7 +17,8 @@ struct kept {
     uint8_t bytes[]; /* encoding of body_reply */
 };
 
-/* Where a transaction stands, by its id or by meter, epoch and sequence. */
+/* Where a transaction stands, by its id, by meter, epoch and sequence, or by the membership epoch
+ * that it begins. */
 struct place {
     uint64_t height;
     uint32_t index;
@@ -118,6 +119,12 @@ static uint8_t place_key(uint8_t key[PLACE_BYTES_MAX], const struct ami_id *mete
     return (uint8_t)(13 + meter->size);
 }
 
+static uint8_t epoch_key(uint8_t key[PLACE_BYTES_MAX], uint32_t epoch)
+{
+    store_be32(key, epoch);
+    return 4;
+}
+
 static void put_place(struct sim_disk *d, const uint8_t *key, uint8_t key_size, uint64_t height,
                       uint32_t index)
 {
@@ -138,6 +145,8 @@ static void index_block(struct sim_disk *d, const struct sim_block *b)
         uint8_t key[PLACE_BYTES_MAX];
         AMI_CHECK(tx_view_parse(&tx, encoded) == AMI_OK);
         put_place(d, tx.id.b, sizeof tx.id.b, b->header.height, at);
+        if (tx.tx.kind == TX_MEMBERSHIP)
+            put_place(d, key, epoch_key(key, tx.u.membership.epoch), b->header.height, at);
         if (tx.tx.kind != TX_REPORT)
             continue;
         const struct report_meter_part *m = &tx.u.report.meter;
@@ -312,6 +321,7 @@ struct registry *sim_disk_registry(const struct sim_disk *d)
         AMI_CHECK(record_parse(&rec, span_of(d->record[i]->bytes, d->record[i]->size)) == AMI_OK);
         AMI_CHECK(registry_load(r, i, &rec) == AMI_OK);
     }
+    registry_loaded(r, sim_disk_height(d));
     return r;
 }
 
@@ -384,13 +394,24 @@ static enum ami_status read_report(void *ctx, const struct ami_id *meter, uint32
     return sim_disk_find_report(d, meter, epoch, sequence, height, index) ? AMI_OK : AMI_NOT_FOUND;
 }
 
-struct node_disk sim_disk_reader(struct sim_disk *d)
+static enum ami_status read_epoch(void *ctx, uint32_t epoch, uint64_t *height, uint32_t *index)
 {
-    return (struct node_disk){d,       read_block, read_header, read_body, read_height_of,
-                              read_tx, read_report};
+    struct sim_disk *d = ctx;
+    uint8_t key[PLACE_BYTES_MAX];
+    if (d->reads != AMI_OK)
+        return d->reads;
+    return find_place(d, key, epoch_key(key, epoch), height, index) ? AMI_OK : AMI_NOT_FOUND;
 }
 
-void sim_disk_fail_reads(struct sim_disk *d, enum ami_status status)
+struct node_disk sim_disk_reader(struct sim_disk *d)
 {
+    return (struct node_disk){d,       read_block,  read_header, read_body, read_height_of,
+                              read_tx, read_report, read_epoch};
+}
+
+enum ami_status sim_disk_fail_reads(struct sim_disk *d, enum ami_status status)
+{
+    enum ami_status before = d->reads;
     d->reads = status;
+    return before;
 }

@@ -42,8 +42,8 @@ bool sim_disk_find_report(const struct sim_disk *d, const struct ami_id *meter, 
                           uint64_t sequence, uint64_t *height, uint32_t *index);
 /* The registry as stored: what a node starts from. */
 struct registry *sim_disk_registry(const struct sim_disk *d);
-/* For node_config. Reads say `status` while it is not AMI_OK. */
+/* For node_config. Reads say `status` while it is not AMI_OK; returns what they said before. */
 struct node_disk sim_disk_reader(struct sim_disk *d);
-void sim_disk_fail_reads(struct sim_disk *d, enum ami_status status);
+enum ami_status sim_disk_fail_reads(struct sim_disk *d, enum ami_status status);
 
 #endif

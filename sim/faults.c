@@ -140,7 +140,7 @@ static void fill_disk(struct sim_world *w, struct sim_host *h)
 
 static void fail_reads(struct sim_world *w, struct sim_host *h)
 {
-    sim_disk_fail_reads(h->as.dc->disk, AMI_IO);
+    (void)sim_disk_fail_reads(h->as.dc->disk, AMI_IO);
     sim_tell(w, h, "its disk fails to read");
     end_later(w, END_READ_ERROR, h->index, cut_us(w));
 }
@@ -254,7 +254,7 @@ static void end_of(struct sim_world *w, const struct sim_event *e)
     else if (e->link == END_DISK_FULL)
         w->host[who].as.dc->disk_status = AMI_OK;
     else if (e->link == END_READ_ERROR)
-        sim_disk_fail_reads(w->host[who].as.dc->disk, AMI_OK);
+        (void)sim_disk_fail_reads(w->host[who].as.dc->disk, AMI_OK);
 }
 
 void sim_faults_on_event(struct sim_world *w, const struct sim_event *e)
@@ -346,7 +346,7 @@ void sim_faults_end(struct sim_world *w)
         struct sim_host *h = &w->host[i];
         if (h->kind == SIM_DC) {
             h->as.dc->disk_status = AMI_OK;
-            sim_disk_fail_reads(h->as.dc->disk, AMI_OK);
+            (void)sim_disk_fail_reads(h->as.dc->disk, AMI_OK);
         }
         if (h->paused_until > w->now_us + SIM_SECOND)
             h->paused_until = w->now_us + SIM_SECOND;

@@ -233,7 +233,8 @@ static void on_open(struct sim_host *h, env_link link)
     uint8_t member = h->world->end[link].member;
     f->to_member[member] = link;
     f->welcomed[member] = false;
-    struct meter_hello hello = {g->members.chain, g->network.scheme};
+    struct meter_hello hello = {
+        .chain = g->members.chain, .scheme = g->network.scheme, .epoch = f->headers->newest};
     uint8_t frame[64];
     struct writer w = writer_on(frame, sizeof frame);
     frame_begin(&w, MSG_METER_HELLO);
@@ -264,7 +265,7 @@ static void on_welcome(struct sim_host *h, env_link link, uint8_t member, struct
     struct sim_fleet *f = h->as.fleet;
     struct meter_welcome welcome;
     if (meter_welcome_parse(&welcome, body) != AMI_OK || welcome.status != AMI_OK ||
-        welcome.member != member) {
+        !ami_id_equal(&welcome.dc, &h->world->cast->genesis.members.member[member].name)) {
         sim_net_close(h, link);
         return;
     }
@@ -415,7 +416,7 @@ void sim_fleet_start(struct sim_host *h)
                           .random = env_random,
                           .log = env_log,
                           .store = env_store};
-    headers_init(f->headers, &cast->genesis.members);
+    headers_init(f->headers, &cast->genesis);
     meter_shared_init(&f->shared, &cast->genesis, f->headers, &f->env);
     f->shared.disk.next = outbox_next;
     f->shared.note = note;

@@ -31,6 +31,8 @@
     X(skip_meter_part, "First part of a skip transaction: the meter settles numbers unused.")      \
     X(evidence,                                                                                    \
       "First part of an evidence transaction: signed statements that no honest DC makes.")         \
+    X(member_entry, "What the other members and the meters know of a DC that joins.")              \
+    X(membership, "First part of a membership transaction: who votes, from which epoch on.")       \
     X(tx, "A transaction: kind and the encodings of its two parts.")                               \
     X(certified_block, "A committed block as it is stored and served.")                            \
     X(prevote, "A DC would vote for this candidate in this term.")                                 \
@@ -68,6 +70,7 @@
     X(report_ack, "Inside a session, DC to meter: the report is committed, with its proof.")       \
     X(report_nack, "Inside a session, DC to meter: the report was not accepted.")                  \
     X(block_proof, "Header and commit certificate of a block, once per link before its acks.")     \
+    X(membership_proof, "A membership transaction, and that it is on the ledger.")                 \
     X(enrol_request, "A device asks the MDMS for its key material.")                               \
     X(enrol_request_inner, "What enrol_request carries under encryption.")                         \
     X(enrol_reply, "The MDMS's answer.")                                                           \
@@ -167,9 +170,26 @@
     F(bytes, first, AMI_STATEMENT_BYTES_MAX, _, "encoding of a vote, proposal_head or grant")      \
     F(bytes, second, AMI_STATEMENT_BYTES_MAX, _, "the same; a grant for kind 4; empty for 5 and 6")
 
+#define AMI_FIELDS_member_entry(F)                                                                 \
+    F(point, w_sign, _, _, "W of the signing role, as it was enrolled")                            \
+    F(bytes, agree_part, AMI_SCHEME_PART_BYTES_MAX, _, "the scheme's part, as it was enrolled")    \
+    F(bytes, peer, AMI_ADDRESS_BYTES_MAX, _, "tcp://HOST:PORT for DCs and the MDMS")               \
+    F(bytes, meter, AMI_ADDRESS_BYTES_MAX, _, "the same for meters")                               \
+    F(bytes, admin, AMI_ADDRESS_BYTES_MAX, _, "the same for dc-cli")
+
+#define AMI_FIELDS_membership(F)                                                                   \
+    F(u64, number, _, _, "running number of the MDMS's transactions")                              \
+    F(u32, epoch, _, _, "the membership epoch that begins: one more than the present one")         \
+    F(u8, change, _, _, "1 join, 2 leave, 3 rotate")                                               \
+    F(id, dc, _, _, "whose membership changes")                                                    \
+    F(u32, key_epoch, _, _, "the key that votes from then on; for a leave, the one that stops")    \
+    F(u32, delay, _, _, "the epoch begins so many blocks above the one that holds this")           \
+    F(opt, entry, member_entry, _, "for a join or a rotation")
+
 #define AMI_FIELDS_tx(F)                                                                           \
     F(u8, kind, _, _,                                                                              \
-      "1 report, 2 meter enrolment, 3 DC enrolment, 4 revocation, 5 skip, 6 evidence")             \
+      "1 report, 2 meter enrolment, 3 DC enrolment, 4 revocation, 5 skip, 6 evidence, "            \
+      "7 membership")                                                                              \
     F(bytes, first, AMI_TX_BYTES_MAX, _, "encoding of the first part")                             \
     F(bytes, second, AMI_TX_BYTES_MAX, _, "encoding of the second part; empty for 5 and 6")
 
@@ -326,11 +346,12 @@
 
 #define AMI_FIELDS_meter_hello(F)                                                                  \
     F(digest, chain, _, _, "chain id; all zero when only an enrolment is wanted")                  \
-    F(u8, scheme, _, _, "number of the key-agreement scheme")
+    F(u8, scheme, _, _, "number of the key-agreement scheme")                                      \
+    F(u32, epoch, _, _, "newest membership epoch that the sender knows of")
 
 #define AMI_FIELDS_meter_welcome(F)                                                                \
     F(u16, status, _, _, "0, or why the link is closed now (wrong chain, scheme)")                 \
-    F(u8, member, _, _, "member index of the DC")                                                  \
+    F(id, dc, _, _, "name of the DC (of the network, when it is the MDMS)")                        \
     F(u8, gateway, _, _, "policy: 1 leader, 2 home")
 
 #define AMI_FIELDS_agree_flight1(F)                                                                \
@@ -357,7 +378,7 @@
     F(bytes, flight, AMI_FLIGHT_BYTES_MAX, _, "the scheme's part")
 
 #define AMI_FIELDS_redirect(F)                                                                     \
-    F(u8, member, _, _, "member index; its address is in the genesis file")
+    F(id, dc, _, _, "its name; the genesis file or its membership says where it is")
 
 #define AMI_FIELDS_refused(F)                                                                      \
     F(id, meter, _, _, "ID_SM")                                                                    \
@@ -398,6 +419,13 @@
 #define AMI_FIELDS_block_proof(F)                                                                  \
     F(type, header, block_header, _, "")                                                           \
     F(type, commit, qc, _, "")
+
+#define AMI_FIELDS_membership_proof(F)                                                             \
+    F(type, header, block_header, _, "of the epoch before the one that it begins")                 \
+    F(type, commit, qc, _, "commit certificate of that block")                                     \
+    F(u32, index, _, _, "of the transaction in the block")                                         \
+    F(digests, path, 16, _, "inclusion proof, from the leaf's sibling upwards")                    \
+    F(bytes, tx, AMI_TX_BYTES_MAX, _, "encoding of the transaction")
 
 #define AMI_FIELDS_enrol_request(F)                                                                \
     F(u8, role, _, _, "1 meter, 2 DC")                                                             \
@@ -465,6 +493,7 @@
     M(52, SESSION_ENDED, session_ended, "DC to meter")                                             \
     M(53, SESSION_DATA, session_data, "both")                                                      \
     M(54, BLOCK_PROOF, block_proof, "DC to meter")                                                 \
+    M(55, MEMBERSHIP, membership_proof, "DC to meter: what it does not know of yet, in order")     \
     M(64, ENROL_REQUEST, enrol_request, "device to MDMS, or to any DC")                            \
     M(65, ENROL_REPLY, enrol_reply, "the way back")                                                \
     M(66, RELAY_REQUEST, relay, "DC to MDMS")                                                      \

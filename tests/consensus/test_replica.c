@@ -695,6 +695,7 @@ static void a_damaged_record_is_refused(void **state)
                                .parameters = &parameters,
                                .key = world_key(w, 1),
                                .self = 1,
+                               .first_height = 1,
                                .may_sign = true,
                                .record = &record,
                                .tip = world_members(w)->chain};
@@ -737,6 +738,95 @@ static void a_damaged_record_is_refused(void **state)
     STARTS(AMI_DAMAGED);
     c.self = 4;
     STARTS(AMI_BAD_ARGUMENT);
+    free(memory);
+    world_free(w);
+}
+
+/* Rule 13: a replica of a later epoch begins on the last block of the one before, whose votes and
+ * records count for nothing in it. */
+static void a_new_epoch_begins_with_nothing(void **state)
+{
+    (void)state;
+    struct world *w = world_new(&(struct world_options){.n = 4, .seed = 1});
+    struct members members = *world_members(w);
+    members.epoch = 2;
+    static struct vote_record record;
+    static struct effects fx;
+    struct qc last = {.kind = VOTE_COMMIT,
+                      .chain = members.chain,
+                      .epoch = 1,
+                      .term = 7,
+                      .height = 5,
+                      .block = members.hash};
+    struct parameters parameters = {
+        .election_timeout_ms = 600, .heartbeat_ms = 100, .block_bytes_max = 512};
+    struct replica_config c = {.members = &members,
+                               .parameters = &parameters,
+                               .key = world_key(w, 1),
+                               .self = 1,
+                               .first_height = 6,
+                               .known_height = 9,
+                               .may_sign = true,
+                               .record = &record,
+                               .tip_height = 5,
+                               .tip = last.block,
+                               .tip_commit = &last};
+    void *memory = calloc(1, replica_size(&parameters));
+    struct replica *r;
+    assert_non_null(memory);
+    record = (struct vote_record){.version = 1,
+                                  .chain = members.chain,
+                                  .epoch = 1,
+                                  .term = 7,
+                                  .tip_height = 4,
+                                  .tip = members.chain,
+                                  .has_high = true,
+                                  .high = last};
+    STARTS(AMI_OK);
+    assert_int_equal(replica_term(r), 0);
+    assert_null(replica_high(r));
+    assert_int_equal(replica_height(r), 5);
+    assert_int_equal(replica_known_height(r), 9);
+    assert_memory_equal(replica_tip_commit(r), &last, sizeof last);
+    /* The certificate of the epoch's first parent is no certificate of this epoch, though it is
+     * known: neither shown to prove a term, nor as a commit. */
+    uint8_t bytes[4096];
+    struct term_proof proof = {.has_votes = true, .votes = last};
+    struct writer body = writer_on(bytes, sizeof bytes);
+    term_proof_encode(&body, &proof);
+    struct replica_event e = {.type = REPLICA_MESSAGE, .now_us = 1};
+    e.u.message.from = 2;
+    e.u.message.type = MSG_TERM_PROOF;
+    e.u.message.body = writer_span(&body);
+    replica_step(r, &e, &fx);
+    assert_int_equal(replica_term(r), 0);
+    assert_null(replica_high(r));
+    /* A claim makes it ask, and nothing else. */
+    e = (struct replica_event){.type = REPLICA_CLAIM, .now_us = 2, .u.height = 11};
+    replica_step(r, &e, &fx);
+    assert_int_equal(replica_known_height(r), 11);
+    assert_int_equal(replica_height(r), 5);
+    record.epoch = 3;
+    STARTS(AMI_WRONG_EPOCH);
+    record.epoch = 2;
+    STARTS(AMI_DAMAGED); /* its tip is another one */
+    c.record = NULL;
+    c.tip_height = 4;
+    last.height = 4;
+    STARTS(AMI_BAD_ARGUMENT); /* below the epoch */
+    c.first_height = 0;
+    STARTS(AMI_BAD_ARGUMENT);
+    c.first_height = 5;
+    c.self = AMI_MEMBERS_MAX;
+    STARTS(AMI_BAD_ARGUMENT); /* no member signs */
+    c.may_sign = false;
+    STARTS(AMI_OK);
+    e = (struct replica_event){.type = REPLICA_TIME, .now_us = 100000000};
+    replica_step(r, &e, &fx);
+    assert_false(fx.has_persist);
+    assert_int_equal(fx.send_count, 1); /* it asks for blocks */
+    assert_int_equal(fx.send[0].type, MSG_FETCH_BLOCKS);
+    assert_int_equal(replica_role(r), REPLICA_FOLLOWER);
     free(memory);
     world_free(w);
 }
@@ -817,6 +907,7 @@ int main(void)
         cmocka_unit_test(a_restarted_leader_does_not_lead_its_old_term),
         cmocka_unit_test(a_node_without_its_record_only_follows),
         cmocka_unit_test(a_damaged_record_is_refused),
+        cmocka_unit_test(a_new_epoch_begins_with_nothing),
         cmocka_unit_test(mangled_messages_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1188,6 +1188,7 @@ void world_start(struct world *w, unsigned i)
                                .parameters = &w->parameters,
                                .key = &w->keys[member_of(w, i)],
                                .self = member_of(w, i),
+                               .first_height = 1,
                                .rules_off = w->o.rules_off,
                                .now_us = w->now,
                                .may_sign = !n->mute,

@@ -425,6 +425,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                .parameters = &parameters,
                                .key = &key,
                                .self = SELF,
+                               .first_height = 1,
                                .may_sign = true,
                                .starts = 1,
                                .tip = members.chain};
@@ -451,6 +452,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             answer(&x);
         } else if (op < 27) {
             x.now += (uint64_t)byte(&x) * 10000;
+            step(&x, &e);
+        } else if (op < 28) {
+            e.type = REPLICA_CLAIM;
+            e.u.height = byte(&x) % 16;
             step(&x, &e);
         } else if (op < 31) {
             static const enum replica_event_type flags[] = {REPLICA_WORK, REPLICA_PROGRESS,

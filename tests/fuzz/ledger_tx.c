@@ -85,7 +85,7 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
     meter.sequence = index % 70;
     fixture_clear(body);
     for (unsigned i = 0; i <= index / 5 % 3; i++) {
-        switch ((index + i) % 6) {
+        switch ((index + i) % 7) {
         case 0:
             fixture_report(f, body, &meter, &f->dc[index % 4], index % 200);
             break;
@@ -99,10 +99,17 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
             fixture_dc_enrol(f, body, &dc);
             break;
         }
-        case 3:
+        case 3: {
+            struct fixture_device dc = fixture_device(f, ROLE_DC_SIGN, fixture_id("dc-9"), 1);
+            const bool joins = index % 2 == 0;
+            fixture_membership(f, body, joins ? MEMBER_JOIN : MEMBER_LEAVE, joins ? &dc : &f->dc[1],
+                               1 + (uint32_t)(index % 9));
+            break;
+        }
+        case 4:
             fixture_revoke(f, body, 1 + index % 2, &meter.name, 1);
             break;
-        case 4: {
+        case 5: {
             struct fixture_evidence x;
             fixture_evidence(&x, f, (uint8_t)(index % 4),
                              (uint8_t)(1 + index / 7 % (EVIDENCE_KIND_END - 1)));

@@ -7,7 +7,17 @@
 
 #include <string.h>
 
-enum { KIND_STATE, KIND_CODE, KIND_DEVICE, KIND_REVOCATION, KIND_REPORT, KIND_BAD_SEAL, RECORDS };
+enum {
+    KIND_STATE,
+    KIND_CODE,
+    KIND_DEVICE,
+    KIND_REVOCATION,
+    KIND_REPORT,
+    KIND_BAD_SEAL,
+    KIND_CHANGE,
+    KIND_EPOCH,
+    RECORDS
+};
 
 #define RECORD(out, in, T)                                                                         \
     do {                                                                                           \
@@ -62,6 +72,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case KIND_BAD_SEAL:
         RECORD(&out, in, bad_seal);
         break;
+    case KIND_CHANGE:
+        RECORD(&out, in, change);
+        break;
+    case KIND_EPOCH:
+        RECORD(&out, in, epoch);
+        break;
     default:
         keys(in);
         break;
@@ -87,6 +103,12 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
     const struct revocation_record revocation = {.role = 1, .device = id, .epoch = 1};
     const struct report_record report = {.height = 5, .dc = id, .m = span_of(bytes, 70)};
     const struct bad_seal_record bad_seal = {.height = 5, .dc = id, .status = 6};
+    const struct change_record change = {.state = (uint8_t)(index % 3),
+                                         .change = (uint8_t)(1 + index % 2),
+                                         .dc = id,
+                                         .delay = 10,
+                                         .peer = SPAN_LITERAL("tcp://127.0.0.1:7001")};
+    const struct epoch_record epoch = {.height = index, .first = span_of(bytes, 77)};
     struct mdms_key key = index % 4 < 2 ? key_report(&id, 1, index) : key_device(1, &id, 2);
     switch (index % (RECORDS + 1)) {
     case KIND_STATE:
@@ -106,6 +128,12 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
         break;
     case KIND_BAD_SEAL:
         bad_seal_record_encode(&w, &bad_seal);
+        break;
+    case KIND_CHANGE:
+        change_record_encode(&w, &change);
+        break;
+    case KIND_EPOCH:
+        epoch_record_encode(&w, &epoch);
         break;
     default:
         write_raw(&w, key.b, key.size);

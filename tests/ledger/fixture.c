@@ -215,6 +215,35 @@ void fixture_dc_enrol(struct fixture *f, struct fixture_body *b, const struct fi
                          .agree_part = span_of(d->agree_part, sizeof d->agree_part)};
     dc_enrol_encode(&w, &e);
     append_mdms(f, b, TX_DC_ENROL, writer_span(&w));
+    if (f->later_count < sizeof f->later / sizeof f->later[0])
+        f->later[f->later_count++] = *d;
+}
+
+void fixture_membership(struct fixture *f, struct fixture_body *b, enum member_change change,
+                        const struct fixture_device *d, uint32_t delay)
+{
+    uint8_t bytes[1024];
+    char address[3][AMI_ADDRESS_BYTES_MAX + 1];
+    struct writer w = writer_on(bytes, sizeof bytes);
+    for (unsigned i = 0; i < 3; i++)
+        snprintf(address[i], sizeof address[i], "tcp://127.0.0.1:%u", 7501 + 10 * d->epoch + i);
+    struct membership m = {.number = ++f->mdms_number,
+                           .epoch =
+                               f->membership_epoch != 0
+                                   ? ++f->membership_epoch
+                                   : registry_members(f->registry, f->tip.height + 1)->epoch + 1,
+                           .change = (uint8_t)change,
+                           .dc = d->name,
+                           .key_epoch = d->epoch,
+                           .delay = delay,
+                           .has_entry = change != MEMBER_LEAVE,
+                           .entry = {.w_sign = d->w,
+                                     .agree_part = span_of(d->agree_part, sizeof d->agree_part),
+                                     .peer = span_of(address[0], strlen(address[0])),
+                                     .meter = span_of(address[1], strlen(address[1])),
+                                     .admin = span_of(address[2], strlen(address[2]))}};
+    membership_encode(&w, &m);
+    append_mdms(f, b, TX_MEMBERSHIP, writer_span(&w));
 }
 
 void fixture_revoke(struct fixture *f, struct fixture_body *b, uint8_t role,
@@ -290,31 +319,63 @@ void fixture_report(struct fixture *f, struct fixture_body *b, struct fixture_de
 /* --- blocks ------------------------------------------------------------------------------------
  */
 
+static const struct members *voters_at(const struct fixture *f, uint64_t height)
+{
+    const struct members *m = registry_members(f->registry, height);
+    AMI_CHECK(m != NULL);
+    return m;
+}
+
 uint32_t fixture_quorum(const struct fixture *f)
 {
-    return (uint32_t)((UINT64_C(1) << members_quorum(f->genesis.members.count)) - 1);
+    uint8_t count = voters_at(f, f->tip.height + 1)->count;
+    return (uint32_t)((UINT64_C(1) << members_quorum(count)) - 1);
+}
+
+const struct fixture_device *fixture_voter(const struct fixture *f, const struct member *m)
+{
+    const struct fixture_device *const all[] = {f->dc, f->later};
+    const unsigned count[] = {f->genesis.members.count, f->later_count};
+    for (unsigned k = 0; k < 2; k++)
+        for (unsigned i = 0; i < count[k]; i++)
+            if (ami_id_equal(&all[k][i].name, &m->name) && all[k][i].epoch == m->key_epoch)
+                return &all[k][i];
+    AMI_CHECK(false);
+    return NULL;
 }
 
 struct qc fixture_qc(struct fixture *f, enum vote_kind kind, uint64_t term, uint64_t height,
                      const sm3_digest *block, uint32_t signers)
 {
+    const struct members *m = voters_at(f, height);
     struct qc c = {.kind = (uint8_t)kind,
-                   .chain = f->genesis.members.chain,
-                   .epoch = f->genesis.members.epoch,
+                   .chain = m->chain,
+                   .epoch = m->epoch,
                    .term = term,
                    .height = height,
                    .block = *block,
                    .signers = signers};
-    for (uint8_t i = 0; i < f->genesis.members.count; i++) {
+    for (uint8_t i = 0; i < m->count; i++) {
         if ((signers >> i & 1) == 0)
             continue;
         struct vote v = {c.kind, c.chain, c.epoch, term, height, *block, i, {{0}}};
         uint8_t wide[SM2_WIDE_BYTES];
         fixture_random(f, wide);
-        vote_sign(&v, &f->dc[i].key, wide);
+        vote_sign(&v, &fixture_voter(f, &m->member[i])->key, wide);
         c.signatures[c.signatures_count++] = v.signature;
     }
     return c;
+}
+
+/* Statements are those of the epoch that the next block belongs to. */
+static const struct members *next_voters(struct fixture *f)
+{
+    return voters_at(f, f->tip.height + 1);
+}
+
+static const struct sign_key *next_key(struct fixture *f, uint8_t member)
+{
+    return &fixture_voter(f, &next_voters(f)->member[member])->key;
 }
 
 struct vote fixture_vote(struct fixture *f, enum vote_kind kind, uint64_t term, uint64_t height,
@@ -322,14 +383,14 @@ struct vote fixture_vote(struct fixture *f, enum vote_kind kind, uint64_t term, 
 {
     struct vote v = {.kind = (uint8_t)kind,
                      .chain = f->genesis.members.chain,
-                     .epoch = f->genesis.members.epoch,
+                     .epoch = next_voters(f)->epoch,
                      .term = term,
                      .height = height,
                      .block = *block,
                      .voter = voter};
     uint8_t wide[SM2_WIDE_BYTES];
     fixture_random(f, wide);
-    vote_sign(&v, &f->dc[voter].key, wide);
+    vote_sign(&v, next_key(f, voter), wide);
     return v;
 }
 
@@ -340,7 +401,7 @@ static sm2_signature sign_tail(struct fixture *f, uint8_t member, const char *la
     fixture_random(f, wide);
     AMI_CHECK(writer_ok(w));
     const struct span part = signed_part(writer_span(w));
-    return sign_key_sign(&f->dc[member].key, label, &part, 1, wide);
+    return sign_key_sign(next_key(f, member), label, &part, 1, wide);
 }
 
 void fixture_grant(struct fixture *f, struct grant *out, uint64_t term, uint8_t candidate,
@@ -350,7 +411,7 @@ void fixture_grant(struct fixture *f, struct grant *out, uint64_t term, uint8_t 
     struct writer w = writer_on(bytes, sizeof bytes);
     memset(out, 0, sizeof *out);
     out->chain = f->genesis.members.chain;
-    out->epoch = f->genesis.members.epoch;
+    out->epoch = next_voters(f)->epoch;
     out->term = term;
     out->candidate = candidate;
     out->voter = voter;
@@ -375,8 +436,8 @@ struct block_header fixture_header(struct fixture *f, uint64_t term, uint64_t he
 {
     struct block_header h = {.version = 1,
                              .chain = f->genesis.members.chain,
-                             .epoch = f->genesis.members.epoch,
-                             .members = f->genesis.members.hash,
+                             .epoch = next_voters(f)->epoch,
+                             .members = next_voters(f)->hash,
                              .height = height,
                              .term = term,
                              .proposer = proposer};
@@ -392,7 +453,7 @@ void fixture_evidence_votes(struct fixture_evidence *out, struct fixture *f, con
     vote_encode(&first, a);
     vote_encode(&second, b);
     out->e = (struct evidence){.chain = f->genesis.members.chain,
-                               .epoch = f->genesis.members.epoch,
+                               .epoch = next_voters(f)->epoch,
                                .accused = a->voter,
                                .kind = EVIDENCE_VOTES,
                                .first = writer_span(&first),
@@ -407,7 +468,7 @@ void fixture_evidence(struct fixture_evidence *out, struct fixture *f, uint8_t a
     const sm3_digest x = sm3(SPAN_LITERAL("x")), y = sm3(SPAN_LITERAL("y"));
     const struct qc low = fixture_qc(f, VOTE_PREPARE, 4, 6, &x, fixture_quorum(f));
     const struct qc own = fixture_qc(f, VOTE_PREPARE, 8, 6, &x, fixture_quorum(f));
-    const uint8_t other = (uint8_t)((accused + 1) % f->genesis.members.count);
+    const uint8_t other = (uint8_t)((accused + 1) % next_voters(f)->count);
     struct block_header h[3] = {fixture_header(f, 5, 7, accused, 1),
                                 fixture_header(f, 5, 7, accused, 2),
                                 fixture_header(f, 5, 7, other, 3)};
@@ -434,7 +495,7 @@ void fixture_evidence(struct fixture_evidence *out, struct fixture *f, uint8_t a
         grant_encode(&second, &g[kind == EVIDENCE_GRANTS ? 1 : 0]);
     AMI_CHECK(writer_ok(&first) && writer_ok(&second));
     out->e = (struct evidence){.chain = f->genesis.members.chain,
-                               .epoch = f->genesis.members.epoch,
+                               .epoch = next_voters(f)->epoch,
                                .accused = accused,
                                .kind = kind,
                                .first = writer_span(&first),
@@ -459,19 +520,19 @@ struct fixture_block *fixture_commit(struct fixture *f, const struct fixture_bod
     out->body = span_of(body, b->w.size);
     struct body_reader it = body_reader_on(out->body);
     struct span encoded;
+    const uint32_t quorum = fixture_quorum(f);
+    const uint8_t count = voters_at(f, f->tip.height + 1)->count;
     registry_stage_begin(f->registry, f->tip.height + 1);
     while (body_next(&it, &encoded)) {
         struct tx_view tx;
         OK(tx_view_parse(&tx, encoded));
         OK(registry_stage_tx(f->registry, &tx));
     }
-    OK(block_build(&out->header, &f->genesis, f->registry, &f->tip, term,
-                   (uint8_t)(term % f->genesis.members.count), f->tip.timestamp_ms + 1000,
-                   out->body));
+    OK(block_build(&out->header, f->registry, &f->tip, term, (uint8_t)(term % count),
+                   f->tip.timestamp_ms + 1000, out->body));
     registry_stage_commit(f->registry);
     out->hash = block_hash(&out->header);
-    out->commit =
-        fixture_qc(f, VOTE_COMMIT, term, out->header.height, &out->hash, fixture_quorum(f));
+    out->commit = fixture_qc(f, VOTE_COMMIT, term, out->header.height, &out->hash, quorum);
     f->tip = (struct block_parent){out->header.height, out->hash, out->header.timestamp_ms};
     return out;
 }
@@ -502,6 +563,18 @@ static struct span place(const struct fixture_block *b, uint32_t index, sm3_dige
     *path_size = merkle_path(path, leaves, b->header.tx_count, index);
     free(leaves);
     return found;
+}
+
+struct membership_proof fixture_membership_proof(const struct fixture_block *b, uint32_t index)
+{
+    struct membership_proof p = {.header = b->header, .commit = b->commit, .index = index};
+    sm3_digest path[MERKLE_PATH_MAX];
+    size_t size = 0;
+    p.tx = place(b, index, path, &size);
+    AMI_CHECK(size <= sizeof p.path / sizeof p.path[0]);
+    memcpy(p.path, path, size * sizeof path[0]);
+    p.path_count = (uint16_t)size;
+    return p;
 }
 
 struct proof fixture_proof(const struct fixture_block *report, uint32_t report_index,

@@ -9,6 +9,7 @@
 #define AMI_TESTS_LEDGER_FIXTURE_H
 
 #include "ledger/block.h"
+#include "ledger/committee.h"
 #include "ledger/evidence.h"
 #include "ledger/proof.h"
 
@@ -31,8 +32,11 @@ struct fixture {
     sm2_private p_pub, sign, enrol, readings; /* the MDMS's private keys */
     struct genesis genesis;
     char *genesis_text;
-    struct fixture_device dc[AMI_MEMBERS_MAX]; /* by member index */
-    uint64_t mdms_number;                      /* of the MDMS's last transaction */
+    struct fixture_device dc[AMI_MEMBERS_MAX]; /* by member index in epoch 1 */
+    struct fixture_device later[16];           /* enrolled by fixture_dc_enrol: may vote later */
+    unsigned later_count;
+    uint64_t mdms_number;      /* of the MDMS's last transaction */
+    uint32_t membership_epoch; /* of its last membership transaction; 0: ask the registry */
     struct registry *registry;
     struct block_parent tip;
 };
@@ -71,6 +75,9 @@ void fixture_dc_enrol(struct fixture *f, struct fixture_body *b, const struct fi
 /* role: 1 meter, 2 DC. */
 void fixture_revoke(struct fixture *f, struct fixture_body *b, uint8_t role,
                     const struct ami_id *device, uint32_t epoch);
+/* Number and epoch are the next ones. For a leave only name and epoch of the device count. */
+void fixture_membership(struct fixture *f, struct fixture_body *b, enum member_change change,
+                        const struct fixture_device *d, uint32_t delay);
 void fixture_skip(struct fixture *f, struct fixture_body *b, const struct fixture_device *m,
                   uint64_t below);
 /* The meter's next report, of m_size arbitrary bytes, through that gateway. Salt and m are those of
@@ -96,9 +103,10 @@ struct fixture_block {
 struct fixture_block *fixture_commit(struct fixture *f, const struct fixture_body *b,
                                      uint64_t term);
 void fixture_block_free(struct fixture_block *b);
-/* Votes of the members in `signers` for any block. */
+/* Votes of the members in `signers`, of the epoch of that height, for any block. */
 struct qc fixture_qc(struct fixture *f, enum vote_kind kind, uint64_t term, uint64_t height,
                      const sm3_digest *block, uint32_t signers);
+/* The first q members of the epoch that the next block belongs to. */
 /* Statements of members, signed. `rest` stands for the certificates of the proposal. */
 struct vote fixture_vote(struct fixture *f, enum vote_kind kind, uint64_t term, uint64_t height,
                          const sm3_digest *block, uint8_t voter);
@@ -124,6 +132,10 @@ void fixture_evidence_tx(struct fixture_body *b, const struct evidence *e);
 
 /* Certificate of the first q members. */
 uint32_t fixture_quorum(const struct fixture *f);
+const struct fixture_device *fixture_voter(const struct fixture *f, const struct member *m);
+
+/* The proof of the membership transaction at `index` of this block; borrows it. */
+struct membership_proof fixture_membership_proof(const struct fixture_block *b, uint32_t index);
 
 /* A proof of the report at `report_index` of `report`, whose meter was enrolled at `enrol_index` of
  * `enrol`. Borrows both blocks. No opening. */

@@ -17,6 +17,92 @@ static char why[256];
 
 /* Two meters are enrolled in block 1; block 2 holds five reports, the third is the meter's second.
  */
+/* --- across membership epochs ------------------------------------------------------------------
+ */
+
+static struct fixture_block *commit_and_clear(struct fixture_body *b)
+{
+    struct fixture_block *k = fixture_commit(f, b, 1);
+    fixture_clear(b);
+    return k;
+}
+
+static enum ami_status holds(struct proof *p)
+{
+    struct proof again;
+    void *hold;
+    enum ami_status direct = proof_check(p, &f->genesis, why, sizeof why);
+    char *text = proof_print(p);
+    assert_non_null(text);
+    assert_ok(proof_parse(&again, &hold, span_of(text, strlen(text)), why, sizeof why));
+    assert_int_equal(again.change_count, p->change_count);
+    assert_int_equal(proof_check(&again, &f->genesis, why, sizeof why), direct);
+    char *second = proof_print(&again);
+    assert_string_equal(text, second);
+    free(second);
+    free(hold);
+    free(text);
+    return direct;
+}
+
+/* Enrolled in epoch 2, reported in epoch 3 through a DC that joined. */
+static void a_report_of_a_later_epoch(void **state)
+{
+    (void)state;
+    struct fixture_body *b = fixture_body();
+    struct fixture_device dc5 = fixture_device(f, ROLE_DC_SIGN, fixture_id("dc-5x"), 1);
+    struct fixture_device late = fixture_meter(f, 7), old = fixture_meter(f, 8);
+    struct fixture_device next = fixture_device(f, ROLE_DC_SIGN, f->dc[1].name, 2);
+    struct fixture_block *k[5];
+    fixture_dc_enrol(f, b, &dc5);
+    fixture_dc_enrol(f, b, &next);
+    fixture_membership(f, b, MEMBER_JOIN, &dc5, 2);
+    fixture_meter_enrol(f, b, &old, &f->dc[0].name);
+    k[0] = commit_and_clear(b);
+    k[1] = commit_and_clear(b); /* empty: the last of epoch 1 */
+    fixture_meter_enrol(f, b, &late, &dc5.name);
+    fixture_membership(f, b, MEMBER_ROTATE, &next, 2);
+    k[2] = commit_and_clear(b);
+    fixture_report(f, b, &old, &f->dc[0], M_BYTES);
+    k[3] = commit_and_clear(b);
+    fixture_report(f, b, &late, &f->dc[0], M_BYTES);
+    fixture_report(f, b, &late, &dc5, M_BYTES);
+    k[4] = commit_and_clear(b);
+    assert_int_equal(k[2]->header.epoch, 2);
+    assert_int_equal(k[4]->header.epoch, 3);
+    struct membership_proof changes[3] = {fixture_membership_proof(k[0], 2),
+                                          fixture_membership_proof(k[2], 1)};
+    struct proof p = fixture_proof(k[4], 1, k[2], 0);
+    p.changes = changes;
+    p.change_count = 2;
+    assert_ok(holds(&p));
+    p.change_count = 1;
+    assert_status(holds(&p), AMI_WRONG_EPOCH);
+    p.change_count = 0;
+    assert_status(holds(&p), AMI_WRONG_EPOCH);
+    changes[2] = changes[1];
+    p.change_count = 3;
+    assert_status(holds(&p), AMI_WRONG_EPOCH);
+    p.change_count = 2;
+    changes[0] = changes[1];
+    assert_status(holds(&p), AMI_WRONG_EPOCH);
+    changes[0] = fixture_membership_proof(k[0], 2);
+    changes[1].commit.signatures[2].b[5] ^= 1;
+    assert_status(holds(&p), AMI_BAD_CERTIFICATE);
+    changes[1] = changes[2];
+    changes[1].index = 0;
+    assert_status(holds(&p), AMI_BAD_PROOF);
+    changes[1] = changes[2];
+    assert_ok(holds(&p));
+    p = fixture_proof(k[3], 0, k[0], 3); /* epoch 2, enrolled in epoch 1 */
+    p.changes = changes;
+    p.change_count = 1;
+    assert_ok(holds(&p));
+    for (unsigned i = 0; i < 5; i++)
+        fixture_block_free(k[i]);
+    free(b);
+}
+
 static int start(void **state)
 {
     (void)state;
@@ -343,6 +429,7 @@ int main(void)
         cmocka_unit_test(what_a_quorum_cannot_forge),
         cmocka_unit_test(a_proof_is_of_one_report),
         cmocka_unit_test(files_that_are_no_proofs),
+        cmocka_unit_test(a_report_of_a_later_epoch), /* last: the chain goes on */
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

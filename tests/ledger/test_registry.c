@@ -619,8 +619,8 @@ static void records_that_cannot_be(void **state)
         bytes[w.size] = 0;
         assert_status(record_parse(&rec, span_of(bytes, w.size + 1)), AMI_BAD_ENCODING);
     }
-    struct record bad[10];
-    for (size_t i = 0; i < 10; i++)
+    struct record bad[11];
+    for (size_t i = 0; i < 11; i++)
         bad[i] = i < 5 ? good : i < 7 ? mdms : dc;
     bad[0].window = 1;
     bad[1].epoch = 0;
@@ -629,11 +629,14 @@ static void records_that_cannot_be(void **state)
     bad[4].enrolled_at = 0;
     bad[5].window = 2;
     bad[6].revoked_at = 1;
-    bad[7].floor = 2;
+    bad[7].member_from = 2;
+    bad[7].window = 2 << 8;
+    bad[9].member_from = 0;
+    bad[9].window = 2 << 8;
     bad[8].enrolled_at = 9;
     bad[8].revoked_at = 8;
-    bad[9].window = UINT64_C(1) << EVIDENCE_KIND_END;
-    for (size_t i = 0; i < 10; i++) {
+    bad[10].window = UINT64_C(1) << EVIDENCE_KIND_END;
+    for (size_t i = 0; i < 11; i++) {
         struct writer w = writer_on(bytes, sizeof bytes);
         record_encode(&w, &bad[i]);
         assert_status(record_parse(&rec, writer_span(&w)), AMI_BAD_ENCODING);

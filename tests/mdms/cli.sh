@@ -157,6 +157,18 @@ expect 2 "neither meter nor dc" "$mdms" revoke --dir m --id m-1 --role cat
 expect 0 "queued" "$mdms" revoke --dir m --id m-1 --reason compromise
 expect 3 "stays in the outbox" "$mdms" revoke --dir m --id m-2 --wait --timeout 1s
 expect 1 "revoked already" "$mdms" revoke --dir m --id m-2
+expect 2 "it is join, leave or rotate" "$mdms" member enter --dir m --id dc-5
+expect 2 "--peer, --meter and --admin" "$mdms" member join --dir m --id dc-1
+expect 2 "it must be tcp://HOST:PORT" "$mdms" member rotate --dir m --id dc-1 --peer 10.0.0.1:7
+expect 2 "neither addresses nor a key epoch" "$mdms" member leave --dir m --id dc-1 --epoch 1
+expect 2 "delay" "$mdms" member leave --dir m --id dc-1 --delay 1
+expect 1 "not enrolled" "$mdms" member join --dir m --id dc-77 --peer tcp://127.0.0.1:7901 \
+    --meter tcp://127.0.0.1:7902 --admin tcp://127.0.0.1:7903
+expect 1 "at least 4 members" "$mdms" member leave --dir m --id dc-1 --wait --timeout 20s
+expect 1 "is no member" "$mdms" member leave --dir m --id dc-77 --wait --timeout 20s
+expect 1 "has no newer key" "$mdms" member rotate --dir m --id dc-1 --wait --timeout 20s
+expect 0 "membership    epoch 1; refused: rotate of dc-1: WRONG_EPOCH" "$mdms" status --dir m
+expect 0 '"epoch":1' "$mdms" status --dir m --json
 expect 0 '"meters":2' "$mdms" status --dir m --json
 expect 0 '"outbox":4' "$mdms" status --dir m --json
 # A code can be made while it serves.

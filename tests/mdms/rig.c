@@ -499,6 +499,7 @@ void rig_genesis(struct rig *r)
     assert_ok(genesis_parse(g, span_of(text, strlen(text)), false, why, sizeof why));
     free(text);
     r->genesis = g;
+    committee_first(&r->committee, g);
     rig_start(r);
     rig_settle(r);
 }
@@ -540,8 +541,10 @@ void rig_connect(struct rig *r, unsigned dc)
     assert_true(peer_size <= sizeof peer);
     memcpy(peer, theirs.data, peer_size);
 
-    struct link_hello hello = {
-        .role = 2, .chain = r->genesis->members.chain, .name = r->dc[dc].name, .epoch = 1};
+    struct link_hello hello = {.role = 2,
+                               .chain = r->genesis->members.chain,
+                               .name = r->dc[dc].name,
+                               .epoch = r->dc[dc].epoch};
     env_random(r, hello.nonce, sizeof hello.nonce);
     struct writer w = writer_on(own, sizeof own);
     link_hello_encode(&w, &hello);
@@ -628,23 +631,36 @@ static struct block_parent tip(const struct rig *r)
     return (struct block_parent){0, r->genesis->members.chain, r->genesis->created_ms};
 }
 
+static const struct device_keys *keys_of(const struct rig *r, const struct member *m)
+{
+    for (unsigned i = 0; i < RIG_DCS + RIG_DCS_LATER; i++)
+        if (ami_id_equal(&r->dc[i].name, &m->name) && r->dc[i].epoch == m->key_epoch)
+            return &r->dc[i];
+    fail_msg("nobody has the key %u of %s", (unsigned)m->key_epoch, m->name.text);
+    return NULL;
+}
+
+/* The last q members vote: in a new epoch they matter. */
 static struct qc certify(struct rig *r, const struct block_header *h, uint8_t kind)
 {
-    struct vote votes[RIG_DCS];
+    const struct members *m = &r->committee.members;
+    struct vote votes[AMI_MEMBERS_MAX];
     struct qc qc;
     uint8_t random[SM2_WIDE_BYTES];
-    for (unsigned i = 0; i < RIG_DCS; i++) {
+    const unsigned q = members_quorum(m->count);
+    for (unsigned i = 0; i < q; i++) {
+        const uint8_t voter = (uint8_t)(m->count - 1 - i);
         votes[i] = (struct vote){.kind = kind,
                                  .chain = h->chain,
-                                 .epoch = 1,
+                                 .epoch = h->epoch,
                                  .term = h->term,
                                  .height = h->height,
                                  .block = block_hash(h),
-                                 .voter = (uint8_t)i};
+                                 .voter = voter};
         env_random(r, random, sizeof random);
-        vote_sign(&votes[i], &r->dc[i].sign, random);
+        vote_sign(&votes[i], &keys_of(r, &m->member[voter])->sign, random);
     }
-    assert_ok(qc_make(&qc, &r->genesis->members, votes, 3));
+    assert_ok(qc_make(&qc, m, votes, q));
     return qc;
 }
 
@@ -673,12 +689,19 @@ void rig_block(struct rig *r, const struct rig_tx *txs, size_t count)
         body_append(&w, span_of(txs[i].bytes, txs[i].size));
         assert_ok(tx_view_parse(&view, span_of(txs[i].bytes, txs[i].size)));
         leaves[i] = tx_leaf(&view.id);
+        if (view.tx.kind != TX_MEMBERSHIP)
+            continue;
+        assert_false(r->has_next);
+        r->next_committee = r->committee;
+        assert_ok(committee_change(&r->next_committee, &r->genesis->network, &view.u.membership,
+                                   tip(r).height + 1));
+        r->has_next = true;
     }
     struct block_parent parent = tip(r);
     struct certified_block b = {.header = {.version = 1,
                                            .chain = r->genesis->members.chain,
-                                           .epoch = 1,
-                                           .members = r->genesis->members.hash,
+                                           .epoch = r->committee.members.epoch,
+                                           .members = r->committee.members.hash,
                                            .height = parent.height + 1,
                                            .term = 1,
                                            .previous = parent.hash,
@@ -693,6 +716,10 @@ void rig_block(struct rig *r, const struct rig_tx *txs, size_t count)
     struct rig_block *k = &r->block[r->block_count++];
     k->size = encode_block(&k->bytes, &b);
     k->after = (struct block_parent){b.header.height, block_hash(&b.header), b.header.timestamp_ms};
+    if (r->has_next && b.header.height + 1 == r->next_committee.from) {
+        r->committee = r->next_committee;
+        r->has_next = false;
+    }
     free(body);
     free(leaves);
 }
@@ -768,7 +795,7 @@ void rig_follow(struct rig *r)
         rig_settle(r);
         if (rig_state(r).height == r->block_count)
             return;
-        for (unsigned dc = 0; dc < RIG_DCS; dc++)
+        for (unsigned dc = 0; dc < RIG_DCS + RIG_DCS_LATER; dc++)
             (void)rig_serve(r, dc);
         rig_advance(r, 10);
     }

@@ -14,6 +14,7 @@
 #include "wire/report.h"
 
 #define RIG_DCS        4
+#define RIG_DCS_LATER  2
 #define RIG_RECORDS    4096
 #define RIG_FRAMES     4096
 #define RIG_DEVICES    8 /* links of devices: ids 1.. */
@@ -40,8 +41,11 @@ struct rig {
     struct mdms *m;
     struct env env;
     struct mdms_keys keys;
-    struct genesis *genesis; /* NULL before it was made */
-    struct device_keys dc[RIG_DCS];
+    struct genesis *genesis;                        /* NULL before it was made */
+    struct device_keys dc[RIG_DCS + RIG_DCS_LATER]; /* the genesis members, then others */
+    struct committee committee;                     /* of the next block of the honest chain */
+    struct committee next_committee;
+    bool has_next;
     uint64_t now_us, alarm_us;
     uint64_t random;
 
@@ -150,7 +154,7 @@ enum rig_damage {
     DAMAGE_BODY, /* one byte of a sealed report altered */
     DAMAGE_GARBAGE
 };
-/* Makes the next block of the honest chain out of transactions. */
+/* Makes the next block of the honest chain out of transactions, certified by q of its committee. */
 void rig_block(struct rig *r, const struct rig_tx *txs, size_t count);
 /* An altered copy of block `height`, malloc'ed. */
 struct span rig_damaged(struct rig *r, uint64_t height, enum rig_damage damage, uint8_t **memory);

@@ -112,6 +112,10 @@ tail -n +2 "$dir/good.csv" | tr -d '\r' | awk -F, '{ gsub(/ 00:30:00.0+$/, "T00:
 rows "$dir/fleet" | awk -F, '{ print $1 "," $2 "," $6 }' >"$dir/got"
 cmp -s "$dir/wanted" "$dir/got" || fail "the outbox differs from the file"
 expect 3 "40 reports stay in the outbox" "${replay[@]}" --batch 1 "$dir/good.csv"
+renew=("$meter" enrol "${genesis[@]}" --dir "$dir/fleet" "${away[@]}" --code "$code")
+expect 1 "m-1 has reports that are not acknowledged yet" "${renew[@]}" --id m-1 --epoch 2
+expect 1 "m-3 has keys of epoch 1 here" "${renew[@]}" --id m-3 --epoch 3
+expect 0 "(1 were enrolled already)" "${renew[@]}" --id m-3
 rows "$dir/fleet" | awk -F, '{ print $1 "," $2 "," $6 }' | cmp -s "$dir/wanted" - || fail "a second replay of one file added or lost rows"
 expect 2 "replay them one after the other" "${replay[@]}" "$dir/good.csv" "$dir/good.csv"
 

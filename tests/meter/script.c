@@ -146,7 +146,7 @@ static void dc_refuse(struct script *s, unsigned k, const struct agree_flight1 *
     struct writer w = writer_on(bytes, sizeof bytes);
     if (dc->refer_to >= 0) {
         r.has_other = true;
-        r.other.member = (uint8_t)dc->refer_to;
+        r.other.dc = dc->refer_to < SCRIPT_DCS ? s->f->dc[dc->refer_to].name : fixture_id("nobody");
     }
     refused_encode(&w, &r);
     to_meter(s, k, MSG_REFUSED, &w);
@@ -503,7 +503,7 @@ struct script *script_new(const struct scheme *scheme, enum gateway_policy polic
                           .random = env_random,
                           .log = env_log,
                           .store = env_store};
-    headers_init(&s->headers, &s->f->genesis.members);
+    headers_init(&s->headers, &s->f->genesis);
     meter_shared_init(&s->shared, &s->f->genesis, &s->headers, &s->env);
     s->shared.disk.next = disk_next;
     s->shared.note = note;

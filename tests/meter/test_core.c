@@ -112,7 +112,7 @@ EACH_SCHEME(session_ended_names_a_new_leader)
     struct session_ended e = {.session = s->meter.session_id,
                               .status = AMI_NOT_LEADER,
                               .has_other = true,
-                              .other.member = 3};
+                              .other.dc = s->f->dc[3].name};
     uint8_t bytes[64];
     struct writer w = writer_on(bytes, sizeof bytes);
     session_ended_encode(&w, &e);

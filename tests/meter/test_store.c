@@ -136,6 +136,11 @@ static void reports_move_and_stay_in_order(void **state)
     assert_int_equal(row, 40);
     assert_ok(meter_store_source(s, &b, 1, &other_chain, &row));
     assert_int_equal(row, 0);
+    /* The next key goes on where the one before ended. */
+    assert_ok(meter_store_source(s, &b, 3, &chain, &row));
+    assert_int_equal(row, 40);
+    assert_ok(meter_store_source(s, &b, 3, &other_chain, &row));
+    assert_int_equal(row, 0);
     /* What is not in the outbox cannot be settled. */
     struct meter_op op = {.kind = METER_OP_SETTLE, .name = &a, .epoch = 1, .sequence = 9};
     assert_status(meter_store_apply(s, &op, 1, NULL), AMI_DAMAGED);

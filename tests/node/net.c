@@ -18,7 +18,7 @@ struct event {
     unsigned start; /* of that node; events of an earlier life are dropped */
     env_link link;
     enum node_port port;
-    uint8_t member;
+    struct ami_id dialled;
     void *job;
     void (*run)(void *job);
     size_t size;
@@ -45,12 +45,23 @@ struct kept_body {
     uint8_t bytes[]; /* encoding of body_reply */
 };
 
+/* A key of a DC; the first one of a genesis member is in the fixture, too. */
+struct host_key {
+    struct fixture_device device;
+    struct agree_key agree;
+    bool mute; /* consensus rule 11 */
+};
+
 struct host {
     struct net *net;
     unsigned index, starts;
     struct node *node;
     uint64_t alarm_us;
-    struct agree_key agree;
+    struct host_key key[2];
+    unsigned keys;
+    struct ami_id want[AMI_MEMBERS_MAX]; /* to be dialled */
+    size_t wants;
+    env_link to[NET_NODES_MAX]; /* dialled; 0: none */
     struct registry *registry;
     enum ami_status disk; /* what it says to writes */
     uint64_t disk_us;     /* how long one takes */
@@ -73,6 +84,8 @@ struct net {
     struct fixture *f;
     unsigned count;
     uint64_t now_us, rng, work_us;
+    uint64_t connect_us; /* links are made and ended then */
+    unsigned loss_percent;
     struct event *queue;
     struct host host[NET_NODES_MAX];
     struct end *end; /* by link id */
@@ -143,7 +156,10 @@ static enum ami_status send_frame(struct net *net, env_link link, struct span fr
     if (!e->open)
         return AMI_CLOSED;
     struct end *far = &net->end[e->other];
-    if (e->node != TEST_END && far->node != TEST_END && net->host[e->node].mute)
+    if (e->node != TEST_END && far->node != TEST_END &&
+        (net->host[e->node].mute ||
+         (frame.data[1] != MSG_LINK_HELLO && frame.data[1] != MSG_LINK_PROOF &&
+          fixture_u64(&net->rng) % 100 < net->loss_percent)))
         return AMI_OK;
     struct event *x = event(EVENT_FRAME, far->node, frame.size);
     x->link = e->other;
@@ -170,6 +186,7 @@ static void close_link(struct net *net, env_link link)
         x->start = life_of(net, x->node);
         schedule(net, x, DELAY_US);
     }
+    net->connect_us = net->now_us + 10 * DELAY_US;
 }
 
 static void env_close(void *ctx, env_link link)
@@ -357,11 +374,21 @@ static enum ami_status disk_find_report(void *ctx, const struct ami_id *meter, u
     return find(ctx, match_report, &p, height, index) ? AMI_OK : AMI_NOT_FOUND;
 }
 
+static bool match_epoch(const struct tx_view *tx, const void *what)
+{
+    return tx->tx.kind == TX_MEMBERSHIP && tx->u.membership.epoch == *(const uint32_t *)what;
+}
+
+static enum ami_status disk_find_epoch(void *ctx, uint32_t epoch, uint64_t *height, uint32_t *index)
+{
+    return find(ctx, match_epoch, &epoch, height, index) ? AMI_OK : AMI_NOT_FOUND;
+}
+
 /* --- nodes --------------------------------------------------------------------------------------
  */
 
 static void open_pair(struct net *net, unsigned from, unsigned to, enum node_port to_port,
-                      uint8_t member, env_link ids[2])
+                      const struct ami_id *name, env_link ids[2])
 {
     ids[0] = new_end(net, from);
     ids[1] = new_end(net, to);
@@ -377,9 +404,84 @@ static void open_pair(struct net *net, unsigned from, unsigned to, enum node_por
     struct event *near = event(EVENT_OPEN, from, 0);
     near->link = ids[0];
     near->port = NODE_PORT_DIALLED;
-    near->member = member;
+    near->dialled = *name;
     near->start = life_of(net, from);
     schedule(net, near, 0);
+}
+
+static int host_of(const struct net *net, const struct ami_id *name)
+{
+    for (unsigned i = 0; i < net->count; i++)
+        if (ami_id_equal(&net->host[i].key[0].device.name, name))
+            return (int)i;
+    return -1;
+}
+
+static bool wants(const struct host *h, const struct ami_id *name)
+{
+    for (size_t i = 0; i < h->wants; i++)
+        if (ami_id_equal(&h->want[i], name))
+            return true;
+    return false;
+}
+
+/* What the processes' dialers do: those that run reach those that run and are wanted. */
+static void connect_all(struct net *net)
+{
+    net->connect_us = UINT64_MAX;
+    for (unsigned i = 0; i < net->count; i++) {
+        struct host *h = &net->host[i];
+        for (unsigned j = 0; h->node != NULL && j < net->count; j++) {
+            const struct ami_id *name = &net->host[j].key[0].device.name;
+            bool open = h->to[j] != 0 && net->end[h->to[j]].open;
+            bool wanted = net->host[j].node != NULL && wants(h, name);
+            env_link ids[2];
+            if (open && !wanted)
+                close_link(net, h->to[j]);
+            if (open || !wanted)
+                continue;
+            open_pair(net, i, j, NODE_PORT_PEER, name, ids);
+            h->to[j] = ids[0];
+        }
+    }
+}
+
+static void host_dial(void *ctx, const struct node_peer *peer, size_t count)
+{
+    struct host *h = ctx;
+    h->wants = count;
+    for (size_t i = 0; i < count; i++) {
+        h->want[i] = peer[i].name;
+        AMI_CHECK(host_of(h->net, &peer[i].name) >= 0);
+    }
+    h->net->connect_us = h->net->now_us;
+}
+
+static struct node_key node_key_of(const struct host *h, const struct host_key *k)
+{
+    return (struct node_key){&k->device.key, &k->agree, !k->mute && !h->forgot, h->starts};
+}
+
+static enum ami_status host_use_key(void *ctx, uint32_t epoch, struct node_key *out)
+{
+    struct host *h = ctx;
+    for (unsigned i = 0; i < h->keys; i++)
+        if (h->key[i].device.epoch == epoch) {
+            *out = node_key_of(h, &h->key[i]);
+            return AMI_OK;
+        }
+    return AMI_NOT_FOUND;
+}
+
+/* As dc-node chooses at its start. */
+static const struct host_key *first_key(struct host *h)
+{
+    const struct members *m = registry_members(h->registry, h->blocks + 1);
+    uint8_t at = members_find(m, &h->key[0].device.name);
+    for (unsigned i = 0; at < m->count && i < h->keys; i++)
+        if (h->key[i].device.epoch == m->member[at].key_epoch)
+            return &h->key[i];
+    return &h->key[h->keys - 1];
 }
 
 /* The registry as it follows from the disk's blocks. */
@@ -407,16 +509,15 @@ void net_start(struct net *net, unsigned i)
     const struct env env = {h,         env_mono,   env_wall, env_alarm, env_send,
                             env_close, env_random, env_log,  env_work,  env_store};
     struct node_config c = {.genesis = &net->f->genesis,
-                            .self = (uint8_t)i,
-                            .sign_key = &net->f->dc[i].key,
-                            .agree_key = &h->agree,
+                            .key = node_key_of(h, first_key(h)),
+                            .use_key = host_use_key,
+                            .dial = host_dial,
+                            .membership_ctx = h,
                             .scheme = scheme_by_number(net->f->genesis.network.scheme),
                             .p_pub_table = net->p_pub,
                             .registry = h->registry,
                             .disk = {h, disk_block, disk_header, disk_body, disk_height_of,
-                                     disk_find_tx, disk_find_report},
-                            .may_sign = !h->forgot,
-                            .starts = h->starts,
+                                     disk_find_tx, disk_find_report, disk_find_epoch},
                             .height = h->blocks,
                             .tip = net->f->genesis.members.chain,
                             .tip_timestamp_ms = net->f->genesis.created_ms,
@@ -436,13 +537,7 @@ void net_start(struct net *net, unsigned i)
     enum ami_status status;
     h->node = node_new(&c, &env, &status);
     AMI_CHECK(h->node != NULL);
-    for (unsigned j = 0; j < net->count; j++) {
-        env_link ids[2];
-        if (j == i || net->host[j].node == NULL)
-            continue;
-        open_pair(net, i, j, NODE_PORT_PEER, (uint8_t)j, ids);
-        open_pair(net, j, i, NODE_PORT_PEER, (uint8_t)i, ids);
-    }
+    net->connect_us = net->now_us;
 }
 
 void net_kill(struct net *net, unsigned i)
@@ -464,12 +559,13 @@ void net_kill(struct net *net, unsigned i)
     }
     node_free(h->node);
     h->node = NULL;
+    h->wants = 0;
     registry_free(h->registry);
     h->registry = NULL;
 }
 
 static void make_agree_key(struct net *net, struct agree_key *out, enum key_role role,
-                           const struct ami_id *name, struct agree_part *part)
+                           const struct ami_id *name, uint32_t epoch, struct agree_part *part)
 {
     const struct scheme *s = scheme_by_number(net->f->genesis.network.scheme);
     struct agree_enrolling begun;
@@ -478,9 +574,9 @@ static void make_agree_key(struct net *net, struct agree_key *out, enum key_role
     fixture_bytes(&net->rng, random, sizeof random);
     s->device_begin(&begun, role, random[0]);
     AMI_CHECK(s->mdms_issue(&secret, part, &net->f->genesis.network, &net->f->p_pub.d, role, name,
-                            1, span_of(NULL, 0), agree_part_span(&begun.request),
+                            epoch, span_of(NULL, 0), agree_part_span(&begun.request),
                             random[1]) == AMI_OK);
-    AMI_CHECK(s->device_accept(out, &begun, &net->f->genesis.network, role, name, 1,
+    AMI_CHECK(s->device_accept(out, &begun, &net->f->genesis.network, role, name, epoch,
                                span_of(secret.b, secret.size), agree_part_span(part)) == AMI_OK);
 }
 
@@ -490,22 +586,69 @@ struct net *net_new(unsigned nodes, enum gateway_policy policy, uint64_t seed)
     AMI_CHECK(net != NULL && nodes <= NET_NODES_MAX);
     net->f = fixture_new(nodes, seed);
     net->f->genesis.parameters.gateway = policy;
+    net->f->membership_epoch = 1;
     net->count = nodes;
     net->rng = seed;
     net->work_us = WORK_US;
     net->now_us = 1000000;
+    net->connect_us = UINT64_MAX;
     new_end(net, TEST_END); /* link id 0 is nobody */
     net->p_pub = point_table_new(&net->f->genesis.network.p_pub);
     for (unsigned i = 0; i < nodes; i++) {
         struct agree_part part;
-        net->host[i].net = net;
-        net->host[i].index = i;
-        net->host[i].disk_us = DISK_US;
-        make_agree_key(net, &net->host[i].agree, ROLE_DC_AGREE, &net->f->dc[i].name, &part);
+        struct host *h = &net->host[i];
+        h->net = net;
+        h->index = i;
+        h->disk_us = DISK_US;
+        h->keys = 1;
+        h->key[0].device = net->f->dc[i];
+        make_agree_key(net, &h->key[0].agree, ROLE_DC_AGREE, &net->f->dc[i].name, 1, &part);
     }
     for (unsigned i = 0; i < nodes; i++)
         net_start(net, i);
     return net;
+}
+
+static void add_key(struct net *net, struct host *h, const struct ami_id *name, uint32_t epoch)
+{
+    struct agree_part part;
+    AMI_CHECK(h->keys < sizeof h->key / sizeof h->key[0]);
+    struct host_key *k = &h->key[h->keys++];
+    k->device = fixture_device(net->f, ROLE_DC_SIGN, *name, epoch);
+    make_agree_key(net, &k->agree, ROLE_DC_AGREE, name, epoch, &part);
+    AMI_CHECK(part.size == sizeof k->device.agree_part);
+    memcpy(k->device.agree_part, part.b, part.size);
+}
+
+unsigned net_add(struct net *net)
+{
+    AMI_CHECK(net->count < NET_NODES_MAX);
+    unsigned i = net->count++;
+    struct ami_id name = fixture_id("dc-%u", i + 1);
+    net->host[i].net = net;
+    net->host[i].index = i;
+    add_key(net, &net->host[i], &name, 1);
+    return i;
+}
+
+void net_add_key(struct net *net, unsigned i)
+{
+    struct host *h = &net->host[i];
+    const struct ami_id name = h->key[0].device.name;
+    add_key(net, h, &name, h->key[h->keys - 1].device.epoch + 1);
+}
+
+const struct fixture_device *net_key(struct net *net, unsigned i)
+{
+    return &net->host[i].key[net->host[i].keys - 1].device;
+}
+
+void net_lose_record(struct net *net, unsigned i)
+{
+    struct host *h = &net->host[i];
+    AMI_CHECK(h->node == NULL);
+    h->record_size = 0;
+    h->key[h->keys - 1].mute = true;
 }
 
 static void free_inbox(struct net_peer *p)
@@ -576,7 +719,7 @@ static void to_node(struct net *net, struct event *e)
         return;
     switch (e->type) {
     case EVENT_OPEN:
-        node_on_open(h->node, e->link, e->port, e->member);
+        node_on_open(h->node, e->link, e->port, e->port == NODE_PORT_DIALLED ? &e->dialled : NULL);
         break;
     case EVENT_CLOSED:
         node_on_closed(h->node, e->link);
@@ -606,12 +749,19 @@ static bool advance(struct net *net, uint64_t until)
             at = net->host[i].alarm_us;
             next = i;
         }
+    const bool connect = net->connect_us <= at;
+    if (connect)
+        at = net->connect_us;
     if (at > until) {
         net->now_us = until;
         return false;
     }
     if (at > net->now_us)
         net->now_us = at;
+    if (connect) {
+        connect_all(net);
+        return true;
+    }
     if (next != NET_NODES_MAX) {
         net->host[next].alarm_us = UINT64_MAX;
         node_on_time(net->host[next].node);
@@ -654,6 +804,11 @@ void net_run_us(struct net *net, uint64_t us)
 void net_run_ms(struct net *net, uint64_t ms)
 {
     net_until(net, ms, never, NULL);
+}
+
+void net_loss(struct net *net, unsigned percent)
+{
+    net->loss_percent = percent;
 }
 
 void net_work(struct net *net, uint64_t us)
@@ -761,7 +916,7 @@ struct net_peer *net_dial(struct net *net, unsigned node, enum node_port port)
     struct net_peer *p = calloc(1, sizeof *p);
     AMI_CHECK(p != NULL && net->peer_count < sizeof net->peers / sizeof net->peers[0]);
     env_link ids[2];
-    open_pair(net, TEST_END, node, port, 0, ids);
+    open_pair(net, TEST_END, node, port, NULL, ids);
     *p = (struct net_peer){net, node, ids[0], ids[1], true, NULL};
     net->end[ids[0]].peer = p;
     net->peers[net->peer_count++] = p;
@@ -905,7 +1060,7 @@ void net_meter_enrol(struct net *net, struct net_meter *m, unsigned number, unsi
 {
     *m = (struct net_meter){.device = fixture_meter(net->f, number)};
     struct agree_part part;
-    make_agree_key(net, &m->agree, ROLE_METER_AGREE, &m->device.name, &part);
+    make_agree_key(net, &m->agree, ROLE_METER_AGREE, &m->device.name, 1, &part);
     AMI_CHECK(part.size == sizeof m->device.agree_part);
     memcpy(m->device.agree_part, part.b, part.size);
     struct fixture_body *b = fixture_body();
@@ -923,7 +1078,7 @@ enum ami_status net_meter_agree(struct net *net, struct net_meter *m, unsigned n
     *redirect = -1;
     m->link = net_dial(net, node, NODE_PORT_METER);
     m->node = node;
-    struct meter_hello hello = {net->f->genesis.members.chain, net->f->genesis.network.scheme};
+    struct meter_hello hello = {net->f->genesis.members.chain, net->f->genesis.network.scheme, 1};
     struct writer w = writer_on(out, sizeof out);
     frame_begin(&w, MSG_METER_HELLO);
     meter_hello_encode(&w, &hello);
@@ -950,7 +1105,7 @@ enum ami_status net_meter_agree(struct net *net, struct net_meter *m, unsigned n
         struct refused r;
         AMI_CHECK(net_expect(m->link, MSG_REFUSED, 1, &body) && refused_parse(&r, body) == AMI_OK);
         if (r.has_other)
-            *redirect = r.other.member;
+            *redirect = host_of(net, &r.other.dc);
         return (enum ami_status)r.status;
     }
     struct agree_flight2 f2;
@@ -1030,7 +1185,9 @@ enum ami_status net_meter_ack(struct net *net, struct net_meter *m, uint64_t seq
         AMI_CHECK(net_expect(m->link, type, 1, &body));
         if (type == MSG_BLOCK_PROOF) {
             AMI_CHECK(block_proof_parse(&m->proof, body) == AMI_OK);
-            if (qc_check(&net->f->genesis.members, &m->proof.commit) != AMI_OK)
+            const struct members *members =
+                registry_members(net->host[m->node].registry, m->proof.header.height);
+            if (qc_check(members, &m->proof.commit) != AMI_OK)
                 return AMI_BAD_CERTIFICATE;
             continue;
         }

@@ -49,6 +49,18 @@ void net_run_us(struct net *net, uint64_t us);
 void net_kill(struct net *net, unsigned i);  /* what was not durable is lost */
 void net_start(struct net *net, unsigned i); /* from its disk */
 
+/* A DC that is not in the genesis file, with its key; it is not started. Returns its index. */
+unsigned net_add(struct net *net);
+/* Another key for node i, of the next epoch. */
+void net_add_key(struct net *net, unsigned i);
+/* Node i's newest key, for fixture_dc_enrol and fixture_membership. */
+const struct fixture_device *net_key(struct net *net, unsigned i);
+/* Its vote record is gone: with its newest key it may not sign any more (rule 11). It is down. */
+void net_lose_record(struct net *net, unsigned i);
+
+/* From now on so many per cent of the frames between DCs are lost; handshakes are not. */
+void net_loss(struct net *net, unsigned percent);
+
 /* How long every job takes from now on. */
 void net_work(struct net *net, uint64_t us);
 

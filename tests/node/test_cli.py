@@ -244,11 +244,12 @@ def views(cli, folder, facts):
     status, block = cli.json("block", "5", *data)
     kinds = [t["kind"] for t in block["transactions"]]
     check("a block's transactions", status == 0 and
-          kinds == ["report", "revoke", "meter_enrol", "report", "revoke"] + ["evidence"] * 7, kinds)
+          kinds == ["report", "revoke", "meter_enrol", "report", "revoke"] + ["evidence"] * 7 + ["membership"],
+          kinds)
     accused = [t["device"] for t in block["transactions"] if t["kind"] == "evidence"]
     check("whom its evidence is against",
           accused == ["dc-2", "dc-3", "dc-4", "dc-1", "dc-2", "dc-3", "dc-1"], accused)
-    for t in block["transactions"][5:]:
+    for t in block["transactions"][5:12]:
         _, shown = cli.json("tx", t["id"], *data)
         fields = shown["fields"]
         check(f"evidence of {fields['what']} is shown", fields["against"] == t["device"] and

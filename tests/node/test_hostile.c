@@ -213,7 +213,7 @@ static struct net_peer *stranger(struct net *net, unsigned node)
     uint8_t out[128];
     struct net_peer *p = net_dial(net, node, NODE_PORT_METER);
     struct meter_hello hello = {net_fixture(net)->genesis.members.chain,
-                                net_fixture(net)->genesis.network.scheme};
+                                net_fixture(net)->genesis.network.scheme, 1};
     struct writer w = writer_on(out, sizeof out);
     frame_begin(&w, MSG_METER_HELLO);
     meter_hello_encode(&w, &hello);
@@ -613,8 +613,8 @@ static struct block_header block_of(struct net *net, const struct fixture_body *
     registry_stage_begin(f->registry, 1);
     assert_ok(tx_view_parse(&tx, fixture_last(b)));
     assert_ok(registry_stage_tx(f->registry, &tx));
-    assert_ok(block_build(&h, &f->genesis, f->registry, &parent, term, proposer,
-                          f->genesis.created_ms + 1500, fixture_span(b)));
+    assert_ok(block_build(&h, f->registry, &parent, term, proposer, f->genesis.created_ms + 1500,
+                          fixture_span(b)));
     registry_stage_drop(f->registry);
     return h;
 }

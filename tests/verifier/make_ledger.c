@@ -241,6 +241,8 @@ static void every_kind(struct maker *m)
     for (uint8_t kind = EVIDENCE_VOTES; kind < EVIDENCE_KIND_END; kind++)
         add_evidence(m, kind % 4, kind);
     add_evidence(m, 0, EVIDENCE_VOTES);
+    /* Its newer key votes from block 8 on: that begins membership epoch 2. */
+    fixture_membership(f, m->body, MEMBER_ROTATE, &again, 3);
     commit_block(m, 2);
 }
 
@@ -249,10 +251,10 @@ static void make_chain(struct maker *m, unsigned height, bool fork)
 {
     enrol_meters(m);
     every_kind(m);
-    commit_block(m, 3); /* empty */
+    commit_block(m, 3); /* empty, on the way to the new epoch */
     while (m->blocks < height) {
         unsigned h = m->blocks + 1;
-        for (unsigned i = 0; i < h % METERS; i++)
+        for (unsigned i = 0; i == 0 || i < h % METERS; i++)
             add_report(m, (h + i) % METERS, &m->f->dc[2 + i % 2]);
         if (fork && h == FORK_HEIGHT)
             add_report(m, h % METERS, &m->f->dc[2]);
@@ -318,13 +320,22 @@ static void wrong_body(struct maker *m, const char *wrong)
     struct fixture *f = m->f;
     add_report(m, 0, &f->dc[2]);
     uint64_t next = m->meter[1].sequence;
-    if (strcmp(wrong, "meter-signature") == 0)
+    if (strcmp(wrong, "empty") == 0) {
+        fixture_clear(m->body);
+        m->meter[0].sequence--;
+    } else if (strcmp(wrong, "entry") == 0) {
+        struct fixture_device other = m->joined;
+        other.agree_part[7] ^= 1;
+        fixture_membership(f, m->body, MEMBER_JOIN, &other, 5);
+    } else if (strcmp(wrong, "too-few") == 0) {
+        fixture_membership(f, m->body, MEMBER_LEAVE, &f->dc[2], 5);
+    } else if (strcmp(wrong, "meter-signature") == 0) {
         add_report_of(m, &m->meter[1], &f->dc[2], next, SPOIL_METER);
-    else if (strcmp(wrong, "gateway-signature") == 0)
+    } else if (strcmp(wrong, "gateway-signature") == 0) {
         add_report_of(m, &m->meter[1], &f->dc[2], next, SPOIL_GATEWAY);
-    else if (strcmp(wrong, "ahead") == 0)
+    } else if (strcmp(wrong, "ahead") == 0) {
         add_report_of(m, &m->meter[1], &f->dc[2], next + 64, SPOIL_NOTHING);
-    else if (strcmp(wrong, "settled") == 0) {
+    } else if (strcmp(wrong, "settled") == 0) {
         /* A skip has settled number 4 of this meter, and no report has it. */
         add_report_of(m, &m->meter[2], &f->dc[2], 4, SPOIL_NOTHING);
     } else if (strcmp(wrong, "revoked") == 0) {
@@ -358,12 +369,11 @@ static void wrong_header(struct maker *m, struct block_header *h, const char *wr
     registry_stage_begin(f->registry, f->tip.height + 1);
     while (body_next(&it, &encoded)) {
         struct tx_view tx;
-        OK(tx_view_parse(&tx, encoded));
-        if (registry_stage_tx(f->registry, &tx) != AMI_OK)
+        if (tx_view_parse(&tx, encoded) != AMI_OK || registry_stage_tx(f->registry, &tx) != AMI_OK)
             fprintf(stderr, "make_ledger: the registry refuses the %s transaction, as it should\n",
                     wrong);
     }
-    OK(block_build(h, &f->genesis, f->registry, &f->tip, 9, 1, f->tip.timestamp_ms + 1000,
+    OK(block_build(h, f->registry, &f->tip, 9, 1, f->tip.timestamp_ms + 1000,
                    fixture_span(m->body)));
     registry_stage_commit(f->registry);
     if (strcmp(wrong, "merkle") == 0)
@@ -374,7 +384,10 @@ static void wrong_header(struct maker *m, struct block_header *h, const char *wr
         h->timestamp_ms = f->tip.timestamp_ms;
     else if (strcmp(wrong, "members") == 0)
         h->members.b[3] ^= 1;
-    else if (strcmp(wrong, "proposer") == 0)
+    else if (strcmp(wrong, "epoch") == 0) {
+        h->epoch = 1;
+        h->members = f->genesis.members.hash;
+    } else if (strcmp(wrong, "proposer") == 0)
         h->proposer = 4;
 }
 

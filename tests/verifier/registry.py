@@ -5,6 +5,8 @@ from wire import Bad, put_id, u32, u64
 
 MDMS, METER, DC = 0, 1, 2
 WINDOW = 64
+JOIN, LEAVE, ROTATE = 1, 2, 3
+MEMBERS_MIN, MEMBERS_MAX = 4, 31
 
 
 def leaf(data):
@@ -163,11 +165,11 @@ class Registry:
         mdms.floor = number
         self.changed.add(0)
 
-    def _enrol(self, kind, name, epoch, w, agree_part, height, home_dc="-"):
+    def _enrol(self, kind, name, epoch, w, agree_part, height, home_dc="-", floor=1):
         newest = self.newest.get((kind, name))
         if epoch != (newest.epoch + 1 if newest else 1):
             raise Bad(f"{name} is enrolled in epoch {epoch}, which does not follow")
-        record = Record(kind, name, epoch, w, agree_part, home_dc, height)
+        record = Record(kind, name, epoch, w, agree_part, home_dc, height, floor)
         self.key(record)  # W must give a key
         self.add(record)
 
@@ -180,13 +182,63 @@ class Registry:
 
     def dc_enrol(self, part, height):
         self._number(part.number)
-        self._enrol(DC, part.dc, part.epoch, part.w_sign, part.agree_part, height)
+        self._enrol(DC, part.dc, part.epoch, part.w_sign, part.agree_part, height, floor=0)
 
     def revoke(self, part, height):
         self._number(part.number)
         record = self.valid({1: METER, 2: DC}[part.role], part.device, part.epoch)
         record.revoked_at = height
         self.touch(record)
+
+    # --- who votes at a height: a DC's record has the first one in floor, the first one after its
+    # --- time in window above 8 bits for kinds of evidence, 0 for none ---
+
+    def _dcs(self):
+        return [record for record in self.records if record.kind == DC]
+
+    def members(self, height):
+        """The records that vote on the block of this height, in the order of the list."""
+        now = [r for r in self._dcs() if 0 < r.floor <= height and not 0 < r.window >> 8 <= height]
+        return sorted(now, key=lambda r: r.floor)  # stable: then in order of enrolment
+
+    def _changes(self):
+        """First heights of the epochs after the first."""
+        return sorted({at for r in self._dcs() for at in (r.floor, r.window >> 8) if at > 1})
+
+    def epoch(self, height):
+        return 1 + sum(at <= height for at in self._changes())
+
+    def pending(self, height):
+        return any(at > height for at in self._changes())
+
+    def membership(self, part, height):
+        self._number(part.number)
+        if self.pending(height):
+            raise Bad("another change of membership waits for its height")
+        if part.epoch != self.epoch(height) + 1:
+            raise Bad(f"it begins epoch {part.epoch} after epoch {self.epoch(height)}")
+        members = self.members(height)
+        old = next((r for r in members if r.name == part.dc), None)
+        if (old is None) != (part.change == JOIN):
+            raise Bad(f"{part.dc} is {'no' if old is None else 'a'} member")
+        after = len(members) + {JOIN: 1, LEAVE: -1, ROTATE: 0}[part.change]
+        if part.change != ROTATE and not MEMBERS_MIN <= after <= MEMBERS_MAX:
+            raise Bad(f"{after} members are too few or too many")
+        if part.change == LEAVE and old.epoch != part.key_epoch:
+            raise Bad(f"{part.dc} votes with key {old.epoch}, not {part.key_epoch}")
+        if part.change == ROTATE and part.key_epoch <= old.epoch:
+            raise Bad(f"key {part.key_epoch} of {part.dc} is not newer than {old.epoch}")
+        if part.change != LEAVE:
+            new = self.valid(DC, part.dc, part.key_epoch)
+            if new.floor:
+                raise Bad(f"key {part.key_epoch} of {part.dc} has voted before")
+            if (new.w, new.agree_part) != (part.entry.w_sign, part.entry.agree_part):
+                raise Bad(f"the entry of {part.dc} is not what was enrolled")
+            new.floor = height + part.delay
+            self.touch(new)
+        if old is not None:
+            old.window |= (height + part.delay) << 8
+            self.touch(old)
 
     def evidence(self, record, kind):
         if record.window >> kind & 1:

@@ -72,7 +72,8 @@ def altered(case):
     # By height: 1 enrols meters, 2 has reports, 3 DC enrolments, 4 skips, 5 revocations and
     # evidence.
     for height, index, kind in ((1, 0, "a meter enrolment"), (2, 1, "a report"), (3, 0, "a DC enrolment"),
-                                (4, 3, "a skip"), (5, 1, "a revocation"), (5, 5, "evidence")):
+                                (4, 3, "a skip"), (5, 1, "a revocation"), (5, 5, "evidence"),
+                                (5, 12, "a rotation")):
         for at in (1, 20, -2):
             case.refused(f"a digit of {kind} at {at}", spoil_tx(height, index, at), f"block {height}: ")
     for at in (1, 5, 70, 200, 300, -1):
@@ -113,7 +114,7 @@ def spoilt_genesis(case, folder):
 # What make_ledger can do wrong in block 8: well certified, unless it is the certificate.
 WRONG = ["merkle", "state", "time", "members", "proposer", "vote", "two-votes", "quorum", "early-term",
          "meter-signature", "gateway-signature", "mdms-signature", "number", "ahead", "settled",
-         "revoked", "unknown", "evidence-signature", "evidence-twice"]
+         "revoked", "unknown", "evidence-signature", "evidence-twice", "epoch", "empty", "entry", "too-few"]
 
 
 def wrong_ledgers(make_ledger, dc_cli, folder):

@@ -15,6 +15,7 @@ is always checked. Exit status 0; 1 with the first thing wrong; 2 for wrong usag
 
 import argparse
 import json
+import re
 import sys
 import time
 
@@ -22,11 +23,11 @@ sys.dont_write_bytecode = True  # the source tree stays as it is
 
 import gm
 from evidence import statements
-from registry import DC, Registry, leaf, merkle_root
-from wire import Bad, Reader, block_header, dc_enrol, evidence, mdms_part, meter_enrol, put_id, qc, \
-    report_gateway_part, report_meter_part, revoke, skip_meter_part, tx, u32, u64
+from registry import Registry, leaf, merkle_root
+from wire import Bad, Reader, block_header, dc_enrol, evidence, mdms_part, membership, meter_enrol, put_id, \
+    qc, report_gateway_part, report_meter_part, revoke, skip_meter_part, tx, u32, u64
 
-REPORT, METER_ENROL, DC_ENROL, REVOKE, SKIP, EVIDENCE = 1, 2, 3, 4, 5, 6
+REPORT, METER_ENROL, DC_ENROL, REVOKE, SKIP, EVIDENCE, MEMBERSHIP = 1, 2, 3, 4, 5, 6, 7
 COMMIT = 2
 
 
@@ -86,11 +87,6 @@ class Genesis:
         self.sign_bytes = self.points[1]
         self.p_pub, sign, _, _ = [gm.decode_point(point) for point in self.points]
         self.mdms_key = gm.PlainKey(sign, b"amiledger mdms")
-        self.members_hash = labelled(
-            "amiledger members v1", u32(self.epoch), bytes([len(self.members)]),
-            *(put_id(m.name) + u32(m.key_epoch) + m.w_sign for m in self.members),
-        )
-        self.keys = [self.implicit_key(4, m.name, m.key_epoch, m.w_sign) for m in self.members]
 
     def read(self, file):
         network, parameters = file["network"], file["parameters"]
@@ -109,7 +105,6 @@ class Genesis:
         self.created_ms = file["created_ms"]
         self.block_txs_max = parameters["block_txs_max"]
         self.block_bytes_max = parameters["block_bytes_max"]
-        self.epoch = 1
         self.members = [
             Member(m["id"], m["key_epoch"], bytes.fromhex(m["w_sign"]), bytes.fromhex(m["agree_part"]))
             for m in file["members"]
@@ -126,6 +121,32 @@ class Genesis:
             raise Bad(f"the key of {name} in epoch {epoch}: {error}") from None
 
 
+# --- membership -----------------------------------------------------------------------------------
+
+
+def address(text):
+    match = re.fullmatch(rb"tcp://[!-.0-~]+:([1-9][0-9]{0,4})", text)
+    return match is not None and int(match.group(1)) <= 65535
+
+
+def check_membership(part):
+    need(part.change in (1, 2, 3) and part.epoch >= 2 and part.key_epoch and 2 <= part.delay <= 1000
+         and (part.entry is None) == (part.change == 2), "a change of membership cannot be as it is")
+    need(part.entry is None or all(map(address, part.entry[2:])), "an address is none")
+
+
+class Epoch:
+    """The list that votes from one height to the next change."""
+
+    def __init__(self, registry, height):
+        self.number, self.members = registry.epoch(height), registry.members(height)
+        self.hash = labelled(
+            "amiledger members v1", u32(self.number), bytes([len(self.members)]),
+            *(put_id(m.name) + u32(m.epoch) + m.w for m in self.members),
+        )
+        self.keys = [registry.key(m) for m in self.members]
+
+
 # --- blocks ---------------------------------------------------------------------------------------
 
 
@@ -136,6 +157,7 @@ class Verifier:
         self.stride, self.certificates = stride, certificates
         self.height, self.previous, self.time_ms = 0, genesis.chain, genesis.created_ms
         self.last = None  # certificate of the last block, when it was not checked
+        self.epoch = Epoch(self.registry, 1)
         self.transactions = self.reports = self.signatures = 0
 
     def check_signature(self, key, label, parts, signature, whose):
@@ -143,18 +165,17 @@ class Verifier:
              f"the signature of {whose} does not verify")
         self.signatures += 1
 
-    def certificate(self, cert):
-        g = self.genesis
+    def certificate(self, cert, epoch):
         body = (bytes([cert.kind]) + cert.chain + u32(cert.epoch) + u64(cert.term)
                 + u64(cert.height) + cert.block)
         signers = [i for i in range(32) if cert.signers >> i & 1]
-        need(all(i < len(g.members) for i in signers), "the certificate names a member that is none")
+        need(all(i < len(epoch.members) for i in signers), "the certificate names a member that is none")
         need(len(signers) == len(cert.signatures), "the certificate has too many or few signatures")
-        need(len(signers) >= quorum(len(g.members)),
-             f"{len(signers)} votes are no quorum of {len(g.members)}")
+        need(len(signers) >= quorum(len(epoch.members)),
+             f"{len(signers)} votes are no quorum of {len(epoch.members)}")
         for i, signature in zip(signers, cert.signatures):
-            self.check_signature(g.keys[i], "amiledger vote v1", [body], signature,
-                                 f"{g.members[i].name} in the certificate")
+            self.check_signature(epoch.keys[i], "amiledger vote v1", [body], signature,
+                                 f"{epoch.members[i].name} in the certificate")
 
     def transaction(self, encoded, height):
         """Applies one transaction and returns its Merkle leaf."""
@@ -180,24 +201,27 @@ class Verifier:
             self.check_signature(r.key(r.find(1, part.meter, part.epoch)), "amiledger skip v1",
                                  [g.chain, t.first[:-64]], part.signature, f"meter {part.meter}")
         elif t.kind == EVIDENCE:
-            part = evidence(t.first)
+            part, epoch = evidence(t.first), self.epoch
             need(not t.second, "evidence has a second part")
-            need(part.chain == g.chain and part.epoch == g.epoch and part.accused < len(g.members),
+            need(part.chain == g.chain and part.epoch == epoch.number and part.accused < len(epoch.members),
                  "evidence is of another chain or epoch, or against no member")
             made = statements(part)
-            member = g.members[part.accused]
-            record = r.need(DC, member.name, member.key_epoch)
+            record = epoch.members[part.accused]
             r.evidence(record, part.kind)
             for s in made:
                 self.check_signature(r.key(record), s.label, [s.message], s.signature,
-                                     f"{member.name}, whom evidence accuses,")
-        elif t.kind in (METER_ENROL, DC_ENROL, REVOKE):
-            decode = {METER_ENROL: meter_enrol, DC_ENROL: dc_enrol, REVOKE: revoke}[t.kind]
+                                     f"{record.name}, whom evidence accuses,")
+        elif t.kind in (METER_ENROL, DC_ENROL, REVOKE, MEMBERSHIP):
+            decode = {METER_ENROL: meter_enrol, DC_ENROL: dc_enrol, REVOKE: revoke,
+                      MEMBERSHIP: membership}[t.kind]
             part, by = decode(t.first), mdms_part(t.second)
             need(part.number and part.epoch, "an epoch or number is 0")
             need(t.kind != REVOKE or part.role in (1, 2) and part.reason <= 3,
                  "a revocation has an unknown role or reason")
-            apply = {METER_ENROL: r.meter_enrol, DC_ENROL: r.dc_enrol, REVOKE: r.revoke}[t.kind]
+            if t.kind == MEMBERSHIP:
+                check_membership(part)
+            apply = {METER_ENROL: r.meter_enrol, DC_ENROL: r.dc_enrol, REVOKE: r.revoke,
+                     MEMBERSHIP: r.membership}[t.kind]
             apply(part, height)
             self.check_signature(g.mdms_key, "amiledger mdms v1", [g.chain, bytes([t.kind]), t.first],
                                  by.signature, "the MDMS")
@@ -210,11 +234,12 @@ class Verifier:
         g = self.genesis
         need(h.version == 1, f"version {h.version}")
         need(h.chain == g.chain, "it belongs to another chain")
-        need(h.epoch == g.epoch and h.members == g.members_hash, "it has another member list")
+        need(h.epoch == self.epoch.number and h.members == self.epoch.hash,
+             "it has another member list")
         need(h.height == self.height + 1, f"it says height {h.height}")
         need(h.previous == self.previous, "it does not follow the block before it")
         need(h.timestamp_ms > self.time_ms, "its time is not after that of the block before it")
-        need(h.proposer < len(g.members), "its proposer is no member")
+        need(h.proposer < len(self.epoch.members), "its proposer is no member")
         need(h.term >= 1, "its term is 0")
         need(h.tx_count <= g.block_txs_max, f"{h.tx_count} transactions are too many")
 
@@ -226,12 +251,12 @@ class Verifier:
         block_hash = labelled("amiledger block v1", header)
         need(line["hash"] == block_hash.hex() and line["height"] == h.height,
              "the line's hash or height is not that of its header")
-        need(cert.kind == COMMIT and cert.chain == g.chain and cert.epoch == g.epoch
+        need(cert.kind == COMMIT and cert.chain == g.chain and cert.epoch == self.epoch.number
              and cert.height == h.height and cert.block == block_hash and cert.term >= h.term,
              "the certificate is not a commit certificate of this block")
-        self.last = cert
+        self.last = (cert, self.epoch)
         if h.height % self.certificates == 0 or self.certificates == 1:
-            self.certificate(cert)
+            self.certificate(cert, self.epoch)
             self.last = None
         need(len(line["transactions"]) == h.tx_count,
              f"{len(line['transactions'])} transactions, the header says {h.tx_count}")
@@ -243,15 +268,19 @@ class Verifier:
                 leaves.append(self.transaction(encoded, h.height))
             except (Bad, ValueError) as error:
                 raise Bad(f"transaction {index}: {error}") from None
+        need(body or self.registry.pending(h.height),
+             "it is empty, and no change of membership waits for its height")
         need(merkle_root(leaves) == h.merkle_root, "the Merkle root is another one")
         need(self.registry.root() == h.state_root, "the state root is another one")
         self.height, self.previous, self.time_ms = h.height, block_hash, h.timestamp_ms
+        if self.registry.epoch(h.height + 1) != self.epoch.number:
+            self.epoch = Epoch(self.registry, h.height + 1)
 
     def end(self, line):
         need(line["height"] == self.height and line["transactions"] == self.transactions,
              "the last line counts other blocks or transactions than there are")
         if self.last is not None:
-            self.certificate(self.last)
+            self.certificate(*self.last)
 
 
 # --- the file -------------------------------------------------------------------------------------
@@ -317,7 +346,7 @@ def main():
     except (KeyError, TypeError, ValueError) as error:
         sys.exit(f"verify_ledger: not an export or genesis file as documented: {error!r}")
     if not arguments.quiet:
-        print(f"chain {v.genesis.chain.hex()}, {len(v.genesis.members)} members: {v.height} blocks, "
+        print(f"chain {v.genesis.chain.hex()}, {len(v.epoch.members)} members in epoch {v.epoch.number}: {v.height} blocks, "
               f"{v.transactions} transactions of which {v.reports} reports, {v.signatures} "
               f"signatures checked, {time.monotonic() - started:.1f} s: all as the documents say")
 

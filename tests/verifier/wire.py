@@ -70,6 +70,8 @@ _READ = {
     "statement": lambda r: r.bytes(2192),  # bytes(2192)
     "header": lambda r: block_header.read(r),  # type(block_header)
     "opt_qc": lambda r: qc.read(r) if _flag(r) else None,  # opt(qc)
+    "address": lambda r: r.bytes(80),  # bytes(80)
+    "entry": lambda r: member_entry.read(r) if _flag(r) else None,  # opt(member_entry)
     "sigs": lambda r: [r.raw(64) for _ in range(_count(r, 31))],
 }
 
@@ -126,6 +128,12 @@ meter_enrol = _type(
 )
 dc_enrol = _type("dc_enrol", "number:u64 dc:id epoch:u32 w_sign:point agree_part:part")
 revoke = _type("revoke", "number:u64 role:u8 device:id epoch:u32 reason:u8")
+member_entry = _type(
+    "member_entry", "w_sign:point agree_part:part peer:address meter:address admin:address"
+)
+membership = _type(
+    "membership", "number:u64 epoch:u32 change:u8 dc:id key_epoch:u32 delay:u32 entry:entry"
+)
 mdms_part = _type("mdms_part", "signature:sig")
 skip_meter_part = _type("skip_meter_part", "meter:id epoch:u32 below:u64 signature:sig")
 tx = _type("tx", "kind:u8 first:half second:half")
