@@ -233,3 +233,14 @@ void proposal_head_of(struct proposal_head *out, const struct proposal_core *cor
     AMI_CHECK(part.size > head);
     out->rest = sm3(span_of(part.data + head, part.size - head));
 }
+
+struct span proposal_signed(uint8_t out[PROPOSAL_SIGNED_BYTES_MAX],
+                            const struct proposal_core *core, struct span encoded)
+{
+    struct proposal_head head;
+    proposal_head_of(&head, core, encoded);
+    struct writer w = writer_on(out, PROPOSAL_SIGNED_BYTES_MAX);
+    proposal_head_encode(&w, &head);
+    AMI_CHECK(writer_ok(&w));
+    return signed_part(writer_span(&w));
+}

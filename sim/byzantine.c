@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "consensus/replica.h"
 #include "ledger/block.h"
+#include "ledger/evidence.h"
 #include "node/internal.h"
 #include "sim/schemer.h"
 
@@ -150,13 +151,13 @@ static void send_proposal(struct sim_host *h, env_link link, const struct propos
 {
     struct sim_byzantine *b = h->as.dc->byzantine;
     uint8_t random[SM2_WIDE_BYTES];
-    /* The signature is over the core alone. */
     struct proposal altered = *p;
     struct writer core = writer_on(b->scratch, BYTES_MAX);
     proposal_core_encode(&core, &p->core);
     if (!writer_ok(&core))
         return;
-    struct span part = signed_part(writer_span(&core));
+    uint8_t head[PROPOSAL_SIGNED_BYTES_MAX];
+    struct span part = proposal_signed(head, &p->core, writer_span(&core));
     sim_random_bytes(&h->world->mischief, random, sizeof random);
     altered.core.signature = sign_key_sign(key_of(h), LABEL_PROPOSAL, &part, 1, random);
     struct writer w = writer_on(b->scratch, BYTES_MAX);

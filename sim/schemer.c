@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "ledger/block.h"
+#include "ledger/evidence.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -98,7 +99,10 @@ static bool propose_b(struct sim_schemer *s)
     s->b = block_hash(&p->core.header);
     struct writer core = writer_on(s->scratch, BYTES_MAX);
     proposal_core_encode(&core, &p->core);
-    struct span part = signed_part(writer_span(&core));
+    if (!writer_ok(&core))
+        return false;
+    uint8_t head[PROPOSAL_SIGNED_BYTES_MAX];
+    struct span part = proposal_signed(head, &p->core, writer_span(&core));
     sim_random_bytes(&s->host->world->mischief, random, sizeof random);
     p->core.signature = sign_key_sign(key_of(s), LABEL_PROPOSAL, &part, 1, random);
     struct writer w = writer_on(s->scratch, BYTES_MAX);

@@ -64,19 +64,17 @@ static struct writer other_grant(struct world *w, const struct liar *x, struct s
 static struct writer other_proposal(struct world *w, const struct liar *x, struct span body)
 {
     static struct proposal p;
-    struct proposal_head head;
-    uint8_t encoded[512];
-    struct writer out = writer_on(bytes, sizeof bytes), e = writer_on(encoded, sizeof encoded);
+    uint8_t head[PROPOSAL_SIGNED_BYTES_MAX];
+    struct writer out = writer_on(bytes, sizeof bytes);
     assert_ok(proposal_parse(&p, body));
     if (x->kind == EVIDENCE_PROPOSAL)
         p.core.header.proposer = (uint8_t)((x->member + 1) % 4);
     p.core.header.timestamp_ms++;
     frame_begin(&out, MSG_PROPOSAL);
     proposal_core_encode(&out, &p.core);
-    proposal_head_of(&head, &p.core, span_of(bytes + 2, out.size - 2));
-    proposal_head_encode(&e, &head);
-    head.signature = sign(w, x->member, LABEL_PROPOSAL, signed_part(writer_span(&e)));
-    memcpy(bytes + out.size - sizeof head.signature.b, head.signature.b, sizeof head.signature.b);
+    struct span part = proposal_signed(head, &p.core, span_of(bytes + 2, out.size - 2));
+    sm2_signature sig = sign(w, x->member, LABEL_PROPOSAL, part);
+    memcpy(bytes + out.size - sizeof sig.b, sig.b, sizeof sig.b);
     write_bytes(&out, p.body);
     return out;
 }

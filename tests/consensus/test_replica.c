@@ -471,12 +471,8 @@ static bool forge_filter(struct world *w, void *ctx, const struct world_frame *f
     struct writer out = writer_on(bytes, sizeof bytes);
     frame_begin(&out, MSG_PROPOSAL);
     proposal_core_encode(&out, &p.core);
-    struct proposal_head head;
-    proposal_head_of(&head, &p.core, span_of(bytes + 2, out.size - 2));
-    uint8_t encoded[512], random[SM2_WIDE_BYTES] = {9};
-    struct writer e = writer_on(encoded, sizeof encoded);
-    proposal_head_encode(&e, &head);
-    struct span part = signed_part(writer_span(&e));
+    uint8_t head[PROPOSAL_SIGNED_BYTES_MAX], random[SM2_WIDE_BYTES] = {9};
+    struct span part = proposal_signed(head, &p.core, span_of(bytes + 2, out.size - 2));
     sm2_signature sig = sign_key_sign(world_key(w, x->leader), LABEL_PROPOSAL, &part, 1, random);
     memcpy(bytes + out.size - sizeof sig.b, sig.b, sizeof sig.b);
     write_bytes(&out, body);

@@ -6,6 +6,7 @@
 
 #include "crypto/secret.h"
 #include "ledger/block.h"
+#include "ledger/evidence.h"
 #include "tests/consensus/world.h"
 
 #include <string.h>
@@ -148,15 +149,6 @@ struct twice {
     uint32_t voted[3];
 };
 
-static void sign_tail(struct world *w, uint8_t member, const char *label, uint8_t *bytes,
-                      size_t size)
-{
-    struct span part = signed_part(span_of(bytes + 2, size - 2));
-    uint8_t random[SM2_WIDE_BYTES] = {9};
-    sm2_signature sig = sign_key_sign(world_key(w, member), label, &part, 1, random);
-    memcpy(bytes + size - sizeof sig.b, sig.b, sizeof sig.b);
-}
-
 /* The liar's proposal of A becomes one of B, a millisecond younger. */
 static void show_b(struct world *w, struct twice *x, const struct world_frame *f)
 {
@@ -171,7 +163,10 @@ static void show_b(struct world *w, struct twice *x, const struct world_frame *f
     struct writer out = writer_on(bytes, sizeof bytes);
     frame_begin(&out, MSG_PROPOSAL);
     proposal_core_encode(&out, &p.core);
-    sign_tail(w, x->liar, LABEL_PROPOSAL, bytes, out.size);
+    uint8_t head[PROPOSAL_SIGNED_BYTES_MAX], random[SM2_WIDE_BYTES] = {9};
+    struct span part = proposal_signed(head, &p.core, span_of(bytes + 2, out.size - 2));
+    sm2_signature sig = sign_key_sign(world_key(w, x->liar), LABEL_PROPOSAL, &part, 1, random);
+    memcpy(bytes + out.size - sizeof sig.b, sig.b, sizeof sig.b);
     write_bytes(&out, p.body);
     world_inject(w, f->from, f->to, writer_span(&out), 20 * MS); /* after A */
 }
