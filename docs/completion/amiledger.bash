@@ -1,7 +1,7 @@
-# bash completion for dc-cli, dc-node, ami-mdms and ami-meter.
+# bash completion for dc-cli, dc-node, ami-mdms, ami-meter and ami-sim.
 # shellcheck shell=bash
 #
-# Install: copy to /usr/share/bash-completion/completions/dc-cli (and link the other three names to
+# Install: copy to /usr/share/bash-completion/completions/dc-cli (and link the other four names to
 # it), or source it. It asks the programs themselves (their --help), so it knows what they know.
 
 # The commands of a program, one per line.
@@ -74,4 +74,4 @@ _ami_complete() {
     fi
 }
 
-complete -F _ami_complete dc-cli dc-node ami-mdms ami-meter
+complete -F _ami_complete dc-cli dc-node ami-mdms ami-meter ami-sim
