@@ -560,7 +560,9 @@ static void dial(void *ctx, unsigned slot, const char *address)
         return;
     const struct link_limits limits = {.frame_bytes_max = AMI_FRAME_PEER_BYTES_MAX,
                                        .queue_bytes_max = DC_QUEUE_BYTES,
-                                       .half_frame_ms = HALF_FRAME_MS};
+                                       .half_frame_ms = HALF_FRAME_MS,
+                                       .idle_ms = LINK_IDLE_MS,
+                                       .silent_ms = LINK_SILENT_MS};
     const struct link_events events = {.ctx = d,
                                        .on_open = on_dc_open,
                                        .on_frame = on_dc_frame,
