@@ -121,6 +121,8 @@ static enum ami_status check_value(struct check *c, const char *db, struct span 
     }
     if (strcmp(db, "txs") == 0 || strcmp(db, "reports") == 0)
         return value.size == 12 ? AMI_OK : AMI_DAMAGED;
+    if (strcmp(db, "epochs") == 0)
+        return key.size == 4 && value.size == 12 ? AMI_OK : AMI_DAMAGED;
     return AMI_DAMAGED; /* none of ours */
 }
 

@@ -64,9 +64,9 @@ top=$(height_of 1)
 soon 30 "the MDMS follows" mdms_height_at_least "$top"
 for i in $(seq "$nodes"); do soon 20 "dc$i is at height $top" height_at_least "$i" "$top"; done
 stop_all
-node_run 1 "with the name of another member" --peer "dc9=127.0.0.1:1"
-node_run 1 "with the name of another member" --peer "dc1=127.0.0.1:1"
-node_run 1 "with the name of another member" --peer "dc2"
+node_run 1 "with the name of another DC" --peer "dc9=127.0.0.1:1"
+node_run 1 "with the name of another DC" --peer "dc1=127.0.0.1:1"
+node_run 1 "with the name of another DC" --peer "dc2"
 node_run 1 "nonsense" --listen-peers nonsense
 cluster down
 audit_all

@@ -407,6 +407,49 @@ static void a_committee_takes_only_the_next_change(void **state)
 /* --- blocks around the boundary ----------------------------------------------------------------
  */
 
+/* Evidence that convicts, as the only transaction of the next block. */
+static enum ami_status judge_evidence(const struct fixture_evidence *x)
+{
+    fixture_clear(body);
+    fixture_evidence_tx(body, &x->e);
+    enum ami_status status = judge();
+    struct tx_view tx;
+    assert_ok(tx_view_parse(&tx, fixture_last(body)));
+    assert_int_equal(registry_admits(f->registry, &tx), status);
+    return status;
+}
+
+/* An index means a member of the block's own epoch, and a key that no longer votes stays convicted
+ * of what it did while it did. */
+static void evidence_is_judged_by_the_members_of_its_block(void **state)
+{
+    (void)state;
+    static struct fixture_evidence old, early, now;
+    uint64_t from = change(MEMBER_LEAVE, &f->dc[0], 3);
+    fixture_evidence(&early, f, 0, EVIDENCE_VOTES);
+    assert_ok(judge_evidence(&early));
+    commit_body();
+    fixture_evidence(&old, f, 1, EVIDENCE_GRANT);
+    assert_ok(judge_evidence(&old));
+    const struct record *left = registry_find(f->registry, RECORD_DC, &f->dc[0].name, 1);
+    assert_int_equal(left->window, from << 8 | 1u << EVIDENCE_VOTES);
+    empty_blocks_to(from - 1);
+    assert_status(judge_evidence(&old), AMI_WRONG_EPOCH);
+    fixture_evidence(&now, f, 0, EVIDENCE_VOTES); /* of who comes first now */
+    assert_ok(judge_evidence(&now));
+    commit_body();
+    assert_status(judge_evidence(&now), AMI_EXISTS);
+    const struct record *second = registry_find(f->registry, RECORD_DC, &f->dc[1].name, 1);
+    assert_int_equal(second->window, 1u << EVIDENCE_VOTES);
+    assert_int_equal(at(f->tip.height + 1)->count, 4);
+    fixture_evidence(&now, f, 0, EVIDENCE_GRANT);
+    now.e.accused = 4;
+    fixture_clear(body);
+    fixture_evidence_tx(body, &now.e);
+    struct tx_view tx; /* its statements name another */
+    assert_status(tx_view_parse(&tx, fixture_last(body)), AMI_BAD_ARGUMENT);
+}
+
 static enum ami_status check(const struct block_header *h)
 {
     return block_check_header(&f->genesis.parameters, at(f->tip.height + 1), h, &f->tip);
@@ -513,6 +556,7 @@ int main(void)
         TEST(no_more_than_31),
         TEST(values_that_cannot_be),
         TEST(a_committee_takes_only_the_next_change),
+        TEST_5(evidence_is_judged_by_the_members_of_its_block),
         TEST(empty_blocks_only_up_to_the_new_epoch),
         TEST(headers_name_the_epoch_of_their_height),
         TEST(loaded_again_it_is_the_same),
