@@ -190,7 +190,7 @@ static void places_and_committees_are_bounded(void **state)
     (void)state;
     struct fixture_block *early = block();
     for (unsigned k = 0; k < 40; k++) {
-        uint8_t index;
+        uint8_t index = 0;
         struct fixture_device d = fixture_device(f, ROLE_DC_SIGN, fixture_id("late-%u", k), 1);
         f->later_count = 0;
         struct fixture_block *b = join(&d);
