@@ -173,24 +173,27 @@ void seen_qc(struct replica *r, const struct qc *qc, bool checked)
 /* --- grants ------------------------------------------------------------------------------------
  */
 
-static void compare_with_commits(struct replica *r, const struct grant *g)
+/* A commit vote that this grant hides. False: none is kept here. */
+static bool find_hidden(const struct replica *r, const struct grant *g, struct vote *out)
 {
-    struct vote v;
     const struct seen_vote *kept = &r->seen.vote[VOTE_COMMIT - 1][g->voter];
-    if (kept->used && hides(g, &kept->vote))
-        emit_hidden(r, &kept->vote, g);
+    if (kept->used && hides(g, &kept->vote)) {
+        *out = kept->vote;
+        return true;
+    }
     for (size_t i = 0; i < SEEN_CERTS; i++) {
         const struct seen_cert *c = &r->seen.cert[VOTE_COMMIT - 1][i];
-        if (c->used && evidence_vote_of(&v, &c->qc, g->voter) && hides(g, &v))
-            emit_hidden(r, &v, g);
+        if (c->used && evidence_vote_of(out, &c->qc, g->voter) && hides(g, out))
+            return true;
     }
+    return false;
 }
 
-void seen_grant(struct replica *r, const struct grant *g, bool checked)
+/* What this grant contradicts leaves as evidence: one piece of each kind at most. */
+static void emit_contradictions(struct replica *r, const struct grant *g)
 {
-    if (g->voter >= r->n || !cert_same_chain(r, &g->chain, g->epoch))
-        return;
-    struct seen_grant *kept = &r->seen.grant[g->voter][g->term % SEEN_GRANTS];
+    struct vote hidden;
+    const struct seen_grant *kept = &r->seen.grant[g->voter][g->term % SEEN_GRANTS];
     if (kept->used && kept->grant.term == g->term)
         emit_grants(r, &kept->grant, g);
     if (g->has_high && g->high.term >= g->term) {
@@ -199,21 +202,63 @@ void seen_grant(struct replica *r, const struct grant *g, bool checked)
         grant_encode(&w, g);
         emit(r, EVIDENCE_GRANT, g->voter, g->term, 0, writer_span(&w), span_of(NULL, 0));
     }
-    compare_with_commits(r, g);
+    if (find_hidden(r, g, &hidden))
+        emit_hidden(r, &hidden, g);
+}
+
+/* Whether a grant whose signature is not checked yet is worth checking: it contradicts something.
+ * Comparing costs nothing; a liar could otherwise make everybody verify at will. */
+static bool is_suspicious(const struct replica *r, const struct grant *g)
+{
+    struct vote hidden;
+    const struct seen_grant *kept = &r->seen.grant[g->voter][g->term % SEEN_GRANTS];
+    return (kept->used && kept->grant.term == g->term) ||
+           (g->has_high && g->high.term >= g->term) || find_hidden(r, g, &hidden);
+}
+
+/* False: its signature is not its voter's, and neither may be what came with it. */
+static bool look_at_grant(struct replica *r, const struct grant *g, bool checked)
+{
+    if (g->voter >= r->n || !cert_same_chain(r, &g->chain, g->epoch))
+        return true;
+    if (!checked) {
+        uint8_t bytes[AMI_STATEMENT_BYTES_MAX];
+        struct writer w = writer_on(bytes, sizeof bytes);
+        if (!is_suspicious(r, g))
+            return true;
+        grant_encode(&w, g);
+        if (!writer_ok(&w) || cert_check_tail(r, g->voter, LABEL_GRANT, writer_span(&w)) != AMI_OK)
+            return false;
+    }
+    emit_contradictions(r, g);
     if (!checked)
-        return;
+        return true;
     if (g->has_high)
         seen_qc(r, &g->high, true);
+    struct seen_grant *kept = &r->seen.grant[g->voter][g->term % SEEN_GRANTS];
     if (kept->used && kept->grant.term >= g->term)
-        return;
+        return true;
     kept->used = true;
     kept->grant = *g;
+    return true;
+}
+
+void seen_grant(struct replica *r, const struct grant *g, bool checked)
+{
+    (void)look_at_grant(r, g, checked);
 }
 
 void seen_election(struct replica *r, const struct election_cert *c, bool checked)
 {
-    for (uint16_t i = 0; i < c->grants_count; i++)
-        seen_grant(r, &c->grants[i], checked);
+    uint32_t voters = 0;
+    for (uint16_t i = 0; i < c->grants_count; i++) {
+        const struct grant *g = &c->grants[i];
+        if (g->voter >= r->n || (voters & bit_of(g->voter)) != 0)
+            continue;
+        voters |= bit_of(g->voter);
+        if (!look_at_grant(r, g, checked))
+            return; /* forged: the rest costs nothing any more */
+    }
 }
 
 /* --- proposals ---------------------------------------------------------------------------------

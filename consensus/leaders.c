@@ -23,7 +23,8 @@
 /* Something was committed in the present term, as far as is known here. */
 static bool term_has_commit(const struct replica *r)
 {
-    if (r->has_tip_commit && r->tip_commit.term == r->term)
+    if (r->has_tip_commit && r->tip_commit.epoch == r->members->epoch &&
+        r->tip_commit.term == r->term)
         return true;
     if (r->has_high && r->high.term == r->term && cert_commits(r, &r->high))
         return true;

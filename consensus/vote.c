@@ -59,8 +59,8 @@ bool vote_has_room(const struct replica *r, const struct block_slot *s)
 }
 
 /* Rule 5, once everything about the block is known to be right. `s` NULL: it is applied already, so
- * its body is in the ledger. There is room. False: another vote stands in this slot, or this node may
- * not vote now. */
+ * its body is in the ledger. There is room. False: another vote stands in this slot, or this node
+ * may not vote now. */
 bool vote_prepare(struct replica *r, const struct block_slot *s, uint64_t height,
                   const sm3_digest *hash)
 {
@@ -204,6 +204,7 @@ void vote_on_proposal(struct replica *r, uint8_t from, struct span body)
     struct span core = span_of(body.data, in.at);
     p->body = read_bytes(&in, r->body_max);
     if (!reader_done(&in) || p->core.leader != from ||
+        !cert_same_chain(r, &p->core.header.chain, p->core.header.epoch) ||
         cert_check_proposal(r, &p->core, core) != AMI_OK)
         return;
     contact_heard(r, from);
@@ -267,7 +268,8 @@ static void advance_commit_vote(struct replica *r)
     r->high_slot = s;
     if (s != NULL && !s->valid && r->high.term == r->term)
         blocks_check(r, s, false, true);
-    /* Started anew since its prepare vote: the leader, which has that vote, shows the block no more. */
+    /* Started anew since its prepare vote: the leader, which has that vote, shows the block no
+     * more. */
     if (s == NULL && r->high.term == r->term && r->high.height == r->tip_height + 1)
         catchup_wish(r, &r->high.block, r->high.signers);
     vote_commit(r);

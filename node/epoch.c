@@ -111,10 +111,16 @@ bool epoch_ends_with(const struct node *n, uint64_t height)
 
 /* --- what proves it --------------------------------------------------------------------------- */
 
+static uint32_t newest_epoch(const struct node *n)
+{
+    return n->has_next ? n->next_committee.members.epoch : n->committee.members.epoch;
+}
+
 /* The frame for meters, made once per epoch. Empty: it cannot be made now. */
 static struct span proof_frame(struct node *n, uint32_t epoch)
 {
     static struct membership_proof proof; /* large; the loop is one thread */
+    AMI_CHECK(epoch >= 2 && epoch <= newest_epoch(n));
     const size_t at = epoch - 2;
     if (at >= n->epoch_proofs) {
         struct epoch_frame *f = realloc(n->epoch_proof, (at + 1) * sizeof *f);
@@ -138,14 +144,12 @@ static struct span proof_frame(struct node *n, uint32_t epoch)
     return span_of(f->bytes, f->size);
 }
 
-static uint32_t newest_epoch(const struct node *n)
-{
-    return n->has_next ? n->next_committee.members.epoch : n->committee.members.epoch;
-}
-
 void epoch_tell_meter(struct node *n, struct node_link *l, uint32_t known)
 {
-    for (uint32_t epoch = known < 1 ? 2 : known + 1; epoch <= newest_epoch(n); epoch++) {
+    const uint32_t newest = newest_epoch(n);
+    if (known >= newest)
+        return; /* also what no meter can know of, up to the end of the numbers */
+    for (uint32_t epoch = known < 1 ? 2 : known + 1; epoch <= newest; epoch++) {
         struct span frame = proof_frame(n, epoch);
         if (frame.size == 0 || node_send(n, l->id, frame) != AMI_OK)
             return; /* it hears the rest when it connects again */

@@ -143,6 +143,39 @@ static void every_kind_of_lie_is_noticed(void **state)
     }
 }
 
+/* Whoever may send may not make others verify at will: a forged grant that contradicts a long past
+ * is found out by one check. */
+static void forged_grants_cost_one_check_each(void **state)
+{
+    (void)state;
+    struct world *w =
+        world_new(&(struct world_options){.n = 4, .seed = 3, .submit_every_us = 50 * MS});
+    int leader = world_run_until_leader(w, 20 * SECONDS);
+    assert_true(leader >= 0);
+    world_run(w, 20 * SECONDS); /* the others keep the certificates of many heights */
+    const struct members *m = world_members(w);
+    uint8_t liar = (uint8_t)((leader + 1) % 4);
+    static struct grant g;
+    g = (struct grant){.chain = m->chain, .epoch = m->epoch, .term = 1000, .voter = liar};
+    struct writer out = writer_on(bytes, sizeof bytes);
+    frame_begin(&out, MSG_GRANT);
+    grant_encode(&out, &g);
+    world_set_byzantine(w, 1u << liar);
+    uint64_t quiet = test_signatures_checked();
+    world_run(w, 200 * MS);
+    quiet = test_signatures_checked() - quiet;
+    uint64_t loud = test_signatures_checked();
+    for (unsigned i = 0; i < 100; i++)
+        world_inject(w, liar, (uint8_t)leader, writer_span(&out), 1 * MS + i);
+    world_run(w, 200 * MS);
+    loud = test_signatures_checked() - loud;
+    if (loud > quiet + 100 + 100)
+        fail_msg("100 forged grants cost %llu checks", (unsigned long long)(loud - quiet));
+    assert_int_equal(world_convicted(w, (unsigned)leader), 0);
+    assert_sound(w);
+    world_free(w);
+}
+
 /* --- a fork --------------------------------------------------------------------------------------
  */
 
@@ -185,6 +218,7 @@ int main(void)
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_of_lie_is_noticed),
+        cmocka_unit_test(forged_grants_cost_one_check_each),
         cmocka_unit_test(a_fork_names_f_plus_1_and_nobody_honest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,4 +110,7 @@ void world_make_block(struct world *w, struct block_header *h, const sm3_digest 
 /* keys.c: keys for n members; with real crypto in a program that does not link fake_keys.c. */
 void test_keys(struct members *m, struct sign_key *keys, unsigned n, uint64_t seed);
 
+/* Signatures checked so far; in programs that link fake_keys.c. */
+uint64_t test_signatures_checked(void);
+
 #endif

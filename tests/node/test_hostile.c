@@ -208,12 +208,12 @@ static void a_number_that_is_void_is_dropped_and_its_successors_wait(void **stat
 /* --- strangers on the meters' port --------------------------------------------------------------
  */
 
-static struct net_peer *stranger(struct net *net, unsigned node)
+static struct net_peer *stranger_of(struct net *net, unsigned node, uint32_t epoch)
 {
     uint8_t out[128];
     struct net_peer *p = net_dial(net, node, NODE_PORT_METER);
     struct meter_hello hello = {net_fixture(net)->genesis.members.chain,
-                                net_fixture(net)->genesis.network.scheme, 1};
+                                net_fixture(net)->genesis.network.scheme, epoch};
     struct writer w = writer_on(out, sizeof out);
     frame_begin(&w, MSG_METER_HELLO);
     meter_hello_encode(&w, &hello);
@@ -221,6 +221,24 @@ static struct net_peer *stranger(struct net *net, unsigned node)
     struct span body;
     assert_true(net_expect(p, MSG_METER_WELCOME, 1000, &body));
     return p;
+}
+
+static struct net_peer *stranger(struct net *net, unsigned node)
+{
+    return stranger_of(net, node, 1);
+}
+
+/* A hello that claims to know epochs which do not exist makes nobody look for them. */
+static void epochs_to_come_are_not_looked_for(void **state)
+{
+    (void)state;
+    struct net *net = net_new(4, GATEWAY_LEADER, 77);
+    net_run_ms(net, 2000);
+    static const uint32_t epochs[] = {0, 1, 2, 3, UINT32_MAX - 1, UINT32_MAX};
+    for (size_t i = 0; i < sizeof epochs / sizeof epochs[0]; i++)
+        (void)stranger_of(net, 0, epochs[i]);
+    assert_int_equal(net_node(net, 0)->epoch_proofs, 0);
+    net_free(net);
 }
 
 /* Somebody saw the session's id on the wire. */
@@ -701,6 +719,7 @@ int main(void)
         cmocka_unit_test(a_skip_that_was_overtaken_deposes_nobody),
         cmocka_unit_test(a_number_with_a_gap_before_it_deposes_nobody),
         cmocka_unit_test(a_number_that_is_void_is_dropped_and_its_successors_wait),
+        cmocka_unit_test(epochs_to_come_are_not_looked_for),
         cmocka_unit_test(a_forged_number_ends_no_session),
         cmocka_unit_test(a_spoofed_flight_does_not_take_the_meters_place),
         cmocka_unit_test(a_meter_holds_one_link),
