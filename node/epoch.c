@@ -199,16 +199,16 @@ static bool choose_key(struct node *n)
 static void rename_links(struct node *n, bool new_key)
 {
     memset(n->to_member, 0, sizeof n->to_member);
+    memset(n->fetch_from, 0, sizeof n->fetch_from);
     struct node_link *l, *tmp;
     HASH_ITER(hh, n->links, l, tmp)
     {
         if (l->role != LINK_ROLE_DC || l->state != LINK_READY || l->closing)
             continue;
-        l->member = epoch_index_of(n, &l->peer_name, l->peer_epoch);
         if (new_key) /* each has proved the old one: begin again with the new */
             node_close(n, l->id);
-        else if (l->member != AMI_MEMBERS_MAX && l->port == NODE_PORT_DIALLED)
-            n->to_member[l->member] = l->id;
+        else
+            peers_name(n, l);
     }
 }
 
@@ -305,6 +305,12 @@ void epoch_tell_followers(struct node *n)
         if (l->role == LINK_ROLE_DC && l->port == NODE_PORT_PEER && l->state == LINK_READY &&
             !l->closing && l->member == AMI_MEMBERS_MAX)
             epoch_tell(n, l);
+}
+
+void epoch_on_fetch(struct node *n, struct node_link *l, uint64_t from_height)
+{
+    if (l->role == LINK_ROLE_DC && from_height < n->committee.from)
+        epoch_on_behind(n, l);
 }
 
 void epoch_on_behind(struct node *n, struct node_link *l)
