@@ -168,7 +168,8 @@ void epoch_free(struct node *n)
 
 /* --- a new epoch ------------------------------------------------------------------------------ */
 
-/* Finds out what this DC is now. True: it has another key than before. */
+/* Finds out what this DC is now. True: it has another key than before. A key that followed without
+ * the right to sign is judged anew now that it counts. */
 static bool choose_key(struct node *n)
 {
     const struct members *m = &n->committee.members;
@@ -178,13 +179,18 @@ static bool choose_key(struct node *n)
     n->self = AMI_MEMBERS_MAX;
     if (at == AMI_MEMBERS_MAX)
         return false;
-    if (m->member[at].key_epoch == own->epoch) {
+    const bool same = m->member[at].key_epoch == own->epoch;
+    if (same && n->c.key.may_sign) {
         n->self = at;
         return false;
     }
     enum ami_status status = n->c.use_key == NULL
                                  ? AMI_NOT_FOUND
                                  : n->c.use_key(n->c.membership_ctx, m->member[at].key_epoch, &key);
+    if (status != AMI_OK && same) {
+        n->self = at; /* as before: it counts, and signs nothing */
+        return false;
+    }
     if (status != AMI_OK) {
         node_event(n, ENV_LOG_ERROR, "key_missing",
                    "key_epoch=%u status=%s: this DC follows until it is started with that key",
@@ -193,7 +199,7 @@ static bool choose_key(struct node *n)
     }
     n->c.key = key;
     n->self = at;
-    return true;
+    return !same;
 }
 
 static void rename_links(struct node *n, bool new_key)

@@ -306,6 +306,36 @@ static void a_lost_record_is_healed_by_a_new_key(void **state)
     net_free(net);
 }
 
+/* A DC that left follows with a new key that was not allowed to sign when it was started with it.
+ * When that key joins, the shell is asked again, and it votes. */
+static void a_key_that_followed_is_judged_when_it_joins(void **state)
+{
+    (void)state;
+    struct net *net = network(5, 15);
+    struct net_meter m;
+    net_meter_enrol(net, &m, 1, 0);
+    one_report(net, &m, 0, 1);
+    change(net, MEMBER_LEAVE, 4, 3);
+    reach_epoch(net, 2, 20000);
+    net_add_key(net, 4);
+    enrol_dc(net, 4);
+    one_report(net, &m, 0, 2);
+    net_kill(net, 4);
+    net_may_sign(net, 4, false);
+    net_start(net, 4);
+    assert_int_equal(net_node(net, 4)->c.key.agree->epoch, 2);
+    assert_true(net_until(net, 5000, all_at_one_height, NULL));
+    net_may_sign(net, 4, true);
+    change(net, MEMBER_JOIN, 4, 3);
+    reach_epoch(net, 3, 20000);
+    assert_true(is_member(net, 4));
+    assert_true(replica_may_sign(net_node(net, 4)->replica));
+    net_kill(net, 1); /* now its vote is needed */
+    one_report(net, &m, 0, 3);
+    assert_one_chain(net);
+    net_free(net);
+}
+
 static void a_member_without_its_new_key_follows(void **state)
 {
     (void)state;
@@ -633,6 +663,7 @@ int main(void)
         cmocka_unit_test(a_dc_leaves_and_goes_on_following),
         cmocka_unit_test(a_key_is_rotated),
         cmocka_unit_test(a_lost_record_is_healed_by_a_new_key),
+        cmocka_unit_test(a_key_that_followed_is_judged_when_it_joins),
         cmocka_unit_test(a_member_without_its_new_key_follows),
         cmocka_unit_test(crashes_at_the_boundary),
         cmocka_unit_test(storms),
