@@ -26,6 +26,10 @@ void starts_count(struct vote_record *record, bool exists, uint64_t newest, cons
                                        .epoch = at->epoch,
                                        .tip_height = at->height,
                                        .tip = at->tip};
+    if (record->epoch == at->epoch && record->tip_height < at->height) {
+        record->tip_height = at->height;
+        record->tip = at->tip;
+    }
     if (record->starts < newest)
         record->starts = newest;
     record->starts++;

@@ -40,7 +40,10 @@ struct starts_tip {
 
 /* Counts a start in *record, after making it one without votes unless there is one. newest: the
  * greatest count in any of the DC's key files. The count rises above all of them, so that no record
- * from before can ever pass for the newest. */
+ * from before can ever pass for the newest.
+ *
+ * While the key that votes was missing the ledger grew and the record stayed. Its votes, grants and
+ * highQC are the newest all the same; only the tip is the ledger's, as after a commit. */
 void starts_count(struct vote_record *record, bool exists, uint64_t newest, const sm3_digest *chain,
                   const struct starts_tip *at);
 

@@ -95,6 +95,26 @@ static void an_old_record_never_fits_a_later_key(void **state)
     assert_int_equal(record.starts, 7);
 }
 
+/* The DC followed without its key for five blocks: what it voted for stays, and the tip moves. */
+static void the_tip_of_a_record_follows_the_ledger(void **state)
+{
+    (void)state;
+    const struct vote_record was = {
+        .version = 1, .epoch = 2, .starts = 4, .term = 7, .has_prepare = true, .tip_height = 12};
+    const struct starts_tip at = {2, 17, {{7}}}, later = {3, 17, {{7}}};
+    struct vote_record record = was;
+    starts_count(&record, true, 4, &f->genesis.members.chain, &at);
+    assert_int_equal(record.tip_height, 17);
+    assert_true(sm3_equal(&record.tip, &at.tip));
+    assert_int_equal(record.term, 7);
+    assert_true(record.has_prepare);
+    /* One of an earlier epoch counts as none, and stays what it is. */
+    record = was;
+    starts_count(&record, true, 4, &f->genesis.members.chain, &later);
+    assert_int_equal(record.tip_height, 12);
+    assert_int_equal(record.epoch, 2);
+}
+
 static void the_key_that_votes_is_used_or_the_newest_follows(void **state)
 {
     (void)state;
@@ -123,6 +143,7 @@ int main(void)
         cmocka_unit_test(a_key_without_a_record),
         cmocka_unit_test(a_record_begins_where_the_ledger_is),
         cmocka_unit_test(an_old_record_never_fits_a_later_key),
+        cmocka_unit_test(the_tip_of_a_record_follows_the_ledger),
         cmocka_unit_test(the_key_that_votes_is_used_or_the_newest_follows),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
