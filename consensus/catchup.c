@@ -120,7 +120,8 @@ void catchup_on_block(struct replica *r, uint8_t from, struct span body)
     if (!cert_commits(r, &b->commit) || b->commit.height != h->height ||
         !sm3_equal(&b->commit.block, &hash) || cert_check_qc(r, &b->commit) != AMI_OK)
         return;
-    contact_heard(r, from);
+    if (from != NOBODY)
+        contact_heard(r, from);
     if (body.size > r->fetch.size_seen)
         r->fetch.size_seen = (uint32_t)body.size;
     if (!queue_put(r, h->height, body)) {
@@ -268,7 +269,8 @@ void catchup_on_body(struct replica *r, uint8_t from, struct span body)
     sm3_digest hash = block_hash(&b.header);
     if (!sm3_equal(&hash, &r->wish.block))
         return;
-    contact_heard(r, from);
+    if (from != NOBODY)
+        contact_heard(r, from);
     if (blocks_put(r, &b.header, &hash, b.body) != NULL)
         r->wish.active = false;
 }

@@ -101,7 +101,9 @@ void replica_note(struct replica *r, enum replica_note_type type, uint8_t member
 
 static void on_message(struct replica *r, uint8_t from, enum message_type type, struct span body)
 {
-    if (from >= r->n || from == r->self)
+    /* Blocks prove themselves, so even nobody may bring them. */
+    const bool anonymous = from == NOBODY && (type == MSG_BLOCK || type == MSG_BODY);
+    if (!anonymous && (from >= r->n || from == r->self))
         return;
     switch (type) {
     case MSG_PREVOTE_REQUEST:

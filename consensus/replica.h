@@ -121,7 +121,9 @@ struct replica_event {
          * BODY and TERM_PROOF; others, and FETCH_BLOCKS and FETCH_BODY, which the caller answers
          * from its store, are ignored. Whatever the bytes are, the step is safe. */
         struct {
-            uint8_t from; /* member index that the link proved */
+            /* Member index that the link proved. AMI_MEMBERS_MAX: it proved none; only BLOCK and
+             * BODY are taken then, and count as no contact with anybody. */
+            uint8_t from;
             enum message_type type;
             struct span body; /* the frame without its two leading bytes */
         } message;

@@ -777,6 +777,13 @@ void chain_on_message(struct node *n, struct node_link *l, enum message_type typ
     if (epoch > 0) {
         e.type = REPLICA_CLAIM; /* the last block of this epoch at least */
         e.u.height = height > n->chain->height + 1 ? height : n->chain->height + 1;
+    } else if (l->blocks_due > 0 && (type == MSG_BLOCK || type == MSG_BODY)) {
+        l->blocks_due--;
+        e.u.message.from = AMI_MEMBERS_MAX;
+        e.u.message.type = type;
+        e.u.message.body = body;
+    } else if (l->unproven) {
+        return;
     } else if (epoch < 0 || l->member == AMI_MEMBERS_MAX) {
         epoch_on_behind(n, l);
         return;
@@ -785,6 +792,13 @@ void chain_on_message(struct node *n, struct node_link *l, enum message_type typ
         e.u.message.type = type;
         e.u.message.body = body;
     }
+    step(n, &e);
+    chain_settle(n);
+}
+
+void chain_on_unknown_key(struct node *n)
+{
+    struct replica_event e = {.type = REPLICA_CLAIM, .u.height = n->chain->height + 1};
     step(n, &e);
     chain_settle(n);
 }

@@ -172,7 +172,8 @@ void epoch_free(struct node *n)
 
 /* --- a new epoch ------------------------------------------------------------------------------ */
 
-/* Finds out what this DC is now. True: it has another key than before. */
+/* Finds out what this DC is now. True: it has another key than before. A key that followed without
+ * the right to sign is judged anew now that it counts. */
 static bool choose_key(struct node *n)
 {
     const struct members *m = &n->committee.members;
@@ -182,13 +183,18 @@ static bool choose_key(struct node *n)
     n->self = AMI_MEMBERS_MAX;
     if (at == AMI_MEMBERS_MAX)
         return false;
-    if (m->member[at].key_epoch == own->epoch) {
+    const bool same = m->member[at].key_epoch == own->epoch;
+    if (same && n->c.key.may_sign) {
         n->self = at;
         return false;
     }
     enum ami_status status = n->c.use_key == NULL
                                  ? AMI_NOT_FOUND
                                  : n->c.use_key(n->c.membership_ctx, m->member[at].key_epoch, &key);
+    if (status != AMI_OK && same) {
+        n->self = at; /* as before: it counts, and signs nothing */
+        return false;
+    }
     if (status != AMI_OK) {
         node_event(n, ENV_LOG_ERROR, "key_missing",
                    "key_epoch=%u status=%s: this DC follows until it is started with that key",
@@ -197,22 +203,22 @@ static bool choose_key(struct node *n)
     }
     n->c.key = key;
     n->self = at;
-    return true;
+    return !same;
 }
 
 static void rename_links(struct node *n, bool new_key)
 {
     memset(n->to_member, 0, sizeof n->to_member);
+    memset(n->fetch_from, 0, sizeof n->fetch_from);
     struct node_link *l, *tmp;
     HASH_ITER(hh, n->links, l, tmp)
     {
         if (l->role != LINK_ROLE_DC || l->state != LINK_READY || l->closing)
             continue;
-        l->member = epoch_index_of(n, &l->peer_name, l->peer_epoch);
         if (new_key) /* each has proved the old one: begin again with the new */
             node_close(n, l->id);
-        else if (l->member != AMI_MEMBERS_MAX && l->port == NODE_PORT_DIALLED)
-            n->to_member[l->member] = l->id;
+        else
+            peers_name(n, l);
     }
 }
 
@@ -309,6 +315,12 @@ void epoch_tell_followers(struct node *n)
         if (l->role == LINK_ROLE_DC && l->port == NODE_PORT_PEER && l->state == LINK_READY &&
             !l->closing && l->member == AMI_MEMBERS_MAX)
             epoch_tell(n, l);
+}
+
+void epoch_on_fetch(struct node *n, struct node_link *l, uint64_t from_height)
+{
+    if (l->role == LINK_ROLE_DC && from_height < n->committee.from)
+        epoch_on_behind(n, l);
 }
 
 void epoch_on_behind(struct node *n, struct node_link *l)

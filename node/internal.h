@@ -66,8 +66,10 @@ struct node_link {
     uint8_t role;            /* of link_hello: 2 DC, 3 MDMS, 5 reader */
     struct ami_id peer_name; /* of link_hello, when role is DC */
     uint32_t peer_epoch;
-    uint8_t member;   /* its index in this epoch; AMI_MEMBERS_MAX: it is none */
-    uint64_t told_us; /* a follower: when it was last told of the tip */
+    bool unproven;       /* DC, with a key that cannot be checked or counts no more: see peers.c */
+    unsigned blocks_due; /* BLOCK and BODY that may come from a DC that is no member */
+    uint8_t member;      /* its index in this epoch; AMI_MEMBERS_MAX: it is none */
+    uint64_t told_us;    /* a follower: when it was last told of the tip */
     uint64_t opened_us;
     uint8_t own_hello[128]; /* as sent, for the proof */
     size_t own_hello_size;
@@ -166,7 +168,10 @@ struct node {
 
     struct node_link *links; /* by id */
     size_t link_count;
-    env_link to_member[AMI_MEMBERS_MAX];     /* the ready link that we send on; 0: none */
+    env_link to_member[AMI_MEMBERS_MAX]; /* the ready link that we send on; 0: none */
+    /* To a DC that has this member's name, but not the key that votes for it in this epoch: blocks
+     * are fetched there when there is no other link; 0: none. */
+    env_link fetch_from[AMI_MEMBERS_MAX];
     uint64_t link_since_us[AMI_MEMBERS_MAX]; /* since when that link is up, or down */
     env_link mdms;                           /* a ready link of the MDMS; 0: none */
 
@@ -216,6 +221,8 @@ void peers_on_open(struct node *n, struct node_link *l);
 void peers_on_frame(struct node *n, struct node_link *l, enum message_type type, struct span body);
 void peers_on_closed(struct node *n, struct node_link *l);
 void peers_send(struct node *n, uint8_t member, struct span frame);
+/* Finds out what a ready link of a DC is in the present epoch. */
+void peers_name(struct node *n, struct node_link *l);
 uint64_t peers_on_time(struct node *n); /* this and the others: the next instant waited for */
 
 /* epoch.c */
@@ -236,6 +243,8 @@ void epoch_free(struct node *n);
 int epoch_compare(const struct node *n, enum message_type type, struct span body, uint64_t *height);
 void epoch_tell(struct node *n, struct node_link *l); /* the tip's certificate */
 void epoch_tell_followers(struct node *n);
+/* Who asks for this block is in an earlier epoch: tells it the tip's certificate, not too often. */
+void epoch_on_fetch(struct node *n, struct node_link *l, uint64_t from_height);
 /* Who is in an earlier epoch, or no member, spoke: tells it the tip's certificate, not too often.
  */
 void epoch_on_behind(struct node *n, struct node_link *l);
@@ -245,6 +254,8 @@ bool chain_init(struct node *n);
 void chain_free(struct node *n);
 void chain_on_message(struct node *n, struct node_link *l, enum message_type type,
                       struct span body);
+/* There may be blocks above the tip, more than have been heard of. */
+void chain_on_unknown_key(struct node *n);
 void chain_on_time(struct node *n);
 bool chain_on_work(struct node *n, void *job); /* false: not this part's job */
 void chain_on_stored(struct node *n, struct node_write *write, enum ami_status status);

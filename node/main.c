@@ -18,6 +18,7 @@
 #include "net/writer.h"
 #include "node/core.h"
 #include "node/recover.h"
+#include "node/starts.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -301,6 +302,7 @@ struct shell {
     uint8_t record_bytes[NODE_RECORD_BYTES_MAX];
     struct block_header tip_header;
     struct qc tip_commit;
+    bool key_missing; /* the key that votes now is not in the folder */
     struct recover_mark mark;
     int64_t checked_ms; /* when the whole ledger was checked */
     int dir_lock;       /* -1: not locked */
@@ -568,26 +570,29 @@ static struct own_key *key_of_epoch(struct shell *s, uint32_t epoch)
     return NULL;
 }
 
-/* The key that votes on the next block; when this DC is no member then, the newest. */
+/* The key that votes on the next block; when there is none, the newest. */
 static enum ami_status choose_key(struct shell *s, struct why *why)
 {
     const struct members *m = registry_members(s->registry, store_height(s->store) + 1);
+    const struct ami_id *name = &s->key[0].file.keys.name;
+    uint32_t epoch[KEYS_MAX];
+    size_t used;
     if (m == NULL)
         return why_set(why, AMI_NO_MEMORY, "out of memory");
-    uint8_t at = members_find(m, &s->key[0].file.keys.name);
-    s->used = at == AMI_MEMBERS_MAX ? NULL : key_of_epoch(s, m->member[at].key_epoch);
-    if (s->used != NULL &&
+    for (size_t i = 0; i < s->keys; i++)
+        epoch[i] = s->key[i].file.keys.epoch;
+    const enum starts_choice choice = starts_choose(m, name, epoch, s->keys, &used);
+    s->used = &s->key[used];
+    const uint8_t at = members_find(m, name);
+    if (choice == STARTS_VOTES &&
         !point_equal(&s->used->file.keys.sign.public_key.p, &m->member[at].key.p))
         return why_set(why, AMI_FOREIGN_KEY, "%.200s/%s is not the key that %s has on the ledger",
-                       opt.dir, s->used->name, m->member[at].name.text);
-    for (size_t i = 0; i < s->keys; i++)
-        if (at == AMI_MEMBERS_MAX &&
-            (s->used == NULL || s->key[i].file.keys.epoch > s->used->file.keys.epoch))
-            s->used = &s->key[i];
-    if (s->used == NULL)
-        return why_set(why, AMI_FOREIGN_KEY,
-                       "%s votes with its key of epoch %u now, which is not in %.200s",
-                       s->key[0].file.keys.name.text, (unsigned)m->member[at].key_epoch, opt.dir);
+                       opt.dir, s->used->name, name->text);
+    s->key_missing = choice == STARTS_KEY_MISSING;
+    if (s->key_missing)
+        log_say(s->log, ENV_LOG_ERROR, "key_missing",
+                "key_epoch=%u dir=%.200s: this DC follows until it is started with that key",
+                (unsigned)m->member[at].key_epoch, opt.dir);
     return AMI_OK;
 }
 
@@ -683,28 +688,40 @@ static enum ami_status open_ledger(struct shell *s, struct why *why)
     return AMI_OK;
 }
 
-/* Consensus rule 11, for one key: it never signed, or its newest record is here. A key that takes
- * over while the node runs has no record yet; the ledger then stands where it is. */
-static bool may_sign(const struct shell *s, const struct own_key *k, bool takes_over)
+static bool may_sign(const struct shell *s, const struct own_key *k)
 {
-    if (!s->record_exists)
-        return k->file.starts == 0 && (takes_over || store_height(s->store) == 0);
-    return s->record.starts >= k->file.starts;
+    const struct starts_key key = {&k->file.keys.name, k->file.keys.epoch, k->file.starts};
+    return starts_may_sign(&s->genesis, &key, s->record_exists ? &s->record : NULL,
+                           store_height(s->store));
+}
+
+/* Where the ledger stands now. */
+static enum ami_status read_tip(const struct shell *s, struct starts_tip *out)
+{
+    struct block_header header;
+    struct qc commit;
+    *out = (struct starts_tip){.height = store_height(s->store), .tip = s->genesis.members.chain};
+    const struct members *m = registry_members(s->registry, out->height + 1);
+    if (m == NULL)
+        return AMI_NO_MEMORY;
+    out->epoch = m->epoch;
+    if (out->height == 0)
+        return AMI_OK;
+    AMI_TRY(store_header(s->store, out->height, &header, &commit));
+    out->tip = block_hash(&header);
+    return AMI_OK;
 }
 
 /* Counts this start in both places, the record first: a crash in between leaves it ahead, which is
  * allowed. */
 static enum ami_status count_start(struct shell *s, struct own_key *k, struct why *why)
 {
-    uint64_t starts = (s->record_exists ? s->record.starts : 0) + 1;
-    if (!s->record_exists) {
-        s->record = (struct vote_record){.version = 1,
-                                         .chain = s->genesis.members.chain,
-                                         .epoch = 1,
-                                         .tip = s->genesis.members.chain};
-        s->record_exists = true;
-    }
-    s->record.starts = starts;
+    struct starts_tip at;
+    enum ami_status read = read_tip(s, &at);
+    if (read != AMI_OK)
+        return why_set(why, read, "the last block cannot be read: %s", ami_status_text(read));
+    starts_count(&s->record, s->record_exists, newest_starts(s), &s->genesis.members.chain, &at);
+    s->record_exists = true;
     uint8_t *bytes = malloc(NODE_RECORD_BYTES_MAX);
     if (bytes == NULL)
         return why_set(why, AMI_NO_MEMORY, "out of memory");
@@ -718,7 +735,7 @@ static enum ami_status count_start(struct shell *s, struct own_key *k, struct wh
     if (status != AMI_OK)
         return why_set(why, status, "the vote record cannot be written: %s",
                        ami_status_text(status));
-    k->file.starts = starts;
+    k->file.starts = s->record.starts;
     k->file.has_chain = true;
     k->file.chain = s->genesis.members.chain;
     return save_key(&k->file, k->name, &s->genesis.network, why);
@@ -745,7 +762,7 @@ static enum ami_status use_key(void *ctx, uint32_t epoch, struct node_key *out)
     s->record_exists = status == AMI_OK;
     if (status == AMI_NOT_FOUND)
         status = AMI_OK;
-    bool sign = status == AMI_OK && may_sign(s, k, true);
+    bool sign = status == AMI_OK && may_sign(s, k);
     if (sign)
         status = count_start(s, k, &why);
     if (status != AMI_OK) {
@@ -931,7 +948,7 @@ static enum ami_status start(struct shell *s, struct why *why)
     AMI_TRY(open_ledger(s, why));
     AMI_TRY(check_peers(s, why));
     AMI_TRY(choose_key(s, why));
-    const bool sign = may_sign(s, s->used, false);
+    const bool sign = !s->key_missing && may_sign(s, s->used);
     if (sign)
         AMI_TRY(count_start(s, s->used, why));
     char ledger[PATH_BYTES];
@@ -948,7 +965,7 @@ static enum ami_status start(struct shell *s, struct why *why)
         return why_set(why, AMI_NO_MEMORY, "out of memory at start");
     s->alarm = (struct loop_alarm){.fire = on_alarm, .arg = s};
     AMI_TRY(make_node(s, sign, why));
-    if (!sign)
+    if (!sign && !s->key_missing)
         log_say(s->log, ENV_LOG_ERROR, "vote_record_missing",
                 "this node signs nothing until the MDMS has rotated its key; it only follows");
     return open_ports(s, why);

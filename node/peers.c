@@ -11,6 +11,13 @@
  *   I -> R  LINK_PROOF  Sign_I(label, hello_i, hello_r)
  *
  * A reader (role 5) proves nothing and may only fetch committed blocks, which prove themselves.
+ *
+ * A DC that is behind may know none of the others' keys, because all were rotated meanwhile. So who
+ * is dialled and answers with the right name and a key that the ledger does not have here is an
+ * unproven source: blocks are fetched from it, and its word that there are more is a claim like any
+ * other. It counts as nobody. When the ledger has its key the link is ended and made anew. The
+ * other way round a DC that dials with a revoked key, which it may still take for its own, is a
+ * reader.
  */
 #include "node/internal.h"
 
@@ -71,10 +78,44 @@ static const struct verify_key *dc_key(struct node *n, const struct ami_id *name
     return registry_key(n->c.registry, rec);
 }
 
+/* There was never such a key, as far as the ledger goes here. */
+static bool key_unheard_of(const struct node *n, const struct ami_id *name, uint32_t epoch)
+{
+    return epoch != 0 && registry_find(n->c.registry, RECORD_DC, name, epoch) == NULL;
+}
+
+/* There was such a key, and it was revoked. */
+static bool key_revoked(struct node *n, const struct ami_id *name, uint32_t epoch)
+{
+    return epoch != 0 && registry_find(n->c.registry, RECORD_DC, name, epoch) != NULL &&
+           !ami_id_equal(name, &n->c.key.agree->name) && dc_key(n, name, epoch) == NULL;
+}
+
+void peers_name(struct node *n, struct node_link *l)
+{
+    l->member = AMI_MEMBERS_MAX;
+    if (l->unproven && l->port == NODE_PORT_DIALLED &&
+        !key_unheard_of(n, &l->peer_name, l->peer_epoch)) {
+        node_close(n, l->id); /* it can prove itself now, or never */
+        return;
+    }
+    if (!l->unproven)
+        l->member = epoch_index_of(n, &l->peer_name, l->peer_epoch);
+    if (l->port != NODE_PORT_DIALLED)
+        return;
+    uint8_t by_name = members_find(&n->committee.members, &l->peer_name);
+    if (l->member != AMI_MEMBERS_MAX) {
+        n->to_member[l->member] = l->id;
+        l->blocks_due = 0;
+    } else if (by_name != AMI_MEMBERS_MAX) {
+        n->fetch_from[by_name] = l->id;
+    }
+}
+
 static void link_ready(struct node *n, struct node_link *l)
 {
     l->state = LINK_READY;
-    l->known = l->role != LINK_ROLE_READER;
+    l->known = l->role != LINK_ROLE_READER && !l->unproven;
     if (l->role == LINK_ROLE_MDMS) {
         n->mdms = l->id;
         node_event(n, ENV_LOG_INFO, "mdms_connected", "link=%llu", (unsigned long long)l->id);
@@ -82,14 +123,16 @@ static void link_ready(struct node *n, struct node_link *l)
     if (l->role != LINK_ROLE_DC)
         return;
     /* Since the hello the epoch may have changed. */
-    l->member = epoch_index_of(n, &l->peer_name, l->peer_epoch);
+    peers_name(n, l);
     if (l->port == NODE_PORT_DIALLED) {
-        node_event(n, ENV_LOG_INFO, "peer_connected", "dc=%s", l->peer_name.text);
-        if (l->member == AMI_MEMBERS_MAX)
-            return;
-        n->to_member[l->member] = l->id;
-        n->link_since_us[l->member] = node_now_us(n);
-        submit_on_peer(n, l->member);
+        node_event(n, ENV_LOG_INFO, "peer_connected", "dc=%s%s", l->peer_name.text,
+                   l->unproven ? " with a key that is not on the ledger here" : "");
+        if (l->member != AMI_MEMBERS_MAX) {
+            n->link_since_us[l->member] = node_now_us(n);
+            submit_on_peer(n, l->member);
+        }
+        if (l->unproven)
+            chain_on_unknown_key(n);
     } else if (l->member == AMI_MEMBERS_MAX && n->self != AMI_MEMBERS_MAX) {
         epoch_tell(n, l);
     }
@@ -100,7 +143,7 @@ static unsigned reader_count(const struct node *n)
 {
     unsigned count = 0;
     for (const struct node_link *l = n->links; l != NULL; l = l->hh.next)
-        count += l->role == LINK_ROLE_READER;
+        count += l->role == LINK_ROLE_READER || (l->unproven && l->port == NODE_PORT_PEER);
     return count;
 }
 
@@ -116,18 +159,22 @@ static void on_hello(struct node *n, struct node_link *l, struct span body)
         refuse(n, l, "hello of another chain");
         return;
     }
-    bool dc = h.role == LINK_ROLE_DC && dc_key(n, &h.name, h.epoch) != NULL;
     bool answer_expected = l->port == NODE_PORT_DIALLED;
+    bool unproven = h.role == LINK_ROLE_DC && (answer_expected ? key_unheard_of(n, &h.name, h.epoch)
+                                                               : key_revoked(n, &h.name, h.epoch));
+    bool dc = unproven || (h.role == LINK_ROLE_DC && dc_key(n, &h.name, h.epoch) != NULL);
     if (answer_expected ? !(dc && ami_id_equal(&h.name, &l->dialled))
                         : !(dc || h.role == LINK_ROLE_MDMS || h.role == LINK_ROLE_READER)) {
         refuse(n, l, "hello of nobody that we know here");
         return;
     }
-    if (h.role == LINK_ROLE_READER && reader_count(n) >= NODE_READERS_MAX) {
+    if ((h.role == LINK_ROLE_READER || (unproven && !answer_expected)) &&
+        reader_count(n) >= NODE_READERS_MAX) {
         refuse(n, l, "too many readers");
         return;
     }
     l->role = h.role;
+    l->unproven = unproven;
     l->peer_name = h.name;
     l->peer_epoch = h.epoch;
     memcpy(l->peer_hello, body.data, body.size);
@@ -161,6 +208,8 @@ static enum ami_status check_proof(struct node *n, const struct node_link *l,
                                  span_of(l->own_hello, l->own_hello_size)};
     if (l->role == LINK_ROLE_MDMS)
         return check_mdms_proof(n, l, p);
+    if (l->unproven)
+        return AMI_OK; /* it counts as nobody, whoever it is */
     const struct verify_key *key = dc_key(n, &l->peer_name, l->peer_epoch);
     return key == NULL ? AMI_UNKNOWN_DEVICE
                        : verify_key_check(key, LABEL_LINK, parts, 2, &p->signature);
@@ -188,6 +237,7 @@ static void serve_blocks(struct node *n, struct node_link *l, struct span body)
         refuse(n, l, "malformed request for blocks");
         return;
     }
+    epoch_on_fetch(n, l, f.from_height);
     size_t bytes = 0;
     uint64_t count = f.count_max < NODE_SERVE_BLOCKS_MAX ? f.count_max : NODE_SERVE_BLOCKS_MAX;
     for (uint64_t i = 0; i < count && bytes < NODE_SERVE_BYTES_MAX; i++) {
@@ -248,6 +298,13 @@ void peers_on_frame(struct node *n, struct node_link *l, enum message_type type,
         serve_blocks(n, l, body);
         return;
     }
+    if (l->unproven) {
+        /* It may take itself for a member and send what members do; none of it counts. */
+        if (l->port == NODE_PORT_DIALLED &&
+            (type == MSG_BLOCK || type == MSG_BODY || type == MSG_QC_ANNOUNCE))
+            chain_on_message(n, l, type, body);
+        return;
+    }
     if (type == MSG_FETCH_BODY && l->role == LINK_ROLE_DC) {
         serve_body(n, l, body);
         return;
@@ -278,6 +335,9 @@ void peers_on_closed(struct node *n, struct node_link *l)
     }
     if (l->role != LINK_ROLE_DC || l->state != LINK_READY || l->port != NODE_PORT_DIALLED)
         return;
+    for (uint8_t i = 0; i < n->committee.members.count; i++)
+        if (n->fetch_from[i] == l->id)
+            n->fetch_from[i] = 0;
     if (l->member != AMI_MEMBERS_MAX && n->to_member[l->member] == l->id) {
         n->to_member[l->member] = 0;
         n->link_since_us[l->member] = node_now_us(n);
@@ -289,8 +349,35 @@ void peers_send(struct node *n, uint8_t member, struct span frame)
 {
     AMI_CHECK(member < n->committee.members.count && member != n->self);
     /* The protocol bears loss: a full or missing link loses the message, as a network may. */
-    if (n->to_member[member] != 0)
+    if (n->to_member[member] != 0) {
         (void)node_send(n, n->to_member[member], frame);
+        return;
+    }
+    const uint8_t type = frame.data[1]; /* behind the version */
+    struct node_link *l =
+        n->fetch_from[member] == 0 ? NULL : node_link_find(n, n->fetch_from[member]);
+    if (l == NULL || (type != MSG_FETCH_BLOCKS && type != MSG_FETCH_BODY))
+        return;
+    /* No more than was asked for is looked at, so that nobody keeps this node busy. */
+    l->blocks_due = NODE_SERVE_BLOCKS_MAX;
+    (void)node_send(n, l->id, frame);
+}
+
+/* As long as members have keys that the ledger does not know here, this node is behind: it asks
+ * again, since what was heard of the others' height may be forgotten. */
+static void ask_the_unproven(struct node *n)
+{
+    struct node_link *l, *tmp;
+    bool ask = false;
+    HASH_ITER(hh, n->links, l, tmp)
+    {
+        if (!l->unproven || l->port != NODE_PORT_DIALLED || l->state != LINK_READY || l->closing)
+            continue;
+        peers_name(n, l);
+        ask |= !l->closing;
+    }
+    if (ask)
+        chain_on_unknown_key(n);
 }
 
 uint64_t peers_on_time(struct node *n)
@@ -311,5 +398,6 @@ uint64_t peers_on_time(struct node *n)
             next = l->opened_us + NODE_HANDSHAKE_US;
     }
     n->peers_us = next;
+    ask_the_unproven(n);
     return next;
 }

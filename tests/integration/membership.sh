@@ -80,6 +80,18 @@ member rotate "dc$other"
 soon 30 "dc$other is a member with its new key" is_member "$other" true
 goes_on 30 "commits go on"
 
+say "without the key that votes for it a DC follows"
+kill_hard "dc$other"
+mv "$dir/dc$other/dc-2.key" "$work/dc-2.key"
+start_dc "$other"
+check "dc$other says that it is no member" is_member "$other" false
+check "the log of dc$other does not name the key" grep -q 'key_missing.*key_epoch=2' "$dir/log/dc$other.log"
+soon 30 "dc$other follows" height_at_least "$other" "$(height_of 5)"
+kill_hard "dc$other"
+mv "$work/dc-2.key" "$dir/dc$other/dc-2.key"
+start_dc "$other"
+soon 30 "dc$other is a member again" is_member "$other" true
+
 say "the new member and the new key are needed"
 third=$((other % 4 + 1))
 [ "$third" != "$first" ] || third=$((third % 4 + 1))

@@ -651,6 +651,12 @@ void net_lose_record(struct net *net, unsigned i)
     h->key[h->keys - 1].mute = true;
 }
 
+void net_may_sign(struct net *net, unsigned i, bool may)
+{
+    struct host *h = &net->host[i];
+    h->key[h->keys - 1].mute = !may;
+}
+
 static void free_inbox(struct net_peer *p)
 {
     while (p->inbox != NULL) {

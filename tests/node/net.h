@@ -58,6 +58,9 @@ const struct fixture_device *net_key(struct net *net, unsigned i);
 /* Its vote record is gone: with its newest key it may not sign any more (rule 11). It is down. */
 void net_lose_record(struct net *net, unsigned i);
 
+/* Whether node i's newest key may sign, as its shell says when it is asked next. */
+void net_may_sign(struct net *net, unsigned i, bool may);
+
 /* From now on so many per cent of the frames between DCs are lost; handshakes are not. */
 void net_loss(struct net *net, unsigned percent);
 

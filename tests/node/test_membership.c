@@ -306,6 +306,36 @@ static void a_lost_record_is_healed_by_a_new_key(void **state)
     net_free(net);
 }
 
+/* A DC that left follows with a new key that was not allowed to sign when it was started with it.
+ * When that key joins, the shell is asked again, and it votes. */
+static void a_key_that_followed_is_judged_when_it_joins(void **state)
+{
+    (void)state;
+    struct net *net = network(5, 15);
+    struct net_meter m;
+    net_meter_enrol(net, &m, 1, 0);
+    one_report(net, &m, 0, 1);
+    change(net, MEMBER_LEAVE, 4, 3);
+    reach_epoch(net, 2, 20000);
+    net_add_key(net, 4);
+    enrol_dc(net, 4);
+    one_report(net, &m, 0, 2);
+    net_kill(net, 4);
+    net_may_sign(net, 4, false);
+    net_start(net, 4);
+    assert_int_equal(net_node(net, 4)->c.key.agree->epoch, 2);
+    assert_true(net_until(net, 5000, all_at_one_height, NULL));
+    net_may_sign(net, 4, true);
+    change(net, MEMBER_JOIN, 4, 3);
+    reach_epoch(net, 3, 20000);
+    assert_true(is_member(net, 4));
+    assert_true(replica_may_sign(net_node(net, 4)->replica));
+    net_kill(net, 1); /* now its vote is needed */
+    one_report(net, &m, 0, 3);
+    assert_one_chain(net);
+    net_free(net);
+}
+
 static void a_member_without_its_new_key_follows(void **state)
 {
     (void)state;
@@ -507,6 +537,123 @@ static void a_node_that_was_away_for_three_epochs(void **state)
     net_free(net);
 }
 
+static void rotate(struct net *net, unsigned i, uint32_t epoch)
+{
+    net_add_key(net, i);
+    enrol_dc(net, i);
+    change(net, MEMBER_ROTATE, i, 3);
+    assert_true(net_until(net, 30000, all_in_epoch, &epoch));
+}
+
+static void revoke(struct net *net, unsigned i, uint32_t key_epoch)
+{
+    struct fixture_body *b = fixture_body();
+    const struct ami_id name = net_key(net, i)->name;
+    fixture_revoke(net_fixture(net), b, 2, &name, key_epoch);
+    submit(net, b);
+    free(b);
+}
+
+static bool caught_up(struct net *net, void *arg)
+{
+    return all_in_epoch(net, arg) && all_at_one_height(net, NULL);
+}
+
+static bool fourth_has_fetched(struct net *net, void *arg)
+{
+    return net_height_min(net) > *(uint64_t *)arg;
+}
+
+/* Every other member has another key now than the last that this one heard of. It fetches all the
+ * same, and with its own key, which is what it was, it votes again. */
+static void all_others_rotated_meanwhile(void **state)
+{
+    (void)state;
+    struct net *net = network(4, 11);
+    struct net_meter m;
+    net_meter_enrol(net, &m, 1, 0);
+    one_report(net, &m, 0, 1);
+    net_kill(net, 3);
+    for (unsigned i = 0; i < 3; i++)
+        rotate(net, i, 2 + i);
+    for (uint64_t s = 2; s <= 100; s++)
+        one_report(net, &m, 0, s); /* more than one request's worth of blocks */
+    assert_true(net_height_max(net) > 100);
+    uint32_t epoch = 4;
+    net_start(net, 3);
+    uint64_t had = net_height_min(net), heard_us;
+    /* What came is no contact: nobody has proved anything yet. */
+    assert_true(net_until(net, 10000, fourth_has_fetched, &had));
+    assert_int_equal(epoch_of(net, 3), 1);
+    for (uint8_t i = 0; i < 3; i++) {
+        assert_int_equal(net_node(net, 3)->to_member[i], 0);
+        assert_false(replica_heard(net_node(net, 3)->replica, i, &heard_us));
+    }
+    assert_true(net_until(net, 20000, caught_up, &epoch));
+    assert_true(is_member(net, 3));
+    /* Its vote is needed, and counts. */
+    net_kill(net, 1);
+    for (uint64_t s = 101; s <= 103; s++)
+        one_report(net, &m, 0, s);
+    assert_one_chain(net);
+    net_free(net);
+}
+
+/* The same for one that joins then and knows the genesis file alone, while frames are lost. */
+static void one_joins_when_all_have_rotated(void **state)
+{
+    (void)state;
+    struct net *net = network(4, 12);
+    struct net_meter m;
+    net_meter_enrol(net, &m, 1, 0);
+    for (unsigned i = 0; i < 4; i++)
+        rotate(net, i, 2 + i);
+    one_report(net, &m, 0, 1);
+    unsigned dc5 = net_add(net);
+    enrol_dc(net, dc5);
+    change(net, MEMBER_JOIN, dc5, 3);
+    uint32_t epoch = 6;
+    assert_true(net_until(net, 30000, all_in_epoch, &epoch));
+    net_loss(net, 30);
+    net_start(net, dc5);
+    assert_true(net_until(net, 60000, all_in_epoch, &epoch));
+    net_loss(net, 0);
+    assert_true(net_until(net, 20000, caught_up, &epoch));
+    assert_true(is_member(net, dc5));
+    net_kill(net, 1);
+    one_report(net, &m, 0, 2);
+    assert_one_chain(net);
+    net_free(net);
+}
+
+/* Its own key was rotated and the old one revoked, too, while it was away: it comes as one whose
+ * key is revoked, is served as a reader, and takes up the new key on the way. */
+static void its_own_key_was_revoked_meanwhile(void **state)
+{
+    (void)state;
+    struct net *net = network(4, 13);
+    struct net_meter m;
+    net_meter_enrol(net, &m, 1, 0);
+    one_report(net, &m, 0, 1);
+    net_kill(net, 3);
+    for (unsigned i = 0; i < 4; i++)
+        rotate(net, i, 2 + i);
+    revoke(net, 3, 1);
+    one_report(net, &m, 0, 2);
+    const struct record *old =
+        registry_find(net_node(net, 0)->c.registry, RECORD_DC, &net_key(net, 3)->name, 1);
+    assert_true(old != NULL && old->revoked_at != 0);
+    uint32_t epoch = 5;
+    net_start(net, 3);
+    assert_int_equal(net_node(net, 3)->c.key.agree->epoch, 1);
+    assert_true(net_until(net, 30000, caught_up, &epoch));
+    assert_int_equal(net_node(net, 3)->c.key.agree->epoch, 2);
+    net_kill(net, 1);
+    one_report(net, &m, 0, 3);
+    assert_one_chain(net);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -516,10 +663,14 @@ int main(void)
         cmocka_unit_test(a_dc_leaves_and_goes_on_following),
         cmocka_unit_test(a_key_is_rotated),
         cmocka_unit_test(a_lost_record_is_healed_by_a_new_key),
+        cmocka_unit_test(a_key_that_followed_is_judged_when_it_joins),
         cmocka_unit_test(a_member_without_its_new_key_follows),
         cmocka_unit_test(crashes_at_the_boundary),
         cmocka_unit_test(storms),
         cmocka_unit_test(a_node_that_was_away_for_three_epochs),
+        cmocka_unit_test(all_others_rotated_meanwhile),
+        cmocka_unit_test(one_joins_when_all_have_rotated),
+        cmocka_unit_test(its_own_key_was_revoked_meanwhile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
