@@ -397,6 +397,8 @@ static void open_pair(struct net *net, unsigned from, unsigned to, enum node_por
     struct event *far = event(EVENT_OPEN, to, 0);
     far->link = ids[1];
     far->port = to_port;
+    if (to_port == NODE_PORT_DIALLED)
+        far->dialled = *name;
     far->start = life_of(net, to);
     schedule(net, far, 0);
     if (from == TEST_END)
@@ -917,16 +919,27 @@ bool net_block(struct net *net, unsigned i, uint64_t height, struct certified_bl
 /* --- the test's own links ------------------------------------------------------------------------
  */
 
-struct net_peer *net_dial(struct net *net, unsigned node, enum node_port port)
+static struct net_peer *open_own(struct net *net, unsigned node, enum node_port port,
+                                 const struct ami_id *dialled)
 {
     struct net_peer *p = calloc(1, sizeof *p);
     AMI_CHECK(p != NULL && net->peer_count < sizeof net->peers / sizeof net->peers[0]);
     env_link ids[2];
-    open_pair(net, TEST_END, node, port, NULL, ids);
+    open_pair(net, TEST_END, node, port, dialled, ids);
     *p = (struct net_peer){net, node, ids[0], ids[1], true, NULL};
     net->end[ids[0]].peer = p;
     net->peers[net->peer_count++] = p;
     return p;
+}
+
+struct net_peer *net_dial(struct net *net, unsigned node, enum node_port port)
+{
+    return open_own(net, node, port, NULL);
+}
+
+struct net_peer *net_answer(struct net *net, unsigned node, const struct ami_id *dialled)
+{
+    return open_own(net, node, NODE_PORT_DIALLED, dialled);
 }
 
 void net_send(struct net_peer *p, struct span frame)

@@ -88,6 +88,8 @@ bool net_block(struct net *net, unsigned i, uint64_t height, struct certified_bl
 
 /* A link to a node's port, as a stranger would open it. */
 struct net_peer *net_dial(struct net *net, unsigned node, enum node_port port);
+/* A link that the node opened, as it believes, to this DC, and that the test answers. */
+struct net_peer *net_answer(struct net *net, unsigned node, const struct ami_id *dialled);
 void net_send(struct net_peer *p, struct span frame);
 /* Takes the next frame of this type off the inbox, dropping others before it; false when time ran
  * out. The body stays valid until the next call. */

@@ -599,6 +599,106 @@ static void all_others_rotated_meanwhile(void **state)
     net_free(net);
 }
 
+static void send_raw(struct net_peer *p, enum message_type type, struct span body)
+{
+    uint8_t out[4096];
+    struct writer w = writer_on(out, sizeof out);
+    frame_begin(&w, type);
+    write_raw(&w, body.data, body.size);
+    assert_true(writer_ok(&w));
+    net_send(p, writer_span(&w));
+}
+
+/* Answers the node's dialled link as this DC with this key, and a signature that proves nothing. */
+static struct net_peer *answer_as(struct net *net, unsigned node, const struct ami_id *dialled,
+                                  const struct ami_id *name, uint32_t key_epoch)
+{
+    uint8_t body[256];
+    struct span got;
+    struct net_peer *p = net_answer(net, node, dialled);
+    const struct link_hello hello = {.role = LINK_ROLE_DC,
+                                     .chain = net_fixture(net)->genesis.members.chain,
+                                     .name = *name,
+                                     .epoch = key_epoch};
+    const struct link_proof proof = {{{1}}};
+    assert_true(net_expect(p, MSG_LINK_HELLO, 1000, &got));
+    struct writer w = writer_on(body, sizeof body);
+    link_hello_encode(&w, &hello);
+    send_raw(p, MSG_LINK_HELLO, writer_span(&w));
+    w = writer_on(body, sizeof body);
+    link_proof_encode(&w, &proof);
+    send_raw(p, MSG_LINK_PROOF, writer_span(&w));
+    net_run_ms(net, 100);
+    return p;
+}
+
+static bool has_been_asked(struct net *net, void *arg)
+{
+    (void)net;
+    return ((struct node_link *)arg)->blocks_due > 0;
+}
+
+/* Who sits at a member's address and claims a key that nobody knows is a source of blocks, and no
+ * more: it gets no messages of members and none of its own counts. With a key that the ledger knows
+ * it has to prove it, as ever. */
+static void a_liar_at_a_members_address_counts_as_nobody(void **state)
+{
+    (void)state;
+    struct net *net = network(4, 16);
+    struct net_meter m;
+    struct node *n = net_node(net, 0);
+    const struct ami_id name = net_key(net, 1)->name, other = net_key(net, 2)->name;
+    const uint8_t at = members_find(&n->committee.members, &name);
+    net_meter_enrol(net, &m, 1, 0);
+    one_report(net, &m, 0, 1);
+    net_kill(net, 1);
+    net_run_ms(net, 3000);
+    uint64_t heard_us = 0, heard_before_us = 0;
+    const bool heard = replica_heard(n->replica, at, &heard_before_us);
+    assert_false(answer_as(net, 0, &name, &name, 1)->open);
+    assert_false(answer_as(net, 0, &name, &other, 9)->open);
+    assert_false(answer_as(net, 0, &name, &name, 0)->open);
+    struct net_peer *liar = answer_as(net, 0, &name, &name, 9);
+    assert_true(liar->open);
+    assert_int_equal(n->to_member[at], 0);
+    assert_int_equal(n->fetch_from[at], liar->far_id);
+    struct node_link *l = node_link_find(n, liar->far_id);
+    assert_true(l->unproven && !l->known && l->member == AMI_MEMBERS_MAX);
+    struct certified_block block;
+    assert_true(net_block(net, 0, net_height_max(net), &block));
+    static uint8_t encoded[4000];
+    struct writer w = writer_on(encoded, sizeof encoded);
+    certified_block_encode(&w, &block);
+    assert_true(writer_ok(&w));
+    const struct node_counters before = n->counters;
+    /* Its turn comes, since nobody else has the block that its key lets one hope for. */
+    assert_true(net_until(net, 20000, has_been_asked, l));
+    for (unsigned i = 0; i < 200; i++) {
+        send_raw(liar, MSG_BLOCK, writer_span(&w));
+        send_raw(liar, MSG_BODY, span_of("x", 1));
+        send_raw(liar, MSG_HEARTBEAT, span_of("x", 1));
+        send_raw(liar, MSG_QC_ANNOUNCE, span_of("x", 1));
+        send_raw(liar, MSG_TX_SUBMIT, span_of("x", 1));
+    }
+    net_run_ms(net, 100);
+    assert_int_equal(l->blocks_due, 0);
+    assert_int_equal(n->counters.txs_handed_in, before.txs_handed_in);
+    assert_int_equal(replica_heard(n->replica, at, &heard_us), heard);
+    assert_int_equal(heard_us, heard_before_us);
+    for (uint64_t s = 2; s <= 6; s++)
+        one_report(net, &m, 0, s); /* the three others go on */
+    /* What it was sent: its blocks were asked for, and it heard nothing else. */
+    unsigned asked = 0;
+    for (struct net_inbox *x = liar->inbox; x != NULL; x = x->next) {
+        asked += x->bytes[1] == MSG_FETCH_BLOCKS;
+        assert_true(x->bytes[1] == MSG_LINK_PROOF || x->bytes[1] == MSG_FETCH_BLOCKS ||
+                    x->bytes[1] == MSG_FETCH_BODY);
+    }
+    assert_true(asked > 0);
+    assert_one_chain(net);
+    net_free(net);
+}
+
 /* The same for one that joins then and knows the genesis file alone, while frames are lost. */
 static void one_joins_when_all_have_rotated(void **state)
 {
@@ -669,6 +769,7 @@ int main(void)
         cmocka_unit_test(storms),
         cmocka_unit_test(a_node_that_was_away_for_three_epochs),
         cmocka_unit_test(all_others_rotated_meanwhile),
+        cmocka_unit_test(a_liar_at_a_members_address_counts_as_nobody),
         cmocka_unit_test(one_joins_when_all_have_rotated),
         cmocka_unit_test(its_own_key_was_revoked_meanwhile),
     };
