@@ -17,14 +17,9 @@
 #define BREAK_US        (4 * SIM_SECOND) /* mean, until a cut connection is given up */
 #define GREETING_FRAMES 2                /* hello and proof */
 
-static bool is_cut(const struct sim_world *w, uint16_t from, uint16_t to)
-{
-    return w->cut[(size_t)from * w->host_count + to] != 0;
-}
-
 bool sim_net_is_cut(const struct sim_world *w, uint16_t from, uint16_t to)
 {
-    return is_cut(w, from, to);
+    return w->cut[(size_t)from * w->host_count + to] != 0;
 }
 
 void sim_net_cut(struct sim_world *w, uint16_t from, uint16_t to, bool cut)
@@ -88,7 +83,7 @@ static void on_dial(struct sim_world *w, const struct sim_event *e)
     uint16_t to = (uint16_t)e->link;
     uint8_t member = (uint8_t)e->u.number, port = (uint8_t)(e->u.number >> 8);
     struct sim_host *far = &w->host[to];
-    if (!far->up || is_cut(w, h->index, to) || is_cut(w, to, h->index)) {
+    if (!far->up || sim_net_is_cut(w, h->index, to) || sim_net_is_cut(w, to, h->index)) {
         sim_net_dial(h, to, (enum sim_port)port, member, redial_us(w));
         return;
     }
@@ -192,7 +187,7 @@ enum ami_status sim_net_send_raw(struct sim_host *h, env_link link, struct span 
     }
     uint16_t to = w->end[end->other].host;
     /* A stream that has lost something carries nothing more until it breaks. */
-    if (is_cut(w, h->index, to) || (end->breaking && !end->datagrams)) {
+    if (sim_net_is_cut(w, h->index, to) || (end->breaking && !end->datagrams)) {
         give_up_later(w, link);
         return AMI_OK;
     }
@@ -289,7 +284,7 @@ void sim_net_on_event(struct sim_world *w, const struct sim_event *e)
     if (e->type == SIM_BREAK) {
         end->breaking = false;
         if (alive && end->open &&
-            (!end->datagrams || is_cut(w, h->index, w->end[end->other].host))) {
+            (!end->datagrams || sim_net_is_cut(w, h->index, w->end[end->other].host))) {
             w->count.fault[SIM_FAULT_BREAK]++;
             close_both(w, e->link);
         }

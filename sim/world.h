@@ -31,7 +31,6 @@
 
 #define SIM_MS      UINT64_C(1000)
 #define SIM_SECOND  UINT64_C(1000000)
-#define SIM_NOBODY  UINT16_MAX
 #define SIM_MEMBERS AMI_MEMBERS_MAX
 
 enum sim_host_kind { SIM_DC = 1, SIM_FLEET, SIM_MDMS };
@@ -90,7 +89,6 @@ struct sim_counters {
 };
 
 struct sim_checks;
-struct sim_trace;
 
 struct sim_world {
     struct sim_plan plan;
