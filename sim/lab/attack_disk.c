@@ -200,12 +200,14 @@ static bool rewrite_block(struct attack_context *c)
 
 const struct attack attacks_disk[] = {
     {.name = "ledger-bit-flipped",
+     .row = ROW_LEDGER,
      .knows = "a DC's disk",
      .goal = "a ledger with a changed report passes for whole",
      .protection =
          "a check over every value (in the control only LMDB's own structure is looked at)",
      .run = edit_byte},
     {.name = "ledger-block-rewritten",
+     .row = ROW_LEDGER,
      .knows = "a DC's disk and its own keys; it recomputes every check that needs no other key",
      .goal = "an audit passes a ledger with another report in it",
      .protection = "an audit checks certificates and signatures",

@@ -9,6 +9,7 @@
 /* One line per experiment, in the order of `ami-sim lab all`. */
 static const struct lab_experiment *const experiments[] = {
     &lab_attacks,
+    &lab_table2,
     NULL,
 };
 

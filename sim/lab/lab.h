@@ -116,6 +116,6 @@ json_t *lab_document(const struct lab_experiment *e, const struct lab_options *o
 /* --- the experiments -------------------------------------------------------------------------- */
 
 /* Each has its line in lab.c. */
-extern const struct lab_experiment lab_attacks;
+extern const struct lab_experiment lab_attacks, lab_table2;
 
 #endif
