@@ -7,6 +7,7 @@
 #include "sim/lab/election.h"
 
 #include "base/check.h"
+#include "crypto/sm2.h"
 #include "sim/lab/experiments.h"
 #include "sim/lab/figure.h"
 #include "sim/world.h"
@@ -179,9 +180,11 @@ void lab_elections_run(struct lab_elections *out, const struct lab_election_case
     /* Reports keep coming by way of the DCs that live, so that a new leader has what to commit. */
     p.gateway = GATEWAY_HOME;
     p.fleets = 1;
-    p.meters = 8;
-    p.report_every_us = 200 * SIM_MS;
+    p.meters = 6;
+    p.report_every_us = SIM_SECOND;
     struct sim_world *w = sim_world_new(&p, NULL);
+    sm2_signers_forget(); /* of networks of before: there is room for some only */
+    genesis_remember_signers(&w->cast->genesis);
     struct onlooker o = {.out = out, .quorum = members_quorum(c->dcs)};
     const struct sim_watch watch = {
         .ctx = &o, .sent = on_sent, .arrived = on_arrived, .said = on_said};
@@ -401,7 +404,8 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
                                             .timeout_ms = rows[i].timeout_ms,
                                             .delay_mean_us = links[rows[i].link].delay_mean_us,
                                             .loss_ppm = rows[i].loss_ppm,
-                                            .elections = lab_size(o, 40, 3),
+                                            .elections =
+                                                lab_size(o, rows[i].dcs > 10 ? 20 : 40, 2),
                                             .seed = o->seed};
         lab_elections_run(&e, &c);
         if (e.violation[0] != 0)
