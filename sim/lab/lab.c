@@ -2,14 +2,14 @@
 #include "sim/lab/lab.h"
 
 #include "crypto/sm2_group.h"
-#include "sim/lab/experiments.h"
 #include "sim/lab/output.h"
 
 #include <string.h>
 
 /* One line per experiment, in the order of `ami-sim lab all`. */
 static const struct lab_experiment *const experiments[] = {
-    &lab_table4, &lab_table5, &lab_pfs, &lab_election, &lab_links, &lab_gateways, &lab_scale, NULL,
+    &lab_attacks, &lab_table4,   &lab_table5, &lab_pfs, &lab_election,
+    &lab_links,   &lab_gateways, &lab_scale,  NULL,
 };
 
 const struct lab_experiment *lab_experiment_at(size_t index)

@@ -8,8 +8,8 @@
 #include "crypto/sm2.h"
 #include "sim/lab/count.h"
 #include "sim/lab/election.h"
-#include "sim/lab/experiments.h"
 #include "sim/lab/figure.h"
+#include "sim/lab/lab.h"
 #include "sim/lab/pair.h"
 #include "sim/lab/unit.h"
 
