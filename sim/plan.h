@@ -3,6 +3,7 @@
 #define AMI_SIM_PLAN_H
 
 #include "ledger/genesis.h"
+#include "sim/medium.h"
 
 #include <stdio.h>
 
@@ -113,9 +114,17 @@ struct sim_plan {
     uint64_t linger_us;  /* meters go on so long after all DCs have committed again */
     bool delay_late;     /* frames stay as slow after the last fault */
     uint64_t faults_max; /* no more than so many instants of faults: for shortening */
+
+    /* What the laboratory varies; zero is what runs have otherwise. */
+    struct sim_medium medium; /* between meters and DCs; rate_bps 0: as fast as the rest */
+    /* struct meter_timing */
+    uint32_t meter_spread_ms, meter_answer_ms, meter_answer_ms_max, meter_insist_ms;
+    uint32_t block_txs_max;       /* with 1 KiB of block for each */
+    uint32_t readings_per_report; /* at most SIM_READINGS_MAX */
 };
 
-#define SIM_PLAN_ANY UINT32_MAX
+#define SIM_PLAN_ANY     UINT32_MAX
+#define SIM_READINGS_MAX 96
 
 /* What a seed draws. p->dcs (0: any) and p->byzantine (SIM_PLAN_ANY) are kept when they are set. */
 void sim_plan_draw(struct sim_plan *p, uint64_t seed);

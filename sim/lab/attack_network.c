@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "node/internal.h"
+#include "sim/lab/count.h"
 #include "sim/rules.h"
 #include "sim/run.h"
 
@@ -294,10 +295,35 @@ static void insist(struct flood *f)
     AMI_CHECK(writer_ok(&w) && w.size == f->size);
 }
 
+/* What the DC computes for one first flight, however often it has come before: the operations on
+ * points, as they are counted while it answers. */
+static void work_per_flight(struct attack_context *c, char *out, size_t size)
+{
+    struct arena *a = arena_new(c->scheme, c->seed);
+    struct arena_run r;
+    struct lab_counts counts;
+    size_t n = 0;
+    arena_agree(a, &r, 0, 0);
+    arena_random(a, r.dc_random, sizeof r.dc_random);
+    lab_count_begin(&counts, false);
+    arena_answer(a, &r, &r.f1, &a->peer[0]);
+    lab_count_end();
+    out[0] = 0;
+    for (int op = 0; op < LAB_OP_KINDS; op++)
+        if (counts.count[op] != 0 && lab_op_group((enum lab_op)op) == LAB_GROUP_PUBLIC_KEY &&
+            op != LAB_OP_RANDOM && op != LAB_OP_SCALAR && n < size)
+            n += (size_t)snprintf(out + n, size - n, "%s%llu %s", n == 0 ? "" : ", ",
+                                  (unsigned long long)counts.count[op],
+                                  lab_op_what((enum lab_op)op));
+    arena_free(a);
+}
+
 static bool flood(struct attack_context *c)
 {
     struct sim_plan p;
     struct flood f = {0};
+    char work[160];
+    work_per_flight(c, work, sizeof work);
     calm(c, &p);
     p.meters = 1;
     p.fleets = 1 + (c->control ? FLOOD_LINKS : 1); /* the last one has the meter */
@@ -327,13 +353,12 @@ static bool flood(struct attack_context *c)
         agreed += w->host[dc].as.dc->node->counters.agreements;
     bool broken = attack_says(
         c, served == 0 || w->violation[0] != 0,
-        "%llu recorded first flights on %u link%s to each DC; %llu were computed (one answer "
-        "each), "
-        "%llu refused, %llu sessions confirmed in all; the meter, which has to agree anew, %s %.2f "
-        "s %s",
+        "%llu recorded first flights on %u link%s to each DC, %llu answered (each costs %s), %llu "
+        "refused; %llu sessions confirmed in all; the meter, which has to agree anew, is %s %.2f s "
+        "%s",
         (unsigned long long)sent, p.fleets - 1, p.fleets == 2 ? "" : "s",
-        (unsigned long long)f.answers, (unsigned long long)f.refused, (unsigned long long)agreed,
-        served == 0 ? "is not served in" : "is served after",
+        (unsigned long long)f.answers, work, (unsigned long long)f.refused,
+        (unsigned long long)agreed, served == 0 ? "not served in" : "served after",
         seconds(served == 0 ? FLOOD_US : served - CRASH_US), w->violation);
     sim_world_free(w);
     return broken;
