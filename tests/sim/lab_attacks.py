@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 """The laboratory's attacks end as docs/security.md says, their controls succeed, and a seed is a run.
 
-Usage: tests/sim/lab_attacks.py AMI-SIM objects|networks|docs
+Usage: tests/sim/lab_attacks.py AMI-SIM objects|networks|docs|usage
 
 objects: everything that needs no whole network, against every scheme, twice with one seed and once
-with another. networks: the rest. docs: the names in docs/security.md are those of the program.
+with another. networks: the rest. docs: the names in docs/security.md are those of the program;
+usage: files, mistakes on the command line, completion.
 """
+import csv
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 
@@ -143,13 +146,59 @@ def docs(names):
                  f"not in the program {sorted(named - names)}")
 
 
+def refused(program, status, sentence, *arguments):
+    done = subprocess.run([program, "lab", *arguments], capture_output=True, text=True, timeout=60,
+                          check=False)
+    if done.returncode != status or sentence not in done.stderr or done.stdout:
+        sys.exit(f"{arguments}: {done.returncode}, {done.stderr}")
+    if done.stderr.count("\n") != 1:
+        sys.exit(f"{arguments}: not one sentence: {done.stderr}")
+
+
+def complete(program, *words):
+    script = os.path.join(ROOT, "docs/completion/amiledger.bash")
+    line = " ".join(f"'{w}'" for w in words)
+    text = (f". {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _ami_complete "
+            f"'{program}' '{words[-1]}' '{words[-2]}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"")
+    return subprocess.run(["bash", "-c", text], capture_output=True, text=True, timeout=60,
+                          check=True).stdout.split()
+
+
+def usage(program):
+    refused(program, 2, "which experiment?")
+    refused(program, 2, "'nothing' is no experiment", "nothing")
+    refused(program, 2, "'nothing' is no attack", "attacks", "nothing")
+    refused(program, 2, "there is no scheme 'nothing'", "attacks", "--scheme", "nothing")
+    refused(program, 2, "takes no further names", "table2", "replay-vote")
+    refused(program, 1, "cannot be made", "attacks", "replay-vote", "--out", "/dev/null/there")
+    with tempfile.TemporaryDirectory(prefix="ami-lab.") as folder:
+        out = os.path.join(folder, "made")
+        shown = json.loads(run(program, "attacks", "replay-vote", "--json", "--out", out))
+        with open(os.path.join(out, "attacks.json"), encoding="utf-8") as f:
+            if json.load(f) != shown:
+                sys.exit("the file is not what was shown")
+        with open(os.path.join(out, "attacks-attacks.csv"), encoding="utf-8", newline="") as f:
+            rows = list(csv.DictReader(f))
+        if [(r["attack"], r["outcome"]) for r in rows] != [
+                (r["attack"], r["outcome"]) for r in shown["tables"]["attacks"]["rows"]]:
+            sys.exit("the CSV file is not what was shown")
+    text = run(program, "attacks", "collusion-master-key", "--scheme", "liu2023")
+    if "the adversary holds" not in text or "broken" not in text:
+        sys.exit(f"the text does not say what was found: {text}")
+    for words, wanted in ((("lab", "ta"), "table2"), (("lab", "attacks", "replay-v"), "replay-vote"),
+                          (("lab", "attacks", "--scheme", "ec"), "ecdh"),
+                          (("lab", "attacks", "--ou"), "--out")):
+        if wanted not in complete(program, program, *words):
+            sys.exit(f"completion of {words} does not offer {wanted}")
+
+
 def main():
     program, what = sys.argv[1:]
     names = set(run(program, "attacks", "--list").split())
     if not NETWORKS < names or not NOBODY < names:
         sys.exit("attacks are missing")
     {"objects": lambda: objects(program, names), "networks": lambda: networks(program, names),
-     "docs": lambda: docs(names)}[what]()
+     "docs": lambda: docs(names), "usage": lambda: usage(program)}[what]()
 
 
 if __name__ == "__main__":
