@@ -374,8 +374,8 @@ static void measure(struct fleet_meter *m, uint64_t now)
     m->measure_at_us = UINT64_MAX;
     if (!f->measuring || m->done)
         return;
-    if (f->source->bounded && m->unsettled >= FLEET_BACKLOG_MAX) {
-        m->held = true; /* the file keeps the rest; an acknowledgement goes on */
+    if (m->unsettled >= f->backlog) {
+        m->held = true; /* the source keeps the rest; an acknowledgement goes on */
         return;
     }
     struct fleet_put *p = fleet_put_take(f);
@@ -414,7 +414,8 @@ static void measure(struct fleet_meter *m, uint64_t now)
 
 void fleet_after_settle(struct fleet_meter *m)
 {
-    if (!m->held || m->unsettled >= FLEET_BACKLOG_MAX / 2)
+    const struct fleet *f = m->fleet;
+    if (!m->held || m->unsettled >= (f->backlog + 1) / 2)
         return;
     m->held = false;
     m->measure_at_us = clock_mono_us();
@@ -551,6 +552,8 @@ static void on_tick(void *arg)
     uint64_t now = clock_mono_us();
     if (f->measuring && f->c.measure_ms != 0 && now >= f->stop_us)
         drain(f);
+    if (!f->warm && now - f->started_us >= f->c.warm_up_ms * 1000u)
+        fleet_stats_begin(f);
     fleet_links_tick(f);
     fleet_check_over(f);
     check_only_outcasts_left(f);
@@ -561,6 +564,8 @@ static void on_tick(void *arg)
     uint64_t next = now + FLEET_TICK_US;
     if (f->measuring && f->c.measure_ms != 0 && f->stop_us > now && f->stop_us < next)
         next = f->stop_us;
+    if (!f->warm && f->started_us + f->c.warm_up_ms * 1000u < next)
+        next = f->started_us + f->c.warm_up_ms * 1000u;
     if (!f->measuring && f->drain_until_us > now && f->drain_until_us < next)
         next = f->drain_until_us;
     loop_alarm_set(f->loop, &f->tick, next);
@@ -644,7 +649,8 @@ static void start(struct fleet *f)
 {
     uint64_t now = clock_mono_us();
     f->started_us = now;
-    f->stats.last_ack_us = now;
+    f->stats.last_ack_us = f->stats.since_us = now;
+    f->warm = f->c.warm_up_ms == 0;
     f->measuring = true;
     f->stop_us = now + f->c.measure_ms * 1000u;
     for (size_t i = 0; i < f->count; i++) {
@@ -658,6 +664,9 @@ static void start(struct fleet *f)
 enum ami_status fleet_run(struct fleet *f, struct source *source, struct why *why)
 {
     f->source = source;
+    f->backlog = f->c.backlog != 0 ? f->c.backlog : UINT32_MAX;
+    if (f->c.backlog == 0 && source->bounded)
+        f->backlog = FLEET_BACKLOG_MAX;
     AMI_TRY(fleet_links_open(f, why));
     if (!loop_catch_signals(f->loop, on_signal, f))
         return why_set(why, AMI_IO, "the system refuses to catch signals");

@@ -104,6 +104,7 @@ struct fleet_stats {
     uint64_t reports_acknowledged_now, readings_acknowledged_now;
     uint64_t frames_bad;
     uint64_t max_gap_us, last_ack_us;
+    uint64_t since_us; /* begin of what is counted here */
     struct histogram agreement_us, commit_us;
 };
 
@@ -135,7 +136,9 @@ struct fleet {
 
     struct source *source;
     struct source_batch *batch;
+    uint32_t backlog;
     uint64_t started_us, stop_us, drain_until_us;
+    bool warm; /* the warm-up is over */
     bool measuring, stopping, over;
     bool ever_welcomed;
     size_t done_count, outcast_count;
@@ -181,6 +184,7 @@ enum ami_status fleet_disk_next(void *ctx, uint64_t from, uint8_t *buffer, size_
 void histogram_add(struct histogram *h, uint64_t value);
 uint64_t histogram_at(const struct histogram *h, double share); /* 0.5: the median; 0 when empty */
 void fleet_note(void *ctx, enum meter_note_kind kind, uint64_t value);
+void fleet_stats_begin(struct fleet *f); /* the warm-up is over: counts anew */
 void fleet_stats_write(struct fleet *f);
 void fleet_progress(struct fleet *f);
 
