@@ -134,6 +134,7 @@ struct meter {
     uint32_t tag;
     uint64_t wake_us;    /* PAUSE: try again; AGREEING: no answer; IN_SESSION: no acknowledgement */
     uint64_t resend_us;  /* IN_SESSION: refused reports may be sent again */
+    uint64_t settle_us;  /* the store may have room again for what is acknowledged */
     uint64_t began_us;   /* of this agreement or session */
     uint64_t waiting_us; /* since when nothing good has come; 0: all is well */
     uint64_t next_sequence;

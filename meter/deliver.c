@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define SETTLE_AGAIN_US 20000u
+
 enum { KIND_REPORT_SUBMIT = 1, KIND_REPORT_ACK = 2, KIND_REPORT_NACK = 3 };
 
 /* --- reports made ---------------------------------------------------------------------------- */
@@ -61,7 +63,7 @@ enum ami_status meter_report(struct meter *m, struct meter_put *put, struct span
 
 static bool settling(const struct meter_slot *s)
 {
-    return s->write.kind == METER_WRITE_SETTLE;
+    return s->write.kind == METER_WRITE_SETTLE || (s->write.flags & SLOT_SETTLED) != 0;
 }
 
 static struct meter_slot *slot_find(struct meter *m, uint64_t sequence)
@@ -305,11 +307,19 @@ static void settle(struct meter *m, struct meter_slot *s)
     enum ami_status status = m->shared->env->store(m->ctx, &s->write);
     if (status == AMI_OK)
         return;
-    /* No room in the store's queue. It stays in the outbox, is sent again and acknowledged again:
-     * costs a message, loses nothing. */
+    /* No room in the store's queue: written a little later. It stays in the outbox until then, and
+     * after a crash it is sent again, but not for this: to look up its proof costs a DC a block. */
     s->write.kind = 0;
-    s->write.flags = SLOT_SENT | SLOT_BARRED;
-    m->resend_us = meter_now_us(m) + (uint64_t)m->shared->timing.resend_ms * 1000u;
+    s->write.flags = SLOT_SETTLED;
+    m->settle_us = meter_now_us(m) + SETTLE_AGAIN_US;
+}
+
+void deliver_settle_again(struct meter *m)
+{
+    m->settle_us = UINT64_MAX;
+    for (unsigned i = 0; i < METER_IN_FLIGHT_MAX && m->settle_us == UINT64_MAX; i++)
+        if ((m->slot[i].write.flags & SLOT_SETTLED) != 0)
+            settle(m, &m->slot[i]);
 }
 
 void meter_on_stored(struct meter *m, struct meter_write *write, enum ami_status status)

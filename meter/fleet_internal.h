@@ -12,7 +12,7 @@
 
 #define FLEET_LANES_MAX    16         /* connections to each DC */
 #define FLEET_GROUP_WRITES 512        /* writes in one group */
-#define FLEET_GROUPS       8          /* groups under way or being filled */
+#define FLEET_GROUPS       32         /* groups under way or being filled */
 #define FLEET_PUTS         1024       /* reports on their way to the outbox */
 #define FLEET_BACKLOG_MAX  48         /* unsettled reports of a meter whose source is bounded */
 #define FLEET_QUEUE_BYTES  (2u << 20) /* of a link */
