@@ -558,20 +558,16 @@ static void send_ack(struct node *n, struct gateway_session *s, struct merkle_tr
 /* Leaves of all transactions of a body. False: out of memory, or a body that does not parse. */
 static bool plant_tree(struct merkle_tree *t, struct span body)
 {
+    sm3_digest *leaves = malloc(AMI_BLOCK_TXS_MAX * sizeof *leaves);
+    size_t count = 0;
+    bool ok = leaves != NULL && body_leaves(leaves, AMI_BLOCK_TXS_MAX, &count, body) == AMI_OK;
     merkle_tree_truncate(t, 0);
-    struct body_reader it = body_reader_on(body);
-    struct span encoded;
-    uint64_t index = 0;
-    while (body_next(&it, &encoded)) {
-        struct tx_view tx;
-        if (tx_view_parse(&tx, encoded) != AMI_OK)
-            return false;
-        sm3_digest leaf = tx_leaf(&tx.id);
-        if (merkle_tree_set(t, index++, &leaf) != AMI_OK)
-            return false;
-    }
-    merkle_tree_root(t);
-    return true;
+    for (size_t i = 0; ok && i < count; i++)
+        ok = merkle_tree_set(t, i, &leaves[i]) == AMI_OK;
+    free(leaves);
+    if (ok)
+        merkle_tree_root(t);
+    return ok;
 }
 
 /* The block of that height with its tree. AMI_AGAIN: enough were read for the moment. */
@@ -633,7 +629,7 @@ static void answer_settled(struct node *n, struct gateway_session *s, uint64_t s
     struct span encoded;
     while (body_next(&it, &encoded)) {
         struct tx_view tx;
-        if (at++ != index || tx_view_parse(&tx, encoded) != AMI_OK)
+        if (at++ != index || tx_view_decode(&tx, encoded) != AMI_OK)
             continue;
         send_ack(n, s, b->tree, &b->block.header, &b->hash, &b->block.commit, &tx, index);
         return;
@@ -648,7 +644,7 @@ void gateway_on_commit(struct node *n, const struct block_header *h, const sm3_d
     bool planted = false;
     for (uint32_t index = 0; body_next(&it, &encoded); index++) {
         struct tx_view tx;
-        if (tx_view_parse(&tx, encoded) != AMI_OK || tx.tx.kind != TX_REPORT)
+        if (tx_view_decode(&tx, encoded) != AMI_OK || tx.tx.kind != TX_REPORT)
             continue;
         const struct report_meter_part *m = &tx.u.report.meter;
         struct pool_entry *e = pool_find_report(n->pool, &m->meter, m->epoch, m->sequence);
