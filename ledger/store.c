@@ -897,6 +897,91 @@ enum ami_status store_find_epoch(struct store *s, uint32_t epoch, uint64_t *heig
     return find_place(s, EPOCHS, key_u32(key, epoch), height, index);
 }
 
+/* Compares what stands under the keys with what is expected there. */
+static enum ami_status compare_rows(struct store *s, MDB_txn *txn, int db, struct rows *rows,
+                                    size_t *bad)
+{
+    store_checks(rows->check, db_names[db], rows->key, rows->value, rows->count);
+    for (*bad = 0; *bad < rows->count; ++*bad) {
+        const struct span key = rows->key[*bad], value = rows->value[*bad];
+        MDB_val k = {key.size, (void *)(uintptr_t)key.data}, v;
+        int rc = mdb_get(txn, s->db[db], &k, &v);
+        if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
+            return status_of(rc);
+        if (rc == MDB_NOTFOUND || v.mv_size != value.size + STORE_CHECK_BYTES ||
+            memcmp(v.mv_data, value.data, value.size) != 0 ||
+            memcmp((const uint8_t *)v.mv_data + value.size, rows->check[*bad], STORE_CHECK_BYTES) !=
+                0)
+            return AMI_DAMAGED;
+    }
+    return AMI_OK;
+}
+
+/* The rows of up to ROWS_MAX transactions from `it` on. */
+static enum ami_status list_places(struct tx_rows *t, struct rows *epochs, struct body_reader *it,
+                                   uint64_t height, uint32_t first)
+{
+    struct span encoded;
+    struct tx_view tx;
+    t->ids.count = t->reports.count = epochs->count = 0;
+    while (t->ids.count < ROWS_MAX && body_next(it, &encoded)) {
+        const size_t at = t->ids.count++;
+        struct rows *r = &t->reports;
+        AMI_TRY(tx_view_decode(&tx, encoded));
+        t->tx[at] = tx.tx;
+        store_be64(t->place[at], height);
+        store_be32(t->place[at] + 8, first + (uint32_t)at);
+        const struct span where = span_of(t->place[at], PLACE_BYTES);
+        t->ids.key[at] = span_of(t->id[at].b, SM3_BYTES);
+        t->ids.value[at] = where;
+        if (tx.tx.kind == TX_MEMBERSHIP) {
+            epochs->key[epochs->count] =
+                key_u32(epochs->key_bytes[epochs->count], tx.u.membership.epoch);
+            epochs->value[epochs->count++] = where;
+        } else if (tx.tx.kind == TX_REPORT) {
+            const struct report_meter_part *m = &tx.u.report.meter;
+            r->key[r->count] = key_report(r->key_bytes[r->count], &m->meter, m->epoch, m->sequence);
+            r->value[r->count++] = where;
+        }
+    }
+    return tx_ids(t->id, t->tx, t->ids.count);
+}
+
+enum ami_status store_check_places(struct store *s, uint64_t height, struct span body,
+                                   uint32_t *bad, const char **index)
+{
+    static const char *const names[] = {"transactions", "epochs", "reports"};
+    static const int dbs[] = {TXS, EPOCHS, REPORTS};
+    struct tx_rows *t = malloc(sizeof *t);
+    struct rows *epochs = malloc(sizeof *epochs);
+    MDB_txn *txn = NULL;
+    enum ami_status status = t == NULL || epochs == NULL ? AMI_NO_MEMORY : AMI_OK;
+    if (status == AMI_OK)
+        status = begin(s, MDB_RDONLY, &txn);
+    struct body_reader it = body_reader_on(body);
+    *bad = 0;
+    for (uint32_t first = 0; status == AMI_OK; first += ROWS_MAX) {
+        status = list_places(t, epochs, &it, height, first);
+        if (status != AMI_OK || t->ids.count == 0)
+            break;
+        struct rows *const rows[] = {&t->ids, epochs, &t->reports};
+        for (size_t i = 0; i < 3 && status == AMI_OK; i++) {
+            size_t at;
+            status = compare_rows(s, txn, dbs[i], rows[i], &at);
+            *index = names[i];
+            if (status == AMI_DAMAGED)
+                *bad = load_be32(rows[i]->value[at].data + 8);
+        }
+    }
+    if (status == AMI_OK && !body_ok(&it))
+        status = AMI_BAD_ENCODING;
+    if (txn != NULL)
+        end(s, txn);
+    free(epochs);
+    free(t);
+    return status;
+}
+
 enum ami_status store_vote_record(struct store *s, struct vote_record *out, uint8_t *buffer,
                                   size_t buffer_size)
 {

@@ -126,6 +126,7 @@ struct fleet {
     bool blocked_any;
 
     struct fleet_put *puts, *free_puts;
+    const struct fleet_put *fresh; /* durable just now, and still in memory */
     struct fleet_group *group; /* FLEET_GROUPS */
     struct fleet_group *filling;
     struct loop_task flush_task;
