@@ -159,6 +159,17 @@ void meter_start(struct meter *m);
 enum ami_status meter_report(struct meter *m, struct meter_put *put,
                              struct span report) AMI_MUST_CHECK;
 
+/* The same for several meters at once, each in the list once: signing side by side is several times
+ * faster. At most METER_MAKING_MAX; their statuses are what meter_report would have returned. */
+#define METER_MAKING_MAX 32
+struct meter_making {
+    struct meter *meter;
+    struct meter_put *put;
+    struct span report;
+    enum ami_status status;
+};
+void meter_reports(struct meter_making *list, size_t count);
+
 /* Events. DCs are named by their places in `headers`; links are place + 1. `type` is AGREE_FLIGHT2,
  * REFUSED, SESSION_ENDED or SESSION_DATA; others are ignored (BLOCK_PROOF goes to headers_add). */
 void meter_on_frame(struct meter *m, env_link link, enum message_type type, struct span body);

@@ -32,6 +32,15 @@ static struct fleet_group *idle_group(struct fleet *f)
     return NULL;
 }
 
+bool fleet_disk_room(const struct fleet *f, size_t writes)
+{
+    size_t room = f->filling == NULL ? 0 : FLEET_GROUP_WRITES - f->filling->count;
+    for (int i = 0; i < FLEET_GROUPS && room < writes; i++)
+        if (!f->group[i].busy && f->group[i].count == 0)
+            room += FLEET_GROUP_WRITES;
+    return room >= writes;
+}
+
 static void flush(void *arg)
 {
     struct fleet *f = arg;

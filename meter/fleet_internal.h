@@ -92,6 +92,14 @@ struct fleet_lane {
     struct fleet_link link[METER_DCS]; /* by place */
 };
 
+/* Reports that are made together: measured, not signed yet. */
+struct fleet_making {
+    size_t count;
+    struct meter_making of[METER_MAKING_MAX];
+    struct fleet_put *put[METER_MAKING_MAX];
+    uint8_t report[METER_MAKING_MAX][AMI_REPORT_BYTES_MAX];
+};
+
 /* Counts by magnitude with a resolution of about 3 %. */
 struct histogram {
     uint64_t count[64 * 32];
@@ -127,7 +135,7 @@ struct fleet {
 
     struct fleet_put *puts, *free_puts;
     const struct fleet_put *fresh; /* durable just now, and still in memory */
-    struct fleet_group *group; /* FLEET_GROUPS */
+    struct fleet_group *group;     /* FLEET_GROUPS */
     struct fleet_group *filling;
     struct loop_task flush_task;
     struct meter_op *ops;        /* storage thread */
@@ -137,6 +145,7 @@ struct fleet {
 
     struct source *source;
     struct source_batch *batch;
+    struct fleet_making *making;
     uint32_t backlog;
     uint64_t started_us, stop_us, drain_until_us;
     bool warm; /* the warm-up is over */
@@ -176,6 +185,8 @@ void fleet_disk_free(struct fleet *f);
 struct fleet_put *fleet_put_take(struct fleet *f); /* NULL: all are under way */
 void fleet_put_give(struct fleet *f, struct fleet_put *p);
 enum ami_status fleet_env_store(void *ctx, void *write);
+/* Whether so many writes can be put now. */
+bool fleet_disk_room(const struct fleet *f, size_t writes);
 /* Keeps a committee for the next start. When there is no room for it just now, the DCs tell it
  * then. */
 void fleet_put_epoch(struct fleet *f, uint32_t epoch, struct span proof);

@@ -30,7 +30,7 @@
 #define NODE_AGREE_QUEUE_MAX      4096 /* first flights waiting for the work pool */
 #define NODE_AGREE_BATCH_MAX      64
 #define NODE_REPORT_QUEUE_MAX     4096 /* reports waiting for the work pool */
-#define NODE_REPORT_BATCH_MAX     128
+#define NODE_REPORT_BATCH_MAX     512
 #define NODE_CHECK_BATCH_MAX      64 /* handed-over transactions in one job */
 #define NODE_CHECK_QUEUE_MAX      8  /* frames of one source that wait for the work pool */
 #define NODE_READERS_MAX          16 /* links that proved nothing and fetch blocks */
