@@ -41,9 +41,15 @@ struct sim_byzantine {
     struct proposal proposal; /* large */
 };
 
+/* The key that its node uses now. */
+static const struct device_keys *keys_of(const struct sim_host *h)
+{
+    return h->world->name[h->as.dc->number].key[h->as.dc->key_epoch - 1];
+}
+
 static const struct sign_key *key_of(const struct sim_host *h)
 {
-    return &h->world->cast->dc[h->as.dc->member].sign;
+    return &keys_of(h)->sign;
 }
 
 /* Whether it does so this time. */
@@ -344,16 +350,16 @@ static bool acknowledge_falsely(struct sim_host *h, env_link link, struct span b
         return false;
     struct sim_meter *m = meter_of_session(w, in.session);
     const struct sim_block *tip = sim_disk_block(h->as.dc->disk, sim_disk_height(h->as.dc->disk));
-    if (m == NULL || tip == NULL || m->settled_below >= m->reports)
+    if (m == NULL || tip == NULL || sim_book(m)->settled_below >= sim_book(m)->reports)
         return false;
+    const struct sim_report *r = &sim_book(m)->report[sim_book(m)->settled_below];
     const struct record *rec =
         registry_find(h->as.dc->registry, RECORD_METER, &m->core.keys.name, m->core.keys.epoch);
     if (rec == NULL || !gateway_session_of(n, registry_index_of(h->as.dc->registry, rec), &s) ||
         s->id != in.session || !s->confirmed)
         return false;
-    struct report_ack a = {.sequence = m->report[m->settled_below].sequence,
-                           .height = tip->header.height,
-                           .block = tip->hash};
+    struct report_ack a = {
+        .sequence = r->sequence, .height = tip->header.height, .block = tip->hash};
     uint8_t plain[1024], sealed[1100];
     struct writer out = writer_on(plain, sizeof plain);
     report_ack_encode(&out, &a);
@@ -444,18 +450,19 @@ static void invent(struct sim_host *h, bool altered)
     }
     AMI_CHECK(m != NULL);
     const sm3_digest *chain = &w->cast->genesis.members.chain;
-    const struct device_keys *dc = &w->cast->dc[h->as.dc->member];
+    const struct device_keys *dc = keys_of(h);
+    const struct sim_book *b = sim_book(m);
     uint8_t plain[16 + 32], sealed[16 + 32 + GCM_TAG_BYTES], random[SM2_WIDE_BYTES], out[1024];
     sim_random_bytes(&w->mischief, plain, sizeof plain);
     struct report_meter_part part = {.meter = w->cast->meter[k].name,
-                                     .epoch = w->cast->meter[k].epoch,
-                                     .sequence = m->reports + (altered ? 0 : 1),
+                                     .epoch = m->epoch,
+                                     .sequence = b->reports + (altered ? 0 : 1),
                                      .commitment =
                                          report_commitment(plain, span_of(plain + 16, 32))};
     sim_random_bytes(&w->mischief, part.signature.b, sizeof part.signature.b);
-    if (altered && m->reports > 0 && m->report[m->reports - 1].record != NULL) {
+    if (altered && b->reports > 0 && b->report[b->reports - 1].record != NULL) {
         struct report_submit r;
-        const struct sim_report *last = &m->report[m->reports - 1];
+        const struct sim_report *last = &b->report[b->reports - 1];
         AMI_CHECK(report_submit_parse(&r, span_of(last->record, last->size)) == AMI_OK);
         part.signature = r.signature;
     }
@@ -487,7 +494,7 @@ static void next_tick(struct sim_host *h)
 
 void sim_byzantine_start(struct sim_host *h)
 {
-    h->as.dc->byzantine->censored = h->as.dc->member % h->world->plan.meters;
+    h->as.dc->byzantine->censored = h->as.dc->number % h->world->plan.meters;
     next_tick(h);
 }
 

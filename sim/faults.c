@@ -109,25 +109,19 @@ static void lose_power(struct sim_world *w)
         crash(&w->host[i]);
 }
 
-static unsigned muted_for_good(const struct sim_world *w)
-{
-    unsigned count = w->plan.byzantine;
-    for (uint16_t i = 0; i < w->dcs; i++)
-        count += w->host[i].as.dc->honest && w->host[i].as.dc->wiped;
-    return count;
-}
-
 static bool lose_disk(struct sim_world *w, struct sim_host *h)
 {
     struct sim_dc *d = h->as.dc;
     /* If it signs again afterwards, nobody counts it among the f. */
-    if (!w->plan.record_repaired &&
-        (!d->honest || d->wiped || muted_for_good(w) >= members_f(w->plan.dcs)))
+    if (!w->plan.record_repaired && (!d->honest || d->retired || d->key_epoch == 0 ||
+                                     d->key_lost == d->key_epoch || !sim_changes_lose(w, h)))
         return false;
     crash(h);
     sim_tell(w, h, "loses its disk");
     sim_disk_wipe(d->disk);
     d->wiped = true;
+    if (d->key_epoch != 0 && d->starts[d->key_epoch - 1] != 0)
+        d->key_lost = d->key_epoch;
     return true;
 }
 
@@ -352,7 +346,7 @@ void sim_faults_end(struct sim_world *w)
             h->paused_until = w->now_us + SIM_SECOND;
         if (h->wall_offset_ms != 0)
             sim_host_step_clock(h, -h->wall_offset_ms);
-        if (!h->up)
+        if (!h->up && !(h->kind == SIM_DC && h->as.dc->retired))
             sim_host_start(h);
     }
     if (!w->plan.delay_late)
