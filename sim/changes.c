@@ -14,7 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOK_US (500 * SIM_MS) /* in the liveness phase */
+#define LOOK_US (200 * SIM_MS)
+#define DEAF_US (3 * SIM_SECOND) /* mean, of a DC whose key is asked to vote before it has it */
 
 /* A committee that was asked for; the one of index i is that of membership epoch i + 1. */
 struct planned {
@@ -83,11 +84,19 @@ void sim_changes_free(struct sim_changes *c)
     free(c);
 }
 
+enum { TURN, LOOK }; /* of an event: he asks for something, or looks whether a key is issued */
+
+static void look_soon(struct sim_world *w)
+{
+    struct sim_event e = {.type = SIM_CHANGE, .link = LOOK, .at_us = w->now_us + LOOK_US};
+    sim_events_push(&w->events, e);
+}
+
 static void look_later(struct sim_world *w)
 {
-    struct sim_event e = {.type = SIM_CHANGE};
+    struct sim_event e = {.type = SIM_CHANGE, .link = TURN};
     struct sim_random r = sim_random_stream(w->plan.seed, SIM_STREAM_CHANGES + 100, w->now_us);
-    e.at_us = w->now_us + (w->quiet ? LOOK_US : sim_random_exponential(&r, w->plan.change_every_us));
+    e.at_us = w->now_us + (w->quiet ? SIM_SECOND : sim_random_exponential(&r, w->plan.change_every_us));
     sim_events_push(&w->events, e);
 }
 
@@ -166,6 +175,11 @@ static void enrol(struct sim_world *w, unsigned number, uint8_t wants, bool earl
     c->dc[number].wants = wants;
     c->dc[number].early = early;
     sim_enrol_dial(&w->host[number]);
+    if (!early)
+        return;
+    struct sim_random r = sim_random_stream(w->plan.seed, SIM_STREAM_CHANGES + 300, w->now_us);
+    n->deaf_until_us = w->now_us + sim_random_exponential(&r, DEAF_US);
+    look_soon(w);
 }
 
 /* Its next key votes from some epoch on. `here`: the DC has it. */
@@ -221,13 +235,19 @@ static bool issued(const struct sim_world *w, unsigned number)
            span_equal(key, key_span(&at));
 }
 
-/* What waits for the MDMS. */
-static void look_for_early_ones(struct sim_world *w)
+/* What waits for the MDMS. True: something still does. */
+static bool look_for_early_ones(struct sim_world *w)
 {
     struct sim_changes *c = w->changes;
-    for (unsigned i = 0; i < w->names; i++)
-        if (c->dc[i].wants != 0 && c->dc[i].early && w->name[i].pending != NULL && issued(w, i))
+    bool waits = false;
+    for (unsigned i = 0; i < w->names; i++) {
+        if (c->dc[i].wants == 0 || !c->dc[i].early || w->name[i].pending == NULL)
+            continue;
+        if (issued(w, i))
             use_next_key(w, i, w->name[i].keys + 1, false);
+        waits = waits || c->dc[i].wants != 0;
+    }
+    return waits;
 }
 
 static bool is_free(const struct sim_world *w, unsigned number)
@@ -378,6 +398,11 @@ static void change_something(struct sim_world *w)
     for (int k = 0; k < SIM_CHANGE_KINDS; k++)
         sum += w->plan.change_weight[k];
     uint64_t at = sim_random_below(&r, sum);
+    if (w->plan.change_weight[SIM_CHANGE_ROTATE_LOST] != 0 &&
+        (last_planned(w->changes)->lost & last_planned(w->changes)->members) != 0) {
+        change_dc(w, SIM_CHANGE_ROTATE_LOST, &r);
+        return;
+    }
     for (int k = 0; k < SIM_CHANGE_KINDS; k++) {
         if (at >= w->plan.change_weight[k]) {
             at -= w->plan.change_weight[k];
@@ -391,15 +416,34 @@ static void change_something(struct sim_world *w)
     }
 }
 
-void sim_changes_on_event(struct sim_world *w)
+void sim_changes_on_event(struct sim_world *w, const struct sim_event *e)
 {
-    look_for_early_ones(w);
+    if (e->link == LOOK) {
+        if (look_for_early_ones(w))
+            look_soon(w);
+        return;
+    }
     if (!w->quiet && w->plan.faults_max != 0) {
         w->plan.faults_max--;
         change_something(w);
     }
     if (!w->quiet || !sim_changes_done(w))
         look_later(w);
+}
+
+/* Cut off, or dead, from shortly before the epoch begins or after it has. */
+void sim_changes_on_epoch(struct sim_world *w, const struct sim_epoch *next)
+{
+    struct sim_random r = sim_random_stream(w->plan.seed, SIM_STREAM_CHANGES + 400, w->now_us);
+    struct sim_host *h = &w->host[next->changed];
+    if (w->quiet || !sim_random_chance(&r, w->plan.struck_ppm))
+        return;
+    uint64_t soon = 1 + sim_random_below(&r, 300 * SIM_MS);
+    if (sim_random_chance(&r, 500000))
+        sim_faults_isolate_later(w, h->index, soon,
+                                 sim_random_exponential(&r, w->plan.cut_mean_us));
+    else if (h->up)
+        sim_push_for(h, (struct sim_event){.type = SIM_DIE}, w->now_us + soon);
 }
 
 static bool renews(const struct sim_world *w)

@@ -640,6 +640,7 @@ static void check_membership(struct sim_world *w, const struct membership *m, ui
     number_members(w, e);
     e->change = m->change;
     e->changed = number;
+    sim_changes_on_epoch(w, e);
 }
 
 /* Who was where when an epoch began: seldom paths. */

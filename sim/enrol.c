@@ -87,7 +87,7 @@ void sim_enrol_on_frame(struct sim_host *h, env_link link, struct span frame)
     struct span body;
     /* Whatever came, this link is done: a refusal is asked about again on the next one. */
     sim_net_close(h, link);
-    if (n->pending == NULL || frame_open(frame, &type, &body) != AMI_OK || type != MSG_ENROL_REPLY)
+    if (n->pending == NULL || w->now_us < n->deaf_until_us || frame_open(frame, &type, &body) != AMI_OK || type != MSG_ENROL_REPLY)
         return;
     struct device_keys *keys = sim_enrol_finish(w, n->pending, body);
     if (keys == NULL)

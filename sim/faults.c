@@ -1,10 +1,10 @@
 /* sim/faults.c - what goes wrong outside the programs: when, where, for how long.
  *
  * Instants of faults come at exponential distances; at each, one of the kinds of this run happens
- * to somebody. The budget: what ends by itself may hit everybody at once (then nothing is
- * committed meanwhile, and nothing may be lost); a lost disk is for good, because a DC without its
- * vote record never signs again (rule 11), so no more than f members are Byzantine or have lost
- * theirs. */
+ * to somebody. The budget: what ends by itself may hit everybody at once (then nothing is committed
+ * meanwhile, and nothing may be lost); a lost disk silences its DC until its key has been rotated
+ * (rule 11), so no more than f members of a committee are Byzantine or have lost theirs
+ * (changes.c). */
 #include "sim/world.h"
 
 #include "base/check.h"
@@ -157,6 +157,12 @@ static void set_drift(struct sim_host *h, int32_t ppm)
     sim_tell(h->world, h, "its clock runs %d ppm fast", ppm);
 }
 
+/* Without the operator a lost disk is for good. */
+static uint32_t rarely(const struct sim_world *w)
+{
+    return w->plan.change_weight[SIM_CHANGE_ROTATE_LOST] != 0 ? 1000000 : 100000;
+}
+
 static void happen(struct sim_world *w, enum sim_fault kind)
 {
     struct sim_host *h = any_dc(w);
@@ -190,7 +196,7 @@ static void happen(struct sim_world *w, enum sim_fault kind)
         break;
     case SIM_FAULT_LOST_DISK:
         done =
-            (w->plan.record_repaired || sim_random_chance(&w->faults, 100000)) && lose_disk(w, h);
+            (w->plan.record_repaired || sim_random_chance(&w->faults, rarely(w))) && lose_disk(w, h);
         break;
     case SIM_FAULT_DISK_FULL:
         fill_disk(w, h);

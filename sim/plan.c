@@ -96,7 +96,8 @@ static void draw_changes(struct sim_plan *p)
     p->spares = (unsigned)sim_random_below(&r, 3);
     p->spare_lies = sim_random_chance(&r, 250000);
     p->change_every_us = sim_random_between(&r, SIM_SECOND, 6 * SIM_SECOND);
-    p->early_ppm = sim_random_chance(&r, 300000) ? 500000 : 0;
+    p->early_ppm = sim_random_chance(&r, 400000) ? 700000 : 0;
+    p->struck_ppm = sim_random_chance(&r, 400000) ? 500000 : 0;
     for (int k = 0; k < SIM_CHANGE_KINDS; k++)
         if (sim_random_chance(&r, 600000))
             p->change_weight[k] = (uint32_t)sim_random_between(&r, 1, 100);
@@ -143,5 +144,8 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed)
         p->linger_us = 15 * SIM_SECOND;
     draw_faults(p, &r);
     draw_changes(p);
+    /* Where a lost record comes back with a rotated key, disks are lost more often. */
+    if (p->change_weight[SIM_CHANGE_ROTATE_LOST] != 0)
+        p->weight[SIM_FAULT_LOST_DISK] *= 3;
     draw_mischief(p, &r);
 }

@@ -148,7 +148,8 @@ struct sim_plan {
     bool spare_lies;                            /* the first of them */
     uint64_t change_every_us;                   /* mean; 0: nobody asks for a change */
     uint32_t change_weight[SIM_CHANGE_KINDS];   /* of those that are asked for */
-    uint32_t early_ppm; /* a rotation is asked for before the DC has its key */
+    uint32_t early_ppm;  /* a rotation is asked for before the DC has its key */
+    uint32_t struck_ppm; /* whose membership changes is cut off or dies just then */
 };
 
 #define SIM_PLAN_ANY UINT32_MAX

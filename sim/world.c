@@ -279,7 +279,7 @@ static void happen(struct sim_world *w, const struct sim_event *e)
         sim_faults_on_event(w, e);
         break;
     case SIM_CHANGE:
-        sim_changes_on_event(w);
+        sim_changes_on_event(w, e);
         break;
     default:
         to_host(&w->host[e->host], e);

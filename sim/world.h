@@ -98,6 +98,7 @@ struct sim_counters {
 
 struct sim_checks;
 struct sim_changes;
+struct sim_epoch;
 
 /* A DC by its name, and the keys in its folder. Two copies that run at once share them. */
 struct sim_name {
@@ -106,6 +107,7 @@ struct sim_name {
     unsigned keys;                                /* key epochs 1 to `keys` */
     const struct device_keys *key[SIM_KEYS_MAX];  /* [epoch - 1] */
     struct enrol_pending *pending;                /* asks for the next one; NULL: does not */
+    uint64_t deaf_until_us;                       /* answers to that are lost */
 };
 
 struct sim_world {
@@ -351,7 +353,9 @@ bool sim_mdms_dials(struct sim_host *h, uint16_t to, uint8_t slot);
 struct sim_changes *sim_changes_new(struct sim_world *w);
 void sim_changes_free(struct sim_changes *c);
 void sim_changes_begin(struct sim_world *w);
-void sim_changes_on_event(struct sim_world *w);
+void sim_changes_on_event(struct sim_world *w, const struct sim_event *e);
+/* A change is decided. */
+void sim_changes_on_epoch(struct sim_world *w, const struct sim_epoch *next);
 /* A DC has a new key in its folder. */
 void sim_changes_on_key(struct sim_world *w, uint8_t number);
 /* Everything that was asked for has come about. */
