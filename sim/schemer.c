@@ -1,5 +1,7 @@
 #include "sim/schemer.h"
 
+#include "sim/liars.h"
+
 #include "base/check.h"
 #include "ledger/block.h"
 #include "ledger/evidence.h"
@@ -148,6 +150,7 @@ static bool begin(struct sim_schemer *s, const struct qc *prepared)
     s->height = prepared->height;
     s->a = prepared->block;
     s->a_prepared = *prepared;
+    sim_collude_learn(w, prepared); /* another liar may show it in time */
     s->shown = s->finished = false;
     s->prepare.voters = s->commit.voters = 0;
     if (two && !propose_b(s)) {

@@ -36,6 +36,7 @@
 #define SIM_MEMBERS AMI_MEMBERS_MAX
 #define SIM_DCS_MAX 32 /* by name; those that are no members at first come last */
 #define SIM_NOBODY  0xff
+#define SIM_HELD    16
 #define SIM_KEYS_MAX 6 /* key epochs of a device in one run */
 _Static_assert(SIM_DCS_MAX <= METER_DCS, "a fleet never gives a place away");
 
@@ -138,6 +139,8 @@ struct sim_world {
     /* With more than f liars a fork is what must come; the run goes on until the two sides have
      * met, to see whom they name for it. */
     char fork[16 + 240];
+    struct qc held[SIM_HELD]; /* certificates at the hands of all liars that collude; a ring */
+    size_t held_count;
     uint32_t convicted; /* DCs that honest ones have evidence against */
 };
 
