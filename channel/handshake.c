@@ -119,6 +119,7 @@ static size_t prove(struct channel *c, const struct side *side, uint8_t *out)
     seal_key(&key, &nonce, c, side);
     sm4gcm_seal(out, &key, &nonce, digest_span(&c->transcript), span_of(out, size));
     secret_wipe(&key, sizeof key);
+    secret_disclose(out, size + GCM_TAG_BYTES); /* it leaves, and enters the transcript */
     return size + GCM_TAG_BYTES;
 }
 
@@ -138,6 +139,7 @@ static enum channel_fault check_proof(struct channel *c, const struct side *side
     secret_wipe(&key, sizeof key);
     if (opened != AMI_OK)
         return FAULT_ALTERED;
+    secret_disclose(sealed, size); /* the peer's identity is decoded next */
     const size_t shown_size = size - PROOF_BYTES - GCM_TAG_BYTES;
     const struct span shown = span_of(sealed, shown_size);
     memcpy(sig.b, sealed + shown_size, sizeof sig.b);
@@ -196,6 +198,8 @@ static void write_ephemeral(struct writer *w, const struct channel *c)
 {
     point e = point_mul_base(&c->secret);
     point_bytes encoded = point_encode(&e);
+    secret_disclose(c->nonce, sizeof c->nonce);
+    secret_disclose(&encoded, sizeof encoded);
     write_raw(w, c->nonce, sizeof c->nonce);
     write_raw(w, encoded.b, sizeof encoded.b);
 }

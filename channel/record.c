@@ -104,6 +104,7 @@ enum channel_fault record_open(struct channel *c, uint8_t *record, size_t size,
     secret_wipe(&k, sizeof k);
     if (!good)
         return FAULT_RECORD;
+    secret_disclose(record, text); /* what it means is acted upon */
     *type = (enum record_type)record[text - 1];
     *plain_size = text - 1;
     return FAULT_NONE;

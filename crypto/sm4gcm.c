@@ -44,6 +44,7 @@ enum ami_status sm4gcm_open(uint8_t *out, const sm4_key *key, const gcm_nonce *n
     /* libgcrypt compares the tag in constant time. */
     error = gcry_cipher_checktag(handle, sealed.data + size, GCM_TAG_BYTES);
     sm4_thread_forget(handle);
+    secret_disclose(&error, sizeof error);
     if (error != 0) {
         secret_wipe(out, size);
         return AMI_BAD_CRYPTO;
