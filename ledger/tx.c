@@ -144,9 +144,8 @@ struct leaf_chunk {
     uint8_t kind[LEAF_CHUNK];
 };
 
-static void leaves_of_chunk(sm3_digest *out, struct leaf_chunk *c, const struct tx *tx, size_t size)
+static void ids_of_chunk(sm3_digest *out, struct leaf_chunk *c, const struct tx *tx, size_t size)
 {
-    static const uint8_t prefix = 0;
     for (size_t i = 0; i < size; i++) {
         c->kind[i] = tx[i].kind;
         c->part[2 * i] = tx[i].first;
@@ -162,7 +161,13 @@ static void leaves_of_chunk(sm3_digest *out, struct leaf_chunk *c, const struct 
         c->id_part[i][3] = span_of(c->half[2 * i + 1].b, SM3_BYTES);
         c->message[i] = (struct sm3_message){c->id_part[i], 4};
     }
-    sm3_batch(c->id, c->message, size);
+    sm3_batch(out, c->message, size);
+}
+
+static void leaves_of_chunk(sm3_digest *out, struct leaf_chunk *c, const struct tx *tx, size_t size)
+{
+    static const uint8_t prefix = 0;
+    ids_of_chunk(c->id, c, tx, size);
     for (size_t i = 0; i < size; i++) {
         c->leaf_part[i][0] = span_of(&prefix, 1);
         c->leaf_part[i][1] = span_of(c->id[i].b, SM3_BYTES);
@@ -171,15 +176,50 @@ static void leaves_of_chunk(sm3_digest *out, struct leaf_chunk *c, const struct 
     sm3_batch(out, c->message, size);
 }
 
-enum ami_status tx_leaves(sm3_digest *out, const struct tx *tx, size_t count)
+static enum ami_status by_chunks(sm3_digest *out, const struct tx *tx, size_t count,
+                                 void (*chunk)(sm3_digest *out, struct leaf_chunk *c,
+                                               const struct tx *tx, size_t size))
 {
     struct leaf_chunk *c = malloc(sizeof *c);
     if (c == NULL)
         return AMI_NO_MEMORY;
     for (size_t done = 0; done < count; done += LEAF_CHUNK)
-        leaves_of_chunk(out + done, c, tx + done,
-                        count - done < LEAF_CHUNK ? count - done : LEAF_CHUNK);
+        chunk(out + done, c, tx + done, count - done < LEAF_CHUNK ? count - done : LEAF_CHUNK);
     free(c);
+    return AMI_OK;
+}
+
+enum ami_status tx_ids(sm3_digest *out, const struct tx *tx, size_t count)
+{
+    return by_chunks(out, tx, count, ids_of_chunk);
+}
+
+enum ami_status tx_leaves(sm3_digest *out, const struct tx *tx, size_t count)
+{
+    return by_chunks(out, tx, count, leaves_of_chunk);
+}
+
+enum ami_status body_leaves(sm3_digest *out, size_t max, size_t *count, struct span body)
+{
+    struct body_reader it = body_reader_on(body);
+    struct tx tx[LEAF_CHUNK];
+    struct span encoded;
+    size_t waiting = 0;
+    *count = 0;
+    while (body_next(&it, &encoded)) {
+        if (*count + waiting == max)
+            return AMI_TOO_LARGE;
+        AMI_TRY(tx_parse(&tx[waiting], encoded));
+        if (++waiting < LEAF_CHUNK)
+            continue;
+        AMI_TRY(tx_leaves(out + *count, tx, waiting));
+        *count += waiting;
+        waiting = 0;
+    }
+    if (!body_ok(&it))
+        return AMI_BAD_ENCODING;
+    AMI_TRY(tx_leaves(out + *count, tx, waiting));
+    *count += waiting;
     return AMI_OK;
 }
 

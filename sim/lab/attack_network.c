@@ -72,7 +72,7 @@ static uint64_t served_since(const struct sim_world *w, uint64_t since)
     uint64_t first = 0;
     for (uint16_t f = w->dcs; f < w->dcs + w->fleets; f++)
         for (size_t i = 0; i < w->host[f].as.fleet->count; i++) {
-            const struct sim_meter *m = &w->host[f].as.fleet->meter[i];
+            const struct sim_book *m = sim_book(&w->host[f].as.fleet->meter[i]);
             for (size_t k = 0; k < m->reports; k++)
                 if (m->report[k].made_us >= since && m->report[k].acknowledged_us != 0 &&
                     (first == 0 || m->report[k].acknowledged_us < first))
@@ -137,7 +137,7 @@ static bool mdms_outage(struct attack_context *c)
     sim_world_run(w, from + OUTAGE_US);
     uint64_t made = 0, acknowledged = 0, slowest = 0;
     for (size_t i = 0; i < w->host[w->dcs].as.fleet->count; i++) {
-        const struct sim_meter *m = &w->host[w->dcs].as.fleet->meter[i];
+        const struct sim_book *m = sim_book(&w->host[w->dcs].as.fleet->meter[i]);
         for (size_t k = 0; k < m->reports; k++) {
             const struct sim_report *r = &m->report[k];
             if (r->made_us < from)
@@ -222,7 +222,7 @@ static bool desync(struct attack_context *c)
             f->shared.timing.answer_ms = f->shared.timing.answer_ms_max = 3600u * 1000;
             f->shared.timing.ack_ms = f->shared.timing.ack_ms_max = 3600u * 1000;
         }
-        const struct sim_meter *m = &f->meter[0];
+        const struct sim_book *m = sim_book(&f->meter[0]);
         bool done = false;
         while (!done && w->now_us < 4 * PATIENCE_US && w->violation[0] == 0) {
             run_tapped(w, w->now_us + 100 * SIM_MS, tap_losing, &l);
@@ -269,7 +269,7 @@ struct flood {
 static void flood_dc(struct flood *f, struct sim_world *w, uint16_t dc)
 {
     for (uint16_t i = 0; i + 1 < w->fleets; i++) {
-        env_link own = w->host[w->dcs + i].as.fleet->to_member[dc];
+        env_link own = w->host[w->dcs + i].as.fleet->to_place[dc];
         if (own == 0 || !w->end[own].open)
             continue;
         inject(w, w->end[own].other, f->frame, f->size);
