@@ -22,7 +22,7 @@ NOBODY = {"later-compromise-with-ephemeral", "session-state-later", "byzantine-f
 BROKEN = {
     "liu2023": {
         "impersonate-leader-with-u", "impersonate-leader-as-another-dc", "key-compromise-meter",
-        "middle-every-field", "misbinding", "collusion-master-key", "later-compromise",
+        "middle-every-field", "misbinding", "misbinding-meter", "collusion-master-key", "later-compromise",
         "leaked-session-value", "leaked-ephemeral-dc", "leaked-ephemeral-both", "forged-sig-dc",
     },
     "sm2kx": set(),
