@@ -63,7 +63,7 @@ const char *attack_hex(const void *bytes, size_t size);
 /* All of them, subject by subject; each ends with a NULL name. */
 extern const struct attack attacks_replay[], attacks_impersonation[], attacks_middle[],
     attacks_leak[], attacks_points[], attacks_session[], attacks_ledger[], attacks_disk[],
-    attacks_network[];
+    attacks_links[], attacks_network[];
 
 /* attacks.c: in order; NULL behind the last. */
 const struct attack *attack_at(size_t index);

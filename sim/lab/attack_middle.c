@@ -158,16 +158,6 @@ static bool misbinding(struct attack_context *c)
     return broken;
 }
 
-/* x' of GB/T 32918.3. */
-static scalar x_bar(const point *p)
-{
-    uint8_t xy[SM2_XY_BYTES], bytes[32] = {0};
-    point_xy(xy, p);
-    memcpy(bytes + 16, xy + 16, 16);
-    bytes[16] |= 0x80;
-    return scalar_reduce(bytes);
-}
-
 /* What the adversary, enrolled as meter-3, sends under its own name when the victim's first flight
  * has passed by: the victim's values, changed so that the DC computes the victim's V all the same.
  */
@@ -202,7 +192,7 @@ static void share_sm2kx(struct attack_context *c, struct arena *a, struct unknow
     point r_e = point_mul_base(&secret);
     memcpy(bytes.b, f1->flight.data, sizeof bytes.b);
     AMI_CHECK(point_decode(&r_a, &bytes) == AMI_OK);
-    scalar x_a = x_bar(&r_a), x_e = x_bar(&r_e);
+    scalar x_a = lab_sm2kx_x_bar(&r_a), x_e = lab_sm2kx_x_bar(&r_e);
     point left = point_mul(&x_a, &r_a), right = point_mul(&x_e, &r_e), minus = point_negate(&right);
     point sum = point_add(&a->meter[0].p, &left), p_e = point_add(&sum, &minus);
     bytes = point_encode(&p_e);

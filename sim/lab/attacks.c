@@ -10,8 +10,8 @@
 #include <string.h>
 
 static const struct attack *const subjects[] = {
-    attacks_replay,  attacks_impersonation, attacks_middle, attacks_leak,    attacks_points,
-    attacks_session, attacks_ledger,        attacks_disk,   attacks_network,
+    attacks_replay,  attacks_impersonation, attacks_middle, attacks_leak,  attacks_points,
+    attacks_session, attacks_ledger,        attacks_disk,   attacks_links, attacks_network,
 };
 
 const struct attack *attack_at(size_t index)

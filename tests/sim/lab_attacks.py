@@ -29,8 +29,8 @@ BROKEN = {
     "ecdh": {"leaked-ephemeral-meter", "leaked-ephemeral-dc", "leaked-ephemeral-both"},
 }
 NETWORKS = {
-    "leader-crash", "mdms-outage", "desync-every-message", "flood-first-flights", "byzantine-f",
-    "byzantine-f-plus-1", "acknowledgement-without-commit", "silent-leader",
+    "leader-crash", "mdms-outage", "desync-every-message", "replay-after-restart",
+    "flood-first-flights", "byzantine-f", "byzantine-f-plus-1", "acknowledgement-without-commit", "silent-leader",
 }
 
 
@@ -110,7 +110,7 @@ def objects(program, names):
 def networks(program, names):
     names &= NETWORKS
     cheap = {"leader-crash", "mdms-outage", "desync-every-message", "flood-first-flights",
-             "byzantine-f-plus-1"}
+             "byzantine-f-plus-1", "replay-after-restart"}
     judge(attacks(program, cheap, "--scheme", "liu2023"), cheap, ["liu2023"])
     ecdh = {"leader-crash", "desync-every-message"}
     judge(attacks(program, ecdh, "--scheme", "ecdh"), ecdh, ["ecdh"])
