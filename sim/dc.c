@@ -210,7 +210,7 @@ static void on_closed(struct sim_host *h, env_link link)
                  100 * SIM_MS + sim_random_below(&w->net, 400 * SIM_MS));
 }
 
-void sim_dc_on_event(struct sim_host *h, const struct sim_event *e)
+static void happen(struct sim_host *h, const struct sim_event *e)
 {
     struct sim_dc *d = h->as.dc;
     struct sim_world *w = h->world;
@@ -251,4 +251,15 @@ void sim_dc_on_event(struct sim_host *h, const struct sim_event *e)
     default:
         AMI_CHECK(false && "no event of a DC");
     }
+}
+
+void sim_dc_on_event(struct sim_host *h, const struct sim_event *e)
+{
+    const struct sim_watch *watch = h->world->watch;
+    bool looks = watch != NULL && watch->turn != NULL;
+    if (looks)
+        watch->turn(watch->ctx, h);
+    happen(h, e);
+    if (looks)
+        watch->turn(watch->ctx, NULL);
 }
