@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A text as short as this stays in one line; tables scroll. */
+#define NOWRAP_MAX 36
+
 static const char style[] =
     ":root{color-scheme:light dark;--paper:#fcfcfa;--ink:#22272e;--soft:#5b6570;--grid:#d5d9dd;"
     "--line:#c3c9cf;--head:#eef0f2;--code:#f0f1f3;--bad:#a3242c;--link:#17558f;"
@@ -33,7 +36,8 @@ static const char style[] =
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-size:.84rem;"
     "font-variant-numeric:tabular-nums}th,td{border-bottom:1px solid var(--line);"
     "padding:.22rem .6rem;text-align:left;vertical-align:bottom}td.n{text-align:right;"
-    "white-space:nowrap}th{background:var(--head);font-weight:600}th small{display:block;"
+    "white-space:nowrap}td.t{white-space:nowrap}th{background:var(--head);font-weight:600}th "
+    "small{display:block;"
     "font-weight:400;color:var(--soft)}\n"
     "mark{background:none;font-weight:600;font-size:.78rem}mark.measured{color:var(--measured)}"
     "mark.simulated{color:var(--simulated)}mark.reported{color:var(--reported)}"
@@ -117,7 +121,7 @@ static void put_cell(FILE *to, const json_t *value, const json_t *column)
         fputs("<td class=\"n\">", to);
         put_number(to, value, column);
     } else if (json_is_string(value)) {
-        fputs("<td>", to);
+        fputs(json_string_length(value) <= NOWRAP_MAX ? "<td class=\"t\">" : "<td>", to);
         report_escape(to, json_string_value(value));
     } else {
         fputs("<td class=\"n\">&ndash;", to);

@@ -16,26 +16,26 @@
 #define SERIES_MAX 8
 #define GROUPS_MAX 64
 
-/* Colours that gnuplot is told, and what they become. */
-static const struct {
-    const char *told, *found, *becomes;
-} colours[] = {
-    {"#010101", "rgb(  1,   1,   1)", "var(--ink)"},
-    {"#020202", "rgb(  2,   2,   2)", "var(--grid)"},
-    {"#030303", "rgb(  3,   3,   3)", "var(--s1)"},
-    {"#040404", "rgb(  4,   4,   4)", "var(--s2)"},
-    {"#050505", "rgb(  5,   5,   5)", "var(--s3)"},
-    {"#060606", "rgb(  6,   6,   6)", "var(--s4)"},
-    {"#070707", "rgb(  7,   7,   7)", "var(--s5)"},
-    {"#080808", "rgb(  8,   8,   8)", "var(--s6)"},
-    {"#090909", "rgb(  9,   9,   9)", "var(--s7)"},
-    {"#0a0a0a", "rgb( 10,  10,  10)", "var(--s8)"},
-    {"#0b0b0b", "rgb( 11,  11,  11)", "var(--paper)"},
+/* Colours that gnuplot is told: one shade of almost black for each role. What they become. */
+static const char *const roles[] = {
+    "var(--ink)", "var(--grid)", "var(--s1)", "var(--s2)", "var(--s3)",
+    "var(--s4)",  "var(--s5)",   "var(--s6)", "var(--s7)", "var(--s8)",
 };
+#define ROLES        (sizeof roles / sizeof roles[0])
 #define INK          0
 #define GRID         1
 #define FIRST_SERIES 2
-#define PAPER        10
+
+/* "#RRGGBB" of a role; good until the next call but three. */
+static const char *shade(size_t role)
+{
+    static char text[4][8];
+    static unsigned next;
+    unsigned v = (unsigned)role + 1;
+    char *out = text[next++ % 4];
+    snprintf(out, sizeof text[0], "#%02x%02x%02x", v & 255u, v & 255u, v & 255u);
+    return out;
+}
 
 /* --- what is drawn --------------------------------------------------------------------------- */
 
@@ -263,7 +263,7 @@ static void put_axes(FILE *to, const struct plot *p)
                 least = fmin(least, p->value[i][k]);
                 most = fmax(most, p->value[i][k]);
             }
-    const char *ink = colours[INK].told, *grid = colours[GRID].told;
+    const char *ink = shade(INK), *grid = shade(GRID);
     fprintf(to, "set border 3 lc rgb \"%s\"\n", ink);
     fprintf(to, "set tics nomirror out scale 0.5 textcolor rgb \"%s\"\n", ink);
     fprintf(to, "set grid ytics lc rgb \"%s\" lt 1 lw 0.75\n", grid);
@@ -276,7 +276,7 @@ static void put_axes(FILE *to, const struct plot *p)
     fprintf(to, " textcolor rgb \"%s\"\nset xlabel ", ink);
     quoted(to, p->x_title);
     fprintf(to, " textcolor rgb \"%s\"\nset datafile missing \"?\"\n", ink);
-    fputs("set format y \"%.10g\"\nset format x \"%.10g\"\n", to);
+    fputs("unset mytics\nunset mxtics\nset format y \"%.10g\"\nset format x \"%.10g\"\n", to);
     if (p->y_log) {
         fprintf(to, "set logscale y\nset yrange [%.6g:%.6g]\n", least / 2, most * 2);
         fputs(most / least > 1e6 ? "set format y \"%.0e\"\n" : "", to);
@@ -285,20 +285,20 @@ static void put_axes(FILE *to, const struct plot *p)
     }
     if (p->x_log)
         fputs("set logscale x\n", to);
-    if (!p->numeric_x && p->groups * (longest_label(p) + 2) > 84)
+    if (!p->numeric_x && p->groups * (longest_label(p) + 2) > 72)
         fputs("set xtics rotate by -30\n", to);
 }
 
 static void put_style(FILE *to, const struct plot *p, size_t k)
 {
-    fprintf(to, "lc rgb \"%s\" title ", colours[FIRST_SERIES + k].told);
+    fprintf(to, "lc rgb \"%s\" title ", shade(FIRST_SERIES + k));
     quoted(to, p->name[k]);
 }
 
 static void put_script(FILE *to, const struct plot *p, const char *svg)
 {
-    fprintf(to, "set terminal svg noenhanced size 760,%d dynamic font \"sans-serif,13\"\n",
-            p->series > 3 ? 460 : 420);
+    fprintf(to, "set terminal svg noenhanced size 640,%d dynamic font \"sans-serif,14\"\n",
+            p->series > 3 ? 420 : 370);
     fprintf(to, "set output \"%s\"\n", svg);
     put_data(to, p);
     put_axes(to, p);
@@ -319,7 +319,7 @@ static void put_script(FILE *to, const struct plot *p, const char *svg)
                 "unset key\nset boxwidth 0.4\nset style fill solid 0.35 border\n"
                 "plot $d using 0:3:2:6:5:xticlabels(1) with candlesticks whiskerbars 0.5 lw 1.5 lc "
                 "rgb \"%s\", $d using 0:4:4:4:4 with candlesticks lw 3 lc rgb \"%s\"\n",
-                colours[FIRST_SERIES].told, colours[INK].told);
+                shade(FIRST_SERIES), shade(INK));
         return;
     }
     bool stacked = strcmp(p->kind, "tally") == 0;
@@ -358,12 +358,13 @@ static bool starts(const char *at, const char *with)
 static void adopt(FILE *to, const char *svg, const struct plot *p, const char *id)
 {
     for (const char *at = svg; *at != 0;) {
-        size_t i = 0, count = sizeof colours / sizeof colours[0];
-        while (i < count && !starts(at, colours[i].found))
-            i++;
-        if (i < count) {
-            fputs(colours[i].becomes, to);
-            at += strlen(colours[i].found);
+        unsigned red, green, blue;
+        int size = 0;
+        if (starts(at, "rgb(") &&
+            sscanf(at, "rgb(%u ,%u ,%u )%n", &red, &green, &blue, &size) == 3 && size > 0 &&
+            red >= 1 && red <= ROLES && green == red && blue == red) {
+            fputs(roles[red - 1], to);
+            at += size;
         } else if (starts(at, "gpDot") || starts(at, "gpPt") || starts(at, "gnuplot_")) {
             fprintf(to, "%s-", id);
             fputc(*at++, to);
