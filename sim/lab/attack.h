@@ -12,15 +12,23 @@
 
 #include "sim/lab/arena.h"
 
-/* Rows of the paper's Table 2, for attacks that decide one of them. */
+/* What an attack is about: a row of table2. The first six are those of the paper's Table 2. */
 enum attack_row {
-    ROW_NONE,
     ROW_REPLAY,
     ROW_IMPERSONATION,
     ROW_MITM,
     ROW_DESYNC,
     ROW_SPOF,
     ROW_COLLUSION,
+    ROW_SECRECY,
+    ROW_LEAK,
+    ROW_COMPROMISE,
+    ROW_KEY_SHARE,
+    ROW_POINTS,
+    ROW_DC_LIES,
+    ROW_LEDGER,
+    ROW_READINGS,
+    ROW_FLOOD,
     ROW_COUNT
 };
 
@@ -59,7 +67,7 @@ extern const struct attack attacks_replay[], attacks_impersonation[], attacks_mi
 
 /* attacks.c: in order; NULL behind the last. */
 const struct attack *attack_at(size_t index);
-/* Runs one against one scheme, with its control where it resists. */
+/* One against one scheme, with its control where the scheme resists. */
 struct attack_outcome {
     bool broken;
     enum { CONTROL_NOT_NEEDED, CONTROL_SUCCEEDS, CONTROL_FAILS, CONTROL_MISSING } control;
@@ -67,7 +75,14 @@ struct attack_outcome {
     char control_evidence[512];
     uint64_t cpu_ns; /* with the control */
 };
-void attack_run(struct attack_outcome *out, const struct attack *attack,
-                const struct scheme *scheme, uint64_t seed);
+/* Kept until the process ends, so that one experiment can stand on what another has run. */
+const struct attack_outcome *attack_outcome(const struct attack *attack,
+                                            const struct scheme *scheme, uint64_t seed);
+
+struct lab_output;
+/* Says in the output what is wrong with an outcome: a control that fails, a feat that nobody can do
+ * and that was resisted. */
+void attack_judge(struct lab_output *out, const struct attack *a, const struct scheme *s,
+                  const struct attack_outcome *r);
 
 #endif

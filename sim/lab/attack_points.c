@@ -281,7 +281,7 @@ static unsigned scalar_mod(const scalar *k, unsigned n)
 
 static bool foreign(struct attack_context *c, unsigned order)
 {
-    struct arena *a = arena_new(attack_scheme(c, 0) == NULL ? c->scheme : c->scheme, c->seed);
+    struct arena *a = arena_new(c->scheme, c->seed);
     struct arena_run r;
     size_t tried = 0;
     gcry_mpi_t modulus = mpi_of(p_hex);
@@ -338,17 +338,20 @@ static bool low_order(struct attack_context *c)
 
 const struct attack attacks_points[] = {
     {.name = "point-at-infinity",
+     .row = ROW_POINTS,
      .knows = "what is public; it answers the meter itself",
      .goal = "the meter ends in a key that depends on no secret",
      .protection = "decoded points are never infinity (nor V; and the DC's proof stands behind it)",
      .run = infinity},
     {.name = "point-off-curve",
+     .row = ROW_POINTS,
      .knows = "what is public; it answers the meter itself",
      .goal = "the meter multiplies a point of another curve, and shows its secret modulo 3",
      .protection = "points travel compressed and are checked to lie on the curve (in the control a "
                    "meter takes x and y as they come)",
      .run = off_curve},
     {.name = "point-low-order",
+     .row = ROW_POINTS,
      .knows = "what is public; it answers the meter itself",
      .goal = "the meter multiplies a point of order 2, and shows its secret modulo 2",
      .protection = "points travel compressed and are checked to lie on the curve (in the control a "

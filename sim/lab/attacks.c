@@ -6,11 +6,12 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct attack *const subjects[] = {
-    attacks_replay, attacks_impersonation, attacks_middle,
-    attacks_leak,   attacks_points,        attacks_session,
+    attacks_replay,  attacks_impersonation, attacks_middle, attacks_leak,    attacks_points,
+    attacks_session, attacks_ledger,        attacks_disk,   attacks_network,
 };
 
 const struct attack *attack_at(size_t index)
@@ -51,8 +52,8 @@ const char *attack_hex(const void *bytes, size_t size)
     return out;
 }
 
-void attack_run(struct attack_outcome *out, const struct attack *attack,
-                const struct scheme *scheme, uint64_t seed)
+static void run_attack(struct attack_outcome *out, const struct attack *attack,
+                       const struct scheme *scheme, uint64_t seed)
 {
     struct attack_context c = {.scheme = scheme, .seed = seed};
     uint64_t before = lab_cpu_ns();
@@ -69,6 +70,27 @@ void attack_run(struct attack_outcome *out, const struct attack *attack,
     }
     (void)lab_weak(scheme, 0);
     out->cpu_ns = lab_cpu_ns() - before;
+}
+
+const struct attack_outcome *attack_outcome(const struct attack *attack,
+                                            const struct scheme *scheme, uint64_t seed)
+{
+    static struct kept {
+        const struct attack *attack;
+        const struct scheme *scheme;
+        uint64_t seed;
+        struct attack_outcome outcome;
+        struct kept *next;
+    } * all;
+    for (const struct kept *k = all; k != NULL; k = k->next)
+        if (k->attack == attack && k->scheme == scheme && k->seed == seed)
+            return &k->outcome;
+    struct kept *k = calloc(1, sizeof *k);
+    AMI_CHECK(k != NULL);
+    *k = (struct kept){.attack = attack, .scheme = scheme, .seed = seed, .next = all};
+    run_attack(&k->outcome, attack, scheme, seed);
+    all = k;
+    return &k->outcome;
 }
 
 /* --- the experiment -------------------------------------------------------------------------- */
@@ -109,7 +131,7 @@ static const struct lab_column columns[] = {
      .source = LAB_MEASURED,
      .hidden = true},
     {.name = "unavoidable", .title = "why nobody resists", .hidden = true},
-    {.name = "ms",
+    {.name = "cpu",
      .title = "processor time",
      .unit = "ms",
      .decimals = 2,
@@ -166,7 +188,7 @@ static json_t *row_json(const struct attack *a, const struct scheme *s,
                      "unavoidable", a->nobody, "ms", (double)r->cpu_ns / 1e6);
 }
 
-static void judge(struct lab_output *out, const struct attack *a, const struct scheme *s,
+void attack_judge(struct lab_output *out, const struct attack *a, const struct scheme *s,
                   const struct attack_outcome *r)
 {
     if (r->control == CONTROL_FAILS)
@@ -178,6 +200,19 @@ static void judge(struct lab_output *out, const struct attack *a, const struct s
     if (!r->broken && a->nobody != NULL)
         lab_fail(out, "%s against %s: resisted, although nobody can: %s", a->name, s->name,
                  a->nobody);
+}
+
+/* Who asks for some attacks by name wants all of what they found. */
+static void tell(struct lab_output *out, const struct attack *a, const struct scheme *s,
+                 const struct attack_outcome *r)
+{
+    lab_note(out, "%s, %s: %s\n  the adversary holds: %s\n  it wants: %s\n  found: %s", a->name,
+             s->name, r->broken ? "broken" : "resisted", a->knows, a->goal, r->evidence);
+    if (!r->broken)
+        lab_note(out, "  what stands in its way: %s\n  without that (control %s): %s",
+                 a->protection, control_name(r), r->control_evidence);
+    if (a->nobody != NULL)
+        lab_note(out, "  why nobody resists: %s", a->nobody);
 }
 
 static enum ami_status run(const struct lab_options *o, struct lab_output *out, struct why *why)
@@ -197,11 +232,12 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
         if (!wanted(o, a))
             continue;
         for (const struct scheme *s = NULL; (s = lab_scheme_next(o, s)) != NULL;) {
-            struct attack_outcome r;
-            attack_run(&r, a, s, o->seed);
-            put_row(t, a, s, &r);
-            AMI_CHECK(json_array_append_new(list, row_json(a, s, &r)) == 0);
-            judge(out, a, s, &r);
+            const struct attack_outcome *r = attack_outcome(a, s, o->seed);
+            put_row(t, a, s, r);
+            AMI_CHECK(json_array_append_new(list, row_json(a, s, r)) == 0);
+            attack_judge(out, a, s, r);
+            if (o->items != 0)
+                tell(out, a, s, r);
             progress_update(&p, ++done, a->name);
         }
     }

@@ -127,7 +127,7 @@ json_t *lab_document(const struct lab_experiment *e, const struct lab_options *o
 /* --- the experiments -------------------------------------------------------------------------- */
 
 /* Each has its line in lab.c. */
-extern const struct lab_experiment lab_attacks;
+extern const struct lab_experiment lab_attacks, lab_table2;
 extern const struct lab_experiment lab_table4, lab_table5, lab_pfs, lab_election, lab_links,
     lab_gateways, lab_scale;
 

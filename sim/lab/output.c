@@ -271,7 +271,7 @@ static void csv_table(FILE *to, const struct lab_table *t)
             if (json_is_integer(value))
                 fprintf(to, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
             else if (json_is_real(value))
-                fprintf(to, "%.17g", json_real_value(value));
+                fprintf(to, "%.15g", json_real_value(value));
             else if (json_is_string(value))
                 csv_text(to, json_string_value(value));
         }
