@@ -348,8 +348,9 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
     lab_note(out,
              "4 DCs over fiber, a report from each meter about every 2 s. \"oldest report\": the "
              "longest that a meter waited for an acknowledgement around the change.");
-    lab_note(out,
-             "\"agreements after\" counts the half minute after the leader's death; it stays dead.");
+    lab_note(
+        out,
+        "\"agreements after\" counts the half minute after the leader's death; it stays dead.");
     lab_figures(out, figures);
     return AMI_OK;
 }

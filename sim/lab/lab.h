@@ -12,7 +12,8 @@
  * The document of an experiment:
  *
  *   {experiment, summary, command, seed, version, machine, sm2_path, failed: SENTENCE or null,
- *    notes: [SENTENCE], tables: {NAME: {title, columns: [{name, title, unit, source, clock}],
+ *    notes: [SENTENCE], tables: {NAME: {title, columns: [{name, title, unit, source, clock,
+ *                                                  decimals}],
  *                                       rows: [{COLUMN: value or null}]}},
  *    ... what else the experiment puts there}
  *
