@@ -151,7 +151,7 @@ def refused(program, status, sentence, *arguments):
                           check=False)
     if done.returncode != status or sentence not in done.stderr or done.stdout:
         sys.exit(f"{arguments}: {done.returncode}, {done.stderr}")
-    if done.stderr.count("\n") != 1:
+    if done.stderr.count("ami-sim: ") != 1 or not done.stderr.endswith("\n"):
         sys.exit(f"{arguments}: not one sentence: {done.stderr}")
 
 
@@ -171,6 +171,10 @@ def usage(program):
     refused(program, 2, "there is no scheme 'nothing'", "attacks", "--scheme", "nothing")
     refused(program, 2, "takes no further names", "table2", "replay-vote")
     refused(program, 1, "cannot be made", "attacks", "replay-vote", "--out", "/dev/null/there")
+    os.environ["TMPDIR"] = "/dev/null"
+    refused(program, 1, "ledger-bit-flipped: /dev/null", "attacks", "ledger-bit-flipped", "--scheme",
+            "sm2kx")
+    del os.environ["TMPDIR"]
     with tempfile.TemporaryDirectory(prefix="ami-lab.") as folder:
         out = os.path.join(folder, "made")
         shown = json.loads(run(program, "attacks", "replay-vote", "--json", "--out", out))
