@@ -18,14 +18,20 @@ enum tx_kind {
     TX_SKIP = 5,
     TX_EVIDENCE = 6, /* proves itself: nobody signs it, whoever finds it hands it in */
     TX_MEMBERSHIP = 7,
+    TX_RETENTION = 8,
     TX_KIND_END
 };
+/* Not a kind of its own: how a pruned block keeps a report (ledger/pruned.h). The first part is
+ * whole, in place of the second one stands its SM3, so the id is what it was. */
+#define TX_PRUNED_REPORT 129
 
 /* A transaction decoded all the way. Borrows the bytes it was parsed from. */
 struct tx_view {
-    struct tx tx;
+    struct tx tx; /* of a pruned report: kind TX_REPORT, the second part empty */
     struct span encoded;
     sm3_digest id;
+    sm3_digest second; /* SM3 of the second part */
+    bool pruned;       /* a report whose gateway part is gone: u.report.gateway is all zero */
     union {
         struct {
             struct report_meter_part meter;
@@ -36,15 +42,18 @@ struct tx_view {
         struct revoke revoke;
         struct skip_meter_part skip;
         struct membership membership;
+        struct retention retention;
         struct evidence evidence; /* judged: only who signed it is open */
     } u;
-    struct mdms_part mdms; /* for the four kinds that the MDMS signs */
+    struct mdms_part mdms; /* for the kinds that the MDMS signs */
 };
 
 /* AMI_BAD_ENCODING, AMI_BAD_ARGUMENT (unknown kind, sequence 0, epoch 0, number 0; a membership
  * transaction whose change, delay or addresses cannot be; evidence that convicts nobody). No
  * signature is checked here. */
 enum ami_status tx_view_parse(struct tx_view *out, struct span encoded) AMI_MUST_CHECK;
+/* The same for a transaction of a committed block: a report may be a pruned one. */
+enum ami_status tx_view_parse_kept(struct tx_view *out, struct span encoded) AMI_MUST_CHECK;
 sm3_digest tx_id(uint8_t kind, const sm3_digest *first, const sm3_digest *second);
 sm3_digest tx_leaf(const sm3_digest *id);
 /* Running number of a transaction of the MDMS; 0: it is none of the MDMS's. */
