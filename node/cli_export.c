@@ -300,15 +300,16 @@ static bool put_csv(struct export *x, const struct certified_block *b)
     bool ok = true;
     for (uint32_t index = 0; ok && body_next(&it, &encoded); index++) {
         struct tx_view tx;
-        if (tx_view_parse(&tx, encoded) != AMI_OK)
+        if (tx_view_parse_kept(&tx, encoded) != AMI_OK)
             return false;
         const struct members *m =
             tx.tx.kind == TX_EVIDENCE ? members_of(x, tx.u.evidence.epoch) : NULL;
         const struct tx_facts f = describe_tx_facts(m, &tx);
         char id[2 * SM3_BYTES + 1];
         hex_encode(id, tx.id.b, SM3_BYTES);
-        long long time_ms = tx.tx.kind == TX_REPORT ? tx.u.report.gateway.timestamp_ms
-                                                    : (long long)b->header.timestamp_ms;
+        long long time_ms = tx.tx.kind == TX_REPORT && !tx.pruned
+                                ? tx.u.report.gateway.timestamp_ms
+                                : (long long)b->header.timestamp_ms;
         ok = fprintf(x->out, "%llu,%u,%s,%s,%s,%u,%llu,%lld,%zu\n",
                      (unsigned long long)b->header.height, (unsigned)index, id,
                      describe_tx_kind(tx.tx.kind), f.device, (unsigned)f.epoch,

@@ -43,10 +43,15 @@ static enum ami_status find_epoch(void *ctx, uint32_t epoch, uint64_t *height, u
     return store_find_epoch(ctx, epoch, height, index);
 }
 
+static enum ami_status retention(void *ctx, struct store_retention *out)
+{
+    return store_retention(ctx, out);
+}
+
 struct node_disk disk_of_store(struct store *store)
 {
-    return (struct node_disk){store,     block,   header,      body,
-                              height_of, find_tx, find_report, find_epoch};
+    return (struct node_disk){store,   block,       header,     body,     height_of,
+                              find_tx, find_report, find_epoch, retention};
 }
 
 /* The leaves of a block's tree. */
@@ -60,7 +65,7 @@ static enum ami_status leaves_of(const struct certified_block *b, sm3_digest **l
         return AMI_NO_MEMORY;
     while (count < b->header.tx_count && body_next(&it, &encoded)) {
         struct tx_view tx;
-        AMI_TRY(tx_view_parse(&tx, encoded));
+        AMI_TRY(tx_view_parse_kept(&tx, encoded));
         (*leaves)[count++] = tx_leaf(&tx.id);
     }
     return count == b->header.tx_count ? AMI_OK : AMI_DAMAGED;

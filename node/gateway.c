@@ -540,7 +540,7 @@ static void send_ack(struct node *n, struct gateway_session *s, struct merkle_tr
                            .height = h->height,
                            .block = *block,
                            .index = index,
-                           .second = sm3(tx->tx.second)};
+                           .second = tx->second};
     sm3_digest path[MERKLE_PATH_MAX];
     size_t size = merkle_tree_path(tree, index, path);
     AMI_CHECK(size <= sizeof a.path / sizeof a.path[0]);
@@ -564,7 +564,7 @@ static bool plant_tree(struct merkle_tree *t, struct span body)
     uint64_t index = 0;
     while (body_next(&it, &encoded)) {
         struct tx_view tx;
-        if (tx_view_parse(&tx, encoded) != AMI_OK)
+        if (tx_view_parse_kept(&tx, encoded) != AMI_OK)
             return false;
         sm3_digest leaf = tx_leaf(&tx.id);
         if (merkle_tree_set(t, index++, &leaf) != AMI_OK)
@@ -633,7 +633,7 @@ static void answer_settled(struct node *n, struct gateway_session *s, uint64_t s
     struct span encoded;
     while (body_next(&it, &encoded)) {
         struct tx_view tx;
-        if (at++ != index || tx_view_parse(&tx, encoded) != AMI_OK)
+        if (at++ != index || tx_view_parse_kept(&tx, encoded) != AMI_OK)
             continue;
         send_ack(n, s, b->tree, &b->block.header, &b->hash, &b->block.commit, &tx, index);
         return;
@@ -648,7 +648,7 @@ void gateway_on_commit(struct node *n, const struct block_header *h, const sm3_d
     bool planted = false;
     for (uint32_t index = 0; body_next(&it, &encoded); index++) {
         struct tx_view tx;
-        if (tx_view_parse(&tx, encoded) != AMI_OK || tx.tx.kind != TX_REPORT)
+        if (tx_view_parse_kept(&tx, encoded) != AMI_OK || tx.tx.kind != TX_REPORT)
             continue;
         const struct report_meter_part *m = &tx.u.report.meter;
         struct pool_entry *e = pool_find_report(n->pool, &m->meter, m->epoch, m->sequence);
