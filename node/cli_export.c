@@ -218,16 +218,25 @@ static bool put_line(FILE *out, json_t *line)
     return ok;
 }
 
+/* The MDMS's word for what may be pruned; null: nothing. */
+static json_t *retention_of(const struct export *x)
+{
+    struct store_retention r;
+    if (store_retention(x->store, &r) != AMI_OK || r.tx_size == 0)
+        return json_null();
+    return describe_hex(r.tx, r.tx_size);
+}
+
 static bool put_genesis(const struct export *x)
 {
     const struct genesis *g = x->c->genesis;
     return put_line(x->out,
-                    json_pack("{s:s, s:i, s:o, s:s, s:o, s:i, s:i, s:I}", "kind", "genesis",
+                    json_pack("{s:s, s:i, s:o, s:s, s:o, s:i, s:i, s:I, s:o}", "kind", "genesis",
                               "version", 1, "chain", describe_hex(g->members.chain.b, SM3_BYTES),
                               "network", g->network.name.text, "network_id",
                               describe_hex(g->network.id.b, SM3_BYTES), "scheme",
                               (int)g->network.scheme, "members", (int)g->members.count, "from",
-                              (json_int_t)x->from));
+                              (json_int_t)x->from, "retention", retention_of(x)));
 }
 
 static bool put_block(const struct export *x, const struct certified_block *b)
