@@ -35,22 +35,8 @@ enum ami_status block_build(struct block_header *out, struct registry *r,
     sm3_digest *leaves = malloc(g->parameters.block_txs_max * sizeof *leaves);
     if (leaves == NULL)
         return AMI_NO_MEMORY;
-    struct body_reader it = body_reader_on(body);
-    struct span encoded;
-    uint32_t count = 0;
-    enum ami_status status = AMI_OK;
-    while (status == AMI_OK && body_next(&it, &encoded)) {
-        struct tx_view tx;
-        if (count == g->parameters.block_txs_max) {
-            status = AMI_TOO_LARGE;
-            break;
-        }
-        status = tx_view_parse(&tx, encoded);
-        if (status == AMI_OK)
-            leaves[count++] = tx_leaf(&tx.id);
-    }
-    if (status == AMI_OK && !body_ok(&it))
-        status = AMI_BAD_ENCODING;
+    size_t count = 0;
+    enum ami_status status = body_leaves(leaves, g->parameters.block_txs_max, &count, body);
     if (status == AMI_OK)
         *out = (struct block_header){
             .version = 1,
@@ -63,7 +49,7 @@ enum ami_status block_build(struct block_header *out, struct registry *r,
             .merkle_root = merkle_root(leaves, count),
             .state_root = registry_stage_root(r),
             .timestamp_ms = now_ms > parent->timestamp_ms ? now_ms : parent->timestamp_ms + 1,
-            .tx_count = count,
+            .tx_count = (uint32_t)count,
             .proposer = proposer};
     free(leaves);
     return status;

@@ -26,14 +26,6 @@ static inline unsigned tx_signatures_from(const struct tx_view *tx, bool meters_
     return meters_unchecked && tx->tx.kind == TX_REPORT ? 1 : 0;
 }
 
-/* The Merkle leaves of many transactions, as tx_leaf of each one's id. AMI_NO_MEMORY. */
-enum ami_status tx_leaves(sm3_digest *out, const struct tx *tx, size_t count) AMI_MUST_CHECK;
-
-/* tx_view_parse without the id, which is most of its cost. */
-enum ami_status tx_view_decode(struct tx_view *out, struct span encoded) AMI_MUST_CHECK;
-enum ami_status tx_view_decode_kept(struct tx_view *out, struct span encoded) AMI_MUST_CHECK;
-void tx_view_identify(struct tx_view *tx);
-
 /* Which key a record's W stands for. */
 static inline enum key_role record_role(uint8_t kind)
 {

@@ -1130,21 +1130,53 @@ static struct change *nth_change(const struct registry *r, size_t n)
     return &r->change[(uint32_t)r->order[n]];
 }
 
+#define LEAF_BATCH 64
+
+/* Changes whose leaves are computed side by side. */
+struct leaf_batch {
+    size_t count;
+    struct change *change[LEAF_BATCH];
+    uint8_t bytes[LEAF_BATCH][1 + RECORD_BYTES_MAX];
+    struct span part[LEAF_BATCH];
+    struct sm3_message message[LEAF_BATCH];
+    sm3_digest leaf[LEAF_BATCH];
+};
+
+/* Puts their leaves into the tree and empties the batch. They stand in order of index. */
+static void plant_leaves(struct registry *r, struct leaf_batch *b)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        struct writer w = writer_on(b->bytes[i], sizeof b->bytes[i]);
+        write_u8(&w, 0); /* merkle_leaf's prefix */
+        record_encode(&w, &b->change[i]->rec);
+        AMI_CHECK(writer_ok(&w));
+        b->part[i] = writer_span(&w);
+        b->message[i] = (struct sm3_message){&b->part[i], 1};
+    }
+    sm3_batch(b->leaf, b->message, b->count);
+    for (size_t i = 0; i < b->count; i++) {
+        struct change *c = b->change[i];
+        if (!c->in_tree && !c->added)
+            c->old_leaf = merkle_tree_leaf(r->tree, c->index);
+        AMI_CHECK(merkle_tree_set(r->tree, c->index, &b->leaf[i]) == AMI_OK); /* there is room */
+        c->in_tree = true;
+        c->stale = false;
+    }
+    b->count = 0;
+}
+
 sm3_digest registry_stage_root(struct registry *r)
 {
     AMI_CHECK(r->staged);
     sort_changes(r);
+    struct leaf_batch b = {.count = 0};
     for (size_t i = 0; i < r->change_count; i++) {
-        struct change *c = nth_change(r, i);
-        if (!c->stale)
-            continue;
-        if (!c->in_tree && !c->added)
-            c->old_leaf = merkle_tree_leaf(r->tree, c->index);
-        sm3_digest leaf = record_leaf(&c->rec);
-        AMI_CHECK(merkle_tree_set(r->tree, c->index, &leaf) == AMI_OK); /* there is room */
-        c->in_tree = true;
-        c->stale = false;
+        if (nth_change(r, i)->stale)
+            b.change[b.count++] = nth_change(r, i);
+        if (b.count == LEAF_BATCH)
+            plant_leaves(r, &b);
     }
+    plant_leaves(r, &b);
     return merkle_tree_root(r->tree);
 }
 

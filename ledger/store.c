@@ -23,7 +23,7 @@
  * every value stands its check (ledger/store_value.h), and in blocks and pending that of the front
  * before it.
  *
- *   meta     "format" -> "amiledger store 2", or 3 with a retention; "chain" -> chain id; "tip" ->
+ *   meta     "format" -> "amiledger store 4", or 5 with a retention; "chain" -> chain id; "tip" ->
  * u64 height, hash; "vote" -> vote_record, u64 LMDB's number of that write; "write" -> u64 number
  * of the last write, u64 of the last with a vote record; "retention" -> the transaction of the
  *            highest watermark; "pruned" -> u64 height: below it no report is whole
@@ -436,6 +436,32 @@ static int put_value(struct store *s, MDB_txn *txn, int db, struct span key, str
     return rc;
 }
 
+/* Values of one database whose checks are computed side by side. */
+#define ROWS_MAX 256
+struct rows {
+    size_t count;
+    struct span key[ROWS_MAX], value[ROWS_MAX];
+    uint8_t key_bytes[ROWS_MAX][REPORT_KEY_BYTES]; /* room for keys that stand nowhere else */
+    uint8_t check[ROWS_MAX][STORE_CHECK_BYTES];
+};
+
+/* Stores all of them and empties the list. */
+static enum ami_status put_rows(struct attempt *a, int db, struct rows *rows, unsigned flags)
+{
+    store_checks(rows->check, db_names[db], rows->key, rows->value, rows->count);
+    for (size_t i = 0; i < rows->count; i++) {
+        const struct span value = rows->value[i];
+        MDB_val k = {rows->key[i].size, (void *)(uintptr_t)rows->key[i].data};
+        MDB_val v = {value.size + STORE_CHECK_BYTES, NULL};
+        int rc = mdb_put(a->txn, a->s->db[db], &k, &v, flags | MDB_RESERVE);
+        AMI_TRY(attempt_status(a, rc));
+        memcpy(v.mv_data, value.data, value.size);
+        memcpy((uint8_t *)v.mv_data + value.size, rows->check[i], STORE_CHECK_BYTES);
+    }
+    rows->count = 0;
+    return AMI_OK;
+}
+
 static enum ami_status put(struct attempt *a, int db, struct span key, struct span value,
                            unsigned flags)
 {
@@ -489,28 +515,49 @@ static enum ami_status put_shown_retention(struct attempt *a)
     return put_retention(a, shown, tx.u.retention.below);
 }
 
-static enum ami_status put_tx(struct attempt *a, struct span encoded, uint32_t index)
+/* Where a block's transactions stand, and what finds them again. */
+struct tx_rows {
+    struct tx tx[ROWS_MAX];
+    sm3_digest id[ROWS_MAX];
+    uint8_t place[ROWS_MAX][PLACE_BYTES];
+    struct rows ids, reports;
+};
+
+static enum ami_status put_tx(struct attempt *a, struct tx_rows *t, struct span encoded, size_t at,
+                              uint32_t index)
 {
     struct tx_view tx;
-    uint8_t place[PLACE_BYTES], key[REPORT_KEY_BYTES];
-    AMI_TRY(tx_view_parse_kept(&tx, encoded));
+    uint8_t key[REPORT_KEY_BYTES];
+    AMI_TRY(tx_view_decode_kept(&tx, encoded));
+    AMI_TRY(tx_parse(&t->tx[at], encoded)); /* a pruned report as it is */
     if (tx.pruned && a->c->block.height >= a->pruned_below)
         return AMI_BAD_ENCODING;
-    store_be64(place, a->c->block.height);
-    store_be32(place + 8, index);
-    struct span where = span_of(place, sizeof place);
-    AMI_TRY(put(a, TXS, span_of(tx.id.b, sizeof tx.id.b), where, 0));
+    store_be64(t->place[at], a->c->block.height);
+    store_be32(t->place[at] + 8, index);
+    struct span where = span_of(t->place[at], PLACE_BYTES);
+    t->ids.key[at] = span_of(t->id[at].b, SM3_BYTES);
+    t->ids.value[at] = where;
+    t->ids.count++;
     if (tx.tx.kind == TX_MEMBERSHIP)
         return put(a, EPOCHS, key_u32(key, tx.u.membership.epoch), where, MDB_NOOVERWRITE);
     if (tx.tx.kind == TX_RETENTION)
         return put_retention(a, encoded, tx.u.retention.below);
     if (tx.tx.kind != TX_REPORT)
         return AMI_OK;
+    const struct report_meter_part *m = &tx.u.report.meter;
+    struct rows *r = &t->reports;
+    r->key[r->count] = key_report(r->key_bytes[r->count], &m->meter, m->epoch, m->sequence);
+    r->value[r->count++] = where;
+    return AMI_OK;
+}
+
+static enum ami_status put_tx_rows(struct attempt *a, struct tx_rows *t)
+{
+    AMI_TRY(tx_ids(t->id, t->tx, t->ids.count));
+    AMI_TRY(put_rows(a, TXS, &t->ids, 0));
     /* The registry has settled that this is the first time; a ledger that disagrees must not grow.
      */
-    const struct report_meter_part *m = &tx.u.report.meter;
-    struct span report = key_report(key, &m->meter, m->epoch, m->sequence);
-    enum ami_status status = put(a, REPORTS, report, where, MDB_NOOVERWRITE);
+    enum ami_status status = put_rows(a, REPORTS, &t->reports, MDB_NOOVERWRITE);
     return status == AMI_EXISTS ? AMI_SEQUENCE_SETTLED : status;
 }
 
@@ -519,22 +566,45 @@ static enum ami_status put_txs(struct attempt *a)
     struct body_reader it = body_reader_on(a->c->b->block_body);
     struct span encoded;
     uint32_t index = 0;
-    while (body_next(&it, &encoded))
-        AMI_TRY(put_tx(a, encoded, index++));
+    struct tx_rows *t = malloc(sizeof *t);
+    enum ami_status status = t == NULL ? AMI_NO_MEMORY : AMI_OK;
+    if (t != NULL)
+        t->ids.count = t->reports.count = 0;
+    while (status == AMI_OK && body_next(&it, &encoded)) {
+        status = put_tx(a, t, encoded, t->ids.count, index++);
+        if (status == AMI_OK && t->ids.count == ROWS_MAX)
+            status = put_tx_rows(a, t);
+    }
+    if (status == AMI_OK)
+        status = put_tx_rows(a, t);
+    free(t);
+    AMI_TRY(status);
     return body_ok(&it) && index == a->c->block.tx_count ? AMI_OK : AMI_BAD_ENCODING;
 }
 
 static enum ami_status put_records(struct attempt *a)
 {
     struct reader r = reader_on(a->c->b->records);
-    uint8_t key[8];
-    while (reader_left(&r) > 0) {
+    struct rows *rows = malloc(sizeof *rows);
+    enum ami_status status = rows == NULL ? AMI_NO_MEMORY : AMI_OK;
+    if (rows != NULL)
+        rows->count = 0;
+    while (status == AMI_OK && reader_left(&r) > 0) {
         uint64_t index = read_u64(&r);
         struct span record = read_bytes(&r, RECORD_BYTES_MAX);
-        if (r.failed || record.size == 0)
-            return AMI_BAD_ENCODING;
-        AMI_TRY(put(a, RECORDS, key_u64(key, index), record, 0));
+        if (r.failed || record.size == 0) {
+            status = AMI_BAD_ENCODING;
+            break;
+        }
+        rows->key[rows->count] = key_u64(rows->key_bytes[rows->count], index);
+        rows->value[rows->count++] = record;
+        if (rows->count == ROWS_MAX)
+            status = put_rows(a, RECORDS, rows, 0);
     }
+    if (status == AMI_OK)
+        status = put_rows(a, RECORDS, rows, 0);
+    free(rows);
+    AMI_TRY(status);
     return reader_done(&r) ? AMI_OK : AMI_BAD_ENCODING;
 }
 
@@ -960,6 +1030,91 @@ enum ami_status store_retention(struct store *s, struct store_retention *out)
     AMI_TRY(begin(s, MDB_RDONLY, &txn));
     enum ami_status status = get_retention(s, txn, out);
     end(s, txn);
+    return status;
+}
+
+/* Compares what stands under the keys with what is expected there. */
+static enum ami_status compare_rows(struct store *s, MDB_txn *txn, int db, struct rows *rows,
+                                    size_t *bad)
+{
+    store_checks(rows->check, db_names[db], rows->key, rows->value, rows->count);
+    for (*bad = 0; *bad < rows->count; ++*bad) {
+        const struct span key = rows->key[*bad], value = rows->value[*bad];
+        MDB_val k = {key.size, (void *)(uintptr_t)key.data}, v;
+        int rc = mdb_get(txn, s->db[db], &k, &v);
+        if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
+            return status_of(rc);
+        if (rc == MDB_NOTFOUND || v.mv_size != value.size + STORE_CHECK_BYTES ||
+            memcmp(v.mv_data, value.data, value.size) != 0 ||
+            memcmp((const uint8_t *)v.mv_data + value.size, rows->check[*bad], STORE_CHECK_BYTES) !=
+                0)
+            return AMI_DAMAGED;
+    }
+    return AMI_OK;
+}
+
+/* The rows of up to ROWS_MAX transactions from `it` on. */
+static enum ami_status list_places(struct tx_rows *t, struct rows *epochs, struct body_reader *it,
+                                   uint64_t height, uint32_t first)
+{
+    struct span encoded;
+    struct tx_view tx;
+    t->ids.count = t->reports.count = epochs->count = 0;
+    while (t->ids.count < ROWS_MAX && body_next(it, &encoded)) {
+        const size_t at = t->ids.count++;
+        struct rows *r = &t->reports;
+        AMI_TRY(tx_view_decode_kept(&tx, encoded));
+        AMI_TRY(tx_parse(&t->tx[at], encoded));
+        store_be64(t->place[at], height);
+        store_be32(t->place[at] + 8, first + (uint32_t)at);
+        const struct span where = span_of(t->place[at], PLACE_BYTES);
+        t->ids.key[at] = span_of(t->id[at].b, SM3_BYTES);
+        t->ids.value[at] = where;
+        if (tx.tx.kind == TX_MEMBERSHIP) {
+            epochs->key[epochs->count] =
+                key_u32(epochs->key_bytes[epochs->count], tx.u.membership.epoch);
+            epochs->value[epochs->count++] = where;
+        } else if (tx.tx.kind == TX_REPORT) {
+            const struct report_meter_part *m = &tx.u.report.meter;
+            r->key[r->count] = key_report(r->key_bytes[r->count], &m->meter, m->epoch, m->sequence);
+            r->value[r->count++] = where;
+        }
+    }
+    return tx_ids(t->id, t->tx, t->ids.count);
+}
+
+enum ami_status store_check_places(struct store *s, uint64_t height, struct span body,
+                                   uint32_t *bad, const char **index)
+{
+    static const char *const names[] = {"transactions", "epochs", "reports"};
+    static const int dbs[] = {TXS, EPOCHS, REPORTS};
+    struct tx_rows *t = malloc(sizeof *t);
+    struct rows *epochs = malloc(sizeof *epochs);
+    MDB_txn *txn = NULL;
+    enum ami_status status = t == NULL || epochs == NULL ? AMI_NO_MEMORY : AMI_OK;
+    if (status == AMI_OK)
+        status = begin(s, MDB_RDONLY, &txn);
+    struct body_reader it = body_reader_on(body);
+    *bad = 0;
+    for (uint32_t first = 0; status == AMI_OK; first += ROWS_MAX) {
+        status = list_places(t, epochs, &it, height, first);
+        if (status != AMI_OK || t->ids.count == 0)
+            break;
+        struct rows *const rows[] = {&t->ids, epochs, &t->reports};
+        for (size_t i = 0; i < 3 && status == AMI_OK; i++) {
+            size_t at;
+            status = compare_rows(s, txn, dbs[i], rows[i], &at);
+            *index = names[i];
+            if (status == AMI_DAMAGED)
+                *bad = load_be32(rows[i]->value[at].data + 8);
+        }
+    }
+    if (status == AMI_OK && !body_ok(&it))
+        status = AMI_BAD_ENCODING;
+    if (txn != NULL)
+        end(s, txn);
+    free(epochs);
+    free(t);
     return status;
 }
 

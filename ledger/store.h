@@ -107,6 +107,12 @@ enum ami_status store_find_report(struct store *s, const struct ami_id *meter, u
 enum ami_status store_find_epoch(struct store *s, uint32_t epoch, uint64_t *height,
                                  uint32_t *index) AMI_MUST_CHECK;
 enum ami_status store_retention(struct store *s, struct store_retention *out) AMI_MUST_CHECK;
+/* Whether these indexes lead to every transaction of this body, which stands at that height; for
+ * many at once this is several times faster than to look for each. AMI_DAMAGED: they do not, for
+ * transaction *bad, and *index says which: "transactions", "reports" or "epochs". Other errors are
+ * those of the body (AMI_BAD_ENCODING, ...) or of reading. */
+enum ami_status store_check_places(struct store *s, uint64_t height, struct span body,
+                                   uint32_t *bad, const char **index) AMI_MUST_CHECK;
 /* AMI_NOT_FOUND: a new store. out borrows buffer. */
 enum ami_status store_vote_record(struct store *s, struct vote_record *out, uint8_t *buffer,
                                   size_t buffer_size) AMI_MUST_CHECK;

@@ -141,12 +141,15 @@ enum ami_status tx_view_decode_kept(struct tx_view *out, struct span encoded)
     return decode(out, encoded, true);
 }
 
+sm3_digest tx_second(const struct tx_view *tx)
+{
+    return tx->pruned ? tx->second : sm3(tx->tx.second);
+}
+
 void tx_view_identify(struct tx_view *tx)
 {
-    sm3_digest first = sm3(tx->tx.first);
-    if (!tx->pruned)
-        tx->second = sm3(tx->tx.second);
-    tx->id = tx_id(tx->tx.kind, &first, &tx->second);
+    const sm3_digest first = sm3(tx->tx.first), second = tx_second(tx);
+    tx->id = tx_id(tx->tx.kind, &first, &second);
 }
 
 enum ami_status tx_view_parse(struct tx_view *out, struct span encoded)
@@ -188,9 +191,8 @@ struct leaf_chunk {
     uint8_t kind[LEAF_CHUNK];
 };
 
-static void leaves_of_chunk(sm3_digest *out, struct leaf_chunk *c, const struct tx *tx, size_t size)
+static void ids_of_chunk(sm3_digest *out, struct leaf_chunk *c, const struct tx *tx, size_t size)
 {
-    static const uint8_t prefix = 0;
     for (size_t i = 0; i < size; i++) {
         c->kind[i] = tx[i].kind == TX_PRUNED_REPORT ? TX_REPORT : tx[i].kind;
         c->part[2 * i] = tx[i].first;
@@ -200,17 +202,21 @@ static void leaves_of_chunk(sm3_digest *out, struct leaf_chunk *c, const struct 
     }
     sm3_batch(c->half, c->message, 2 * size);
     for (size_t i = 0; i < size; i++) {
-        if (tx[i].kind == TX_PRUNED_REPORT) { /* the digest itself stands there */
-            AMI_CHECK(tx[i].second.size == SM3_BYTES);
+        if (tx[i].kind == TX_PRUNED_REPORT) /* the digest itself stands there: see by_chunks */
             memcpy(c->half[2 * i + 1].b, tx[i].second.data, SM3_BYTES);
-        }
         c->id_part[i][0] = span_of(TX_ID_LABEL, sizeof TX_ID_LABEL); /* with its zero byte */
         c->id_part[i][1] = span_of(&c->kind[i], 1);
         c->id_part[i][2] = span_of(c->half[2 * i].b, SM3_BYTES);
         c->id_part[i][3] = span_of(c->half[2 * i + 1].b, SM3_BYTES);
         c->message[i] = (struct sm3_message){c->id_part[i], 4};
     }
-    sm3_batch(c->id, c->message, size);
+    sm3_batch(out, c->message, size);
+}
+
+static void leaves_of_chunk(sm3_digest *out, struct leaf_chunk *c, const struct tx *tx, size_t size)
+{
+    static const uint8_t prefix = 0;
+    ids_of_chunk(c->id, c, tx, size);
     for (size_t i = 0; i < size; i++) {
         c->leaf_part[i][0] = span_of(&prefix, 1);
         c->leaf_part[i][1] = span_of(c->id[i].b, SM3_BYTES);
@@ -219,15 +225,53 @@ static void leaves_of_chunk(sm3_digest *out, struct leaf_chunk *c, const struct 
     sm3_batch(out, c->message, size);
 }
 
-enum ami_status tx_leaves(sm3_digest *out, const struct tx *tx, size_t count)
+static enum ami_status by_chunks(sm3_digest *out, const struct tx *tx, size_t count,
+                                 void (*chunk)(sm3_digest *out, struct leaf_chunk *c,
+                                               const struct tx *tx, size_t size))
 {
+    for (size_t i = 0; i < count; i++)
+        if (tx[i].kind == TX_PRUNED_REPORT && tx[i].second.size != SM3_BYTES)
+            return AMI_BAD_ENCODING;
     struct leaf_chunk *c = malloc(sizeof *c);
     if (c == NULL)
         return AMI_NO_MEMORY;
     for (size_t done = 0; done < count; done += LEAF_CHUNK)
-        leaves_of_chunk(out + done, c, tx + done,
-                        count - done < LEAF_CHUNK ? count - done : LEAF_CHUNK);
+        chunk(out + done, c, tx + done, count - done < LEAF_CHUNK ? count - done : LEAF_CHUNK);
     free(c);
+    return AMI_OK;
+}
+
+enum ami_status tx_ids(sm3_digest *out, const struct tx *tx, size_t count)
+{
+    return by_chunks(out, tx, count, ids_of_chunk);
+}
+
+enum ami_status tx_leaves(sm3_digest *out, const struct tx *tx, size_t count)
+{
+    return by_chunks(out, tx, count, leaves_of_chunk);
+}
+
+enum ami_status body_leaves(sm3_digest *out, size_t max, size_t *count, struct span body)
+{
+    struct body_reader it = body_reader_on(body);
+    struct tx tx[LEAF_CHUNK];
+    struct span encoded;
+    size_t waiting = 0;
+    *count = 0;
+    while (body_next(&it, &encoded)) {
+        if (*count + waiting == max)
+            return AMI_TOO_LARGE;
+        AMI_TRY(tx_parse(&tx[waiting], encoded));
+        if (++waiting < LEAF_CHUNK)
+            continue;
+        AMI_TRY(tx_leaves(out + *count, tx, waiting));
+        *count += waiting;
+        waiting = 0;
+    }
+    if (!body_ok(&it))
+        return AMI_BAD_ENCODING;
+    AMI_TRY(tx_leaves(out + *count, tx, waiting));
+    *count += waiting;
     return AMI_OK;
 }
 

@@ -106,20 +106,10 @@ static enum ami_status check_certificate(const struct follow_job *j)
 static enum ami_status check_merkle_root(const struct follow_job *j)
 {
     size_t count = 0;
-    struct span encoded;
-    sm3_digest *leaves = calloc(AMI_BLOCK_TXS_MAX, sizeof *leaves);
+    sm3_digest *leaves = malloc(AMI_BLOCK_TXS_MAX * sizeof *leaves);
     if (leaves == NULL)
         return AMI_NO_MEMORY;
-    enum ami_status status = AMI_OK;
-    struct body_reader it = body_reader_on(j->block.body);
-    while (status == AMI_OK && body_next(&it, &encoded)) {
-        struct tx_view tx;
-        status = count < AMI_BLOCK_TXS_MAX ? tx_view_parse_kept(&tx, encoded) : AMI_TOO_LARGE;
-        if (status == AMI_OK)
-            leaves[count++] = tx_leaf(&tx.id);
-    }
-    if (status == AMI_OK && !body_ok(&it))
-        status = AMI_BAD_ENCODING;
+    enum ami_status status = body_leaves(leaves, AMI_BLOCK_TXS_MAX, &count, j->block.body);
     if (status == AMI_OK) {
         sm3_digest root = merkle_root(leaves, count);
         if (count != j->block.header.tx_count || !sm3_equal(&root, &j->block.header.merkle_root))
@@ -192,7 +182,8 @@ static enum ami_status open_reports(struct follow_job *j)
     struct body_reader it = body_reader_on(j->block.body);
     for (uint32_t i = 0; status == AMI_OK && body_next(&it, &encoded); i++) {
         struct tx_view tx;
-        AMI_CHECK(tx_view_parse_kept(&tx, encoded) == AMI_OK); /* it did for the Merkle root */
+        if ((status = tx_view_decode_kept(&tx, encoded)) != AMI_OK)
+            break; /* nobody could have voted for it */
         j->unread += tx.pruned;
         if (tx.tx.kind == TX_RETENTION)
             j->retention = tx.u.retention.below;
@@ -208,8 +199,10 @@ static enum ami_status open_reports(struct follow_job *j)
         const struct evidence *e = &tx.u.evidence;
         if (tx.tx.kind == TX_EVIDENCE && evidence_place(&j->members, e) == AMI_OK)
             j->convicted[e->accused] |= (uint8_t)(1u << e->kind);
-        if (number != 0)
+        if (number != 0) {
+            tx_view_identify(&tx);
             j->own[j->own_count++] = (struct own_tx){number, tx.id};
+        }
         if (number > j->mdms_last)
             j->mdms_last = number;
     }

@@ -146,19 +146,11 @@ static bool tx_at(const struct certified_block *b, uint32_t index, struct tx_vie
 static enum ami_status path_of(const struct certified_block *b, uint32_t index,
                                sm3_digest path[MERKLE_PATH_MAX], size_t *path_size)
 {
-    sm3_digest *leaves = calloc(b->header.tx_count, sizeof *leaves);
+    sm3_digest *leaves = calloc(b->header.tx_count + 1u, sizeof *leaves);
+    size_t count = 0;
     if (leaves == NULL)
         return AMI_NO_MEMORY;
-    struct body_reader it = body_reader_on(b->body);
-    struct span encoded;
-    uint32_t count = 0;
-    enum ami_status status = AMI_OK;
-    while (status == AMI_OK && count < b->header.tx_count && body_next(&it, &encoded)) {
-        struct tx_view tx;
-        status = tx_view_parse_kept(&tx, encoded);
-        if (status == AMI_OK)
-            leaves[count++] = tx_leaf(&tx.id);
-    }
+    enum ami_status status = body_leaves(leaves, b->header.tx_count, &count, b->body);
     if (status == AMI_OK && (count != b->header.tx_count || index >= count))
         status = AMI_DAMAGED;
     if (status == AMI_OK)

@@ -590,7 +590,7 @@ static void deliver(struct node *n, const struct block_header *h, const sm3_dige
     struct span encoded;
     while (body_next(&it, &encoded)) {
         struct tx_view tx;
-        if (tx_view_parse_kept(&tx, encoded) != AMI_OK)
+        if (tx_view_decode_kept(&tx, encoded) != AMI_OK)
             continue;
         submit_settled(n, &tx);
         prune |= tx.tx.kind == TX_REVOKE || tx.tx.kind == TX_SKIP;

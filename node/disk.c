@@ -57,17 +57,11 @@ struct node_disk disk_of_store(struct store *store)
 /* The leaves of a block's tree. */
 static enum ami_status leaves_of(const struct certified_block *b, sm3_digest **leaves)
 {
-    struct body_reader it = body_reader_on(b->body);
-    struct span encoded;
-    uint32_t count = 0;
+    size_t count = 0;
     *leaves = calloc(b->header.tx_count + 1u, sizeof **leaves);
     if (*leaves == NULL)
         return AMI_NO_MEMORY;
-    while (count < b->header.tx_count && body_next(&it, &encoded)) {
-        struct tx_view tx;
-        AMI_TRY(tx_view_parse_kept(&tx, encoded));
-        (*leaves)[count++] = tx_leaf(&tx.id);
-    }
+    AMI_TRY(body_leaves(*leaves, b->header.tx_count, &count, b->body));
     return count == b->header.tx_count ? AMI_OK : AMI_DAMAGED;
 }
 

@@ -31,7 +31,7 @@
 #define NODE_AGREE_QUEUE_MAX      4096 /* first flights waiting for the work pool */
 #define NODE_AGREE_BATCH_MAX      64
 #define NODE_REPORT_QUEUE_MAX     4096 /* reports waiting for the work pool */
-#define NODE_REPORT_BATCH_MAX     128
+#define NODE_REPORT_BATCH_MAX     512
 #define NODE_CHECK_BATCH_MAX      64 /* handed-over transactions in one job */
 #define NODE_CHECK_QUEUE_MAX      8  /* frames of one source that wait for the work pool */
 #define NODE_READERS_MAX          16 /* links that proved nothing and fetch blocks */
@@ -287,10 +287,10 @@ bool gateway_session_of(struct node *n, uint64_t meter, struct gateway_session *
 /* submit.c */
 void submit_on_frame(struct node *n, struct node_link *l, struct span body);
 bool submit_on_work(struct node *n, void *job);
-void submit_hand_over(struct node *n);               /* to the leader, what it has not got */
-void submit_on_peer(struct node *n, uint8_t member); /* a link to it is ready */
-void submit_settled(struct node *n, const struct tx_view *tx); /* it is on the ledger */
-void submit_evidence(struct node *n, struct span encoded);     /* encoding of `evidence` */
+void submit_hand_over(struct node *n);                     /* to the leader, what it has not got */
+void submit_on_peer(struct node *n, uint8_t member);       /* a link to it is ready */
+void submit_settled(struct node *n, struct tx_view *tx);   /* it is on the ledger */
+void submit_evidence(struct node *n, struct span encoded); /* encoding of `evidence` */
 void submit_on_commit(struct node *n);
 void submit_on_epoch(struct node *n); /* terms begin anew: nothing was handed to anybody */
 void submit_prune(struct node *n);
