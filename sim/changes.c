@@ -84,7 +84,8 @@ void sim_changes_free(struct sim_changes *c)
     free(c);
 }
 
-enum { TURN, LOOK }; /* of an event: he asks for something, or looks whether a key is issued */
+/* Of an event: he asks for something, looks whether a key is issued, switches a DC off. */
+enum { TURN, LOOK, OFF };
 
 static void look_soon(struct sim_world *w)
 {
@@ -320,9 +321,31 @@ static void switch_off(struct sim_world *w, unsigned number)
     w->count.change[SIM_CHANGE_SWITCH_OFF]++;
 }
 
+/* Whom he thinks of first. */
+static uint64_t pick(const struct sim_world *w, struct sim_random *r)
+{
+    const struct sim_epoch *e = sim_epoch(w, sim_epochs(w));
+    if (w->plan.change_pick == SIM_PICK_LAST)
+        return e->number[e->committee.members.count - 1];
+    for (unsigned i = 0; w->plan.change_pick == SIM_PICK_LEADER && i < w->names; i++)
+        if (w->host[i].as.dc->leads_since_us != 0)
+            return i;
+    return sim_random_below(r, w->names);
+}
+
+void sim_changes_on_left(struct sim_host *h)
+{
+    struct sim_world *w = h->world;
+    if (!w->plan.leave_early)
+        return;
+    struct sim_event e = {.type = SIM_CHANGE, .link = OFF, .at_us = w->now_us + 1};
+    e.u.number = h->as.dc->number;
+    sim_events_push(&w->events, e);
+}
+
 static void change_dc(struct sim_world *w, enum sim_change kind, struct sim_random *r)
 {
-    uint64_t first = sim_random_below(r, w->names);
+    uint64_t first = pick(w, r);
     for (unsigned i = 0; i < w->names; i++) {
         unsigned number = (unsigned)(first + i) % w->names;
         if (!suits(w, kind, number))
@@ -418,6 +441,10 @@ static void change_something(struct sim_world *w)
 
 void sim_changes_on_event(struct sim_world *w, const struct sim_event *e)
 {
+    if (e->link == OFF) {
+        switch_off(w, (unsigned)e->u.number);
+        return;
+    }
     if (e->link == LOOK) {
         if (look_for_early_ones(w))
             look_soon(w);

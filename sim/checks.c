@@ -541,6 +541,8 @@ void sim_check_said(struct sim_host *h, const char *event, const char *detail)
         d->leads_since_us = self ? w->now_us : 0;
         w->count.elections += self;
     }
+    if (strcmp(event, "left") == 0)
+        sim_changes_on_left(h);
     if (strcmp(event, "epoch") == 0)
         d->leads_since_us = 0; /* nobody has led in it yet */
     if (strcmp(event, "stepped_down") != 0)

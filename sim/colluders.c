@@ -14,7 +14,8 @@ static bool is_liar(const struct sim_host *h)
 
 void sim_collude_learn(struct sim_world *w, const struct qc *qc)
 {
-    if (w->plan.mischief[SIM_MISCHIEF_COLLUDE] != 0)
+    if (w->plan.mischief[SIM_MISCHIEF_COLLUDE] != 0 ||
+        w->plan.mischief[SIM_MISCHIEF_OLD_EPOCH] != 0)
         w->held[w->held_count++ % SIM_HELD] = *qc;
 }
 
@@ -28,6 +29,15 @@ const struct qc *sim_collude_held(struct sim_world *w, uint32_t epoch, uint64_t 
             return qc;
     }
     return NULL;
+}
+
+const struct qc *sim_collude_highest(const struct sim_world *w, uint32_t epoch)
+{
+    const struct qc *best = NULL;
+    for (size_t i = 0; i < SIM_HELD && i < w->held_count; i++)
+        if (w->held[i].epoch == epoch && (best == NULL || qc_rank_compare(&w->held[i], best) > 0))
+            best = &w->held[i];
+    return best;
 }
 
 static void give_prevote(struct sim_host *h, env_link link, struct span body)
@@ -89,11 +99,12 @@ static void give_vote(struct sim_host *h, env_link link, enum vote_kind kind, ui
                                      .voter = h->as.dc->node->self});
 }
 
-static void vote_for_proposal(struct sim_host *h, env_link link, struct span body)
+void sim_collude_vote(struct sim_host *h, env_link link, struct span body)
 {
     static struct proposal p; /* large */
     if (proposal_parse(&p, body) != AMI_OK ||
-        p.core.header.epoch != h->as.dc->node->committee.members.epoch)
+        p.core.header.epoch != h->as.dc->node->committee.members.epoch ||
+        h->as.dc->node->self == AMI_MEMBERS_MAX)
         return;
     sm3_digest hash = block_hash(&p.core.header);
     give_vote(h, link, VOTE_PREPARE, p.core.term, p.core.header.height, &hash);
@@ -106,10 +117,10 @@ bool sim_collude_receive(struct sim_host *h, env_link link, enum message_type ty
     struct sim_world *w = h->world;
     const struct sim_host *from = &w->host[w->end[w->end[link].other].host];
     struct qc_announce a;
-    if (w->plan.mischief[SIM_MISCHIEF_COLLUDE] == 0)
-        return false;
     if (type == MSG_QC_ANNOUNCE && qc_announce_parse(&a, body) == AMI_OK)
         sim_collude_learn(w, &a.cert);
+    if (w->plan.mischief[SIM_MISCHIEF_COLLUDE] == 0)
+        return false;
     if (!is_liar(from) || from->as.dc->number == h->as.dc->number ||
         h->as.dc->node->self == AMI_MEMBERS_MAX)
         return false;
@@ -123,6 +134,6 @@ bool sim_collude_receive(struct sim_host *h, env_link link, enum message_type ty
     else if (type == MSG_GRANT_REQUEST)
         give_grant(h, back, body);
     else
-        vote_for_proposal(h, back, body);
+        sim_collude_vote(h, back, body);
     return sim_random_chance(&w->mischief, 500000);
 }

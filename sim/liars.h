@@ -45,9 +45,13 @@ bool sim_elector_send(struct sim_elector *e, env_link link, enum message_type ty
  * whatever that contradicts. True: the node does not get to see it. */
 bool sim_collude_receive(struct sim_host *h, env_link link, enum message_type type,
                          struct span body);
+/* Votes for this proposal, twice, whatever it is. */
+void sim_collude_vote(struct sim_host *h, env_link link, struct span body);
 /* Certificates that any of them has seen are at the hands of all. */
 void sim_collude_learn(struct sim_world *w, const struct qc *qc);
 /* One of those; NULL: there is none of a term below this one. */
 const struct qc *sim_collude_held(struct sim_world *w, uint32_t epoch, uint64_t below_term);
+/* The one of highest term of this epoch; NULL: there is none. */
+const struct qc *sim_collude_highest(const struct sim_world *w, uint32_t epoch);
 
 #endif

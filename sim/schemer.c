@@ -14,7 +14,7 @@
 #define ALONE_AFTER_US (5 * SIM_MS)
 #define ALONE_US       (4 * SIM_SECOND)
 
-enum plan { PLAN_NONE, PLAN_HOARD, PLAN_TWO_FACED };
+enum plan { PLAN_NONE, PLAN_HOARD, PLAN_TWO_FACED, PLAN_RELIC };
 
 /* Votes of one kind for one block. */
 struct ballot {
@@ -28,7 +28,7 @@ struct sim_schemer {
     uint32_t epoch; /* of the membership: a plan ends with it */
     uint64_t term, height;
     sm3_digest a, b;
-    struct qc a_prepared;
+    struct qc a_prepared; /* relic: the certificate of the epoch before */
     bool shown;    /* hoard: the certificate was shown */
     bool finished; /* two-faced: B is committed */
     struct ballot prepare, commit;
@@ -163,11 +163,33 @@ static bool begin(struct sim_schemer *s, const struct qc *prepared)
     return true;
 }
 
+static void tell_one(struct sim_schemer *s, const struct qc *qc);
+
+static bool begin_relic(struct sim_schemer *s, const struct qc *commit)
+{
+    struct sim_world *w = s->host->world;
+    const struct qc *old = sim_collude_highest(w, commit->epoch - 1);
+    if (old == NULL || old->term <= commit->term ||
+        !sim_random_chance(&w->mischief, w->plan.mischief[SIM_MISCHIEF_OLD_EPOCH]))
+        return false;
+    s->plan = PLAN_RELIC;
+    s->term = commit->term;
+    s->height = commit->height;
+    s->a_prepared = *old;
+    s->finished = true;
+    sim_tell(w, s->host, "has a plan for term %llu: a certificate of the epoch before",
+             (unsigned long long)s->term);
+    tell_one(s, commit);
+    return true;
+}
+
 static bool on_announce(struct sim_schemer *s, struct span body)
 {
     struct qc_announce a;
     if (qc_announce_parse(&a, body) != AMI_OK)
         return false;
+    if (s->plan == PLAN_NONE && a.cert.kind == VOTE_COMMIT && begin_relic(s, &a.cert))
+        return true;
     bool mine = s->plan != PLAN_NONE && a.cert.term == s->term && a.cert.height == s->height;
     if (mine)
         return true;
@@ -187,11 +209,13 @@ bool sim_schemer_send(struct sim_schemer *s, enum message_type type, struct span
         return on_announce(s, body);
     /* Silent from then on, so that somebody else is elected. */
     return (type == MSG_HEARTBEAT || type == MSG_PROPOSAL) &&
-           ((s->plan == PLAN_TWO_FACED && s->finished) || (s->plan == PLAN_HOARD && !s->shown));
+           (((s->plan == PLAN_TWO_FACED || s->plan == PLAN_RELIC) && s->finished) || (s->plan == PLAN_HOARD && !s->shown));
 }
 
 const struct qc *sim_schemer_high(const struct sim_schemer *s, uint64_t term)
 {
+    if (s->plan == PLAN_RELIC)
+        return term > s->a_prepared.term ? &s->a_prepared : NULL;
     return s->plan == PLAN_TWO_FACED && term > s->term ? &s->a_prepared : NULL;
 }
 
@@ -346,13 +370,20 @@ static void on_prevote(struct sim_schemer *s, struct span body)
     sign_and_say(s, &w, LABEL_GRANT_REQUEST);
 }
 
-void sim_schemer_receive(struct sim_schemer *s, enum message_type type, struct span body)
+void sim_schemer_receive(struct sim_schemer *s, env_link link, enum message_type type,
+                         struct span body)
 {
     look_at_epoch(s);
     if (type == MSG_PREVOTE)
         on_prevote(s, body);
     if (s->plan == PLAN_NONE)
         return;
+    if (s->plan == PLAN_RELIC) {
+        env_link back = sim_liar_link_back(s->host, link);
+        if (type == MSG_PROPOSAL && back != 0)
+            sim_collude_vote(s->host, back, body);
+        return;
+    }
     if (type == MSG_VOTE)
         on_vote(s, body);
     if (type != MSG_PROPOSAL || s->plan != PLAN_HOARD || s->shown ||
