@@ -34,8 +34,11 @@ const struct qc *sim_collude_held(struct sim_world *w, uint32_t epoch, uint64_t 
 const struct qc *sim_collude_highest(const struct sim_world *w, uint32_t epoch)
 {
     const struct qc *best = NULL;
-    for (size_t i = 0; i < SIM_HELD && i < w->held_count; i++)
-        if (w->held[i].epoch == epoch && (best == NULL || qc_rank_compare(&w->held[i], best) > 0))
+    const struct sim_epoch *e = sim_epoch(w, epoch);
+    for (size_t i = 0; e != NULL && i < SIM_HELD && i < w->held_count; i++)
+        if (w->held[i].epoch == epoch &&
+            w->held[i].signers >> (e->committee.members.count - 1) == 0 &&
+            (best == NULL || qc_rank_compare(&w->held[i], best) > 0))
             best = &w->held[i];
     return best;
 }

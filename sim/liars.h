@@ -51,7 +51,8 @@ void sim_collude_vote(struct sim_host *h, env_link link, struct span body);
 void sim_collude_learn(struct sim_world *w, const struct qc *qc);
 /* One of those; NULL: there is none of a term below this one. */
 const struct qc *sim_collude_held(struct sim_world *w, uint32_t epoch, uint64_t below_term);
-/* The one of highest term of this epoch; NULL: there is none. */
+/* The one of highest term of this epoch without the last member's vote, whose key may have been
+ * another since; NULL: there is none. */
 const struct qc *sim_collude_highest(const struct sim_world *w, uint32_t epoch);
 
 #endif

@@ -211,7 +211,11 @@ static void farewell(struct sim_plan *p)
     p->change_weight[SIM_CHANGE_LEAVE] = 1;
     p->change_weight[SIM_CHANGE_SWITCH_OFF] = 1;
     p->change_pick = SIM_PICK_LEADER;
-    p->liveness_us = 120 * SIM_SECOND;
+    p->fleets = p->meters = 1;
+    p->report_every_us = 500 * SIM_MS;
+    p->safety_us = 8 * SIM_SECOND;
+    p->liveness_us = 60 * SIM_SECOND;
+    p->linger_us = 0;
 }
 
 static const struct rule rules[] = {

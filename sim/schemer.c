@@ -163,13 +163,27 @@ static bool begin(struct sim_schemer *s, const struct qc *prepared)
     return true;
 }
 
-static void tell_one(struct sim_schemer *s, const struct qc *qc);
+static void tell_one(struct sim_schemer *s, const struct qc *qc, uint16_t who);
+
+/* An honest DC that can commit this at once; SIM_NOBODY: none. */
+static uint16_t who_is_ready(const struct sim_schemer *s, const struct qc *qc)
+{
+    const struct sim_world *w = s->host->world;
+    for (uint16_t i = 0; i < w->names; i++) {
+        const struct sim_dc *d = w->host[i].as.dc;
+        if (d->honest && sim_dc_runs(&w->host[i]) && s->host->as.dc->to_host[i] != 0 &&
+            sim_disk_height(d->disk) + 1 == qc->height && sim_disk_has(d->disk, &qc->block))
+            return i;
+    }
+    return SIM_NOBODY;
+}
 
 static bool begin_relic(struct sim_schemer *s, const struct qc *commit)
 {
     struct sim_world *w = s->host->world;
     const struct qc *old = sim_collude_highest(w, commit->epoch - 1);
-    if (old == NULL || old->term <= commit->term ||
+    const uint16_t who = who_is_ready(s, commit);
+    if (old == NULL || who == SIM_NOBODY || old->term <= commit->term ||
         !sim_random_chance(&w->mischief, w->plan.mischief[SIM_MISCHIEF_OLD_EPOCH]))
         return false;
     s->plan = PLAN_RELIC;
@@ -179,7 +193,7 @@ static bool begin_relic(struct sim_schemer *s, const struct qc *commit)
     s->finished = true;
     sim_tell(w, s->host, "has a plan for term %llu: a certificate of the epoch before",
              (unsigned long long)s->term);
-    tell_one(s, commit);
+    tell_one(s, commit, who);
     return true;
 }
 
@@ -207,6 +221,8 @@ bool sim_schemer_send(struct sim_schemer *s, enum message_type type, struct span
     }
     if (type == MSG_QC_ANNOUNCE)
         return on_announce(s, body);
+    if (s->plan == PLAN_RELIC && (type == MSG_PREVOTE_REQUEST || type == MSG_GRANT_REQUEST))
+        return true; /* somebody else is to lead */
     /* Silent from then on, so that somebody else is elected. */
     return (type == MSG_HEARTBEAT || type == MSG_PROPOSAL) &&
            (((s->plan == PLAN_TWO_FACED || s->plan == PLAN_RELIC) && s->finished) || (s->plan == PLAN_HOARD && !s->shown));
@@ -219,12 +235,10 @@ const struct qc *sim_schemer_high(const struct sim_schemer *s, uint64_t term)
     return s->plan == PLAN_TWO_FACED && term > s->term ? &s->a_prepared : NULL;
 }
 
-/* The last DC, and the network keeps it apart from then on for a while: an adversary's network may.
- */
-static void tell_one(struct sim_schemer *s, const struct qc *qc)
+/* The network keeps it apart from then on for a while: an adversary's network may. */
+static void tell_one(struct sim_schemer *s, const struct qc *qc, uint16_t who)
 {
     struct sim_world *w = s->host->world;
-    uint16_t who = (uint16_t)(w->plan.dcs - 1);
     announce(s, qc, who);
     sim_faults_isolate_later(w, who, ALONE_AFTER_US, ALONE_US);
 }
@@ -272,7 +286,7 @@ static void on_vote(struct sim_schemer *s, struct span body)
         sim_tell(s->host->world, s->host, "its plan works: it has a commit certificate");
         s->finished = true;
         if (s->plan == PLAN_TWO_FACED)
-            tell_one(s, &qc);
+            tell_one(s, &qc, (uint16_t)(s->host->world->plan.dcs - 1));
         else
             announce(s, &qc, -1);
     }
