@@ -113,17 +113,12 @@ static void draw_mischief(struct sim_plan *p, struct sim_random *r)
     for (int k = SIM_MISCHIEF_SHOW_OTHER_M; k < SIM_MISCHIEF_KINDS; k++)
         if (sim_random_chance(&late, 250000))
             p->mischief[k] = (uint32_t)sim_random_between(&late, 10000, 1000000);
-    const bool elects = p->mischief[SIM_MISCHIEF_SHOW_OTHER_M] != 0 &&
-                        sim_random_chance(&late, 500000);
     for (int k = 0; k < SIM_MISCHIEF_SHOW_OTHER_M; k++)
         if (sim_random_chance(r, 250000))
             p->mischief[k] = (uint32_t)sim_random_between(r, 10000, 1000000);
     /* Silence leaves nothing of the rest to see, and so does a second copy of most of it. */
     if (p->mischief[SIM_MISCHIEF_SILENT] != 0 && sim_random_chance(r, 500000))
         p->mischief[SIM_MISCHIEF_SILENT] = 0;
-    /* Only who leads has an election certificate to show. */
-    if (elects && p->mischief[SIM_MISCHIEF_TERM_STORM] == 0)
-        p->mischief[SIM_MISCHIEF_TERM_STORM] = 100000;
 }
 
 void sim_plan_draw(struct sim_plan *p, uint64_t seed)
