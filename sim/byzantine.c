@@ -17,10 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RING      64
-#define TICK_US   (150 * SIM_MS)
-#define SLOW_US   (3 * SIM_SECOND)
-#define ACK_KIND  2 /* session_data.kind of a report_ack */
+#define RING     64
+#define TICK_US  (150 * SIM_MS)
+#define SLOW_US  (3 * SIM_SECOND)
+#define ACK_KIND 2 /* session_data.kind of a report_ack */
 
 struct kept_frame {
     size_t size;
@@ -443,8 +443,7 @@ static void show_old_epoch(struct sim_host *h)
 {
     struct sim_world *w = h->world;
     struct sim_byzantine *b = h->as.dc->byzantine;
-    const struct qc *qc =
-        sim_collude_highest(w, h->as.dc->node->committee.members.epoch - 1);
+    const struct qc *qc = sim_collude_highest(w, h->as.dc->node->committee.members.epoch - 1);
     if (qc == NULL)
         return;
     struct term_proof p = {.has_votes = true, .votes = *qc};

@@ -1,12 +1,12 @@
 /* sim/changes.c - what the network's operator asks for: DCs join, leave, rotate their keys and are
  * switched off; meters get their next keys, move to another home DC, are revoked.
  *
- * He writes into the MDMS's store what `ami-mdms codes`, `member` and `revoke` write there, beside the
- * MDMS that may be running or not; all that follows is the production code's.
+ * He writes into the MDMS's store what `ami-mdms codes`, `member` and `revoke` write there, beside
+ * the MDMS that may be running or not; all that follows is the production code's.
  *
  * The budget over epochs: in every committee that may still count, those that lie and those that
- * have lost their record with the key that votes there are together at most f. A committee counts no
- * more when a block of the next one is committed: a quorum of that has all that went before. */
+ * have lost their record with the key that votes there are together at most f. A committee counts
+ * no more when a block of the next one is committed: a quorum of that has all that went before. */
 #include "sim/world.h"
 
 #include "base/check.h"
@@ -19,8 +19,8 @@
 
 /* A committee that was asked for; the one of index i is that of membership epoch i + 1. */
 struct planned {
-    uint32_t members, lost;      /* bit k: the DC of number k */
-    uint8_t key[SIM_DCS_MAX];    /* epoch of the key that it votes with */
+    uint32_t members, lost;   /* bit k: the DC of number k */
+    uint8_t key[SIM_DCS_MAX]; /* epoch of the key that it votes with */
 };
 
 struct sim_changes {
@@ -97,7 +97,8 @@ static void look_later(struct sim_world *w)
 {
     struct sim_event e = {.type = SIM_CHANGE, .link = TURN};
     struct sim_random r = sim_random_stream(w->plan.seed, SIM_STREAM_CHANGES + 100, w->now_us);
-    e.at_us = w->now_us + (w->quiet ? SIM_SECOND : sim_random_exponential(&r, w->plan.change_every_us));
+    e.at_us =
+        w->now_us + (w->quiet ? SIM_SECOND : sim_random_exponential(&r, w->plan.change_every_us));
     sim_events_push(&w->events, e);
 }
 
@@ -407,9 +408,8 @@ static void change_meter(struct sim_world *w, enum sim_change kind, struct sim_r
     if (kind == SIM_CHANGE_REVOKE)
         revoke(w, m);
     else
-        sim_fleet_renew(m, kind == SIM_CHANGE_RENEW
-                               ? NULL
-                               : &w->name[sim_random_below(r, w->names)].name);
+        sim_fleet_renew(m, kind == SIM_CHANGE_RENEW ? NULL
+                                                    : &w->name[sim_random_below(r, w->names)].name);
 }
 
 /* --- his turn -------------------------------------------------------------------------------- */

@@ -49,9 +49,11 @@ static void give_prevote(struct sim_host *h, env_link link, struct span body)
     const struct node *n = h->as.dc->node;
     if (prevote_request_parse(&q, body) != AMI_OK || q.epoch != n->committee.members.epoch)
         return;
-    struct prevote v = {
-        .chain = q.chain, .epoch = q.epoch, .term = q.term, .candidate = q.candidate,
-        .voter = n->self};
+    struct prevote v = {.chain = q.chain,
+                        .epoch = q.epoch,
+                        .term = q.term,
+                        .candidate = q.candidate,
+                        .voter = n->self};
     uint8_t random[SM2_WIDE_BYTES];
     struct writer w = writer_on(sim_liar_scratch(h), SIM_LIAR_BYTES_MAX);
     frame_begin(&w, MSG_PREVOTE);
@@ -73,12 +75,13 @@ static void give_grant(struct sim_host *h, env_link link, struct span body)
     const struct node *n = h->as.dc->node;
     if (grant_request_parse(&q, body) != AMI_OK || q.epoch != n->committee.members.epoch)
         return;
-    struct grant g = {
-        .chain = q.chain, .epoch = q.epoch, .term = q.term, .candidate = q.candidate,
-        .voter = n->self};
-    const struct qc *held = sim_random_chance(&w->mischief, 500000)
-                                ? sim_collude_held(w, q.epoch, q.term)
-                                : NULL;
+    struct grant g = {.chain = q.chain,
+                      .epoch = q.epoch,
+                      .term = q.term,
+                      .candidate = q.candidate,
+                      .voter = n->self};
+    const struct qc *held =
+        sim_random_chance(&w->mischief, 500000) ? sim_collude_held(w, q.epoch, q.term) : NULL;
     g.has_high = held != NULL;
     if (held != NULL)
         g.high = *held;

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BACKLOG_MAX 48 /* unsettled reports of a meter; it measures no more meanwhile */
-#define LINK_FIRST  1  /* a meter's link to a DC is its place + 1 */
+#define BACKLOG_MAX  48 /* unsettled reports of a meter; it measures no more meanwhile */
+#define LINK_FIRST   1  /* a meter's link to a DC is its place + 1 */
 #define ASK_AGAIN_US (2 * SIM_SECOND) /* for the next keys */
 
 struct sim_meter_write {
@@ -386,9 +386,8 @@ static void on_ask(struct sim_meter *m)
     if (sim_book(m)->open != 0 || writes_something(f, m))
         return; /* a report that waits under the old key would wait for ever */
     if (m->pending == NULL)
-        m->pending =
-            sim_enrol_begin(m->host->world, ENROL_METER, &m->key[m->epoch - 1]->name, m->epoch + 1,
-                            m->home.size == 0 ? NULL : &m->home);
+        m->pending = sim_enrol_begin(m->host->world, ENROL_METER, &m->key[m->epoch - 1]->name,
+                                     m->epoch + 1, m->home.size == 0 ? NULL : &m->home);
     ask_for_keys(m);
 }
 

@@ -1,4 +1,5 @@
-/* sim/liars.h - what the files of the liars share, and what goes beyond one frame altered on its way.
+/* sim/liars.h - what the files of the liars share, and what goes beyond one frame altered on its
+ * way.
  *
  *   byzantine.c  somebody on the wire of a real node, with its keys
  *   schemer.c    a leader with a plan (schemer.h)
@@ -28,8 +29,8 @@ env_link sim_liar_link_back(struct sim_host *h, env_link link);
 /* --- electors.c ------------------------------------------------------------------------------ */
 
 /* A candidate that is granted its term by more than q members has several certificates to choose
- * from, and M, what it is bound to, differs between them. It shows members with odd and even numbers
- * different ones, and proposes to each what follows from its M. */
+ * from, and M, what it is bound to, differs between them. It shows members with odd and even
+ * numbers different ones, and proposes to each what follows from its M. */
 struct sim_elector;
 struct sim_elector *sim_elector_new(struct sim_host *h);
 void sim_elector_free(struct sim_elector *e);

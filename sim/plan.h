@@ -145,13 +145,17 @@ struct sim_plan {
     bool delay_late;     /* frames stay as slow after the last fault */
     uint64_t faults_max; /* no more than so many instants of faults and changes: for shortening */
 
-    unsigned spares;                            /* DCs that are no members at first */
-    bool spare_lies;                            /* the first of them */
-    uint64_t change_every_us;                   /* mean; 0: nobody asks for a change */
-    uint32_t change_weight[SIM_CHANGE_KINDS];   /* of those that are asked for */
-    uint32_t early_ppm;  /* a rotation is asked for before the DC has its key */
-    enum { SIM_PICK_ANY, SIM_PICK_LAST, SIM_PICK_LEADER } change_pick; /* whose membership changes */
-    bool leave_early; /* a DC that left is switched off at once */
+    unsigned spares;                          /* DCs that are no members at first */
+    bool spare_lies;                          /* the first of them */
+    uint64_t change_every_us;                 /* mean; 0: nobody asks for a change */
+    uint32_t change_weight[SIM_CHANGE_KINDS]; /* of those that are asked for */
+    uint32_t early_ppm; /* a rotation is asked for before the DC has its key */
+    enum {
+        SIM_PICK_ANY,
+        SIM_PICK_LAST,
+        SIM_PICK_LEADER
+    } change_pick;       /* whose membership changes */
+    bool leave_early;    /* a DC that left is switched off at once */
     uint32_t struck_ppm; /* whose membership changes is cut off or dies just then */
 };
 

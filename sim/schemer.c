@@ -29,8 +29,8 @@ struct sim_schemer {
     uint64_t term, height;
     sm3_digest a, b;
     struct qc a_prepared; /* relic: the certificate of the epoch before */
-    bool shown;    /* hoard: the certificate was shown */
-    bool finished; /* two-faced: B is committed */
+    bool shown;           /* hoard: the certificate was shown */
+    bool finished;        /* two-faced: B is committed */
     struct ballot prepare, commit;
     struct {
         uint64_t term;
@@ -225,7 +225,8 @@ bool sim_schemer_send(struct sim_schemer *s, enum message_type type, struct span
         return true; /* somebody else is to lead */
     /* Silent from then on, so that somebody else is elected. */
     return (type == MSG_HEARTBEAT || type == MSG_PROPOSAL) &&
-           (((s->plan == PLAN_TWO_FACED || s->plan == PLAN_RELIC) && s->finished) || (s->plan == PLAN_HOARD && !s->shown));
+           (((s->plan == PLAN_TWO_FACED || s->plan == PLAN_RELIC) && s->finished) ||
+            (s->plan == PLAN_HOARD && !s->shown));
 }
 
 const struct qc *sim_schemer_high(const struct sim_schemer *s, uint64_t term)
@@ -331,10 +332,8 @@ void sim_schemer_storm(struct sim_schemer *s)
     static struct prevote_request q; /* large */
     if (r == NULL || r->epoch != m->epoch || self_of(s) >= m->count)
         return;
-    q = (struct prevote_request){.chain = m->chain,
-                                 .epoch = m->epoch,
-                                 .term = r->term + 1,
-                                 .candidate = self_of(s)};
+    q = (struct prevote_request){
+        .chain = m->chain, .epoch = m->epoch, .term = r->term + 1, .candidate = self_of(s)};
     if (r->has_term_cert && r->term_cert.term == r->term) {
         q.proof.has_prevotes = true;
         q.proof.prevotes = r->term_cert;

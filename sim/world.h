@@ -6,12 +6,10 @@
  *   net.c       links between hosts, with all that can go wrong on them
  *   dc.c, fleet.c, mdms.c   the shells around the three cores: the same objects as in the processes
  *   enrol.c     a device gets keys while the network runs
- *   changes.c   what the operator asks for: DCs join, leave, rotate; meters renew, move, are revoked
- *   faults.c    what goes wrong and when, drawn from the seed
- *   byzantine.c what a lying DC does
- *   checks.c    the invariants; they see frames that left, disks, and what meters believe
- *   run.c       a whole run: safety phase, liveness phase, verdict
- *   hunt.c      many runs
+ *   changes.c   what the operator asks for: DCs join, leave, rotate; meters renew, move, are
+ * revoked faults.c    what goes wrong and when, drawn from the seed byzantine.c what a lying DC
+ * does checks.c    the invariants; they see frames that left, disks, and what meters believe run.c
+ * a whole run: safety phase, liveness phase, verdict hunt.c      many runs
  *
  * Everything that chance decides comes from streams of one seed; nothing depends on addresses,
  * the real time or the machine, so the same seed and program give the same run, bit for bit.
@@ -31,12 +29,12 @@
 
 #include <uthash.h>
 
-#define SIM_MS      UINT64_C(1000)
-#define SIM_SECOND  UINT64_C(1000000)
-#define SIM_MEMBERS AMI_MEMBERS_MAX
-#define SIM_DCS_MAX 32 /* by name; those that are no members at first come last */
-#define SIM_NOBODY  0xff
-#define SIM_HELD    16
+#define SIM_MS       UINT64_C(1000)
+#define SIM_SECOND   UINT64_C(1000000)
+#define SIM_MEMBERS  AMI_MEMBERS_MAX
+#define SIM_DCS_MAX  32 /* by name; those that are no members at first come last */
+#define SIM_NOBODY   0xff
+#define SIM_HELD     16
 #define SIM_KEYS_MAX 6 /* key epochs of a device in one run */
 _Static_assert(SIM_DCS_MAX <= METER_DCS, "a fleet never gives a place away");
 
@@ -82,8 +80,9 @@ struct sim_end {
     bool open, starved, breaking;
     bool datagrams;  /* DC to DC: frames may be lost, repeated and overtake each other */
     uint8_t greeted; /* frames sent so far: the first ones are never lost, as TCP's would not be */
-    uint8_t member;  /* whom the dialler wanted: a DC's number, a fleet's place, a slot of the MDMS */
-    uint8_t port;    /* at this end: enum node_port, or a number of the host's own */
+    uint8_t
+        member;   /* whom the dialler wanted: a DC's number, a fleet's place, a slot of the MDMS */
+    uint8_t port; /* at this end: enum node_port, or a number of the host's own */
     uint64_t queued; /* bytes sent from this end and not arrived */
     uint64_t last_us;
     uint64_t clogged_until_us;
@@ -105,10 +104,10 @@ struct sim_epoch;
 struct sim_name {
     struct ami_id name;
     bool liar;
-    unsigned keys;                                /* key epochs 1 to `keys` */
-    const struct device_keys *key[SIM_KEYS_MAX];  /* [epoch - 1] */
-    struct enrol_pending *pending;                /* asks for the next one; NULL: does not */
-    uint64_t deaf_until_us;                       /* answers to that are lost */
+    unsigned keys;                               /* key epochs 1 to `keys` */
+    const struct device_keys *key[SIM_KEYS_MAX]; /* [epoch - 1] */
+    struct enrol_pending *pending;               /* asks for the next one; NULL: does not */
+    uint64_t deaf_until_us;                      /* answers to that are lost */
 };
 
 struct sim_world {
@@ -317,7 +316,7 @@ struct sim_fleet {
     struct {
         size_t size;
         uint8_t *bytes;
-    } *proof;
+    } * proof;
     size_t proofs;
     struct sim_meter_write *write; /* under way, in order */
     size_t writes, writes_capacity;

@@ -211,7 +211,8 @@ static void a_trace_changes_nothing(void **state)
     free(text);
 }
 
-/* --- changes ----------------------------------------------------------------------------------- */
+/* --- changes -----------------------------------------------------------------------------------
+ */
 
 /* A network where nothing goes wrong, and an operator who is never done. */
 static struct sim_plan busy_operator(uint64_t seed)
@@ -241,9 +242,9 @@ static void committees_change_and_nothing_is_lost(void **state)
             sum.rare[k] += r.count.rare[k];
         assert_true(r.count.reports_acknowledged <= r.count.reports_made);
     }
-    static const enum sim_change asked[] = {SIM_CHANGE_JOIN,   SIM_CHANGE_LEAVE, SIM_CHANGE_ROTATE,
-                                            SIM_CHANGE_RENEW,  SIM_CHANGE_MOVE,  SIM_CHANGE_REVOKE,
-                                            SIM_CHANGE_REJOIN, SIM_CHANGE_SWITCH_OFF};
+    static const enum sim_change asked[] = {
+        SIM_CHANGE_JOIN, SIM_CHANGE_LEAVE,  SIM_CHANGE_ROTATE, SIM_CHANGE_RENEW,
+        SIM_CHANGE_MOVE, SIM_CHANGE_REVOKE, SIM_CHANGE_REJOIN, SIM_CHANGE_SWITCH_OFF};
     for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++)
         assert_true(sum.change[asked[i]] > 0);
     assert_true(sum.rare[SIM_RARE_COMMITTEE_TOLD] > 0);
