@@ -377,6 +377,8 @@ void sim_changes_on_event(struct sim_world *w, const struct sim_event *e);
 void sim_changes_on_epoch(struct sim_world *w, const struct sim_epoch *next);
 /* A DC has a new key in its folder. */
 void sim_changes_on_key(struct sim_world *w, uint8_t number);
+/* A DC says that it counts no more. */
+void sim_changes_on_left(struct sim_host *h);
 /* Everything that was asked for has come about. */
 bool sim_changes_done(const struct sim_world *w);
 /* Whether this DC's record may be lost until its key is rotated: no committee that may still count
