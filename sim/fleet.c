@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BACKLOG_MAX 48 /* unsettled reports of a meter; it measures no more meanwhile */
-#define LINK_FIRST  1  /* a meter's link to a DC is its place + 1 */
+#define BACKLOG_MAX  48 /* unsettled reports of a meter; it measures no more meanwhile */
+#define LINK_FIRST   1  /* a meter's link to a DC is its place + 1 */
 #define ASK_AGAIN_US (2 * SIM_SECOND) /* for the next keys */
 
 struct sim_meter_write {
@@ -391,9 +391,8 @@ static void on_ask(struct sim_meter *m)
     if (sim_book(m)->open != 0 || writes_something(f, m))
         return; /* a report that waits under the old key would wait for ever */
     if (m->pending == NULL)
-        m->pending =
-            sim_enrol_begin(m->host->world, ENROL_METER, &m->key[m->epoch - 1]->name, m->epoch + 1,
-                            m->home.size == 0 ? NULL : &m->home);
+        m->pending = sim_enrol_begin(m->host->world, ENROL_METER, &m->key[m->epoch - 1]->name,
+                                     m->epoch + 1, m->home.size == 0 ? NULL : &m->home);
     ask_for_keys(m);
 }
 
@@ -521,10 +520,10 @@ static void note(void *ctx, enum meter_note_kind kind, uint64_t value)
         w->count.rare[SIM_RARE_FELL_BACK]++;
     if (kind == METER_NOTE_BAD_ACK)
         w->count.rare[SIM_RARE_BAD_ACK]++;
-    if (w->watch != NULL && w->watch->noted != NULL)
-        w->watch->noted(w->watch->ctx, m, kind, value);
     if (kind == METER_NOTE_REFUSED && value == AMI_REVOKED)
         w->count.rare[SIM_RARE_OUTCAST]++;
+    if (w->watch != NULL && w->watch->noted != NULL)
+        w->watch->noted(w->watch->ctx, m, kind, value);
     sim_tell(w, m->host, "%s: %s %llu", m->core.keys.name.text, names[kind],
              (unsigned long long)value);
 }
@@ -612,6 +611,7 @@ void sim_fleet_start(struct sim_host *h)
     f->shared.disk.next = outbox_next;
     f->shared.note = note;
     f->shared.ack_unchecked = w->plan.ack_unchecked;
+    memset(f->to_place, 0, sizeof f->to_place);
     if (w->plan.meter_spread_ms != 0)
         f->shared.timing.spread_ms = w->plan.meter_spread_ms;
     if (w->plan.meter_answer_ms != 0)
@@ -620,7 +620,6 @@ void sim_fleet_start(struct sim_host *h)
         f->shared.timing.answer_ms_max = w->plan.meter_answer_ms_max;
     if (w->plan.meter_insist_ms != 0)
         f->shared.timing.insist_ms = w->plan.meter_insist_ms;
-    memset(f->to_place, 0, sizeof f->to_place);
     memset(f->welcomed, 0, sizeof f->welcomed);
     memset(f->dialling, 0, sizeof f->dialling);
     memset(f->dialled, SIM_NOBODY, sizeof f->dialled);
