@@ -452,7 +452,7 @@ void sim_check_sent(struct sim_host *h, struct span frame)
         w->count.rare[SIM_RARE_CAUGHT_UP]++;
     if (type == MSG_TX_SUBMIT)
         w->count.rare[SIM_RARE_HANDED_OVER]++;
-    if (!judged(w))
+    if (!judged(w) || w->plan.unjudged)
         return;
     if (h->as.dc->muted && is_signed(type))
         sim_violate(w, "mute", "dc-%u has no record and signed a %s", h->as.dc->number + 1u,
@@ -773,7 +773,7 @@ void sim_check_stored(struct sim_host *h, uint64_t before)
     struct sim_dc *d = h->as.dc;
     if (w->watch != NULL && w->watch->stored != NULL)
         w->watch->stored(w->watch->ctx, h, before);
-    if (!d->honest)
+    if (!d->honest || w->plan.unjudged)
         return;
     for (uint64_t height = before + 1; height <= sim_disk_height(d->disk); height++)
         check_block(h, height);
@@ -867,6 +867,8 @@ void sim_check_acknowledged(struct sim_host *h, struct sim_meter *m, struct sim_
         r->acknowledged_us = w->now_us;
         w->count.reports_acknowledged++;
     }
+    if (w->plan.unjudged)
+        return;
     const struct sim_block *b = block_with(w, m, r);
     const struct sim_epoch *e = sim_epoch_at(w, b == NULL ? 1 : b->header.height);
     unsigned n = e->committee.members.count, f = members_f(n), need = members_quorum(n) - f;
