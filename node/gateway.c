@@ -38,6 +38,9 @@ struct agree_item {
     struct agree_terms terms;
     size_t flight_size;
     uint8_t flight[AMI_FLIGHT_BYTES_MAX];
+    struct agree_peer peer; /* the meter's decoded part of U, of the table or made by the job */
+    uint8_t part_size;      /* 0: it is of the table */
+    uint8_t part[AMI_SCHEME_PART_BYTES_MAX];
 };
 
 struct agree_job {
@@ -225,31 +228,38 @@ void gateway_free(struct node *n)
     n->gateway = NULL;
 }
 
-/* The meter's decoded part of U. NULL: out of memory, or a part that is none. */
-static const struct agree_peer *peer_of(struct node *n, uint64_t index, const struct record *rec)
+/* The meter's decoded part of U, or what it is to be decoded from: that costs a product, which the
+ * work pool computes together with the answer. */
+static void take_peer(const struct node *n, struct agree_item *a, const struct record *rec)
+{
+    const struct gateway *g = n->gateway;
+    if (a->meter < g->peers_size && g->peers[a->meter] != NULL) {
+        a->peer = *g->peers[a->meter];
+        return;
+    }
+    a->part_size = rec->agree_part_size;
+    memcpy(a->part, rec->agree_part, rec->agree_part_size);
+}
+
+/* Keeps what a job has decoded. When memory is short it is decoded again the next time. */
+static void keep_peer(struct node *n, const struct agree_item *a)
 {
     struct gateway *g = n->gateway;
-    if (index >= g->peers_size) {
+    if (a->part_size == 0)
+        return;
+    if (a->meter >= g->peers_size) {
         size_t size = (size_t)registry_size(n->c.registry) + 1024;
         struct agree_peer **peers = realloc(g->peers, size * sizeof *peers);
         if (peers == NULL)
-            return NULL;
+            return;
         memset(peers + g->peers_size, 0, (size - g->peers_size) * sizeof *peers);
         g->peers = peers;
         g->peers_size = size;
     }
-    if (g->peers[index] == NULL) {
-        struct agree_peer *p = malloc(sizeof *p);
-        if (p == NULL)
-            return NULL;
-        if (agree_peer_init(p, n->c.scheme, &n->c.genesis->network, &rec->name, rec->epoch,
-                            span_of(rec->agree_part, rec->agree_part_size)) != AMI_OK) {
-            free(p);
-            return NULL;
-        }
-        g->peers[index] = p;
-    }
-    return g->peers[index];
+    if (g->peers[a->meter] == NULL)
+        g->peers[a->meter] = malloc(sizeof *g->peers[a->meter]);
+    if (g->peers[a->meter] != NULL)
+        *g->peers[a->meter] = a->peer;
 }
 
 /* --- agreement ---------------------------------------------------------------------------------
@@ -275,9 +285,37 @@ static void refuse(struct node *n, env_link link, const struct ami_id *meter, ui
     (void)node_send(n, link, writer_span(&w)); /* the meter tries again */
 }
 
+/* A part of U was admitted to the ledger, so it leads to a point; if one does not, its answer is of
+ * no use to anybody. */
+static void decode_peers(struct agree_job *j)
+{
+    struct agree_peer_in in[NODE_AGREE_BATCH_MAX];
+    struct agree_peer peer[NODE_AGREE_BATCH_MAX];
+    enum ami_status status[NODE_AGREE_BATCH_MAX];
+    size_t of[NODE_AGREE_BATCH_MAX], count = 0;
+    for (size_t i = 0; i < j->count; i++) {
+        const struct agree_item *a = j->item[i];
+        if (a->part_size == 0)
+            continue;
+        in[count] =
+            (struct agree_peer_in){&a->terms.meter, a->terms.epoch, span_of(a->part, a->part_size)};
+        of[count++] = i;
+    }
+    if (count == 0)
+        return;
+    agree_peer_init_batch(peer, status, j->node->c.scheme, &j->node->c.genesis->network, in, count);
+    for (size_t k = 0; k < count; k++) {
+        struct agree_item *a = j->item[of[k]];
+        a->peer = peer[k];
+        if (status[k] != AMI_OK)
+            j->request[of[k]].flight = span_of(NULL, 0); /* no flight has this size */
+    }
+}
+
 static void agree_run(void *job)
 {
     struct agree_job *j = job;
+    decode_peers(j);
     agree_answer_batch(j->answer, &j->node->c.genesis->network, j->agree_key,
                        j->node->c.p_pub_table, j->request, j->count);
 }
@@ -297,7 +335,7 @@ static void agree_next(struct node *n)
         struct agree_request *q = &j->request[j->count];
         j->item[j->count++] = a;
         q->terms = a->terms;
-        q->peer = g->peers[a->meter];
+        q->peer = &a->peer;
         q->flight = span_of(a->flight, a->flight_size);
         node_random(n, q->random, sizeof q->random);
     }
@@ -331,7 +369,7 @@ static void on_flight1(struct node *n, struct node_link *l, const struct agree_f
                other_leads(n, &leader) ? AMI_NOT_LEADER : AMI_NO_QUORUM);
     } else if (chain_read_only(n)) {
         refuse(n, l->id, &f->meter, f->tag, AMI_FULL); /* another DC can acknowledge reports */
-    } else if (g->agree_waiting >= NODE_AGREE_QUEUE_MAX || peer_of(n, index, rec) == NULL) {
+    } else if (g->agree_waiting >= NODE_AGREE_QUEUE_MAX) {
         refuse(n, l->id, &f->meter, f->tag, AMI_AGAIN);
     } else {
         struct agree_item *a = calloc(1, sizeof *a);
@@ -345,6 +383,7 @@ static void on_flight1(struct node *n, struct node_link *l, const struct agree_f
         a->link = l->id;
         a->meter = index;
         a->insist = f->insist != 0;
+        take_peer(n, a, rec);
         a->terms = agree_terms_for(f, n->c.key.agree, &n->c.genesis->members.chain,
                                    replica_term(n->replica), session);
         a->flight_size = f->flight.size; /* bounded by its decoder */
@@ -410,10 +449,12 @@ static void agree_done(struct node *n)
     n->gateway->agreeing = NULL;
     for (size_t i = 0; i < j->count; i++) {
         struct agree_item *a = j->item[i];
-        if (j->answer[i].status == AMI_OK)
+        if (j->answer[i].status == AMI_OK) {
+            keep_peer(n, a);
             open_session(n, a, &j->answer[i]);
-        else
+        } else {
             refuse(n, a->link, &a->terms.meter, a->terms.tag, j->answer[i].status);
+        }
         free(a);
     }
     secret_wipe(j, sizeof *j);
