@@ -156,9 +156,36 @@ static void note_outcast(struct fleet *f, struct fleet_meter *m)
                    m->core.keys.name.text, ami_status_text(status));
 }
 
+/* Keeps count of those in session, and of how those who lost theirs come back. */
+static void count_session(struct fleet *f, struct fleet_meter *m)
+{
+    const bool now_in = m->core.phase == METER_IN_SESSION;
+    struct fleet_return *b = &f->back;
+    if (now_in == m->counted)
+        return;
+    m->counted = now_in;
+    f->in_session += now_in ? 1 : SIZE_MAX;
+    if (!now_in) {
+        /* A few that agree anew are no return; when a tenth of them is out, it is one. */
+        if ((b->began_us == 0 || b->all_us != 0) && f->count - f->in_session > f->count / 10)
+            *b = (struct fleet_return){.began_us = clock_mono_us()};
+        return;
+    }
+    if (b->began_us == 0)
+        return;
+    const uint64_t after_us = clock_mono_us() - b->began_us;
+    if (b->half_us == 0 && f->in_session >= f->count / 2)
+        b->half_us = after_us;
+    if (b->most_us == 0 && f->in_session >= f->count - f->count / 100)
+        b->most_us = after_us;
+    if (b->all_us == 0 && f->in_session == f->count)
+        b->all_us = after_us;
+}
+
 void fleet_touch(struct fleet_meter *m)
 {
     struct fleet *f = m->fleet;
+    count_session(f, m);
     if (m->agreeing != NULL &&
         (m->core.phase != METER_AGREEING || m->core.target != m->agreeing->place))
         fleet_links_agreed(m);
@@ -621,6 +648,7 @@ enum ami_status fleet_new(struct fleet **out, const struct fleet_config *config,
                           .log = env_log,
                           .store = fleet_env_store};
     f->timers = (struct loop_alarm){.fire = on_timers, .arg = f};
+    f->answer_task = (struct loop_task){.run = fleet_links_answer, .arg = f};
     f->tick = (struct loop_alarm){.fire = on_tick, .arg = f};
     f->loop = loop_new();
     f->links = f->loop == NULL ? NULL : links_new(f->loop);
@@ -628,9 +656,10 @@ enum ami_status fleet_new(struct fleet **out, const struct fleet_config *config,
     f->lane = calloc(f->lanes, sizeof *f->lane);
     f->batch = calloc(1, sizeof *f->batch);
     f->making = calloc(1, sizeof *f->making);
+    f->answers = calloc(1, sizeof *f->answers);
     enum ami_status status = AMI_OK;
     if (f->links == NULL || f->headers == NULL || f->lane == NULL || f->batch == NULL ||
-        f->making == NULL || !fleet_disk_init(f)) {
+        f->making == NULL || f->answers == NULL || !fleet_disk_init(f)) {
         status = why_set(why, AMI_NO_MEMORY, "out of memory");
     } else {
         headers_init(f->headers, config->genesis);
@@ -673,6 +702,7 @@ void fleet_free(struct fleet *f)
     free(f->lane);
     free(f->batch);
     free(f->making);
+    free(f->answers);
     free(f->meter);
     free(f->heap);
     free(f);

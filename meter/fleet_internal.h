@@ -37,6 +37,7 @@ struct fleet_meter {
     bool held;    /* its backlog is full */
     bool done;    /* its source has nothing more */
     bool blocked; /* waits for room on a link */
+    bool counted; /* among those in session */
     uint16_t outcast;
     struct fleet_link *agreeing; /* where its first flight is on the way */
     uint64_t routed;             /* session id under which frames find it */
@@ -100,6 +101,19 @@ struct fleet_making {
     uint8_t report[METER_MAKING_MAX][AMI_REPORT_BYTES_MAX];
 };
 
+/* Second flights that came in one round of the loop. */
+struct fleet_answers {
+    size_t count;
+    struct fleet_meter *meter[METER_ANSWERS_MAX];
+    struct meter_answer of[METER_ANSWERS_MAX];
+    uint8_t bytes[METER_ANSWERS_MAX][1024];
+};
+
+/* How meters that lost their DC came back: microseconds after the last time that many did. */
+struct fleet_return {
+    uint64_t began_us, half_us, most_us, all_us; /* 0: not yet */
+};
+
 /* Counts by magnitude with a resolution of about 3 %. */
 struct histogram {
     uint64_t count[64 * 32];
@@ -146,6 +160,10 @@ struct fleet {
     struct source *source;
     struct source_batch *batch;
     struct fleet_making *making;
+    struct fleet_answers *answers;
+    struct loop_task answer_task;
+    size_t in_session;
+    struct fleet_return back;
     uint32_t backlog;
     uint64_t started_us, stop_us, drain_until_us;
     bool warm; /* the warm-up is over */
@@ -175,6 +193,7 @@ void fleet_check_over(struct fleet *f);
 enum ami_status fleet_links_open(struct fleet *f, struct why *why);
 enum ami_status fleet_env_send(void *ctx, env_link link, struct span frame);
 void fleet_links_tick(struct fleet *f);
+void fleet_links_answer(void *arg); /* the fleet's answer_task */
 /* The meter's first flight is no longer on the way. */
 void fleet_links_agreed(struct fleet_meter *m);
 

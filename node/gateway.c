@@ -27,6 +27,12 @@ enum { DATA_REPORT_SUBMIT = 1, DATA_REPORT_ACK = 2, DATA_REPORT_NACK = 3 };
 /* Reports that are sealed and signed together. */
 #define REPORT_SIGN_BATCH 32
 
+/* What an agreement takes before any was measured, and for how long meters may be told to spread.
+ */
+#define AGREE_US_FIRST 50u
+#define LEADS_MS_MIN   50u
+#define LEADS_MS_MAX   60000u
+
 /* --- a batch of first flights ------------------------------------------------------------------
  */
 
@@ -46,6 +52,7 @@ struct agree_item {
 struct agree_job {
     const struct node *node;
     const struct agree_key *agree_key; /* own, as it was when the job began */
+    uint64_t began_us;
     size_t count;
     struct agree_item *item[NODE_AGREE_BATCH_MAX];
     struct agree_request request[NODE_AGREE_BATCH_MAX];
@@ -95,6 +102,7 @@ struct gateway {
     struct agree_item *agree_queue, *agree_last;
     size_t agree_waiting;
     struct agree_job *agreeing;
+    uint64_t agree_us; /* what one takes, of late, when many come */
     struct report_item *report_queue, *report_last;
     size_t report_waiting;
     struct report_job *reporting;
@@ -113,6 +121,7 @@ bool gateway_init(struct node *n)
     n->gateway = calloc(1, sizeof *n->gateway);
     if (n->gateway == NULL)
         return false;
+    n->gateway->agree_us = AGREE_US_FIRST;
     n->gateway->tree = merkle_tree_new();
     bool ok = n->gateway->tree != NULL;
     for (unsigned i = 0; i < NODE_SETTLED_BLOCKS; i++) {
@@ -330,6 +339,7 @@ static void agree_next(struct node *n)
         return;
     j->node = n;
     j->agree_key = n->c.key.agree;
+    j->began_us = node_now_us(n);
     struct agree_item *a = g->agree_queue;
     for (; a != NULL && j->count < NODE_AGREE_BATCH_MAX; a = a->next) {
         struct agree_request *q = &j->request[j->count];
@@ -445,8 +455,11 @@ static void open_session(struct node *n, const struct agree_item *a, const struc
 
 static void agree_done(struct node *n)
 {
-    struct agree_job *j = n->gateway->agreeing;
-    n->gateway->agreeing = NULL;
+    struct gateway *g = n->gateway;
+    struct agree_job *j = g->agreeing;
+    g->agreeing = NULL;
+    if (j->count == NODE_AGREE_BATCH_MAX)
+        g->agree_us = (7 * g->agree_us + (node_now_us(n) - j->began_us) / j->count + 7) / 8;
     for (size_t i = 0; i < j->count; i++) {
         struct agree_item *a = j->item[i];
         if (j->answer[i].status == AMI_OK) {
@@ -1070,9 +1083,31 @@ bool gateway_on_work(struct node *n, void *job)
     return true;
 }
 
+/* Meters that wait for a leader come at once; in how long this DC can serve all that there are is
+ * known to nobody else. */
+static void say_leads(struct node *n)
+{
+    const uint64_t all_ms = registry_size(n->c.registry) * n->gateway->agree_us / 1000u;
+    struct leads x = {.term = replica_term(n->replica),
+                      .spread_ms = (uint32_t)(all_ms < LEADS_MS_MIN   ? LEADS_MS_MIN
+                                              : all_ms > LEADS_MS_MAX ? LEADS_MS_MAX
+                                                                      : all_ms)};
+    struct writer w = node_frame(n, MSG_LEADS);
+    leads_encode(&w, &x);
+    struct node_link *l, *tmp;
+    HASH_ITER(hh, n->links, l, tmp)
+    {
+        if (l->port == NODE_PORT_METER && l->state == LINK_READY && !l->enrol_only && !l->closing)
+            (void)node_send(n, l->id, writer_span(&w)); /* lost: the meter finds out by itself */
+    }
+}
+
 void gateway_on_leader(struct node *n)
 {
     uint8_t leader;
+    if (n->c.genesis->parameters.gateway == GATEWAY_LEADER &&
+        replica_role(n->replica) == REPLICA_LEADER)
+        say_leads(n);
     if (n->c.genesis->parameters.gateway != GATEWAY_LEADER || !other_leads(n, &leader))
         return;
     struct gateway_session *s, *tmp;
