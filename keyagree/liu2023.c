@@ -169,8 +169,9 @@ static enum ami_status liu_key_restore(struct agree_key *key, const struct netwo
     return fits ? AMI_OK : AMI_BAD_CRYPTO;
 }
 
-static void liu_peer_init(struct agree_peer *out, enum ami_status *status,
-                          const struct network *net, const struct agree_peer_in *in, size_t count)
+static void liu_peer_init_batch(struct agree_peer *out, enum ami_status *status,
+                                const struct network *net, const struct agree_peer_in *in,
+                                size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         uint8_t id[KEY_ID_BYTES_MAX];
@@ -216,9 +217,9 @@ static enum ami_status liu_meter_finish(struct agree_result *out, const struct n
     return status;
 }
 
-static void liu_meter_answer(struct agree_result *out, enum ami_status *status,
-                             const struct agree_meter_in *in, const struct network *net,
-                             size_t count)
+static void liu_meter_answer_batch(struct agree_result *out, enum ami_status *status,
+                                   const struct agree_meter_in *in, const struct network *net,
+                                   size_t count)
 {
     point t_dc[AGREE_CHUNK] = {0}, k[AGREE_CHUNK];
     scalar sum[AGREE_CHUNK] = {0};
@@ -316,6 +317,30 @@ static void liu_dc_answer(struct agree_answer *out, const struct network *net,
     }
 }
 
+static enum ami_status liu_peer_init(struct agree_peer *out, const struct network *net,
+                                     const struct ami_id *meter, uint32_t epoch, struct span part)
+{
+    const struct agree_peer_in in = {meter, epoch, part};
+    enum ami_status status;
+    memset(out, 0, sizeof *out);
+    liu_peer_init_batch(out, &status, net, &in, 1);
+    return status;
+}
+
+static enum ami_status liu_meter_answer(struct agree_result *out, const struct agree_state *state,
+                                        const struct network *net, const struct agree_key *key,
+                                        struct span flight2)
+{
+    const struct agree_flight2 f = {
+        .dc = out->terms.dc, .dc_epoch = out->terms.dc_epoch, .flight = flight2};
+    struct agree_state copy = *state;
+    const struct agree_meter_in in = {&copy, key, &f};
+    enum ami_status status = AMI_OK;
+    liu_meter_answer_batch(out, &status, &in, net, 1);
+    secret_wipe(&copy, sizeof copy);
+    return status;
+}
+
 const struct scheme scheme_liu2023 = {
     .name = "liu2023",
     .number = SCHEME_LIU2023,
@@ -326,7 +351,9 @@ const struct scheme scheme_liu2023 = {
     .device_accept = liu_device_accept,
     .key_restore = liu_key_restore,
     .peer_init = liu_peer_init,
+    .peer_init_batch = liu_peer_init_batch,
     .meter_start = liu_meter_start,
     .meter_answer = liu_meter_answer,
+    .meter_answer_batch = liu_meter_answer_batch,
     .dc_answer = liu_dc_answer,
 };

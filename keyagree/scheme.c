@@ -18,6 +18,9 @@ _Static_assert(AGREE_PART_BYTES <= AMI_SCHEME_PART_BYTES_MAX, "fits U");
 _Static_assert(AGREE_SECRET_BYTES <= AMI_SCHEME_PART_BYTES_MAX, "fits the reply");
 _Static_assert(AGREE_FLIGHT2_BYTES <= AMI_FLIGHT_BYTES_MAX, "fits the wire");
 
+static const struct scheme *brought[SCHEMES_BROUGHT_MAX];
+static size_t brought_count;
+
 const struct scheme *scheme_at(size_t index)
 {
     return index < SCHEME_COUNT ? schemes[index] : NULL;
@@ -28,6 +31,9 @@ const struct scheme *scheme_by_number(unsigned number)
     for (size_t i = 0; i < SCHEME_COUNT; i++)
         if (schemes[i]->number == number)
             return schemes[i];
+    for (size_t i = 0; i < brought_count; i++)
+        if (brought[i]->number == number)
+            return brought[i];
     return NULL;
 }
 
@@ -36,7 +42,17 @@ const struct scheme *scheme_by_name(const char *name)
     for (size_t i = 0; i < SCHEME_COUNT; i++)
         if (strcmp(schemes[i]->name, name) == 0)
             return schemes[i];
+    for (size_t i = 0; i < brought_count; i++)
+        if (strcmp(brought[i]->name, name) == 0)
+            return brought[i];
     return NULL;
+}
+
+void scheme_bring(const struct scheme *scheme)
+{
+    AMI_CHECK(scheme_by_number(scheme->number) == NULL && scheme_by_name(scheme->name) == NULL);
+    AMI_CHECK(brought_count < SCHEMES_BROUGHT_MAX);
+    brought[brought_count++] = scheme;
 }
 
 static const struct scheme *scheme_of(const struct agree_key *key)
@@ -63,7 +79,10 @@ void agree_peer_init_batch(struct agree_peer *out, enum ami_status *status,
     memset(out, 0, count * sizeof *out);
     for (size_t done = 0; done < count; done += AGREE_CHUNK) {
         size_t size = count - done < AGREE_CHUNK ? count - done : AGREE_CHUNK;
-        scheme->peer_init(out + done, status + done, net, in + done, size);
+        if (scheme->peer_init_batch != NULL)
+            scheme->peer_init_batch(out + done, status + done, net, in + done, size);
+        for (size_t i = done; scheme->peer_init_batch == NULL && i < done + size; i++)
+            status[i] = scheme->peer_init(&out[i], net, in[i].meter, in[i].epoch, in[i].part);
     }
 }
 
@@ -132,9 +151,15 @@ void agree_meter_answer_batch(struct agree_result *out, enum ami_status *status,
         AMI_CHECK(in[i].key->scheme == in[0].key->scheme);
         status[i] = check_flight2(&out[i], &in[i], chain);
     }
+    const struct scheme *scheme = count == 0 ? NULL : scheme_of(in[0].key);
     for (size_t done = 0; done < count; done += AGREE_CHUNK) {
         size_t size = count - done < AGREE_CHUNK ? count - done : AGREE_CHUNK;
-        scheme_of(in[0].key)->meter_answer(out + done, status + done, in + done, net, size);
+        if (scheme->meter_answer_batch != NULL)
+            scheme->meter_answer_batch(out + done, status + done, in + done, net, size);
+        for (size_t i = done; scheme->meter_answer_batch == NULL && i < done + size; i++)
+            if (status[i] == AMI_OK)
+                status[i] =
+                    scheme->meter_answer(&out[i], in[i].state, net, in[i].key, in[i].in->flight);
     }
     for (size_t i = 0; i < count; i++) {
         if (status[i] == AMI_OK)

@@ -22,7 +22,7 @@
 #define SCHEME_DEFAULT SCHEME_SM2KX
 
 #define AGREE_KEY_BYTES     32  /* K */
-#define AGREE_FLIGHT1_BYTES 33  /* at most; AMI_FLIGHT_BYTES_MAX bounds any scheme to come */
+#define AGREE_FLIGHT1_BYTES 97  /* at most; AMI_FLIGHT_BYTES_MAX bounds any scheme to come */
 #define AGREE_FLIGHT2_BYTES 130 /* at most */
 #define AGREE_FLIGHT3_BYTES 64  /* at most */
 #define AGREE_REQUEST_BYTES 33  /* at most, of an enrolment request */
@@ -171,17 +171,26 @@ struct scheme {
     /* Fills in what an agree_key holds in derived form (p, z) after it was read from a file.
      * AMI_BAD_CRYPTO. `check`: also that d belongs to w, as far as that can be known. */
     enum ami_status (*key_restore)(struct agree_key *key, const struct network *net, bool check);
-    /* DC: decodes meters' parts of U. Each status is AMI_OK or AMI_BAD_CRYPTO. At most as many at
-     * once as dc_answer gets. */
-    void (*peer_init)(struct agree_peer *out, enum ami_status *status, const struct network *net,
-                      const struct agree_peer_in *in, size_t count);
+    /* DC: decodes a meter's part of U. AMI_BAD_CRYPTO. */
+    enum ami_status (*peer_init)(struct agree_peer *out, const struct network *net,
+                                 const struct ami_id *meter, uint32_t epoch, struct span part);
+    /* The same for many side by side, at most as many at once as dc_answer gets; NULL: they are
+     * decoded one after another. */
+    void (*peer_init_batch)(struct agree_peer *out, enum ami_status *status,
+                            const struct network *net, const struct agree_peer_in *in,
+                            size_t count);
 
     enum ami_status (*meter_start)(struct agree_state *state, const struct agree_key *key,
                                    const uint8_t random[SM2_WIDE_BYTES]);
-    /* out[i].terms are there. Those whose status is not AMI_OK are left out; the others' receive
-     * AMI_OK or AMI_BAD_CRYPTO. At most as many at once as dc_answer gets. */
-    void (*meter_answer)(struct agree_result *out, enum ami_status *status,
-                         const struct agree_meter_in *in, const struct network *net, size_t count);
+    enum ami_status (*meter_answer)(struct agree_result *out, const struct agree_state *state,
+                                    const struct network *net, const struct agree_key *key,
+                                    struct span flight2);
+    /* The same for many side by side, at most as many at once as dc_answer gets; NULL: they are
+     * computed one after another. out[i].terms are there. Those whose status is not AMI_OK are left
+     * out; the others' receive AMI_OK or AMI_BAD_CRYPTO. */
+    void (*meter_answer_batch)(struct agree_result *out, enum ami_status *status,
+                               const struct agree_meter_in *in, const struct network *net,
+                               size_t count);
     void (*dc_answer)(struct agree_answer *out, const struct network *net,
                       const struct agree_key *key, const struct point_table *p_pub,
                       const struct agree_request *in, size_t count);
@@ -192,6 +201,13 @@ const struct scheme *scheme_by_name(const char *name);
 const struct scheme *scheme_by_number(unsigned number);
 /* All of them in order, NULL at the end: for tests, benchmarks and --help. */
 const struct scheme *scheme_at(size_t index);
+
+/* A program may bring schemes of its own, under numbers and names that no other scheme has:
+ * scheme_by_name and scheme_by_number find them then, scheme_at does not list them. For the
+ * laboratory and tests; a program that runs a network brings none. The scheme stays where it is;
+ * before any other thread calls anything of this room. */
+#define SCHEMES_BROUGHT_MAX 16
+void scheme_bring(const struct scheme *scheme);
 
 /* Decodes meters' parts of U, each with its own status. */
 void agree_peer_init_batch(struct agree_peer *out, enum ami_status *status,

@@ -127,8 +127,9 @@ static enum ami_status kx_public(point *p, sm3_digest *z, const struct network *
     return AMI_OK;
 }
 
-static void kx_peer_init(struct agree_peer *out, enum ami_status *status, const struct network *net,
-                         const struct agree_peer_in *in, size_t count)
+static void kx_peer_init_batch(struct agree_peer *out, enum ami_status *status,
+                               const struct network *net, const struct agree_peer_in *in,
+                               size_t count)
 {
     point_bytes w_bytes[AGREE_CHUNK] = {0};
     point w[AGREE_CHUNK], p[AGREE_CHUNK];
@@ -270,9 +271,9 @@ static enum ami_status kx_find_dc(struct kx_dc *dc, const struct network *net,
     return dc->status;
 }
 
-static void kx_meter_answer(struct agree_result *out, enum ami_status *status,
-                            const struct agree_meter_in *in, const struct network *net,
-                            size_t count)
+static void kx_meter_answer_batch(struct agree_result *out, enum ami_status *status,
+                                  const struct agree_meter_in *in, const struct network *net,
+                                  size_t count)
 {
     point_bytes r_bytes[2 * AGREE_CHUNK] = {0};
     point r[2 * AGREE_CHUNK], p_dc[AGREE_CHUNK];
@@ -390,6 +391,30 @@ static void kx_dc_answer(struct agree_answer *out, const struct network *net,
     secret_wipe(x_out, sizeof x_out);
 }
 
+static enum ami_status kx_peer_init(struct agree_peer *out, const struct network *net,
+                                    const struct ami_id *meter, uint32_t epoch, struct span part)
+{
+    const struct agree_peer_in in = {meter, epoch, part};
+    enum ami_status status;
+    memset(out, 0, sizeof *out);
+    kx_peer_init_batch(out, &status, net, &in, 1);
+    return status;
+}
+
+static enum ami_status kx_meter_answer(struct agree_result *out, const struct agree_state *state,
+                                       const struct network *net, const struct agree_key *key,
+                                       struct span flight2)
+{
+    const struct agree_flight2 f = {
+        .dc = out->terms.dc, .dc_epoch = out->terms.dc_epoch, .flight = flight2};
+    struct agree_state copy = *state;
+    const struct agree_meter_in in = {&copy, key, &f};
+    enum ami_status status = AMI_OK;
+    kx_meter_answer_batch(out, &status, &in, net, 1);
+    secret_wipe(&copy, sizeof copy);
+    return status;
+}
+
 const struct scheme scheme_sm2kx = {
     .name = "sm2kx",
     .number = SCHEME_SM2KX,
@@ -400,7 +425,9 @@ const struct scheme scheme_sm2kx = {
     .device_accept = kx_device_accept,
     .key_restore = kx_key_restore,
     .peer_init = kx_peer_init,
+    .peer_init_batch = kx_peer_init_batch,
     .meter_start = kx_meter_start,
     .meter_answer = kx_meter_answer,
+    .meter_answer_batch = kx_meter_answer_batch,
     .dc_answer = kx_dc_answer,
 };

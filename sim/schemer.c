@@ -1,8 +1,11 @@
 #include "sim/schemer.h"
 
+#include "sim/liars.h"
+
 #include "base/check.h"
 #include "ledger/block.h"
 #include "ledger/evidence.h"
+#include "node/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +25,7 @@ struct ballot {
 struct sim_schemer {
     struct sim_host *host;
     enum plan plan;
+    uint32_t epoch; /* of the membership: a plan ends with it */
     uint64_t term, height;
     sm3_digest a, b;
     struct qc a_prepared;
@@ -30,7 +34,7 @@ struct sim_schemer {
     struct ballot prepare, commit;
     struct {
         uint64_t term;
-        uint32_t voters;
+        uint32_t epoch, voters;
         struct prevote vote[SIM_MEMBERS];
     } storm;
     /* Its last proposal, as it left. */
@@ -62,7 +66,27 @@ void sim_schemer_free(struct sim_schemer *s)
 
 static const struct sign_key *key_of(const struct sim_schemer *s)
 {
-    return &s->host->world->cast->dc[s->host->as.dc->member].sign;
+    return s->host->as.dc->node->c.key.sign;
+}
+
+/* The committee that its node is in, or follows. */
+static const struct members *members_of(const struct sim_schemer *s)
+{
+    return &s->host->as.dc->node->committee.members;
+}
+
+static uint8_t self_of(const struct sim_schemer *s)
+{
+    return s->host->as.dc->node->self;
+}
+
+static void look_at_epoch(struct sim_schemer *s)
+{
+    if (s->epoch == members_of(s)->epoch)
+        return;
+    s->epoch = members_of(s)->epoch;
+    s->plan = PLAN_NONE;
+    s->proposal_size = 0;
 }
 
 /* To the DC at this host index, or to all. */
@@ -126,6 +150,7 @@ static bool begin(struct sim_schemer *s, const struct qc *prepared)
     s->height = prepared->height;
     s->a = prepared->block;
     s->a_prepared = *prepared;
+    sim_collude_learn(w, prepared); /* another liar may show it in time */
     s->shown = s->finished = false;
     s->prepare.voters = s->commit.voters = 0;
     if (two && !propose_b(s)) {
@@ -153,6 +178,7 @@ static bool on_announce(struct sim_schemer *s, struct span body)
 bool sim_schemer_send(struct sim_schemer *s, enum message_type type, struct span frame)
 {
     struct span body = span_of(frame.data + 2, frame.size - 2);
+    look_at_epoch(s);
     if (type == MSG_PROPOSAL && frame.size <= BYTES_MAX && s->plan == PLAN_NONE) {
         memcpy(s->proposal, frame.data, frame.size);
         s->proposal_size = frame.size;
@@ -184,13 +210,13 @@ static void tell_one(struct sim_schemer *s, const struct qc *qc)
 /* True: with this vote, and its own, there is a certificate. */
 static bool count(struct sim_schemer *s, struct ballot *b, const struct vote *v, struct qc *out)
 {
-    const struct members *m = &s->host->world->cast->genesis.members;
+    const struct members *m = members_of(s);
     uint8_t random[SM2_WIDE_BYTES];
-    if (v->voter >= m->count || vote_check(m, v) != AMI_OK)
+    if (self_of(s) >= m->count || v->voter >= m->count || vote_check(m, v) != AMI_OK)
         return false;
     if (b->voters == 0) {
         struct vote own = *v;
-        own.voter = s->host->as.dc->member;
+        own.voter = self_of(s);
         sim_random_bytes(&s->host->world->mischief, random, sizeof random);
         vote_sign(&own, key_of(s), random);
         b->vote[own.voter] = own;
@@ -244,12 +270,12 @@ static void sign_and_say(struct sim_schemer *s, struct writer *w, const char *la
 
 static struct prevote own_prevote(struct sim_schemer *s, uint64_t term)
 {
-    const struct members *m = &s->host->world->cast->genesis.members;
+    const struct members *m = members_of(s);
     struct prevote v = {.chain = m->chain,
                         .epoch = m->epoch,
                         .term = term,
-                        .candidate = s->host->as.dc->member,
-                        .voter = s->host->as.dc->member};
+                        .candidate = self_of(s),
+                        .voter = self_of(s)};
     uint8_t bytes[256], random[SM2_WIDE_BYTES];
     struct writer w = writer_on(bytes, sizeof bytes);
     prevote_encode(&w, &v);
@@ -262,15 +288,15 @@ static struct prevote own_prevote(struct sim_schemer *s, uint64_t term)
 
 void sim_schemer_storm(struct sim_schemer *s)
 {
-    const struct members *m = &s->host->world->cast->genesis.members;
+    const struct members *m = members_of(s);
     const struct vote_record *r = sim_disk_record(s->host->as.dc->disk);
     static struct prevote_request q; /* large */
-    if (r == NULL)
+    if (r == NULL || r->epoch != m->epoch || self_of(s) >= m->count)
         return;
     q = (struct prevote_request){.chain = m->chain,
                                  .epoch = m->epoch,
                                  .term = r->term + 1,
-                                 .candidate = s->host->as.dc->member};
+                                 .candidate = self_of(s)};
     if (r->has_term_cert && r->term_cert.term == r->term) {
         q.proof.has_prevotes = true;
         q.proof.prevotes = r->term_cert;
@@ -280,8 +306,9 @@ void sim_schemer_storm(struct sim_schemer *s)
     } else if (r->term != 0) {
         return;
     }
-    if (s->storm.term != q.term) {
+    if (s->storm.term != q.term || s->storm.epoch != m->epoch) {
         s->storm.term = q.term;
+        s->storm.epoch = m->epoch;
         s->storm.voters = 1u << q.candidate;
         s->storm.vote[q.candidate] = own_prevote(s, q.term);
     }
@@ -293,11 +320,11 @@ void sim_schemer_storm(struct sim_schemer *s)
 
 static void on_prevote(struct sim_schemer *s, struct span body)
 {
-    const struct members *m = &s->host->world->cast->genesis.members;
+    const struct members *m = members_of(s);
     static struct grant_request q; /* large */
     struct prevote v;
     if (prevote_parse(&v, body) != AMI_OK || v.term != s->storm.term || v.voter >= m->count ||
-        v.candidate != s->host->as.dc->member)
+        v.epoch != m->epoch || s->storm.epoch != m->epoch || v.candidate != self_of(s))
         return;
     s->storm.vote[v.voter] = v;
     s->storm.voters |= 1u << v.voter;
@@ -321,6 +348,7 @@ static void on_prevote(struct sim_schemer *s, struct span body)
 
 void sim_schemer_receive(struct sim_schemer *s, enum message_type type, struct span body)
 {
+    look_at_epoch(s);
     if (type == MSG_PREVOTE)
         on_prevote(s, body);
     if (s->plan == PLAN_NONE)
