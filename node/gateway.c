@@ -379,7 +379,8 @@ static void on_flight1(struct node *n, struct node_link *l, const struct agree_f
                other_leads(n, &leader) ? AMI_NOT_LEADER : AMI_NO_QUORUM);
     } else if (chain_read_only(n)) {
         refuse(n, l->id, &f->meter, f->tag, AMI_FULL); /* another DC can acknowledge reports */
-    } else if (g->agree_waiting >= NODE_AGREE_QUEUE_MAX) {
+    } else if (g->agree_waiting >= NODE_AGREE_QUEUE_MAX ||
+               l->flights_waiting >= NODE_FLIGHTS_PER_LINK) {
         refuse(n, l->id, &f->meter, f->tag, AMI_AGAIN);
     } else {
         struct agree_item *a = calloc(1, sizeof *a);
@@ -404,6 +405,7 @@ static void on_flight1(struct node *n, struct node_link *l, const struct agree_f
             g->agree_last->next = a;
         g->agree_last = a;
         g->agree_waiting++;
+        l->flights_waiting++;
         agree_next(n);
     }
 }
@@ -462,6 +464,9 @@ static void agree_done(struct node *n)
         g->agree_us = (7 * g->agree_us + (node_now_us(n) - j->began_us) / j->count + 7) / 8;
     for (size_t i = 0; i < j->count; i++) {
         struct agree_item *a = j->item[i];
+        struct node_link *l = node_link_find(n, a->link);
+        if (l != NULL)
+            l->flights_waiting--;
         if (j->answer[i].status == AMI_OK) {
             keep_peer(n, a);
             open_session(n, a, &j->answer[i]);
@@ -862,6 +867,8 @@ static void report_made(struct node *n, const struct report_item *r)
 {
     struct gateway_session *s = find_session(n, r->session);
     enum ami_status status = r->status;
+    if (s != NULL)
+        s->reports_waiting--;
     struct pool_entry *e = NULL;
     /* A block may have settled it while it was made ready, when the meter had asked another DC too:
      * then it must not enter the pool, where it would wait for ever. */
@@ -940,7 +947,8 @@ static void on_report(struct node *n, struct gateway_session *s, struct span pla
     if (status == AMI_OK && chain_read_only(n))
         status = AMI_FULL;
     const struct verify_key *key = registry_key(n->c.registry, rec);
-    if (status == AMI_OK && (g->report_waiting >= NODE_REPORT_QUEUE_MAX || key == NULL))
+    if (status == AMI_OK && (g->report_waiting >= NODE_REPORT_QUEUE_MAX ||
+                             s->reports_waiting >= NODE_REPORTS_PER_SESSION || key == NULL))
         status = AMI_AGAIN;
     if (status != AMI_OK) {
         send_nack(n, s, q.sequence, status);
@@ -970,6 +978,7 @@ static void on_report(struct node *n, struct gateway_session *s, struct span pla
         g->report_last->next = r;
     g->report_last = r;
     g->report_waiting++;
+    s->reports_waiting++;
     report_next(n);
 }
 
