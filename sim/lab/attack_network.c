@@ -71,11 +71,11 @@ static uint64_t served_since(const struct sim_world *w, uint64_t since)
     uint64_t first = 0;
     for (uint16_t f = w->dcs; f < w->dcs + w->fleets; f++)
         for (size_t i = 0; i < w->host[f].as.fleet->count; i++) {
-            const struct sim_meter *m = &w->host[f].as.fleet->meter[i];
-            for (size_t k = 0; k < m->reports; k++)
-                if (m->report[k].made_us >= since && m->report[k].acknowledged_us != 0 &&
-                    (first == 0 || m->report[k].acknowledged_us < first))
-                    first = m->report[k].acknowledged_us;
+            const struct sim_book *b = &w->host[f].as.fleet->meter[i].book[0]; /* nobody renews */
+            for (size_t k = 0; k < b->reports; k++)
+                if (b->report[k].made_us >= since && b->report[k].acknowledged_us != 0 &&
+                    (first == 0 || b->report[k].acknowledged_us < first))
+                    first = b->report[k].acknowledged_us;
         }
     return first;
 }
@@ -136,9 +136,9 @@ static bool mdms_outage(struct attack_context *c)
     sim_world_run(w, from + OUTAGE_US);
     uint64_t made = 0, acknowledged = 0, slowest = 0;
     for (size_t i = 0; i < w->host[w->dcs].as.fleet->count; i++) {
-        const struct sim_meter *m = &w->host[w->dcs].as.fleet->meter[i];
-        for (size_t k = 0; k < m->reports; k++) {
-            const struct sim_report *r = &m->report[k];
+        const struct sim_book *b = &w->host[w->dcs].as.fleet->meter[i].book[0]; /* nobody renews */
+        for (size_t k = 0; k < b->reports; k++) {
+            const struct sim_report *r = &b->report[k];
             if (r->made_us < from)
                 continue;
             made++;
@@ -221,11 +221,11 @@ static bool desync(struct attack_context *c)
             f->shared.timing.answer_ms = f->shared.timing.answer_ms_max = 3600u * 1000;
             f->shared.timing.ack_ms = f->shared.timing.ack_ms_max = 3600u * 1000;
         }
-        const struct sim_meter *m = &f->meter[0];
+        const struct sim_book *b = &f->meter[0].book[0]; /* nobody renews */
         bool done = false;
         while (!done && w->now_us < 4 * PATIENCE_US && w->violation[0] == 0) {
             run_tapped(w, w->now_us + 100 * SIM_MS, tap_losing, &l);
-            done = m->reports == p.reports_max && m->open == 0;
+            done = b->reports == p.reports_max && b->open == 0;
         }
         runs++;
         lost += l.lost;
@@ -237,9 +237,9 @@ static bool desync(struct attack_context *c)
                         seconds(4 * PATIENCE_US), w->violation);
             dead++;
         }
-        for (size_t k = 0; done && k < m->reports; k++)
-            if (m->report[k].acknowledged_us - m->report[k].made_us > slowest)
-                slowest = m->report[k].acknowledged_us - m->report[k].made_us;
+        for (size_t k = 0; done && k < b->reports; k++)
+            if (b->report[k].acknowledged_us - b->report[k].made_us > slowest)
+                slowest = b->report[k].acknowledged_us - b->report[k].made_us;
         sim_world_free(w);
     }
     return dead != 0 ||
@@ -313,7 +313,7 @@ static bool flood(struct attack_context *c)
     while (w->now_us < end && w->violation[0] == 0 && served == 0) {
         for (uint16_t i = 0; i + 1 < w->fleets; i++)
             for (uint16_t dc = 0; dc < w->dcs; dc++) {
-                env_link own = w->host[w->dcs + i].as.fleet->to_member[dc];
+                env_link own = w->host[w->dcs + i].as.fleet->to_place[dc];
                 if (own == 0 || !w->end[own].open)
                     continue;
                 inject(w, w->end[own].other, f.frame, f.size);

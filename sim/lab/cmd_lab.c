@@ -6,7 +6,7 @@
 
 static int64_t seed = 1;
 static const char *scheme_name, *out_dir;
-static bool as_json, list_items, fast_only;
+static bool as_json, list_items, fast_only, tiny, large;
 
 static const struct option_spec options[] = {
     {.name = "seed",
@@ -36,6 +36,14 @@ static const struct option_spec options[] = {
      .kind = OPTION_FLAG,
      .value = &fast_only,
      .help = "with all: leaves out what takes minutes"},
+    {.name = "tiny",
+     .kind = OPTION_FLAG,
+     .value = &tiny,
+     .help = "as little as shows that it works; its figures say nothing"},
+    {.name = "large",
+     .kind = OPTION_FLAG,
+     .value = &large,
+     .help = "scale: up to a million meters; takes an hour and some GB"},
     {.name = "json", .kind = OPTION_FLAG, .value = &as_json, .help = "one JSON document"},
     {0}};
 
@@ -105,7 +113,8 @@ static int list_all(void)
 static int run(int argc, char **argv, void *ctx)
 {
     struct why why = {""};
-    struct lab_options o = {.seed = (uint64_t)seed, .json = as_json, .out = out_dir};
+    struct lab_options o = {
+        .seed = (uint64_t)seed, .json = as_json, .tiny = tiny, .large = large, .out = out_dir};
     (void)ctx;
     if (argc == 0 && list_items)
         return list_all();

@@ -11,7 +11,7 @@
  *
  * The document of an experiment:
  *
- *   {experiment, summary, seed, version, machine, sm2_path, failed: SENTENCE or null,
+ *   {experiment, summary, command, seed, version, machine, sm2_path, failed: SENTENCE or null,
  *    notes: [SENTENCE], tables: {NAME: {title, columns: [{name, title, unit, source, clock}],
  *                                       rows: [{COLUMN: value or null}]}},
  *    ... what else the experiment puts there}
@@ -32,9 +32,17 @@ struct lab_options {
     const struct scheme *scheme; /* the only one to look at; NULL: all (lab_scheme_next) */
     bool json;                   /* the document instead of text */
     const char *out;             /* directory for files; NULL: none */
+    bool tiny;                   /* as little as shows that it works: for tests */
+    bool large;                  /* sizes that take an hour and gigabytes, where there are such */
     char **item;                 /* the arguments behind the experiment's name, such as attacks */
     size_t items;
 };
+
+/* How much to do: `usual`, or `tiny` of it where that was asked for. */
+static inline size_t lab_size(const struct lab_options *o, size_t usual, size_t tiny)
+{
+    return o->tiny ? tiny : usual;
+}
 
 struct lab_output;
 
@@ -65,9 +73,11 @@ const struct scheme *lab_scheme_find(const char *name); /* NULL: there is none *
 /* Where the figures of a column come from. Text that names things has no source. */
 enum lab_source {
     LAB_NO_SOURCE,
-    LAB_MEASURED, /* on this machine, by this run: executed, counted or timed */
-    LAB_REPORTED, /* as the paper or another publication prints it */
-    LAB_MODEL     /* computed from published counts and measured unit times */
+    LAB_MEASURED,  /* on this machine, by this run: executed, counted or timed */
+    LAB_REPORTED,  /* as the paper or another publication prints it */
+    LAB_MODEL,     /* computed from published counts and measured unit times */
+    LAB_SIMULATED, /* virtual time, and what was counted in it: the same on every machine */
+    LAB_ASSUMED    /* configuration, planning values: put in, not found out */
 };
 
 struct lab_column {

@@ -144,10 +144,9 @@ void lab_put(struct lab_output *out, const char *key, json_t *value)
 
 static const char *source_name(enum lab_source source)
 {
-    static const char *const names[] = {[LAB_NO_SOURCE] = "none",
-                                        [LAB_MEASURED] = "measured",
-                                        [LAB_REPORTED] = "reported",
-                                        [LAB_MODEL] = "model"};
+    static const char *const names[] = {
+        [LAB_NO_SOURCE] = "none", [LAB_MEASURED] = "measured",   [LAB_REPORTED] = "reported",
+        [LAB_MODEL] = "model",    [LAB_SIMULATED] = "simulated", [LAB_ASSUMED] = "assumed"};
     return names[source];
 }
 
