@@ -19,8 +19,11 @@
 #define FLEET_QUEUE_SOFT   (1u << 20) /* beyond it only third flights are queued */
 /* First flights on the way per connection: many more would only wait in the DC's queue until they
  * are too old. */
-#define FLEET_AGREEING_MAX     256
-#define FLEET_UNBLOCK_US       5000u
+#define FLEET_AGREEING_MAX 256
+#define FLEET_UNBLOCK_US   5000u
+/* Between two transactions of the store while meters are busy: each costs a sync, and a page for
+ * every table that a meter's entry is in, which others share when there are many in it. */
+#define FLEET_STORE_US         20000u
 #define FLEET_TICK_US          1000000u
 #define FLEET_TIMERS_PER_FIRE  2000             /* then the loop looks at its links again */
 #define FLEET_UNKNOWN_GRACE_US (20u * 1000000u) /* an enrolment takes a block to be known */
@@ -151,7 +154,8 @@ struct fleet {
     const struct fleet_put *fresh; /* durable just now, and still in memory */
     struct fleet_group *group;     /* FLEET_GROUPS */
     struct fleet_group *filling;
-    struct loop_task flush_task;
+    struct loop_alarm flush_alarm;
+    uint64_t flushed_us;
     struct meter_op *ops;        /* storage thread */
     enum ami_status disk_status; /* storage thread: of the first write that failed */
     struct why disk_why;
