@@ -145,7 +145,11 @@ struct fleet {
     struct fleet_meter *meter;
     size_t count;
     struct fleet_meter *sessions; /* by_session */
-    struct fleet_meter **heap;
+    /* The instant stands beside the meter, so that ordering does not touch the meters. */
+    struct fleet_timer {
+        uint64_t at_us;
+        struct fleet_meter *meter;
+    } * heap;
     size_t heap_count;
     struct loop_alarm timers, tick, unblock;
     bool blocked_any;
