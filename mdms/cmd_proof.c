@@ -171,7 +171,7 @@ static enum ami_status from_node(const struct wanted *w, const struct genesis *g
     json_t *question =
         json_pack("{s:s, s:s, s:I, s:I}", "ask", "proof", "meter", w->meter.text, "epoch",
                   (json_int_t)w->epoch, "sequence", (json_int_t)w->sequence);
-    json_t *answer = admin_ask(address, question, (uint32_t)timeout_ms, &status, why);
+    json_t *answer = admin_ask(address, NULL, question, (uint32_t)timeout_ms, &status, why);
     json_decref(question);
     if (answer == NULL)
         return status;

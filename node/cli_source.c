@@ -111,7 +111,7 @@ json_t *cli_ask_node(const struct cli *c, const char *url, const json_t *questio
                      enum ami_status *status, char *why, size_t why_size)
 {
     struct why sentence = {""};
-    json_t *out = admin_ask(url, question, (uint32_t)c->timeout_ms, status, &sentence);
+    json_t *out = admin_ask(url, NULL, question, (uint32_t)c->timeout_ms, status, &sentence);
     if (out == NULL)
         snprintf(why, why_size, "%s", sentence.text);
     return out;

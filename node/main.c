@@ -157,8 +157,8 @@ static enum ami_status ask_mdms(struct enrol_reply *reply, uint8_t *buffer, size
     frame_begin(&w, MSG_ENROL_REQUEST);
     write_raw(&w, pending->request, pending->request_size);
     size_t size;
-    AMI_TRY(link_call(opt.mdms, writer_span(&w), (uint32_t)opt.timeout_ms, buffer, buffer_size,
-                      &size, why));
+    AMI_TRY(link_call(opt.mdms, NULL, writer_span(&w), (uint32_t)opt.timeout_ms, buffer,
+                      buffer_size, &size, why));
     enum message_type type;
     struct span body;
     if (frame_open(span_of(buffer, size), &type, &body) != AMI_OK || type != MSG_ENROL_REPLY ||
@@ -834,8 +834,6 @@ static enum ami_status check_peers(const struct shell *s, struct why *why)
 
 static void dial_one(struct shell *s, const struct node_peer *peer)
 {
-    const struct link_events events = {NULL, dial_open, dial_frame, dial_closed, NULL, NULL};
-    struct link_events own = events;
     struct why why = {""};
     struct dial *d = calloc(1, sizeof *d);
     if (d == NULL) {
@@ -844,8 +842,9 @@ static void dial_one(struct shell *s, const struct node_peer *peer)
     }
     *d = (struct dial){s->dials, s, *peer, NULL};
     s->dials = d;
-    own.ctx = d;
-    if (link_dial(s->links, peer_address(peer), &port_limits[0], 1000, &own, &d->dialer, &why) !=
+    const struct link_events events = {
+        .ctx = d, .on_open = dial_open, .on_frame = dial_frame, .on_closed = dial_closed};
+    if (link_dial(s->links, peer_address(peer), &port_limits[0], 1000, &events, &d->dialer, &why) !=
         AMI_OK)
         log_say(s->log, ENV_LOG_ERROR, "not_dialled", "dc=%s: %s", peer->name.text, why.text);
 }
@@ -882,8 +881,11 @@ static enum ami_status open_ports(struct shell *s, struct why *why)
     const enum node_port port[3] = {NODE_PORT_PEER, NODE_PORT_METER, NODE_PORT_ADMIN};
     for (int i = 0; i < 3; i++) {
         s->port[i] = (struct port){s, port[i], NULL};
-        const struct link_events events = {&s->port[i], port_open,     port_frame,
-                                           port_closed, port_writable, NULL};
+        const struct link_events events = {.ctx = &s->port[i],
+                                           .on_open = port_open,
+                                           .on_frame = port_frame,
+                                           .on_closed = port_closed,
+                                           .on_writable = port_writable};
         const char *address = given[i] != NULL ? given[i] : from[i];
         if (address == NULL)
             return why_set(why, AMI_BAD_ARGUMENT,
