@@ -142,6 +142,8 @@ load_cluster() {
     proxy=0 namespaces=0
     # shellcheck source=/dev/null
     . "$dir/cluster.env"
+    # dc-cli and whoever fetches a proof ask as this operator.
+    export AMI_CREDENTIAL=$dir/operator.cred
 }
 
 mdms_url() { printf 'tcp://127.0.0.1:%s\n' "$base_port"; }
@@ -223,7 +225,8 @@ start_dc() {
             [ "$i" = "$j" ] || behind+=(--peer "dc$j=$(proxy_host "$i"):$(way_port "$i" "$j")")
         done
     fi
-    start "dc$i" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc$i" "${behind[@]}"
+    start "dc$i" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc$i" \
+        --revoked "$dir/mdms/operators/revoked.list" "${behind[@]}"
     wait_ready "dc$i" 60 "$from"
 }
 
