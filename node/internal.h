@@ -49,6 +49,7 @@
 #define NODE_SETTLED_US           (1u * 1000000u)
 #define NODE_EVENTS_MAX           1000
 #define NODE_EVENT_TEXT_BYTES_MAX 200
+#define NODE_NOTE_BYTES_MAX       80 /* of an operator's remark */
 #define NODE_OFTEN_MAX            24 /* names of events that others can cause at will */
 #define NODE_OFTEN_SHOWN          20 /* of each in NODE_OFTEN_US */
 #define NODE_OFTEN_US             (10u * 1000000u)
@@ -63,10 +64,12 @@ struct node_link {
     env_link id;
     enum node_port port;
     enum link_state state;
-    bool closing;            /* no more frames are taken */
-    bool known;              /* it did something that a stranger cannot */
-    bool enrol_only;         /* a meter link whose hello named no chain */
-    struct ami_id dialled;   /* NODE_PORT_DIALLED: whom we dialled */
+    bool closing;          /* no more frames are taken */
+    bool known;            /* it did something that a stranger cannot */
+    bool enrol_only;       /* a meter link whose hello named no chain */
+    struct ami_id dialled; /* NODE_PORT_DIALLED: whom we dialled */
+    bool identified;       /* `who` proved itself on the link's channel */
+    struct credential_identity who;
     uint8_t role;            /* of link_hello: 2 DC, 3 MDMS, 5 reader */
     struct ami_id peer_name; /* of link_hello, when role is DC */
     uint32_t peer_epoch;
@@ -130,7 +133,7 @@ struct epoch_frame {
 };
 
 struct node_counters {
-    uint64_t frames_bad, links_refused;
+    uint64_t frames_bad, links_refused, requests_denied;
     uint64_t agreements, agreements_refused;
     uint64_t reports, reports_refused, acks, acks_dropped;
     uint64_t txs_handed_in, txs_refused, txs_not_taken, txs_committed;
