@@ -13,9 +13,10 @@
 
 #include <string.h>
 
-#define METERS   127 /* behind one concentrator */
-#define GIVE_UP  (1200 * SIM_SECOND)
-#define QUIET_US (30 * 86400 * SIM_SECOND) /* no reports: their time is not asked for */
+#define METERS    127 /* behind one concentrator */
+#define GIVE_UP_S 1200
+#define TINY_S    60
+#define QUIET_US  (30 * 86400 * SIM_SECOND) /* no reports: their time is not asked for */
 
 /* network-profiles.md. Where it gives a range a value inside was chosen; fragments, what is sent
  * around them, tries and lengths of bursts are planning values throughout. */
@@ -183,7 +184,7 @@ static void on_sent(void *ctx, struct sim_world *w, uint16_t from, uint16_t to, 
 }
 
 struct result {
-    double first_s, half_s, all_s; /* negative: not within GIVE_UP */
+    double first_s, half_s, all_s; /* negative: not in time */
     size_t missing;                /* meters that had to agree anew */
     size_t there, half_open;       /* in session at the end */
     uint64_t first_flights;
@@ -196,7 +197,7 @@ static size_t await_sessions(struct sim_world *w, struct onlooker *o, uint64_t f
                              size_t missing, double *half_s, double *all_s)
 {
     size_t meters = w->plan.meters, there = lab_count_meters(w, lab_in_session);
-    uint64_t limit_us = from_us + GIVE_UP;
+    uint64_t limit_us = from_us + w->plan.liveness_us;
     *half_s = *all_s = -1;
     while (w->now_us < limit_us && w->violation[0] == 0) {
         if (o->changed) {
@@ -306,6 +307,7 @@ static void make_plan(struct sim_plan *p, const struct profile *f, const struct 
     p->fleets = f->shared ? 1 : p->meters;
     p->delay_mean_us = 3 * SIM_MS; /* fiber behind the medium and between DCs */
     p->report_every_us = QUIET_US;
+    p->liveness_us = lab_size(o, GIVE_UP_S, TINY_S) * SIM_SECOND; /* then it is given up */
     p->medium = f->medium;
     uint64_t trip_us = 2 * f->medium.hops * f->medium.hop_us_max + air_us;
     if (m->patient) {
@@ -442,7 +444,7 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
     lab_note(out,
              "A row without a time: not all were in session %llu minutes after the change, or "
              "nobody had to agree anew, since meters that had waited long had gone to other DCs.",
-             (unsigned long long)(GIVE_UP / SIM_SECOND / 60));
+             (unsigned long long)(GIVE_UP_S / 60));
     lab_note(out,
              "Policy gateway = leader, 4 DCs, T = 600 ms: the time without a leader is part of "
              "the time to re-key. Planning values are configuration, not measurements.");

@@ -63,7 +63,7 @@ static const json_t *column_of(const json_t *table, const char *name)
     json_t *column;
     json_array_foreach(json_object_get(table, "columns"), i, column)
     {
-        if (strcmp(text_of(column, "name"), name) == 0)
+        if (name != NULL && strcmp(text_of(column, "name"), name) == 0)
             return column;
     }
     return NULL;
@@ -285,6 +285,10 @@ static void put_axes(FILE *to, const struct plot *p)
     }
     if (p->x_log)
         fputs("set logscale x\n", to);
+    /* An axis needs two ends. */
+    if (p->numeric_x && p->groups == 1)
+        fprintf(to, "set xrange [%.6g:%.6g]\n", p->x_log ? p->x[0] / 2 : p->x[0] - 1,
+                p->x_log ? p->x[0] * 2 : p->x[0] + 1);
     if (!p->numeric_x && p->groups * (longest_label(p) + 2) > 72)
         fputs("set xtics rotate by -30\n", to);
 }
@@ -365,9 +369,12 @@ static void adopt(FILE *to, const char *svg, const struct plot *p, const char *i
             red >= 1 && red <= ROLES && green == red && blue == red) {
             fputs(roles[red - 1], to);
             at += size;
-        } else if (starts(at, "gpDot") || starts(at, "gpPt") || starts(at, "gnuplot_")) {
-            fprintf(to, "%s-", id);
-            fputc(*at++, to);
+        } else if (starts(at, " id=\"") || starts(at, " id='")) {
+            fprintf(to, "%.5s%s-", at, id);
+            at += 5;
+        } else if (starts(at, "\"#") || starts(at, "'#") || starts(at, "(#")) {
+            fprintf(to, "%.2s%s-", at, id);
+            at += 2;
         } else if (starts(at, "<title>Gnuplot</title>")) {
             fputs("<title>", to);
             report_escape(to, p->title);

@@ -6,7 +6,6 @@
  * counted while DCs' code runs, with the invariants switched off, so that nobody else's are among
  * them); only the processor's time depends on this machine. */
 #include "base/check.h"
-#include "crypto/sm2.h"
 #include "sim/lab/count.h"
 #include "sim/lab/election.h"
 #include "sim/lab/figure.h"
@@ -292,8 +291,6 @@ static bool run_case(const struct scale_case *c, const struct lab_options *opt, 
     AMI_CHECK(o.latency_ms != NULL);
     plan_of(&p, c, opt->seed);
     struct sim_world *w = sim_world_new(&p, NULL);
-    sm2_signers_forget();
-    genesis_remember_signers(&w->cast->genesis);
     bool ready = lab_open_for_meters(w, 1200 * SIM_SECOND) && await_meters(w);
     if (ready) {
         double virtual_s = (double)lab_size(opt, c->measured_s, 2);
@@ -321,7 +318,8 @@ static bool run_case(const struct scale_case *c, const struct lab_options *opt, 
 static bool wanted(const struct scale_case *c, const struct lab_options *o)
 {
     if (o->tiny)
-        return c->dcs <= 7 && c->meters <= 100 && c->readings <= 4 && c->block_txs_max <= 1;
+        return c->dcs <= 7 && c->meters <= 200 && c->readings <= 4 &&
+               (c->block_txs_max == 0 || c->block_txs_max == 64);
     return !c->large || o->large;
 }
 
