@@ -11,16 +11,16 @@
 #include "ledger/block.h"
 #include "ledger/evidence.h"
 #include "node/internal.h"
+#include "sim/liars.h"
 #include "sim/schemer.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define RING      64
-#define TICK_US   (150 * SIM_MS)
-#define SLOW_US   (3 * SIM_SECOND)
-#define ACK_KIND  2 /* session_data.kind of a report_ack */
-#define BYTES_MAX (256u << 10)
+#define RING     64
+#define TICK_US  (150 * SIM_MS)
+#define SLOW_US  (3 * SIM_SECOND)
+#define ACK_KIND 2 /* session_data.kind of a report_ack */
 
 struct kept_frame {
     size_t size;
@@ -30,6 +30,7 @@ struct kept_frame {
 struct sim_byzantine {
     struct sim_host *host;
     struct sim_schemer *schemer;
+    struct sim_elector *elector;
     struct kept_frame frame[RING]; /* consensus frames that passed by */
     size_t frames;
     sm3_digest block[RING]; /* hashes of blocks proposed */
@@ -37,17 +38,22 @@ struct sim_byzantine {
     struct qc old_high;
     bool has_old_high;
     size_t censored;          /* meter, by number in the cast */
-    uint8_t *scratch;         /* BYTES_MAX */
+    uint8_t *scratch;         /* SIM_LIAR_BYTES_MAX */
     struct proposal proposal; /* large */
 };
 
-static const struct sign_key *key_of(const struct sim_host *h)
+/* The key that its node uses now. */
+static const struct device_keys *keys_of(const struct sim_host *h)
 {
-    return &h->world->cast->dc[h->as.dc->member].sign;
+    return h->world->name[h->as.dc->number].key[h->as.dc->key_epoch - 1];
 }
 
-/* Whether it does so this time. */
-static bool does(struct sim_host *h, enum sim_mischief_kind kind)
+static const struct sign_key *key_of(const struct sim_host *h)
+{
+    return &keys_of(h)->sign;
+}
+
+bool sim_liar_does(struct sim_host *h, enum sim_mischief_kind kind)
 {
     struct sim_world *w = h->world;
     if (!sim_random_chance(&w->mischief, w->plan.mischief[kind]))
@@ -60,10 +66,11 @@ struct sim_byzantine *sim_byzantine_new(struct sim_host *h)
 {
     struct sim_byzantine *b = calloc(1, sizeof *b);
     AMI_CHECK(b != NULL);
-    b->scratch = malloc(BYTES_MAX);
+    b->scratch = malloc(SIM_LIAR_BYTES_MAX);
     AMI_CHECK(b->scratch != NULL);
     b->host = h;
     b->schemer = sim_schemer_new(h);
+    b->elector = sim_elector_new(h);
     return b;
 }
 
@@ -74,13 +81,14 @@ void sim_byzantine_free(struct sim_byzantine *b)
     for (size_t i = 0; i < RING; i++)
         free(b->frame[i].bytes);
     sim_schemer_free(b->schemer);
+    sim_elector_free(b->elector);
     free(b->scratch);
     free(b);
 }
 
 static void keep(struct sim_byzantine *b, struct span frame)
 {
-    if (frame.size > BYTES_MAX)
+    if (frame.size > SIM_LIAR_BYTES_MAX)
         return;
     struct kept_frame *k = &b->frame[b->frames++ % RING];
     free(k->bytes);
@@ -90,13 +98,24 @@ static void keep(struct sim_byzantine *b, struct span frame)
     k->size = frame.size;
 }
 
+uint8_t *sim_liar_scratch(struct sim_host *h)
+{
+    return h->as.dc->byzantine->scratch;
+}
+
+env_link sim_liar_link_back(struct sim_host *h, env_link link)
+{
+    const struct sim_world *w = h->world;
+    env_link back = h->as.dc->to_host[w->end[w->end[link].other].host];
+    return back != 0 && w->end[back].open && w->end[back].greeted >= 2 ? back : 0;
+}
+
 static struct sim_host *far_host(const struct sim_world *w, env_link link)
 {
     return &w->host[w->end[w->end[link].other].host];
 }
 
-/* Signs what is encoded behind the frame's two first bytes and sends it. */
-static void sign_and_send(struct sim_host *h, env_link link, struct writer *w, const char *label)
+void sim_liar_sign_and_send(struct sim_host *h, env_link link, struct writer *w, const char *label)
 {
     uint8_t random[SM2_WIDE_BYTES];
     if (!writer_ok(w))
@@ -110,13 +129,13 @@ static void sign_and_send(struct sim_host *h, env_link link, struct writer *w, c
 
 /* --- what leaves ----------------------------------------------------------------------------- */
 
-static void send_vote(struct sim_host *h, env_link link, struct vote v)
+void sim_liar_send_vote(struct sim_host *h, env_link link, struct vote v)
 {
     struct sim_byzantine *b = h->as.dc->byzantine;
     uint8_t random[SM2_WIDE_BYTES];
     sim_random_bytes(&h->world->mischief, random, sizeof random);
     vote_sign(&v, key_of(h), random);
-    struct writer w = writer_on(b->scratch, BYTES_MAX);
+    struct writer w = writer_on(b->scratch, SIM_LIAR_BYTES_MAX);
     frame_begin(&w, MSG_VOTE);
     vote_encode(&w, &v);
     if (writer_ok(&w))
@@ -129,30 +148,30 @@ static bool on_vote(struct sim_host *h, env_link link, struct span body)
     struct vote v;
     if (vote_parse(&v, body) != AMI_OK)
         return false;
-    if (b->blocks > 0 && does(h, SIM_MISCHIEF_VOTE_BOTH)) {
+    if (b->blocks > 0 && sim_liar_does(h, SIM_MISCHIEF_VOTE_BOTH)) {
         struct vote other = v;
         size_t known = b->blocks < RING ? b->blocks : RING;
         other.block = b->block[sim_random_below(&h->world->mischief, known)];
-        send_vote(h, link, other);
+        sim_liar_send_vote(h, link, other);
     }
-    if (does(h, SIM_MISCHIEF_WRONG_CHAIN)) {
+    if (sim_liar_does(h, SIM_MISCHIEF_WRONG_CHAIN)) {
         struct vote other = v;
         if (sim_random_chance(&h->world->mischief, 500000))
             other.chain.b[0] ^= 1;
         else
             other.epoch++;
-        send_vote(h, link, other);
+        sim_liar_send_vote(h, link, other);
         return true;
     }
     return false;
 }
 
-static void send_proposal(struct sim_host *h, env_link link, const struct proposal *p)
+void sim_liar_send_proposal(struct sim_host *h, env_link link, const struct proposal *p)
 {
     struct sim_byzantine *b = h->as.dc->byzantine;
     uint8_t random[SM2_WIDE_BYTES];
     struct proposal altered = *p;
-    struct writer core = writer_on(b->scratch, BYTES_MAX);
+    struct writer core = writer_on(b->scratch, SIM_LIAR_BYTES_MAX);
     proposal_core_encode(&core, &p->core);
     if (!writer_ok(&core))
         return;
@@ -160,7 +179,7 @@ static void send_proposal(struct sim_host *h, env_link link, const struct propos
     struct span part = proposal_signed(head, &p->core, writer_span(&core));
     sim_random_bytes(&h->world->mischief, random, sizeof random);
     altered.core.signature = sign_key_sign(key_of(h), LABEL_PROPOSAL, &part, 1, random);
-    struct writer w = writer_on(b->scratch, BYTES_MAX);
+    struct writer w = writer_on(b->scratch, SIM_LIAR_BYTES_MAX);
     frame_begin(&w, MSG_PROPOSAL);
     proposal_encode(&w, &altered);
     if (writer_ok(&w))
@@ -172,7 +191,7 @@ static bool on_proposal(struct sim_host *h, env_link link, struct span body)
     struct sim_world *w = h->world;
     struct sim_byzantine *b = h->as.dc->byzantine;
     struct proposal *p = &b->proposal;
-    if (does(h, SIM_MISCHIEF_HEARTBEAT_ONLY))
+    if (sim_liar_does(h, SIM_MISCHIEF_HEARTBEAT_ONLY))
         return true;
     if (proposal_parse(p, body) != AMI_OK)
         return false;
@@ -180,32 +199,32 @@ static bool on_proposal(struct sim_host *h, env_link link, struct span body)
     bool altered = false;
     /* The same other block for the same half of the voters, so that each half has one to vote for.
      */
-    if ((far_host(w, link)->index & 1) != 0 && does(h, SIM_MISCHIEF_EQUIVOCATE)) {
+    if ((far_host(w, link)->index & 1) != 0 && sim_liar_does(h, SIM_MISCHIEF_EQUIVOCATE)) {
         p->core.header.timestamp_ms++;
         altered = true;
     }
-    if (does(h, SIM_MISCHIEF_WRONG_ROOT)) {
+    if (sim_liar_does(h, SIM_MISCHIEF_WRONG_ROOT)) {
         bool state = sim_random_chance(&w->mischief, 500000);
         (state ? &p->core.header.state_root : &p->core.header.merkle_root)->b[5] ^= 0x10;
         altered = true;
     }
-    if (does(h, SIM_MISCHIEF_WRONG_TIME)) {
+    if (sim_liar_does(h, SIM_MISCHIEF_WRONG_TIME)) {
         p->core.header.timestamp_ms += (int64_t)sim_random_below(&w->mischief, 240001) - 120000;
         altered = true;
     }
     if (!altered)
         return false;
     b->block[b->blocks++ % RING] = block_hash(&p->core.header);
-    send_proposal(h, link, p);
+    sim_liar_send_proposal(h, link, p);
     return true;
 }
 
 static void send_grant(struct sim_host *h, env_link link, const struct grant *g)
 {
-    struct writer w = writer_on(h->as.dc->byzantine->scratch, BYTES_MAX);
+    struct writer w = writer_on(h->as.dc->byzantine->scratch, SIM_LIAR_BYTES_MAX);
     frame_begin(&w, MSG_GRANT);
     grant_encode(&w, g);
-    sign_and_send(h, link, &w, LABEL_GRANT);
+    sim_liar_sign_and_send(h, link, &w, LABEL_GRANT);
 }
 
 static bool on_grant(struct sim_host *h, env_link link, struct span body)
@@ -223,7 +242,7 @@ static bool on_grant(struct sim_host *h, env_link link, struct span body)
     }
     if (!g.has_high)
         return false;
-    if (!does(h, SIM_MISCHIEF_HIDE_HIGH)) {
+    if (!sim_liar_does(h, SIM_MISCHIEF_HIDE_HIGH)) {
         b->old_high = g.high;
         b->has_old_high = true;
         return false;
@@ -240,7 +259,7 @@ static bool on_announce(struct sim_host *h, struct span body)
 {
     struct qc_announce a;
     return qc_announce_parse(&a, body) == AMI_OK && a.cert.kind == VOTE_COMMIT &&
-           does(h, SIM_MISCHIEF_WITHHOLD_QC);
+           sim_liar_does(h, SIM_MISCHIEF_WITHHOLD_QC);
 }
 
 /* True: dealt with. */
@@ -257,7 +276,7 @@ static bool alter(struct sim_host *h, env_link link, enum message_type type, str
         return on_announce(h, body);
     case MSG_BLOCK:
     case MSG_BODY:
-        return does(h, SIM_MISCHIEF_WITHHOLD_BODY);
+        return sim_liar_does(h, SIM_MISCHIEF_WITHHOLD_BODY);
     default:
         return false;
     }
@@ -273,19 +292,21 @@ bool sim_byzantine_send(struct sim_host *h, env_link link, struct span frame)
         return false;
     if (type == MSG_LINK_HELLO || type == MSG_LINK_PROOF || type == MSG_METER_WELCOME)
         return false;
-    if (does(h, SIM_MISCHIEF_SILENT))
+    if (sim_liar_does(h, SIM_MISCHIEF_SILENT))
         return true;
     if (far_host(w, link)->kind == SIM_DC && sim_schemer_send(b->schemer, type, frame))
         return true;
     if (far_host(w, link)->kind == SIM_DC)
         keep(b, frame);
+    if (far_host(w, link)->kind == SIM_DC && sim_elector_send(b->elector, link, type, body))
+        return true;
     if (alter(h, link, type, body))
         return true;
-    if (does(h, SIM_MISCHIEF_SLOW)) {
+    if (sim_liar_does(h, SIM_MISCHIEF_SLOW)) {
         (void)sim_net_send_raw(h, link, frame, sim_random_below(&w->mischief, SLOW_US));
         return true;
     }
-    if (frame.size <= BYTES_MAX && does(h, SIM_MISCHIEF_MUTATE)) {
+    if (frame.size <= SIM_LIAR_BYTES_MAX && sim_liar_does(h, SIM_MISCHIEF_MUTATE)) {
         memcpy(b->scratch, frame.data, frame.size);
         uint64_t bit = sim_random_below(&w->mischief, frame.size * 8);
         b->scratch[bit / 8] ^= (uint8_t)(1u << bit % 8);
@@ -344,16 +365,16 @@ static bool acknowledge_falsely(struct sim_host *h, env_link link, struct span b
         return false;
     struct sim_meter *m = meter_of_session(w, in.session);
     const struct sim_block *tip = sim_disk_block(h->as.dc->disk, sim_disk_height(h->as.dc->disk));
-    if (m == NULL || tip == NULL || m->settled_below >= m->reports)
+    if (m == NULL || tip == NULL || sim_book(m)->settled_below >= sim_book(m)->reports)
         return false;
+    const struct sim_report *r = &sim_book(m)->report[sim_book(m)->settled_below];
     const struct record *rec =
         registry_find(h->as.dc->registry, RECORD_METER, &m->core.keys.name, m->core.keys.epoch);
     if (rec == NULL || !gateway_session_of(n, registry_index_of(h->as.dc->registry, rec), &s) ||
         s->id != in.session || !s->confirmed)
         return false;
-    struct report_ack a = {.sequence = m->report[m->settled_below].sequence,
-                           .height = tip->header.height,
-                           .block = tip->hash};
+    struct report_ack a = {
+        .sequence = r->sequence, .height = tip->header.height, .block = tip->hash};
     uint8_t plain[1024], sealed[1100];
     struct writer out = writer_on(plain, sizeof plain);
     report_ack_encode(&out, &a);
@@ -361,7 +382,7 @@ static bool acknowledge_falsely(struct sim_host *h, env_link link, struct span b
     if (session_seal(&s->u.session, &d, sealed, ACK_KIND, writer_span(&out),
                      (uint32_t)(sim_host_mono_us(h) / 1000000)) != AMI_OK)
         return false;
-    struct writer f = writer_on(h->as.dc->byzantine->scratch, BYTES_MAX);
+    struct writer f = writer_on(h->as.dc->byzantine->scratch, SIM_LIAR_BYTES_MAX);
     frame_begin(&f, MSG_SESSION_DATA);
     session_data_encode(&f, &d);
     (void)sim_net_send_raw(h, link, writer_span(&f), 0);
@@ -379,10 +400,14 @@ bool sim_byzantine_receive(struct sim_host *h, env_link link, struct span frame)
         type != MSG_LINK_PROOF)
         keep(b, frame);
     if (far_host(h->world, link)->kind == SIM_DC)
-        sim_schemer_receive(b->schemer, type, body);
-    if (is_censored(h, type, body) && does(h, SIM_MISCHIEF_CENSOR))
+        sim_schemer_receive(b->schemer, link, type, body);
+    if (far_host(h->world, link)->kind == SIM_DC)
+        sim_elector_receive(b->elector, link, type, body);
+    if (far_host(h->world, link)->kind == SIM_DC && sim_collude_receive(h, link, type, body))
         return false;
-    if (type == MSG_SESSION_DATA && does(h, SIM_MISCHIEF_FALSE_ACK))
+    if (is_censored(h, type, body) && sim_liar_does(h, SIM_MISCHIEF_CENSOR))
+        return false;
+    if (type == MSG_SESSION_DATA && sim_liar_does(h, SIM_MISCHIEF_FALSE_ACK))
         return !acknowledge_falsely(h, link, body);
     return true;
 }
@@ -413,6 +438,43 @@ static void replay(struct sim_host *h)
     (void)sim_net_send_raw(h, link, span_of(k->bytes, k->size), 0);
 }
 
+/* Terms begin anew with each epoch: one of before may be far above. Every DC hears of it. */
+static void show_old_epoch(struct sim_host *h)
+{
+    struct sim_world *w = h->world;
+    struct sim_byzantine *b = h->as.dc->byzantine;
+    const struct qc *qc = sim_collude_highest(w, h->as.dc->node->committee.members.epoch - 1);
+    if (qc == NULL)
+        return;
+    struct term_proof p = {.has_votes = true, .votes = *qc};
+    struct writer f = writer_on(b->scratch, SIM_LIAR_BYTES_MAX);
+    frame_begin(&f, MSG_TERM_PROOF);
+    term_proof_encode(&f, &p);
+    AMI_CHECK(writer_ok(&f));
+    for (uint16_t i = 0; i < w->dcs; i++) {
+        env_link link = h->as.dc->to_host[i];
+        if (link != 0 && w->end[link].open && w->end[link].greeted >= 2)
+            (void)sim_net_send_raw(h, link, writer_span(&f), 0);
+    }
+}
+
+/* A certificate that this liar or another one held back, perhaps. */
+static void show_held(struct sim_host *h)
+{
+    struct sim_byzantine *b = h->as.dc->byzantine;
+    env_link link = any_peer(h);
+    const struct qc *qc =
+        sim_collude_held(h->world, h->as.dc->node->committee.members.epoch, UINT64_MAX);
+    if (link == 0 || qc == NULL)
+        return;
+    struct qc_announce a = {*qc};
+    struct writer w = writer_on(b->scratch, SIM_LIAR_BYTES_MAX);
+    frame_begin(&w, MSG_QC_ANNOUNCE);
+    qc_announce_encode(&w, &a);
+    AMI_CHECK(writer_ok(&w));
+    (void)sim_net_send_raw(h, link, writer_span(&w), 0);
+}
+
 static void submit(struct sim_host *h, struct span encoded_tx)
 {
     struct sim_byzantine *b = h->as.dc->byzantine;
@@ -420,7 +482,7 @@ static void submit(struct sim_host *h, struct span encoded_tx)
     static struct tx_submit s; /* large */
     s = (struct tx_submit){.chain = w->cast->genesis.members.chain, .txs_count = 1};
     s.txs[0].encoded = encoded_tx;
-    struct writer f = writer_on(b->scratch, BYTES_MAX);
+    struct writer f = writer_on(b->scratch, SIM_LIAR_BYTES_MAX);
     frame_begin(&f, MSG_TX_SUBMIT);
     tx_submit_encode(&f, &s);
     for (uint16_t i = 0; i < w->dcs; i++) {
@@ -444,18 +506,19 @@ static void invent(struct sim_host *h, bool altered)
     }
     AMI_CHECK(m != NULL);
     const sm3_digest *chain = &w->cast->genesis.members.chain;
-    const struct device_keys *dc = &w->cast->dc[h->as.dc->member];
+    const struct device_keys *dc = keys_of(h);
+    const struct sim_book *b = sim_book(m);
     uint8_t plain[16 + 32], sealed[16 + 32 + GCM_TAG_BYTES], random[SM2_WIDE_BYTES], out[1024];
     sim_random_bytes(&w->mischief, plain, sizeof plain);
     struct report_meter_part part = {.meter = w->cast->meter[k].name,
-                                     .epoch = w->cast->meter[k].epoch,
-                                     .sequence = m->reports + (altered ? 0 : 1),
+                                     .epoch = m->epoch,
+                                     .sequence = b->reports + (altered ? 0 : 1),
                                      .commitment =
                                          report_commitment(plain, span_of(plain + 16, 32))};
     sim_random_bytes(&w->mischief, part.signature.b, sizeof part.signature.b);
-    if (altered && m->reports > 0 && m->report[m->reports - 1].record != NULL) {
+    if (altered && b->reports > 0 && b->report[b->reports - 1].record != NULL) {
         struct report_submit r;
-        const struct sim_report *last = &m->report[m->reports - 1];
+        const struct sim_report *last = &b->report[b->reports - 1];
         AMI_CHECK(report_submit_parse(&r, span_of(last->record, last->size)) == AMI_OK);
         part.signature = r.signature;
     }
@@ -487,7 +550,7 @@ static void next_tick(struct sim_host *h)
 
 void sim_byzantine_start(struct sim_host *h)
 {
-    h->as.dc->byzantine->censored = h->as.dc->member % h->world->plan.meters;
+    h->as.dc->byzantine->censored = h->as.dc->number % h->world->plan.meters;
     next_tick(h);
 }
 
@@ -508,18 +571,27 @@ void sim_byzantine_on_event(struct sim_host *h, const struct sim_event *e)
     struct sim_world *w = h->world;
     (void)e;
     next_tick(h);
-    if (does(h, SIM_MISCHIEF_REPLAY))
+    if (sim_liar_does(h, SIM_MISCHIEF_REPLAY))
         replay(h);
-    if (does(h, SIM_MISCHIEF_TERM_STORM)) {
+    if (sim_liar_does(h, SIM_MISCHIEF_COLLUDE))
+        show_held(h);
+    if (h->as.dc->node->committee.members.epoch > 1 && sim_liar_does(h, SIM_MISCHIEF_OLD_EPOCH))
+        show_old_epoch(h);
+    if (sim_liar_does(h, SIM_MISCHIEF_TERM_STORM)) {
         sim_schemer_storm(h->as.dc->byzantine->schemer);
         chain_progress(h->as.dc->node, true);
         node_alarm(h->as.dc->node);
     }
-    if (does(h, SIM_MISCHIEF_INVENT))
+    /* Only who leads has an election certificate to show: it asks whenever it can. */
+    if (w->plan.mischief[SIM_MISCHIEF_SHOW_OTHER_M] != 0) {
+        chain_progress(h->as.dc->node, true);
+        node_alarm(h->as.dc->node);
+    }
+    if (sim_liar_does(h, SIM_MISCHIEF_INVENT))
         invent(h, false);
-    if (does(h, SIM_MISCHIEF_ALTER))
+    if (sim_liar_does(h, SIM_MISCHIEF_ALTER))
         invent(h, true);
     /* Seldom, or it is always just starting. */
-    if (sim_random_chance(&w->mischief, 20000) && does(h, SIM_MISCHIEF_FORGET))
+    if (sim_random_chance(&w->mischief, 20000) && sim_liar_does(h, SIM_MISCHIEF_FORGET))
         forget(h);
 }

@@ -132,20 +132,23 @@ static void close_office(struct office *o)
     o->mdms = NULL;
 }
 
-static void put_code(struct office *o, const struct network *net, enum enrol_role role,
-                     const struct ami_id *name, const sm3_digest *hash)
+void sim_code_put(struct sim_kv *kv, const struct network *net, enum enrol_role role,
+                  const struct ami_id *name, const struct ami_id *home, const sm3_digest *hash,
+                  const uint8_t random[SM2_WIDE_BYTES])
 {
     struct code_list list;
-    uint8_t random[SM2_WIDE_BYTES], sealed[CODE_SEALED_BYTES], bytes[256];
-    office_random(o, random, sizeof random);
+    uint8_t sealed[CODE_SEALED_BYTES], bytes[256];
     AMI_CHECK(code_list_begin(&list, net, random) == AMI_OK);
     code_seal(sealed, &list, (uint8_t)role, name, hash);
-    struct code_record record = {.c1 = list.c1, .sealed = span_of(sealed, sizeof sealed)};
+    struct code_record record = {
+        .has_home = home != NULL, .c1 = list.c1, .sealed = span_of(sealed, sizeof sealed)};
+    if (home != NULL)
+        record.home = *home;
     struct writer w = writer_on(bytes, sizeof bytes);
     code_record_encode(&w, &record);
     AMI_CHECK(writer_ok(&w));
     struct mdms_key key = key_code((uint8_t)role, name);
-    sim_kv_put(o->kv, TABLE_CODES, key_span(&key), writer_span(&w));
+    sim_kv_put(kv, TABLE_CODES, key_span(&key), writer_span(&w));
 }
 
 static void enrol(struct office *o, const struct network *net, struct device_keys *out,
@@ -159,7 +162,8 @@ static void enrol(struct office *o, const struct network *net, struct device_key
     AMI_CHECK(ami_id_from_text(&id, name) == AMI_OK);
     office_random(o, &code, sizeof code);
     sm3_digest hash = install_code_hash(&code, role, &id);
-    put_code(o, net, role, &id, &hash);
+    office_random(o, random[0], sizeof random[0]);
+    sim_code_put(o->kv, net, role, &id, NULL, &hash, random[0]);
     office_random(o, random, sizeof random);
     AMI_CHECK(enrol_begin(&pending, net, role, &id, 1, &hash,
                           (const uint8_t(*)[SM2_WIDE_BYTES])random) == AMI_OK);
@@ -171,6 +175,22 @@ static void enrol(struct office *o, const struct network *net, struct device_key
     settle(o);
     AMI_CHECK(enrol_reply_parse(&reply, span_of(o->reply, o->reply_size)) == AMI_OK);
     AMI_CHECK(enrol_finish(out, &pending, net, &reply) == AMI_OK);
+}
+
+#define PEER_PORT 1000u
+
+void sim_address(struct member_address *out, unsigned number)
+{
+    snprintf(out->peer, sizeof out->peer, "tcp://sim:%u", PEER_PORT + number);
+    snprintf(out->meter, sizeof out->meter, "tcp://sim:%u", 2000 + number);
+    snprintf(out->admin, sizeof out->admin, "tcp://sim:%u", 3000 + number);
+}
+
+unsigned sim_address_number(const char *peer)
+{
+    unsigned port = 0;
+    AMI_CHECK(sscanf(peer, "tcp://sim:%u", &port) == 1 && port >= PEER_PORT);
+    return port - PEER_PORT;
 }
 
 static void make_genesis(struct sim_cast *c, const struct sim_kv *kv)
@@ -210,10 +230,7 @@ static void make_genesis(struct sim_cast *c, const struct sim_kv *kv)
         m->w_sign = d.w_sign;
         memcpy(m->agree_part, d.agree_part.data, d.agree_part.size);
         m->agree_part_size = d.agree_part.size;
-        /* Nobody dials these. */
-        snprintf(g->address[i].peer, sizeof g->address[i].peer, "tcp://sim:%u", 1000 + i);
-        snprintf(g->address[i].meter, sizeof g->address[i].meter, "tcp://sim:%u", 2000 + i);
-        snprintf(g->address[i].admin, sizeof g->address[i].admin, "tcp://sim:%u", 3000 + i);
+        sim_address(&g->address[i], i);
     }
     char *text = genesis_print(g);
     AMI_CHECK(text != NULL);

@@ -36,6 +36,15 @@ struct sim_cast {
  */
 const struct sim_cast *sim_cast_get(const struct sim_cast_size *size);
 
+/* Puts an install code into the MDMS's store, as `ami-mdms codes --replace` does: for this device's
+ * next key epoch, with this home DC (meters; NULL: the MDMS chooses). */
+void sim_code_put(struct sim_kv *kv, const struct network *net, enum enrol_role role,
+                  const struct ami_id *name, const struct ami_id *home, const sm3_digest *hash,
+                  const uint8_t random[SM2_WIDE_BYTES]);
+/* Where the DC of this number listens, and whose address that is. */
+void sim_address(struct member_address *out, unsigned number);
+unsigned sim_address_number(const char *peer);
+
 /* Wall clock at virtual time 0, UTC milliseconds: a while after the genesis file was made. */
 #define SIM_GENESIS_MS INT64_C(1700000000000)
 #define SIM_START_MS   (SIM_GENESIS_MS + 1000)

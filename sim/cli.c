@@ -32,6 +32,15 @@ json_t *cli_mischief(const struct sim_counters *c)
     return o;
 }
 
+json_t *cli_changes(const struct sim_counters *c)
+{
+    json_t *o = json_object();
+    for (int k = 0; k < SIM_CHANGE_KINDS; k++)
+        json_object_set_new(o, sim_change_name((enum sim_change)k),
+                            json_integer((json_int_t)c->change[k]));
+    return o;
+}
+
 json_t *cli_rare(const struct sim_counters *c)
 {
     json_t *o = json_object();
@@ -65,6 +74,11 @@ static const char *mischief_name(int k)
     return sim_mischief_name((enum sim_mischief_kind)k);
 }
 
+static const char *change_name(int k)
+{
+    return sim_change_name((enum sim_change)k);
+}
+
 static const char *rare_name(int k)
 {
     return sim_rare_name((enum sim_rare)k);
@@ -73,6 +87,8 @@ static const char *rare_name(int k)
 void cli_print_counters(FILE *to, const struct sim_counters *c)
 {
     print_counts(to, "faults, times", c->fault, SIM_FAULT_KINDS, fault_name);
+    print_counts(to, "changes that the operator asked for, in force", c->change, SIM_CHANGE_KINDS,
+                 change_name);
     print_counts(to, "what Byzantine DCs did, times", c->mischief, SIM_MISCHIEF_KINDS,
                  mischief_name);
     print_counts(to, "seldom paths, times taken", c->rare, SIM_RARE_KINDS, rare_name);

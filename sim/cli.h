@@ -15,6 +15,7 @@ enum ami_status cli_rule(const char *name, const struct sim_rule **out,
 /* A count by name for each kind; a run in which none happened says 0. */
 json_t *cli_faults(const struct sim_counters *c);
 json_t *cli_mischief(const struct sim_counters *c);
+json_t *cli_changes(const struct sim_counters *c);
 json_t *cli_rare(const struct sim_counters *c);
 /* The same as a table for people. */
 void cli_print_counters(FILE *to, const struct sim_counters *c);

@@ -168,6 +168,7 @@ static int print_json(const struct sim_hunt *h, int status)
     if (o != NULL) {
         json_object_set_new(o, "attempts", json_integer((json_int_t)h->count.attempts));
         json_object_set_new(o, "faults", cli_faults(&h->count));
+        json_object_set_new(o, "changes", cli_changes(&h->count));
         json_object_set_new(o, "mischief", cli_mischief(&h->count));
         json_object_set_new(o, "rare", cli_rare(&h->count));
         json_object_set_new(o, "found", found);

@@ -122,6 +122,7 @@ static int print_json(const struct sim_plan *p, const struct sim_result *r)
     if (o != NULL) {
         json_object_set_new(o, "attempts", json_integer((json_int_t)r->count.attempts));
         json_object_set_new(o, "faults", cli_faults(&r->count));
+        json_object_set_new(o, "changes", cli_changes(&r->count));
         json_object_set_new(o, "mischief", cli_mischief(&r->count));
         json_object_set_new(o, "rare", cli_rare(&r->count));
     }

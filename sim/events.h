@@ -24,7 +24,9 @@ enum sim_event_type {
     SIM_MEASURE,     /* a meter makes a report; link: its index */
     SIM_START,       /* a host starts again */
     SIM_DIE,         /* a host dies */
+    SIM_ENROL,       /* a meter asks for its next keys (again); link: its index */
     SIM_FAULT,       /* the fault injector's turn */
+    SIM_CHANGE,      /* the operator's turn */
     SIM_MISCHIEF     /* a Byzantine DC's turn */
 };
 

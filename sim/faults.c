@@ -1,10 +1,10 @@
 /* sim/faults.c - what goes wrong outside the programs: when, where, for how long.
  *
  * Instants of faults come at exponential distances; at each, one of the kinds of this run happens
- * to somebody. The budget: what ends by itself may hit everybody at once (then nothing is
- * committed meanwhile, and nothing may be lost); a lost disk is for good, because a DC without its
- * vote record never signs again (rule 11), so no more than f members are Byzantine or have lost
- * theirs. */
+ * to somebody. The budget: what ends by itself may hit everybody at once (then nothing is committed
+ * meanwhile, and nothing may be lost); a lost disk silences its DC until its key has been rotated
+ * (rule 11), so no more than f members of a committee are Byzantine or have lost theirs
+ * (changes.c). */
 #include "sim/world.h"
 
 #include "base/check.h"
@@ -109,25 +109,19 @@ static void lose_power(struct sim_world *w)
         crash(&w->host[i]);
 }
 
-static unsigned muted_for_good(const struct sim_world *w)
-{
-    unsigned count = w->plan.byzantine;
-    for (uint16_t i = 0; i < w->dcs; i++)
-        count += w->host[i].as.dc->honest && w->host[i].as.dc->wiped;
-    return count;
-}
-
 static bool lose_disk(struct sim_world *w, struct sim_host *h)
 {
     struct sim_dc *d = h->as.dc;
     /* If it signs again afterwards, nobody counts it among the f. */
-    if (!w->plan.record_repaired &&
-        (!d->honest || d->wiped || muted_for_good(w) >= members_f(w->plan.dcs)))
+    if (!w->plan.record_repaired && (!d->honest || d->retired || d->key_epoch == 0 ||
+                                     d->key_lost == d->key_epoch || !sim_changes_lose(w, h)))
         return false;
     crash(h);
     sim_tell(w, h, "loses its disk");
     sim_disk_wipe(d->disk);
     d->wiped = true;
+    if (d->key_epoch != 0 && d->starts[d->key_epoch - 1] != 0)
+        d->key_lost = d->key_epoch;
     return true;
 }
 
@@ -163,6 +157,12 @@ static void set_drift(struct sim_host *h, int32_t ppm)
     sim_tell(h->world, h, "its clock runs %d ppm fast", ppm);
 }
 
+/* Without the operator a lost disk is for good. */
+static uint32_t rarely(const struct sim_world *w)
+{
+    return w->plan.change_weight[SIM_CHANGE_ROTATE_LOST] != 0 ? 1000000 : 100000;
+}
+
 static void happen(struct sim_world *w, enum sim_fault kind)
 {
     struct sim_host *h = any_dc(w);
@@ -195,8 +195,8 @@ static void happen(struct sim_world *w, enum sim_fault kind)
         sim_host_pause(h, w->now_us + sim_random_exponential(&w->faults, w->plan.pause_mean_us));
         break;
     case SIM_FAULT_LOST_DISK:
-        done =
-            (w->plan.record_repaired || sim_random_chance(&w->faults, 100000)) && lose_disk(w, h);
+        done = (w->plan.record_repaired || sim_random_chance(&w->faults, rarely(w))) &&
+               lose_disk(w, h);
         break;
     case SIM_FAULT_DISK_FULL:
         fill_disk(w, h);
@@ -352,7 +352,7 @@ void sim_faults_end(struct sim_world *w)
             h->paused_until = w->now_us + SIM_SECOND;
         if (h->wall_offset_ms != 0)
             sim_host_step_clock(h, -h->wall_offset_ms);
-        if (!h->up)
+        if (!h->up && !(h->kind == SIM_DC && h->as.dc->retired))
             sim_host_start(h);
     }
     if (!w->plan.delay_late)

@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BACKLOG_MAX 48 /* unsettled reports of a meter; it measures no more meanwhile */
-#define LINK_FIRST  1  /* a meter's link to a member is its index + 1 */
+#define BACKLOG_MAX  48 /* unsettled reports of a meter; it measures no more meanwhile */
+#define LINK_FIRST   1  /* a meter's link to a DC is its place + 1 */
+#define ASK_AGAIN_US (2 * SIM_SECOND) /* for the next keys */
 
 struct sim_meter_write {
     struct meter_write *write;
@@ -55,13 +56,13 @@ static enum ami_status env_send(void *ctx, env_link link, struct span frame)
 {
     struct sim_meter *m = ctx;
     struct sim_fleet *f = m->host->as.fleet;
-    AMI_CHECK(link >= LINK_FIRST && link < LINK_FIRST + SIM_MEMBERS);
-    uint64_t member = link - LINK_FIRST;
-    if (f->to_member[member] == 0 || !f->welcomed[member])
+    AMI_CHECK(link >= LINK_FIRST && link < LINK_FIRST + METER_DCS);
+    uint64_t place = link - LINK_FIRST;
+    if (f->to_place[place] == 0 || !f->welcomed[place])
         return AMI_CLOSED;
     if (frame.size > 1 && frame.data[1] == MSG_AGREE_FLIGHT1 && m->core.u.agree.insist)
         m->host->world->count.rare[SIM_RARE_INSISTED]++;
-    return sim_net_send(m->host, f->to_member[member], frame);
+    return sim_net_send(m->host, f->to_place[place], frame);
 }
 
 static void env_close(void *ctx, env_link link)
@@ -84,8 +85,8 @@ static void env_log(void *ctx, enum env_log_level level, const char *event, cons
 
 static struct sim_report *report_of(struct sim_meter *m, uint64_t sequence)
 {
-    AMI_CHECK(sequence >= 1 && sequence <= m->reports);
-    return &m->report[sequence - 1];
+    AMI_CHECK(sequence >= 1 && sequence <= sim_book(m)->reports);
+    return &sim_book(m)->report[sequence - 1];
 }
 
 static enum ami_status env_store(void *ctx, void *write)
@@ -109,28 +110,29 @@ static enum ami_status env_store(void *ctx, void *write)
 
 static enum ami_status outbox_next(void *ctx, uint64_t from, uint8_t *buffer, size_t *size)
 {
-    struct sim_meter *m = ctx;
+    const struct sim_book *b = sim_book(ctx);
     size_t i = from == 0 ? 0 : from - 1;
-    if (i < m->settled_below)
-        i = m->settled_below;
-    while (i < m->reports && m->report[i].settled)
+    if (i < b->settled_below)
+        i = b->settled_below;
+    while (i < b->reports && b->report[i].settled)
         i++;
-    if (i >= m->reports)
+    if (i >= b->reports)
         return AMI_NOT_FOUND;
-    memcpy(buffer, m->report[i].record, m->report[i].size);
-    *size = m->report[i].size;
+    memcpy(buffer, b->report[i].record, b->report[i].size);
+    *size = b->report[i].size;
     return AMI_OK;
 }
 
 static void outbox_put(struct sim_meter *m, const struct sim_put *p)
 {
-    AMI_CHECK(p->put.write.sequence == m->reports + 1);
-    if (m->reports == m->reports_capacity) {
-        m->reports_capacity = m->reports_capacity == 0 ? 16 : 2 * m->reports_capacity;
-        m->report = realloc(m->report, m->reports_capacity * sizeof *m->report);
-        AMI_CHECK(m->report != NULL);
+    struct sim_book *b = sim_book(m);
+    AMI_CHECK(p->put.write.sequence == b->reports + 1);
+    if (b->reports == b->reports_capacity) {
+        b->reports_capacity = b->reports_capacity == 0 ? 16 : 2 * b->reports_capacity;
+        b->report = realloc(b->report, b->reports_capacity * sizeof *b->report);
+        AMI_CHECK(b->report != NULL);
     }
-    struct sim_report *r = &m->report[m->reports++];
+    struct sim_report *r = &b->report[b->reports++];
     *r = (struct sim_report){.sequence = p->put.write.sequence,
                              .made_us = m->host->world->now_us,
                              .commitment = p->commitment,
@@ -138,22 +140,23 @@ static void outbox_put(struct sim_meter *m, const struct sim_put *p)
     r->record = malloc(p->put.size);
     AMI_CHECK(r->record != NULL);
     memcpy(r->record, p->put.record, p->put.size);
-    m->open++;
+    b->open++;
     m->host->world->count.reports_made++;
     sim_check_made(m->host, m, r);
 }
 
 static void outbox_settle(struct sim_meter *m, uint64_t sequence)
 {
+    struct sim_book *b = sim_book(m);
     struct sim_report *r = report_of(m, sequence);
     if (r->settled)
         return;
     r->settled = true;
     free(r->record);
     r->record = NULL;
-    m->open--;
-    while (m->settled_below < m->reports && m->report[m->settled_below].settled)
-        m->settled_below++;
+    b->open--;
+    while (b->settled_below < b->reports && b->report[b->settled_below].settled)
+        b->settled_below++;
 }
 
 /* The oldest write is on the disk (or lost with the process: the core is not told then). */
@@ -189,11 +192,11 @@ static void measure(struct sim_meter *m)
 {
     struct sim_world *w = m->host->world;
     struct sim_fleet *f = m->host->as.fleet;
-    if (f->stopped || (w->plan.reports_max != 0 && m->reports >= w->plan.reports_max))
+    if (f->stopped || (w->plan.reports_max != 0 && sim_book(m)->reports >= w->plan.reports_max))
         return;
     uint64_t every = w->plan.report_every_us;
     measure_later(m, every / 2 + sim_random_below(&m->host->random, every));
-    if (m->open >= BACKLOG_MAX)
+    if (sim_book(m)->open >= BACKLOG_MAX || m->renews)
         return;
     struct reading reading[SIM_READINGS_MAX];
     size_t readings = w->plan.readings_per_report == 0 ? 1 : w->plan.readings_per_report;
@@ -222,22 +225,50 @@ static void measure(struct sim_meter *m)
 
 /* --- links ----------------------------------------------------------------------------------- */
 
-static void dial(struct sim_host *h, uint8_t member, uint64_t after_us)
+static void dial(struct sim_host *h, uint8_t place, uint64_t after_us)
 {
-    struct sim_world *w = h->world;
-    uint16_t to = member;
-    if (member < w->dcs - w->plan.dcs && sim_random_chance(&w->net, 500000))
-        to = (uint16_t)(w->plan.dcs + member);
-    sim_net_dial(h, to, SIM_PORT_METER, member, after_us);
+    struct sim_fleet *f = h->as.fleet;
+    if (f->dialled[place] == SIM_NOBODY || f->dialling[place] || f->to_place[place] != 0)
+        return;
+    f->dialling[place] = true;
+    sim_net_dial(h, sim_host_of(h->world, f->dialled[place]), SIM_PORT_METER, place, after_us);
+}
+
+static bool is_wanted(const struct sim_host *h, uint16_t to, uint8_t place)
+{
+    return h->as.fleet->dialled[place] == h->world->host[to].as.dc->number;
+}
+
+bool sim_fleet_dials(struct sim_host *h, uint16_t to, uint8_t place)
+{
+    if (is_wanted(h, to, place))
+        return true;
+    h->as.fleet->dialling[place] = false;
+    dial(h, place, 1); /* somebody else, if anybody */
+    return false;
+}
+
+/* The newest committee's members are dialled, others no more. */
+static void dial_members(struct sim_host *h)
+{
+    struct sim_fleet *f = h->as.fleet;
+    for (uint8_t k = 0, index; k < f->headers->dc_count; k++) {
+        bool member = headers_is_member(f->headers, k, &index);
+        f->dialled[k] = member ? sim_number_of(h->world, &f->headers->dc[k]) : SIM_NOBODY;
+        if (!member && f->to_place[k] != 0)
+            sim_net_close(h, f->to_place[k]);
+        dial(h, k, k);
+    }
 }
 
 static void on_open(struct sim_host *h, env_link link)
 {
     struct sim_fleet *f = h->as.fleet;
     const struct genesis *g = &h->world->cast->genesis;
-    uint8_t member = h->world->end[link].member;
-    f->to_member[member] = link;
-    f->welcomed[member] = false;
+    const struct sim_end *end = &h->world->end[link];
+    f->dialling[end->member] = false;
+    f->to_place[end->member] = link;
+    f->welcomed[end->member] = false;
     struct meter_hello hello = {
         .chain = g->members.chain, .scheme = g->network.scheme, .epoch = f->headers->newest};
     uint8_t frame[64];
@@ -245,7 +276,8 @@ static void on_open(struct sim_host *h, env_link link)
     frame_begin(&w, MSG_METER_HELLO);
     meter_hello_encode(&w, &hello);
     AMI_CHECK(writer_ok(&w));
-    if (sim_net_send(h, link, writer_span(&w)) != AMI_OK)
+    if (!is_wanted(h, h->world->end[end->other].host, end->member) ||
+        sim_net_send(h, link, writer_span(&w)) != AMI_OK)
         sim_net_close(h, link);
 }
 
@@ -253,31 +285,153 @@ static void on_closed(struct sim_host *h, env_link link)
 {
     struct sim_fleet *f = h->as.fleet;
     struct sim_world *w = h->world;
-    uint8_t member = w->end[link].member;
-    if (f->to_member[member] != link)
+    uint8_t place = w->end[link].member;
+    if (f->to_place[place] != link)
         return;
-    bool was = f->welcomed[member];
-    f->to_member[member] = 0;
-    f->welcomed[member] = false;
-    f->shared.open &= ~(1u << member);
+    bool was = f->welcomed[place];
+    f->to_place[place] = 0;
+    f->welcomed[place] = false;
+    f->shared.open &= ~(1u << place);
     for (size_t i = 0; was && i < f->count; i++)
-        meter_on_closed(&f->meter[i].core, member + (env_link)LINK_FIRST);
-    dial(h, member, 200 * SIM_MS + sim_random_below(&w->net, 800 * SIM_MS));
+        meter_on_closed(&f->meter[i].core, place + (env_link)LINK_FIRST);
+    dial(h, place, 200 * SIM_MS + sim_random_below(&w->net, 800 * SIM_MS));
 }
 
-static void on_welcome(struct sim_host *h, env_link link, uint8_t member, struct span body)
+static void on_welcome(struct sim_host *h, env_link link, uint8_t place, struct span body)
 {
     struct sim_fleet *f = h->as.fleet;
     struct meter_welcome welcome;
     if (meter_welcome_parse(&welcome, body) != AMI_OK || welcome.status != AMI_OK ||
-        !ami_id_equal(&welcome.dc, &h->world->cast->genesis.members.member[member].name)) {
+        !ami_id_equal(&welcome.dc, &f->headers->dc[place])) {
         sim_net_close(h, link);
         return;
     }
-    f->welcomed[member] = true;
-    f->shared.open |= 1u << member;
+    f->welcomed[place] = true;
+    f->shared.open |= 1u << place;
     for (size_t i = 0; i < f->count; i++)
-        meter_on_open(&f->meter[i].core, member + (env_link)LINK_FIRST);
+        meter_on_open(&f->meter[i].core, place + (env_link)LINK_FIRST);
+}
+
+/* --- changes of the committee ---------------------------------------------------------------- */
+
+static void keep_proof(struct sim_fleet *f, struct span body)
+{
+    f->proof = realloc(f->proof, (f->proofs + 1) * sizeof f->proof[0]);
+    AMI_CHECK(f->proof != NULL);
+    f->proof[f->proofs].bytes = malloc(body.size);
+    AMI_CHECK(f->proof[f->proofs].bytes != NULL);
+    memcpy(f->proof[f->proofs].bytes, body.data, body.size);
+    f->proof[f->proofs++].size = body.size;
+}
+
+static enum ami_status advance(struct sim_fleet *f, struct span body)
+{
+    static struct membership_proof proof; /* large */
+    AMI_TRY(membership_proof_parse(&proof, body));
+    return headers_advance(f->headers, &proof);
+}
+
+static void on_membership(struct sim_host *h, env_link link, struct span body)
+{
+    struct sim_fleet *f = h->as.fleet;
+    enum ami_status status = advance(f, body);
+    if (status == AMI_WRONG_EPOCH)
+        return; /* known already */
+    if (status != AMI_OK) {
+        sim_net_close(h, link);
+        return;
+    }
+    h->world->count.rare[SIM_RARE_COMMITTEE_TOLD]++;
+    sim_tell(h->world, h, "knows the committee of epoch %u", (unsigned)f->headers->newest);
+    keep_proof(f, body);
+    dial_members(h);
+}
+
+/* --- the next keys of a meter ---------------------------------------------------------------- */
+
+static void ask_later(struct sim_meter *m, uint64_t after_us)
+{
+    struct sim_event e = {.type = SIM_ENROL, .link = index_of(m)};
+    sim_push_for(m->host, e, m->host->world->now_us + after_us);
+}
+
+static bool writes_something(const struct sim_fleet *f, const struct sim_meter *m)
+{
+    for (size_t i = 0; i < f->writes; i++)
+        if (f->write[i].owner == m)
+            return true;
+    return false;
+}
+
+/* Any DC that is there passes it on to the MDMS. */
+static void ask_for_keys(struct sim_meter *m)
+{
+    struct sim_fleet *f = m->host->as.fleet;
+    uint8_t frame[ENROL_REQUEST_BYTES_MAX + 2];
+    struct writer w = writer_on(frame, sizeof frame);
+    frame_begin(&w, MSG_ENROL_REQUEST);
+    write_raw(&w, m->pending->request, m->pending->request_size);
+    AMI_CHECK(writer_ok(&w));
+    uint64_t first = sim_random_below(&m->host->random, METER_DCS);
+    for (uint64_t i = 0; i < METER_DCS; i++) {
+        uint64_t place = (first + i) % METER_DCS;
+        if (f->to_place[place] == 0 || !f->welcomed[place])
+            continue;
+        (void)sim_net_send(m->host, f->to_place[place], writer_span(&w)); /* asked again */
+        return;
+    }
+}
+
+static void on_ask(struct sim_meter *m)
+{
+    struct sim_fleet *f = m->host->as.fleet;
+    if (!m->renews)
+        return;
+    ask_later(m, ASK_AGAIN_US);
+    if (sim_book(m)->open != 0 || writes_something(f, m))
+        return; /* a report that waits under the old key would wait for ever */
+    if (m->pending == NULL)
+        m->pending = sim_enrol_begin(m->host->world, ENROL_METER, &m->key[m->epoch - 1]->name,
+                                     m->epoch + 1, m->home.size == 0 ? NULL : &m->home);
+    ask_for_keys(m);
+}
+
+static void route(struct sim_fleet *f, struct sim_meter *m);
+static void start_meter(struct sim_meter *m);
+
+static void on_keys(struct sim_host *h, struct span body)
+{
+    struct sim_fleet *f = h->as.fleet;
+    struct sim_meter *m = NULL;
+    struct reader r = reader_on(body);
+    struct ami_id name = read_id(&r);
+    if (!r.failed)
+        HASH_FIND(by_name, f->by_name, &name, sizeof name, m);
+    if (m == NULL || m->pending == NULL || sim_book(m)->open != 0 || writes_something(f, m))
+        return;
+    struct device_keys *keys = sim_enrol_finish(h->world, m->pending, body);
+    if (keys == NULL)
+        return; /* a refusal, or nothing at all: it is asked for again */
+    h->world->count.rare[SIM_RARE_RELAYED]++;
+    free(m->pending);
+    m->pending = NULL;
+    m->renews = false;
+    HASH_DELETE(by_name, f->by_name, m);
+    meter_wipe(&m->core);
+    route(f, m);
+    AMI_CHECK(keys->epoch == m->epoch + 1);
+    m->key[m->epoch++] = keys;
+    sim_tell(h->world, h, "%s: has its keys of epoch %u, home %s", name.text, (unsigned)m->epoch,
+             keys->home_dc.text);
+    start_meter(m);
+}
+
+void sim_fleet_renew(struct sim_meter *m, const struct ami_id *home)
+{
+    m->renews = true;
+    m->home = home != NULL ? *home : (struct ami_id){0};
+    if (m->host->up)
+        ask_later(m, 1);
 }
 
 /* Frames of a session find its meter by the session's id. */
@@ -295,21 +449,27 @@ static void route(struct sim_fleet *f, struct sim_meter *m)
 static void on_frame(struct sim_host *h, env_link link, struct span frame)
 {
     struct sim_fleet *f = h->as.fleet;
-    uint8_t member = h->world->end[link].member;
+    uint8_t place = h->world->end[link].member;
     enum message_type type;
     struct span body;
     struct sim_meter *m = NULL;
-    if (f->to_member[member] != link)
+    if (f->to_place[place] != link)
         return;
     if (frame_open(frame, &type, &body) != AMI_OK ||
-        (!f->welcomed[member] && type != MSG_METER_WELCOME)) {
+        (!f->welcomed[place] && type != MSG_METER_WELCOME)) {
         sim_net_close(h, link);
         return;
     }
     struct reader r = reader_on(body);
     switch ((int)type) {
     case MSG_METER_WELCOME:
-        on_welcome(h, link, member, body);
+        on_welcome(h, link, place, body);
+        return;
+    case MSG_MEMBERSHIP:
+        on_membership(h, link, body);
+        return;
+    case MSG_ENROL_REPLY:
+        on_keys(h, body);
         return;
     case MSG_BLOCK_PROOF: {
         enum ami_status status = headers_add(f->headers, body);
@@ -336,7 +496,7 @@ static void on_frame(struct sim_host *h, env_link link, struct span frame)
     }
     if (m == NULL)
         return; /* a session that is over */
-    meter_on_frame(&m->core, member + (env_link)LINK_FIRST, type, body);
+    meter_on_frame(&m->core, place + (env_link)LINK_FIRST, type, body);
     route(f, m);
 }
 
@@ -360,6 +520,8 @@ static void note(void *ctx, enum meter_note_kind kind, uint64_t value)
         w->count.rare[SIM_RARE_FELL_BACK]++;
     if (kind == METER_NOTE_BAD_ACK)
         w->count.rare[SIM_RARE_BAD_ACK]++;
+    if (kind == METER_NOTE_REFUSED && value == AMI_REVOKED)
+        w->count.rare[SIM_RARE_OUTCAST]++;
     if (w->watch != NULL && w->watch->noted != NULL)
         w->watch->noted(w->watch->ctx, m, kind, value);
     sim_tell(w, m->host, "%s: %s %llu", m->core.keys.name.text, names[kind],
@@ -379,6 +541,8 @@ void sim_fleet_new(struct sim_host *h, size_t first, size_t count)
     for (size_t i = 0; i < count; i++) {
         f->meter[i].host = h;
         f->meter[i].number = first + i;
+        f->meter[i].epoch = 1;
+        f->meter[i].key[0] = &h->world->cast->meter[first + i];
     }
 }
 
@@ -399,14 +563,33 @@ void sim_fleet_free(struct sim_host *h)
     struct sim_fleet *f = h->as.fleet;
     forget(f);
     for (size_t i = 0; i < f->count; i++) {
-        for (size_t k = 0; k < f->meter[i].reports; k++)
-            free(f->meter[i].report[k].record);
-        free(f->meter[i].report);
+        struct sim_meter *m = &f->meter[i];
+        for (uint32_t e = 0; e < m->epoch; e++) {
+            for (size_t k = 0; k < m->book[e].reports; k++)
+                free(m->book[e].report[k].record);
+            free(m->book[e].report);
+            if (e > 0)
+                free((void *)(uintptr_t)m->key[e]);
+        }
+        free(m->pending);
     }
+    for (size_t i = 0; i < f->proofs; i++)
+        free(f->proof[i].bytes);
+    free(f->proof);
     free(f->write);
     free(f->meter);
     free(f->headers);
     free(f);
+}
+
+static void start_meter(struct sim_meter *m)
+{
+    struct sim_fleet *f = m->host->as.fleet;
+    m->alarm_us = UINT64_MAX;
+    meter_init(&m->core, &f->shared, m, m->key[m->epoch - 1], sim_book(m)->reports + 1,
+               sim_book(m)->settled_below + 1);
+    HASH_ADD_KEYPTR(by_name, f->by_name, &m->core.keys.name, sizeof m->core.keys.name, m);
+    meter_start(&m->core);
 }
 
 void sim_fleet_start(struct sim_host *h)
@@ -428,6 +611,7 @@ void sim_fleet_start(struct sim_host *h)
     f->shared.disk.next = outbox_next;
     f->shared.note = note;
     f->shared.ack_unchecked = w->plan.ack_unchecked;
+    memset(f->to_place, 0, sizeof f->to_place);
     if (w->plan.meter_spread_ms != 0)
         f->shared.timing.spread_ms = w->plan.meter_spread_ms;
     if (w->plan.meter_answer_ms != 0)
@@ -436,19 +620,19 @@ void sim_fleet_start(struct sim_host *h)
         f->shared.timing.answer_ms_max = w->plan.meter_answer_ms_max;
     if (w->plan.meter_insist_ms != 0)
         f->shared.timing.insist_ms = w->plan.meter_insist_ms;
-    memset(f->to_member, 0, sizeof f->to_member);
     memset(f->welcomed, 0, sizeof f->welcomed);
+    memset(f->dialling, 0, sizeof f->dialling);
+    memset(f->dialled, SIM_NOBODY, sizeof f->dialled);
+    for (size_t i = 0; i < f->proofs; i++)
+        AMI_CHECK(advance(f, span_of(f->proof[i].bytes, f->proof[i].size)) == AMI_OK);
     for (size_t i = 0; i < f->count; i++) {
         struct sim_meter *m = &f->meter[i];
-        m->alarm_us = UINT64_MAX;
-        meter_init(&m->core, &f->shared, m, &cast->meter[m->number], m->reports + 1,
-                   m->settled_below + 1);
-        HASH_ADD_KEYPTR(by_name, f->by_name, &m->core.keys.name, sizeof m->core.keys.name, m);
-        meter_start(&m->core);
+        start_meter(m);
         measure_later(m, sim_random_below(&h->random, w->plan.report_every_us));
+        if (m->renews)
+            ask_later(m, ASK_AGAIN_US);
     }
-    for (uint8_t i = 0; i < cast->size.dcs; i++)
-        dial(h, i, i);
+    dial_members(h);
 }
 
 void sim_fleet_crash(struct sim_host *h)
@@ -460,14 +644,9 @@ void sim_fleet_crash(struct sim_host *h)
     forget(f);
     for (size_t i = 0; i < f->count; i++)
         meter_wipe(&f->meter[i].core);
-}
-
-size_t sim_fleet_open(const struct sim_host *h)
-{
-    size_t open = 0;
-    for (size_t i = 0; i < h->as.fleet->count; i++)
-        open += h->as.fleet->meter[i].open;
-    return open;
+    /* What was told last may not have been on the disk yet; it is told again. */
+    if (f->proofs > 0 && sim_random_chance(&h->world->faults, 300000))
+        free(f->proof[--f->proofs].bytes);
 }
 
 void sim_fleet_on_event(struct sim_host *h, const struct sim_event *e)
@@ -502,6 +681,9 @@ void sim_fleet_on_event(struct sim_host *h, const struct sim_event *e)
         m->alarm_us = UINT64_MAX;
         meter_on_time(&m->core);
         route(f, m);
+        break;
+    case SIM_ENROL:
+        on_ask(&f->meter[e->link]);
         break;
     case SIM_MEASURE:
         measure(&f->meter[e->link]);

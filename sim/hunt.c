@@ -183,6 +183,8 @@ static void add_counters(struct sim_counters *sum, const struct sim_counters *c)
         sum->mischief[k] += c->mischief[k];
     for (int k = 0; k < SIM_RARE_KINDS; k++)
         sum->rare[k] += c->rare[k];
+    for (int k = 0; k < SIM_CHANGE_KINDS; k++)
+        sum->change[k] += c->change[k];
 }
 
 static void add_found(struct sim_hunt *h, uint64_t seed, const struct sim_result *r)
@@ -355,6 +357,7 @@ static enum ami_status save(const struct sim_hunt *h, uint64_t next, struct why 
     json_object_set_new(o, "fault", counts(h->count.fault, SIM_FAULT_KINDS));
     json_object_set_new(o, "mischief", counts(h->count.mischief, SIM_MISCHIEF_KINDS));
     json_object_set_new(o, "rare", counts(h->count.rare, SIM_RARE_KINDS));
+    json_object_set_new(o, "change", counts(h->count.change, SIM_CHANGE_KINDS));
     json_t *found = json_array();
     for (size_t i = 0; i < h->found_count; i++)
         json_array_append_new(found, json_pack("{s:I, s:s}", "seed", (json_int_t)h->found[i].seed,
@@ -401,6 +404,7 @@ static void restore(struct sim_hunt *h, const json_t *o)
     get_counts(o, "fault", h->count.fault, SIM_FAULT_KINDS);
     get_counts(o, "mischief", h->count.mischief, SIM_MISCHIEF_KINDS);
     get_counts(o, "rare", h->count.rare, SIM_RARE_KINDS);
+    get_counts(o, "change", h->count.change, SIM_CHANGE_KINDS);
     size_t i;
     json_t *f;
     json_array_foreach(json_object_get(o, "found"), i, f)

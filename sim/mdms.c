@@ -4,6 +4,7 @@
 #include "base/check.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static enum ami_status env_store(void *ctx, void *write)
 {
@@ -30,15 +31,71 @@ void sim_mdms_free(struct sim_host *h)
     free(h->as.mdms);
 }
 
-/* Reaches either copy of a member that runs twice. */
-static void dial(struct sim_host *h, uint8_t member, uint64_t after_us)
+/* --- whom it dials --------------------------------------------------------------------------- */
+
+static void dial_slot(struct sim_host *h, uint8_t slot, uint64_t after_us)
+{
+    struct sim_mdms *m = h->as.mdms;
+    if (m->dialled[slot] == SIM_NOBODY || m->dialling[slot] || m->to_slot[slot] != 0)
+        return;
+    m->dialling[slot] = true;
+    sim_net_dial(h, sim_host_of(h->world, m->dialled[slot]), SIM_PORT_PEER, slot, after_us);
+}
+
+static bool is_wanted(const struct sim_host *h, uint16_t to, uint8_t slot)
+{
+    return h->as.mdms->dialled[slot] == h->world->host[to].as.dc->number;
+}
+
+bool sim_mdms_dials(struct sim_host *h, uint16_t to, uint8_t slot)
+{
+    if (is_wanted(h, to, slot))
+        return true;
+    h->as.mdms->dialling[slot] = false;
+    dial_slot(h, slot, 1); /* somebody else, if anybody */
+    return false;
+}
+
+static void dial(void *ctx, unsigned slot, const char *address)
+{
+    struct sim_host *h = ctx;
+    struct sim_mdms *m = h->as.mdms;
+    m->dialled[slot] = address == NULL ? SIM_NOBODY : (uint8_t)sim_address_number(address);
+    if (m->to_slot[slot] != 0) /* on_closed dials anew */
+        sim_net_close(h, m->to_slot[slot]);
+    dial_slot(h, (uint8_t)slot, slot);
+}
+
+static void on_open(struct sim_host *h, env_link link)
 {
     struct sim_world *w = h->world;
-    uint16_t to = member;
-    if (member < w->dcs - w->plan.dcs && sim_random_chance(&w->net, 500000))
-        to = (uint16_t)(w->plan.dcs + member);
-    sim_net_dial(h, to, SIM_PORT_PEER, member, after_us);
+    struct sim_mdms *m = h->as.mdms;
+    const struct sim_end *end = &w->end[link];
+    if (end->port == SIM_PORT_ENROL) {
+        mdms_on_open(m->core, link, MDMS_PORT_ENROL, 0);
+        return;
+    }
+    m->dialling[end->member] = false;
+    m->to_slot[end->member] = link;
+    if (is_wanted(h, w->end[end->other].host, end->member))
+        mdms_on_open(m->core, link, MDMS_PORT_DC, end->member);
+    else
+        sim_net_close(h, link);
 }
+
+static void on_closed(struct sim_host *h, env_link link)
+{
+    struct sim_world *w = h->world;
+    struct sim_mdms *m = h->as.mdms;
+    const uint8_t slot = w->end[link].member;
+    mdms_on_closed(m->core, link);
+    if (w->end[link].port == SIM_PORT_ENROL || m->to_slot[slot] != link)
+        return;
+    m->to_slot[slot] = 0;
+    dial_slot(h, slot, 200 * SIM_MS + sim_random_below(&w->net, 800 * SIM_MS));
+}
+
+/* --- lives ----------------------------------------------------------------------------------- */
 
 void sim_mdms_start(struct sim_host *h)
 {
@@ -51,7 +108,12 @@ void sim_mdms_start(struct sim_host *h)
                             .keys = &cast->keys,
                             .scheme = scheme_by_number(h->world->plan.scheme),
                             .kv = sim_kv_reader(m->kv),
-                            .timing = mdms_timing_default()};
+                            .timing = mdms_timing_default(),
+                            .dial = dial,
+                            .dial_ctx = h};
+    memset(m->dialled, SIM_NOBODY, sizeof m->dialled);
+    memset(m->dialling, 0, sizeof m->dialling);
+    memset(m->to_slot, 0, sizeof m->to_slot);
     enum ami_status status = mdms_new(&m->core, &c, &m->env);
     if (status != AMI_OK) {
         sim_violate(h->world, "starts", "the MDMS does not start from its store: %s",
@@ -60,8 +122,6 @@ void sim_mdms_start(struct sim_host *h)
         return;
     }
     mdms_on_time(m->core);
-    for (uint8_t i = 0; i < cast->size.dcs; i++)
-        dial(h, i, i);
 }
 
 void sim_mdms_crash(struct sim_host *h)
@@ -85,11 +145,10 @@ void sim_mdms_on_event(struct sim_host *h, const struct sim_event *e)
         mdms_on_frame(m->core, e->link, span_of(e->u.frame->bytes, e->u.frame->size));
         break;
     case SIM_OPEN:
-        mdms_on_open(m->core, e->link, MDMS_PORT_DC, w->end[e->link].member);
+        on_open(h, e->link);
         break;
     case SIM_CLOSED:
-        mdms_on_closed(m->core, e->link);
-        dial(h, w->end[e->link].member, 200 * SIM_MS + sim_random_below(&w->net, 800 * SIM_MS));
+        on_closed(h, e->link);
         break;
     case SIM_WRITABLE:
         mdms_on_writable(m->core, e->link);

@@ -77,13 +77,23 @@ static void push_link(struct sim_world *w, enum sim_event_type type, env_link li
     sim_push_for(&w->host[w->end[link].host], e, at_us);
 }
 
+/* A DC that has no key yet listens nowhere. */
+static bool takes_links(const struct sim_host *h)
+{
+    return h->kind == SIM_DC ? sim_dc_runs(h) : h->up;
+}
+
 static void on_dial(struct sim_world *w, const struct sim_event *e)
 {
     struct sim_host *h = &w->host[e->host];
     uint16_t to = (uint16_t)e->link;
     uint8_t member = (uint8_t)e->u.number, port = (uint8_t)(e->u.number >> 8);
     struct sim_host *far = &w->host[to];
-    if (!far->up || sim_net_is_cut(w, h->index, to) || sim_net_is_cut(w, to, h->index)) {
+    if (h->kind == SIM_DC      ? !sim_dc_dials(h, to)
+        : h->kind == SIM_FLEET ? !sim_fleet_dials(h, to, member)
+                               : !sim_mdms_dials(h, to, member))
+        return;
+    if (!takes_links(far) || sim_net_is_cut(w, h->index, to) || sim_net_is_cut(w, to, h->index)) {
         sim_net_dial(h, to, (enum sim_port)port, member, redial_us(w));
         return;
     }
@@ -234,13 +244,13 @@ static void send_to_twin(struct sim_host *h, env_link link, struct span frame)
 {
     struct sim_world *w = h->world;
     struct sim_host *to = &w->host[w->end[w->end[link].other].host];
-    if (h->kind != SIM_DC || to->kind != SIM_DC || w->dcs == w->plan.dcs ||
+    if (h->kind != SIM_DC || to->kind != SIM_DC || w->dcs == w->names ||
         w->end[link].greeted < GREETING_FRAMES)
         return;
-    uint8_t member = to->as.dc->member;
-    if (member >= w->dcs - w->plan.dcs)
+    uint8_t number = to->as.dc->number;
+    if (number >= w->dcs - w->names)
         return;
-    uint16_t other = to->as.dc->twin ? member : (uint16_t)(w->plan.dcs + member);
+    uint16_t other = to->as.dc->twin ? number : (uint16_t)(w->names + number);
     env_link there = h->as.dc->to_host[other];
     if (there != 0 && w->end[there].open && w->end[there].greeted >= GREETING_FRAMES)
         (void)sim_net_send_raw(h, there, frame, 0); /* as lossy as the rest */

@@ -9,6 +9,7 @@
 static const char *const fault_names[] = {SIM_FAULTS(SIM_NAME)};
 static const char *const mischief_names[] = {SIM_MISCHIEFS(SIM_NAME)};
 static const char *const rare_names[] = {SIM_RARES(SIM_NAME)};
+static const char *const change_names[] = {SIM_CHANGES(SIM_NAME)};
 
 const char *sim_fault_name(enum sim_fault f)
 {
@@ -23,6 +24,11 @@ const char *sim_mischief_name(enum sim_mischief_kind m)
 const char *sim_rare_name(enum sim_rare r)
 {
     return rare_names[r];
+}
+
+const char *sim_change_name(enum sim_change c)
+{
+    return change_names[c];
 }
 
 void sim_plan_calm(struct sim_plan *p, uint64_t seed)
@@ -80,11 +86,34 @@ static void draw_faults(struct sim_plan *p, struct sim_random *r)
     p->pause_mean_us = sim_random_between(r, 50 * SIM_MS, 4 * SIM_SECOND);
 }
 
+/* What came to the simulator later has a stream of its own, so that a seed draws the rest as ever.
+ */
+static void draw_changes(struct sim_plan *p)
+{
+    struct sim_random r = sim_random_stream(p->seed, SIM_STREAM_PLAN, 2);
+    if (!sim_random_chance(&r, 400000))
+        return;
+    p->spares = (unsigned)sim_random_below(&r, 3);
+    p->spare_lies = sim_random_chance(&r, 250000);
+    p->change_every_us = sim_random_between(&r, SIM_SECOND, 6 * SIM_SECOND);
+    p->early_ppm = sim_random_chance(&r, 400000) ? 700000 : 0;
+    p->struck_ppm = sim_random_chance(&r, 400000) ? 500000 : 0;
+    for (int k = 0; k < SIM_CHANGE_KINDS; k++)
+        if (sim_random_chance(&r, 600000))
+            p->change_weight[k] = (uint32_t)sim_random_between(&r, 1, 100);
+}
+
 static void draw_mischief(struct sim_plan *p, struct sim_random *r)
 {
-    if (p->byzantine == 0)
+    struct sim_random late = sim_random_stream(p->seed, SIM_STREAM_PLAN, 3);
+    if (p->byzantine == 0 && p->spare_lies)
+        *r = late;
+    if (p->byzantine == 0 && !p->spare_lies)
         return;
-    for (int k = 0; k < SIM_MISCHIEF_KINDS; k++)
+    for (int k = SIM_MISCHIEF_SHOW_OTHER_M; k < SIM_MISCHIEF_KINDS; k++)
+        if (sim_random_chance(&late, 250000))
+            p->mischief[k] = (uint32_t)sim_random_between(&late, 10000, 1000000);
+    for (int k = 0; k < SIM_MISCHIEF_SHOW_OTHER_M; k++)
         if (sim_random_chance(r, 250000))
             p->mischief[k] = (uint32_t)sim_random_between(r, 10000, 1000000);
     /* Silence leaves nothing of the rest to see, and so does a second copy of most of it. */
@@ -114,5 +143,9 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed)
     if (sim_random_chance(&r, 200000))
         p->linger_us = 15 * SIM_SECOND;
     draw_faults(p, &r);
+    draw_changes(p);
+    /* Where a lost record comes back with a rotated key, disks are lost more often. */
+    if (p->change_weight[SIM_CHANGE_ROTATE_LOST] != 0)
+        p->weight[SIM_FAULT_LOST_DISK] *= 3;
     draw_mischief(p, &r);
 }

@@ -31,6 +31,19 @@
     X(MDMS_AWAY, "mdms_away", "the MDMS is down for a while")                                      \
     X(FLEET_CRASH, "fleet_crash", "a fleet of meters dies and starts again")
 
+/* What the network's operator asks for (consensus rule 13, protocol.md section 3), each with a
+ * counter of what the ledger holds of it. */
+#define SIM_CHANGES(X)                                                                             \
+    X(JOIN, "join", "a new DC becomes a member")                                                   \
+    X(REJOIN, "rejoin", "a DC that left becomes a member again, with its next key")                \
+    X(LEAVE, "leave", "a member leaves and follows from then on")                                  \
+    X(SWITCH_OFF, "switch_off", "a DC that left is switched off for good")                         \
+    X(ROTATE, "rotate", "a member votes with its next key")                                        \
+    X(ROTATE_LOST, "rotate_lost", "the same, of a DC that had lost its record")                    \
+    X(RENEW, "renew", "a meter gets its next keys")                                                \
+    X(MOVE, "move", "the same, and another home DC")                                               \
+    X(REVOKE, "revoke", "a meter's key is revoked")
+
 /* What Byzantine DCs do, each with a counter. */
 #define SIM_MISCHIEFS(X)                                                                           \
     X(EQUIVOCATE, "equivocate", "two proposals for one slot, to different voters")                 \
@@ -54,7 +67,10 @@
     X(ALTER, "alter", "submits reports that a meter made, altered")                                \
     X(MUTATE, "mutate", "flips bits of its frames")                                                \
     X(FORGET, "forget", "loses its record and signs all the same")                                 \
-    X(TWIN, "twin", "two copies of one identity run at once")
+    X(TWIN, "twin", "two copies of one identity run at once")                                      \
+    X(SHOW_OTHER_M, "show_other_m", "a leader shows members election certificates that differ")    \
+    X(COLLUDE, "collude", "liars vote, grant and keep certificates for each other")                \
+    X(OLD_EPOCH, "old_epoch", "shows certificates of an earlier epoch as proof of a term")
 
 /* Paths that are seldom taken; counted so that one sees that they were. */
 #define SIM_RARES(X)                                                                               \
@@ -75,17 +91,32 @@
     X(REDIRECTED, "redirected", "a meter was sent on to the leader")                               \
     X(EVIDENCE, "evidence", "an honest DC found evidence against a member")                        \
     X(EVIDENCE_COMMITTED, "evidence_committed", "a DC saw evidence on the ledger")                 \
-    X(BELIEVED_AGAIN, "believed_again", "a report's acknowledgement was lost and came again")
+    X(BELIEVED_AGAIN, "believed_again", "a report's acknowledgement was lost and came again")      \
+    X(EPOCH_OPEN_QC, "epoch_open_qc", "an epoch began while a member's old one had an open QC")    \
+    X(EPOCH_BEHIND, "epoch_behind", "an epoch began while a member of it was blocks behind")       \
+    X(JOINED_CUT, "joined_cut", "a DC became a member while it reached no other member")           \
+    X(JOINED_DOWN, "joined_down", "a DC became a member while it was down")                        \
+    X(LEADER_LEFT, "leader_left", "who led became no member, or its key did")                      \
+    X(EMPTY_BLOCK, "empty_block", "a block without transactions, on the way to an epoch")          \
+    X(RECORD_RENEWED, "record_renewed", "a DC that had lost its record voted with its next key")   \
+    X(KEY_LATE, "key_late", "a DC was to vote with a key that it did not have yet")                \
+    X(COMMITTEE_TOLD, "committee_told", "a fleet heard of a new committee and checked its proof")  \
+    X(RELAYED, "relayed", "a meter's enrolment went through a DC")                                 \
+    X(OUTCAST, "outcast", "a meter whose key was revoked was refused")                             \
+    X(OTHER_M, "other_m", "two members acted on election certificates of a term whose M differ")
 
 #define SIM_ENUM_FAULT(NAME, name, what)    SIM_FAULT_##NAME,
 #define SIM_ENUM_MISCHIEF(NAME, name, what) SIM_MISCHIEF_##NAME,
 #define SIM_ENUM_RARE(NAME, name, what)     SIM_RARE_##NAME,
+#define SIM_ENUM_CHANGE(NAME, name, what)   SIM_CHANGE_##NAME,
 enum sim_fault { SIM_FAULTS(SIM_ENUM_FAULT) SIM_FAULT_KINDS };
 enum sim_mischief_kind { SIM_MISCHIEFS(SIM_ENUM_MISCHIEF) SIM_MISCHIEF_KINDS };
 enum sim_rare { SIM_RARES(SIM_ENUM_RARE) SIM_RARE_KINDS };
+enum sim_change { SIM_CHANGES(SIM_ENUM_CHANGE) SIM_CHANGE_KINDS };
 const char *sim_fault_name(enum sim_fault f);
 const char *sim_mischief_name(enum sim_mischief_kind m);
 const char *sim_rare_name(enum sim_rare r);
+const char *sim_change_name(enum sim_change c);
 
 struct sim_plan {
     uint64_t seed;
@@ -113,7 +144,20 @@ struct sim_plan {
     uint32_t mischief[SIM_MISCHIEF_KINDS]; /* per million, where it applies; 0: not in this run */
     uint64_t linger_us;  /* meters go on so long after all DCs have committed again */
     bool delay_late;     /* frames stay as slow after the last fault */
-    uint64_t faults_max; /* no more than so many instants of faults: for shortening */
+    uint64_t faults_max; /* no more than so many instants of faults and changes: for shortening */
+
+    unsigned spares;                          /* DCs that are no members at first */
+    bool spare_lies;                          /* the first of them */
+    uint64_t change_every_us;                 /* mean; 0: nobody asks for a change */
+    uint32_t change_weight[SIM_CHANGE_KINDS]; /* of those that are asked for */
+    uint32_t early_ppm; /* a rotation is asked for before the DC has its key */
+    enum {
+        SIM_PICK_ANY,
+        SIM_PICK_LAST,
+        SIM_PICK_LEADER
+    } change_pick;       /* whose membership changes */
+    bool leave_early;    /* a DC that left is switched off at once */
+    uint32_t struck_ppm; /* whose membership changes is cut off or dies just then */
 
     /* What the laboratory varies; zero is what runs have otherwise. */
     struct sim_medium medium; /* between meters and DCs; rate_bps 0: as fast as the rest */

@@ -9,8 +9,8 @@
 static bool all_beyond(const struct sim_world *w, uint64_t height)
 {
     for (uint16_t i = 0; i < w->dcs; i++) {
-        const struct sim_dc *d = w->host[i].as.dc;
-        if (d->honest && (!w->host[i].up || sim_disk_height(d->disk) <= height))
+        const struct sim_host *h = &w->host[i];
+        if (sim_dc_counts(h) && (!sim_dc_runs(h) || sim_disk_height(h->as.dc->disk) <= height))
             return false;
     }
     return true;
@@ -58,6 +58,10 @@ static void recover(struct sim_world *w, struct sim_result *out)
         sim_violate(w, "liveness",
                     "not every healthy DC had a new block %llu s after the last fault",
                     (unsigned long long)(w->plan.liveness_us / SIM_SECOND));
+    else if (!complete && !sim_changes_done(w))
+        sim_violate(w, "changes",
+                    "what the operator asked for has not come about %llu s after the last fault",
+                    (unsigned long long)(w->plan.liveness_us / SIM_SECOND));
     else if (!complete)
         sim_violate(w, "liveness", "%llu of %llu reports acknowledged %llu s after the last fault",
                     (unsigned long long)w->count.reports_acknowledged,
@@ -73,7 +77,7 @@ static void name_the_guilty(struct sim_world *w)
     sim_world_run(w, w->now_us + MEETING_US);
     unsigned count = (unsigned)__builtin_popcount(w->convicted);
     names[0] = 0;
-    for (unsigned i = 0; i < w->plan.dcs && n + 16 < sizeof names; i++)
+    for (unsigned i = 0; i < w->names && n + 16 < sizeof names; i++)
         if ((w->convicted >> i & 1) != 0)
             n += (size_t)snprintf(names + n, sizeof names - n, "%sdc-%u", n == 0 ? "" : " ", i + 1);
     if (w->violation[0] == 0 && count < members_f(w->plan.dcs) + 1)

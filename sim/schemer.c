@@ -1,8 +1,11 @@
 #include "sim/schemer.h"
 
+#include "sim/liars.h"
+
 #include "base/check.h"
 #include "ledger/block.h"
 #include "ledger/evidence.h"
+#include "node/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +14,7 @@
 #define ALONE_AFTER_US (5 * SIM_MS)
 #define ALONE_US       (4 * SIM_SECOND)
 
-enum plan { PLAN_NONE, PLAN_HOARD, PLAN_TWO_FACED };
+enum plan { PLAN_NONE, PLAN_HOARD, PLAN_TWO_FACED, PLAN_RELIC };
 
 /* Votes of one kind for one block. */
 struct ballot {
@@ -22,15 +25,16 @@ struct ballot {
 struct sim_schemer {
     struct sim_host *host;
     enum plan plan;
+    uint32_t epoch; /* of the membership: a plan ends with it */
     uint64_t term, height;
     sm3_digest a, b;
-    struct qc a_prepared;
-    bool shown;    /* hoard: the certificate was shown */
-    bool finished; /* two-faced: B is committed */
+    struct qc a_prepared; /* relic: the certificate of the epoch before */
+    bool shown;           /* hoard: the certificate was shown */
+    bool finished;        /* two-faced: B is committed */
     struct ballot prepare, commit;
     struct {
         uint64_t term;
-        uint32_t voters;
+        uint32_t epoch, voters;
         struct prevote vote[SIM_MEMBERS];
     } storm;
     /* Its last proposal, as it left. */
@@ -62,7 +66,27 @@ void sim_schemer_free(struct sim_schemer *s)
 
 static const struct sign_key *key_of(const struct sim_schemer *s)
 {
-    return &s->host->world->cast->dc[s->host->as.dc->member].sign;
+    return s->host->as.dc->node->c.key.sign;
+}
+
+/* The committee that its node is in, or follows. */
+static const struct members *members_of(const struct sim_schemer *s)
+{
+    return &s->host->as.dc->node->committee.members;
+}
+
+static uint8_t self_of(const struct sim_schemer *s)
+{
+    return s->host->as.dc->node->self;
+}
+
+static void look_at_epoch(struct sim_schemer *s)
+{
+    if (s->epoch == members_of(s)->epoch)
+        return;
+    s->epoch = members_of(s)->epoch;
+    s->plan = PLAN_NONE;
+    s->proposal_size = 0;
 }
 
 /* To the DC at this host index, or to all. */
@@ -126,6 +150,7 @@ static bool begin(struct sim_schemer *s, const struct qc *prepared)
     s->height = prepared->height;
     s->a = prepared->block;
     s->a_prepared = *prepared;
+    sim_collude_learn(w, prepared); /* another liar may show it in time */
     s->shown = s->finished = false;
     s->prepare.voters = s->commit.voters = 0;
     if (two && !propose_b(s)) {
@@ -138,11 +163,47 @@ static bool begin(struct sim_schemer *s, const struct qc *prepared)
     return true;
 }
 
+static void tell_one(struct sim_schemer *s, const struct qc *qc, uint16_t who);
+
+/* An honest DC that can commit this at once; SIM_NOBODY: none. */
+static uint16_t who_is_ready(const struct sim_schemer *s, const struct qc *qc)
+{
+    const struct sim_world *w = s->host->world;
+    for (uint16_t i = 0; i < w->names; i++) {
+        const struct sim_dc *d = w->host[i].as.dc;
+        if (d->honest && sim_dc_runs(&w->host[i]) && s->host->as.dc->to_host[i] != 0 &&
+            sim_disk_height(d->disk) + 1 == qc->height && sim_disk_has(d->disk, &qc->block))
+            return i;
+    }
+    return SIM_NOBODY;
+}
+
+static bool begin_relic(struct sim_schemer *s, const struct qc *commit)
+{
+    struct sim_world *w = s->host->world;
+    const struct qc *old = sim_collude_highest(w, commit->epoch - 1);
+    const uint16_t who = who_is_ready(s, commit);
+    if (old == NULL || who == SIM_NOBODY || old->term <= commit->term ||
+        !sim_random_chance(&w->mischief, w->plan.mischief[SIM_MISCHIEF_OLD_EPOCH]))
+        return false;
+    s->plan = PLAN_RELIC;
+    s->term = commit->term;
+    s->height = commit->height;
+    s->a_prepared = *old;
+    s->finished = true;
+    sim_tell(w, s->host, "has a plan for term %llu: a certificate of the epoch before",
+             (unsigned long long)s->term);
+    tell_one(s, commit, who);
+    return true;
+}
+
 static bool on_announce(struct sim_schemer *s, struct span body)
 {
     struct qc_announce a;
     if (qc_announce_parse(&a, body) != AMI_OK)
         return false;
+    if (s->plan == PLAN_NONE && a.cert.kind == VOTE_COMMIT && begin_relic(s, &a.cert))
+        return true;
     bool mine = s->plan != PLAN_NONE && a.cert.term == s->term && a.cert.height == s->height;
     if (mine)
         return true;
@@ -153,28 +214,32 @@ static bool on_announce(struct sim_schemer *s, struct span body)
 bool sim_schemer_send(struct sim_schemer *s, enum message_type type, struct span frame)
 {
     struct span body = span_of(frame.data + 2, frame.size - 2);
+    look_at_epoch(s);
     if (type == MSG_PROPOSAL && frame.size <= BYTES_MAX && s->plan == PLAN_NONE) {
         memcpy(s->proposal, frame.data, frame.size);
         s->proposal_size = frame.size;
     }
     if (type == MSG_QC_ANNOUNCE)
         return on_announce(s, body);
+    if (s->plan == PLAN_RELIC && (type == MSG_PREVOTE_REQUEST || type == MSG_GRANT_REQUEST))
+        return true; /* somebody else is to lead */
     /* Silent from then on, so that somebody else is elected. */
     return (type == MSG_HEARTBEAT || type == MSG_PROPOSAL) &&
-           ((s->plan == PLAN_TWO_FACED && s->finished) || (s->plan == PLAN_HOARD && !s->shown));
+           (((s->plan == PLAN_TWO_FACED || s->plan == PLAN_RELIC) && s->finished) ||
+            (s->plan == PLAN_HOARD && !s->shown));
 }
 
 const struct qc *sim_schemer_high(const struct sim_schemer *s, uint64_t term)
 {
+    if (s->plan == PLAN_RELIC)
+        return term > s->a_prepared.term ? &s->a_prepared : NULL;
     return s->plan == PLAN_TWO_FACED && term > s->term ? &s->a_prepared : NULL;
 }
 
-/* The last DC, and the network keeps it apart from then on for a while: an adversary's network may.
- */
-static void tell_one(struct sim_schemer *s, const struct qc *qc)
+/* The network keeps it apart from then on for a while: an adversary's network may. */
+static void tell_one(struct sim_schemer *s, const struct qc *qc, uint16_t who)
 {
     struct sim_world *w = s->host->world;
-    uint16_t who = (uint16_t)(w->plan.dcs - 1);
     announce(s, qc, who);
     sim_faults_isolate_later(w, who, ALONE_AFTER_US, ALONE_US);
 }
@@ -184,13 +249,13 @@ static void tell_one(struct sim_schemer *s, const struct qc *qc)
 /* True: with this vote, and its own, there is a certificate. */
 static bool count(struct sim_schemer *s, struct ballot *b, const struct vote *v, struct qc *out)
 {
-    const struct members *m = &s->host->world->cast->genesis.members;
+    const struct members *m = members_of(s);
     uint8_t random[SM2_WIDE_BYTES];
-    if (v->voter >= m->count || vote_check(m, v) != AMI_OK)
+    if (self_of(s) >= m->count || v->voter >= m->count || vote_check(m, v) != AMI_OK)
         return false;
     if (b->voters == 0) {
         struct vote own = *v;
-        own.voter = s->host->as.dc->member;
+        own.voter = self_of(s);
         sim_random_bytes(&s->host->world->mischief, random, sizeof random);
         vote_sign(&own, key_of(s), random);
         b->vote[own.voter] = own;
@@ -222,7 +287,7 @@ static void on_vote(struct sim_schemer *s, struct span body)
         sim_tell(s->host->world, s->host, "its plan works: it has a commit certificate");
         s->finished = true;
         if (s->plan == PLAN_TWO_FACED)
-            tell_one(s, &qc);
+            tell_one(s, &qc, (uint16_t)(s->host->world->plan.dcs - 1));
         else
             announce(s, &qc, -1);
     }
@@ -244,12 +309,12 @@ static void sign_and_say(struct sim_schemer *s, struct writer *w, const char *la
 
 static struct prevote own_prevote(struct sim_schemer *s, uint64_t term)
 {
-    const struct members *m = &s->host->world->cast->genesis.members;
+    const struct members *m = members_of(s);
     struct prevote v = {.chain = m->chain,
                         .epoch = m->epoch,
                         .term = term,
-                        .candidate = s->host->as.dc->member,
-                        .voter = s->host->as.dc->member};
+                        .candidate = self_of(s),
+                        .voter = self_of(s)};
     uint8_t bytes[256], random[SM2_WIDE_BYTES];
     struct writer w = writer_on(bytes, sizeof bytes);
     prevote_encode(&w, &v);
@@ -262,15 +327,13 @@ static struct prevote own_prevote(struct sim_schemer *s, uint64_t term)
 
 void sim_schemer_storm(struct sim_schemer *s)
 {
-    const struct members *m = &s->host->world->cast->genesis.members;
+    const struct members *m = members_of(s);
     const struct vote_record *r = sim_disk_record(s->host->as.dc->disk);
     static struct prevote_request q; /* large */
-    if (r == NULL)
+    if (r == NULL || r->epoch != m->epoch || self_of(s) >= m->count)
         return;
-    q = (struct prevote_request){.chain = m->chain,
-                                 .epoch = m->epoch,
-                                 .term = r->term + 1,
-                                 .candidate = s->host->as.dc->member};
+    q = (struct prevote_request){
+        .chain = m->chain, .epoch = m->epoch, .term = r->term + 1, .candidate = self_of(s)};
     if (r->has_term_cert && r->term_cert.term == r->term) {
         q.proof.has_prevotes = true;
         q.proof.prevotes = r->term_cert;
@@ -280,8 +343,9 @@ void sim_schemer_storm(struct sim_schemer *s)
     } else if (r->term != 0) {
         return;
     }
-    if (s->storm.term != q.term) {
+    if (s->storm.term != q.term || s->storm.epoch != m->epoch) {
         s->storm.term = q.term;
+        s->storm.epoch = m->epoch;
         s->storm.voters = 1u << q.candidate;
         s->storm.vote[q.candidate] = own_prevote(s, q.term);
     }
@@ -293,11 +357,11 @@ void sim_schemer_storm(struct sim_schemer *s)
 
 static void on_prevote(struct sim_schemer *s, struct span body)
 {
-    const struct members *m = &s->host->world->cast->genesis.members;
+    const struct members *m = members_of(s);
     static struct grant_request q; /* large */
     struct prevote v;
     if (prevote_parse(&v, body) != AMI_OK || v.term != s->storm.term || v.voter >= m->count ||
-        v.candidate != s->host->as.dc->member)
+        v.epoch != m->epoch || s->storm.epoch != m->epoch || v.candidate != self_of(s))
         return;
     s->storm.vote[v.voter] = v;
     s->storm.voters |= 1u << v.voter;
@@ -319,12 +383,20 @@ static void on_prevote(struct sim_schemer *s, struct span body)
     sign_and_say(s, &w, LABEL_GRANT_REQUEST);
 }
 
-void sim_schemer_receive(struct sim_schemer *s, enum message_type type, struct span body)
+void sim_schemer_receive(struct sim_schemer *s, env_link link, enum message_type type,
+                         struct span body)
 {
+    look_at_epoch(s);
     if (type == MSG_PREVOTE)
         on_prevote(s, body);
     if (s->plan == PLAN_NONE)
         return;
+    if (s->plan == PLAN_RELIC) {
+        env_link back = sim_liar_link_back(s->host, link);
+        if (type == MSG_PROPOSAL && back != 0)
+            sim_collude_vote(s->host, back, body);
+        return;
+    }
     if (type == MSG_VOTE)
         on_vote(s, body);
     if (type != MSG_PROPOSAL || s->plan != PLAN_HOARD || s->shown ||

@@ -28,7 +28,7 @@ void sim_trace_bytes(struct sim_world *w, const void *data, size_t size)
 const char *sim_host_name(const struct sim_host *h, char out[24])
 {
     if (h->kind == SIM_DC)
-        snprintf(out, 24, "dc-%u%s", h->as.dc->member + 1u, h->as.dc->twin ? "'" : "");
+        snprintf(out, 24, "dc-%u%s", h->as.dc->number + 1u, h->as.dc->twin ? "'" : "");
     else if (h->kind == SIM_FLEET)
         snprintf(out, 24, "fleet-%u", h->index - h->world->dcs + 1u);
     else
@@ -232,7 +232,7 @@ void sim_host_step_clock(struct sim_host *h, int64_t by_ms)
 static void to_host(struct sim_host *h, const struct sim_event *e)
 {
     if (e->type == SIM_START) {
-        if (!h->up)
+        if (!h->up && !(h->kind == SIM_DC && h->as.dc->retired))
             sim_host_start(h);
         return;
     }
@@ -278,6 +278,9 @@ static void happen(struct sim_world *w, const struct sim_event *e)
     case SIM_FAULT:
         sim_faults_on_event(w, e);
         break;
+    case SIM_CHANGE:
+        sim_changes_on_event(w, e);
+        break;
     default:
         to_host(&w->host[e->host], e);
         break;
@@ -313,12 +316,54 @@ static void make_host(struct sim_world *w, uint16_t i, enum sim_host_kind kind)
     h->alarm_us = UINT64_MAX;
 }
 
+static void make_names(struct sim_world *w)
+{
+    const struct sim_plan *p = &w->plan;
+    w->names = p->dcs + p->spares;
+    AMI_CHECK(w->names <= SIM_DCS_MAX);
+    for (unsigned i = 0; i < w->names; i++) {
+        struct sim_name *n = &w->name[i];
+        char text[16];
+        snprintf(text, sizeof text, "dc-%u", i + 1);
+        AMI_CHECK(ami_id_from_text(&n->name, text) == AMI_OK);
+        n->liar = i < p->byzantine || (i == p->dcs && p->spare_lies);
+        if (i >= p->dcs)
+            continue;
+        n->keys = 1;
+        n->key[0] = &w->cast->dc[i];
+    }
+}
+
+uint8_t sim_number_of(const struct sim_world *w, const struct ami_id *dc)
+{
+    for (unsigned i = 0; i < w->names; i++)
+        if (ami_id_equal(&w->name[i].name, dc))
+            return (uint8_t)i;
+    return SIM_NOBODY;
+}
+
+uint16_t sim_host_of(struct sim_world *w, uint8_t number)
+{
+    bool second = number < w->dcs - w->names && sim_random_chance(&w->net, 500000);
+    return (uint16_t)(second ? w->names + number : number);
+}
+
+static void free_names(struct sim_world *w)
+{
+    for (unsigned i = 0; i < w->names; i++) {
+        for (unsigned k = i < w->plan.dcs ? 1 : 0; k < w->name[i].keys; k++)
+            free((void *)(uintptr_t)w->name[i].key[k]);
+        free(w->name[i].pending);
+    }
+}
+
 static void make_hosts(struct sim_world *w)
 {
     const struct sim_plan *p = &w->plan;
     unsigned twins = p->mischief[SIM_MISCHIEF_TWIN] != 0 ? p->byzantine : 0;
     w->count.mischief[SIM_MISCHIEF_TWIN] += twins;
-    w->dcs = (uint16_t)(p->dcs + twins);
+    make_names(w);
+    w->dcs = (uint16_t)(w->names + twins);
     w->fleets = (uint16_t)p->fleets;
     w->host_count = (uint16_t)(w->dcs + w->fleets + 1);
     w->host = calloc(w->host_count, sizeof *w->host);
@@ -326,8 +371,8 @@ static void make_hosts(struct sim_world *w)
     AMI_CHECK(w->host != NULL && w->cut != NULL);
     for (uint16_t i = 0; i < w->dcs; i++) {
         make_host(w, i, SIM_DC);
-        bool twin = i >= p->dcs;
-        sim_dc_new(&w->host[i], (uint8_t)(twin ? i - p->dcs : i), twin);
+        bool twin = i >= w->names;
+        sim_dc_new(&w->host[i], (uint8_t)(twin ? i - w->names : i), twin);
     }
     size_t first = 0;
     for (uint16_t i = 0; i < w->fleets; i++) {
@@ -358,9 +403,11 @@ struct sim_world *sim_world_new(const struct sim_plan *plan, FILE *trace_to)
     w->ends = 1; /* link 0 is nobody */
     make_hosts(w);
     w->checks = sim_checks_new(w);
+    w->changes = sim_changes_new(w);
     for (uint16_t i = 0; i < w->host_count; i++)
         sim_host_start(&w->host[i]);
     sim_faults_begin(w);
+    sim_changes_begin(w);
     return w;
 }
 
@@ -384,6 +431,8 @@ void sim_world_free(struct sim_world *w)
     }
     sim_events_free(&w->events);
     sim_checks_free(w->checks);
+    sim_changes_free(w->changes);
+    free_names(w);
     free(w->host);
     free(w->cut);
     free(w->end);

@@ -6,11 +6,11 @@
  *   net.c       links between hosts, with all that can go wrong on them
  *   medium.c    the narrow medium that meters share, when a plan has one
  *   dc.c, fleet.c, mdms.c   the shells around the three cores: the same objects as in the processes
- *   faults.c    what goes wrong and when, drawn from the seed
- *   byzantine.c what a lying DC does
- *   checks.c    the invariants; they see frames that left, disks, and what meters believe
- *   run.c       a whole run: safety phase, liveness phase, verdict
- *   hunt.c      many runs
+ *   enrol.c     a device gets keys while the network runs
+ *   changes.c   what the operator asks for: DCs join, leave, rotate; meters renew, move, are
+ * revoked faults.c    what goes wrong and when, drawn from the seed byzantine.c what a lying DC
+ * does checks.c    the invariants; they see frames that left, disks, and what meters believe run.c
+ * a whole run: safety phase, liveness phase, verdict hunt.c      many runs
  *
  * Everything that chance decides comes from streams of one seed; nothing depends on addresses,
  * the real time or the machine, so the same seed and program give the same run, bit for bit.
@@ -30,9 +30,14 @@
 
 #include <uthash.h>
 
-#define SIM_MS      UINT64_C(1000)
-#define SIM_SECOND  UINT64_C(1000000)
-#define SIM_MEMBERS AMI_MEMBERS_MAX
+#define SIM_MS       UINT64_C(1000)
+#define SIM_SECOND   UINT64_C(1000000)
+#define SIM_MEMBERS  AMI_MEMBERS_MAX
+#define SIM_DCS_MAX  32 /* by name; those that are no members at first come last */
+#define SIM_NOBODY   0xff
+#define SIM_HELD     16
+#define SIM_KEYS_MAX 6 /* key epochs of a device in one run */
+_Static_assert(SIM_DCS_MAX <= METER_DCS, "a fleet never gives a place away");
 
 enum sim_host_kind { SIM_DC = 1, SIM_FLEET, SIM_MDMS };
 
@@ -42,7 +47,8 @@ enum {
     SIM_STREAM_NET,
     SIM_STREAM_FAULTS,
     SIM_STREAM_HOST,
-    SIM_STREAM_MISCHIEF
+    SIM_STREAM_MISCHIEF,
+    SIM_STREAM_CHANGES
 };
 
 /* One process on a machine of its own. */
@@ -75,8 +81,9 @@ struct sim_end {
     bool open, starved, breaking;
     bool datagrams;  /* DC to DC: frames may be lost, repeated and overtake each other */
     uint8_t greeted; /* frames sent so far: the first ones are never lost, as TCP's would not be */
-    uint8_t member;  /* whom the dialler wanted */
-    uint8_t port;    /* at this end: enum node_port, or a number of the host's own */
+    uint8_t
+        member;   /* whom the dialler wanted: a DC's number, a fleet's place, a slot of the MDMS */
+    uint8_t port; /* at this end: enum node_port, or a number of the host's own */
     uint64_t queued; /* bytes sent from this end and not arrived */
     uint64_t last_us;
     uint64_t clogged_until_us;
@@ -87,11 +94,24 @@ struct sim_counters {
     uint64_t elections, attempts; /* leaders that led; DCs that asked for pre-votes */
     uint64_t reports_made, reports_acknowledged;
     uint64_t fault[SIM_FAULT_KINDS], mischief[SIM_MISCHIEF_KINDS], rare[SIM_RARE_KINDS];
+    uint64_t change[SIM_CHANGE_KINDS];
 };
 
 struct sim_checks;
+struct sim_changes;
+struct sim_epoch;
 struct sim_meter;
 struct sim_world;
+
+/* A DC by its name, and the keys in its folder. Two copies that run at once share them. */
+struct sim_name {
+    struct ami_id name;
+    bool liar;
+    unsigned keys;                               /* key epochs 1 to `keys` */
+    const struct device_keys *key[SIM_KEYS_MAX]; /* [epoch - 1] */
+    struct enrol_pending *pending;               /* asks for the next one; NULL: does not */
+    uint64_t deaf_until_us;                      /* answers to that are lost */
+};
 
 /* Somebody who looks on and changes nothing: the laboratory. Functions may be NULL. */
 struct sim_watch {
@@ -115,13 +135,18 @@ struct sim_world {
     bool quiet; /* the liveness phase: no more faults */
     uint64_t quiet_since_us;
 
-    uint16_t host_count, dcs, fleets; /* DCs (with twins) come first, then fleets, then the MDMS */
+    /* DCs come first, in the order of their numbers, then the second copies of some, then fleets,
+     * then the MDMS. */
+    uint16_t host_count, dcs, fleets;
+    unsigned names; /* DCs without the copies */
+    struct sim_name name[SIM_DCS_MAX];
     struct sim_host *host;
     uint8_t *cut; /* [from * host_count + to]: nothing gets through */
     struct sim_end *end;
     size_t ends, ends_capacity;
 
     struct sim_random net, faults, mischief;
+    struct sim_changes *changes;
     struct sim_counters count;
     struct sim_checks *checks;
     uint64_t trace;                /* hash of all that happened */
@@ -131,7 +156,9 @@ struct sim_world {
     /* With more than f liars a fork is what must come; the run goes on until the two sides have
      * met, to see whom they name for it. */
     char fork[16 + 240];
-    uint32_t convicted; /* members that honest DCs have evidence against */
+    struct qc held[SIM_HELD]; /* certificates at the hands of all liars that collude; a ring */
+    size_t held_count;
+    uint32_t convicted; /* DCs that honest ones have evidence against */
 };
 
 /* --- world.c --------------------------------------------------------------------------------- */
@@ -142,6 +169,10 @@ void sim_world_free(struct sim_world *w);
  * due. */
 bool sim_world_step(struct sim_world *w, uint64_t until_us);
 void sim_world_run(struct sim_world *w, uint64_t until_us); /* or until a violation */
+/* SIM_NOBODY: nobody is called so. */
+uint8_t sim_number_of(const struct sim_world *w, const struct ami_id *dc);
+/* Whom one reaches at that DC's address: either copy when two run. */
+uint16_t sim_host_of(struct sim_world *w, uint8_t number);
 
 void sim_host_start(struct sim_host *h);
 /* What was not durable is lost; how much of what was under way is drawn. */
@@ -170,9 +201,10 @@ const char *sim_host_name(const struct sim_host *h, char out[24]);
 
 /* --- net.c ----------------------------------------------------------------------------------- */
 
-enum sim_port { SIM_PORT_PEER = NODE_PORT_PEER, SIM_PORT_METER = NODE_PORT_METER };
+enum sim_port { SIM_PORT_PEER = NODE_PORT_PEER, SIM_PORT_METER = NODE_PORT_METER, SIM_PORT_ENROL };
 
-/* Keeps a link to this host, at that port of it, open: tries again while it is not. */
+/* Opens a link to this host, at that port of it: tries again until it is open, or the host wants
+ * it no more (sim_dc_dials and the like). */
 void sim_net_dial(struct sim_host *from, uint16_t to, enum sim_port port, uint8_t member,
                   uint64_t after_us);
 enum ami_status sim_net_send(struct sim_host *h, env_link link, struct span frame);
@@ -193,13 +225,17 @@ struct sim_dc {
     struct node *node; /* NULL while it is down */
     struct registry *registry;
     struct sim_disk *disk;
-    uint8_t member;
-    bool twin;                       /* second copy of a member */
+    uint8_t number;
+    bool twin;                       /* second copy of a DC */
     bool honest;                     /* judged by the checks */
     bool muted;                      /* lost its vote record: rule 11 */
+    bool key_missing;                /* it is to vote with a key that is not in its folder */
+    bool retired;                    /* switched off for good */
     uint64_t leads_since_us;         /* 0: it does not lead */
     bool wiped;                      /* lost its disk once */
-    uint64_t key_starts;             /* in its key file */
+    uint32_t key_epoch;              /* of the key that it uses */
+    uint32_t key_lost;               /* with this one it lost its record; 0: never */
+    uint64_t starts[SIM_KEYS_MAX];   /* in its key files */
     enum ami_status disk_status;     /* of writes */
     struct sim_byzantine *byzantine; /* NULL: an honest one */
     struct {
@@ -210,13 +246,38 @@ struct sim_dc {
     uint64_t write_number;
     struct vote_record loaded;
     struct qc tip_commit;
-    env_link to_host[2 * SIM_MEMBERS]; /* links that this DC dialled, by host; 0: none */
+    env_link to_host[2 * SIM_DCS_MAX]; /* links that this DC dialled, by host; 0: none */
+    uint64_t dialling;                 /* bit k: a link to host k is on its way */
+    uint32_t wanted;                   /* bit k: the DC of this number is to be dialled */
+    env_link to_mdms;                  /* while it enrols; 0: none */
+    bool dialling_mdms;
 };
-void sim_dc_new(struct sim_host *h, uint8_t member, bool twin);
+void sim_dc_new(struct sim_host *h, uint8_t number, bool twin);
 void sim_dc_free(struct sim_host *h);
 void sim_dc_start(struct sim_host *h);
 void sim_dc_crash(struct sim_host *h);
 void sim_dc_on_event(struct sim_host *h, const struct sim_event *e);
+/* A link to this host was to be opened: is it still? */
+bool sim_dc_dials(struct sim_host *h, uint16_t to);
+bool sim_dc_runs(const struct sim_host *h);
+/* Honest, and to be up when faults have stopped. */
+bool sim_dc_counts(const struct sim_host *h);
+
+/* --- enrol.c --------------------------------------------------------------------------------- */
+
+/* The operator has a code made, `home` (or NULL) being wanted as the meter's home DC, and the
+ * device draws keys for this epoch. The caller frees what is returned. */
+struct enrol_pending *sim_enrol_begin(struct sim_world *w, enum enrol_role role,
+                                      const struct ami_id *name, uint32_t epoch,
+                                      const struct ami_id *home);
+/* A DC whose `pending` is set asks the MDMS until it has an answer. */
+void sim_enrol_dial(struct sim_host *h);
+void sim_enrol_on_open(struct sim_host *h, env_link link);
+void sim_enrol_on_frame(struct sim_host *h, env_link link, struct span frame);
+void sim_enrol_on_closed(struct sim_host *h);
+/* The answer, if it is one: what the device has now; the caller frees it. NULL: it asks on. */
+struct device_keys *sim_enrol_finish(struct sim_world *w, const struct enrol_pending *pending,
+                                     struct span body);
 
 /* --- fleet.c --------------------------------------------------------------------------------- */
 
@@ -229,18 +290,34 @@ struct sim_report {
     bool settled; /* durably */
     uint8_t *record;
 };
+/* The reports made with one key. */
+struct sim_book {
+    struct sim_report *report; /* [sequence - 1] */
+    size_t reports, reports_capacity;
+    size_t settled_below; /* every report before this index is settled */
+    size_t open;          /* made, not settled */
+    uint64_t revoked_at;  /* height; 0: the key is good */
+};
 struct sim_meter {
     struct meter core;
     struct sim_host *host;
     size_t number; /* in the cast */
     uint64_t alarm_us;
-    struct sim_report *report; /* [sequence - 1] */
-    size_t reports, reports_capacity;
-    size_t settled_below; /* every report before this index is settled */
-    size_t open;          /* made, not settled */
+    uint32_t epoch; /* of its key */
+    const struct device_keys *key[SIM_KEYS_MAX];
+    struct sim_book book[SIM_KEYS_MAX]; /* [epoch - 1] */
+    bool renews;                        /* makes no reports until all are acknowledged, then asks
+                                           for its next keys (as ami-meter enrol wants it) */
+    struct ami_id home;                 /* the home DC to ask for; empty: none */
+    bool to_revoke;                     /* the operator has asked that its key be revoked */
+    struct enrol_pending *pending;      /* NULL: not asked yet */
     uint64_t routed;
     UT_hash_handle by_session, by_name;
 };
+static inline struct sim_book *sim_book(struct sim_meter *m)
+{
+    return &m->book[m->epoch - 1];
+}
 struct sim_fleet {
     size_t first, count;     /* meters of the cast */
     struct sim_meter *meter; /* [count] */
@@ -248,8 +325,17 @@ struct sim_fleet {
     struct meter_shared shared;
     struct headers *headers;
     struct env env;
-    env_link to_member[SIM_MEMBERS]; /* 0: none */
-    bool welcomed[SIM_MEMBERS];
+    /* By place in `headers`. */
+    env_link to_place[METER_DCS]; /* 0: none */
+    bool welcomed[METER_DCS];
+    bool dialling[METER_DCS];
+    uint8_t dialled[METER_DCS]; /* the DC's number; SIM_NOBODY: none */
+    /* Proofs of changes of the committee, in order: durable. */
+    struct {
+        size_t size;
+        uint8_t *bytes;
+    } * proof;
+    size_t proofs;
     struct sim_meter_write *write; /* under way, in order */
     size_t writes, writes_capacity;
     struct sim_medium_state medium;
@@ -260,8 +346,9 @@ void sim_fleet_free(struct sim_host *h);
 void sim_fleet_start(struct sim_host *h);
 void sim_fleet_crash(struct sim_host *h);
 void sim_fleet_on_event(struct sim_host *h, const struct sim_event *e);
-/* Reports made and not acknowledged. */
-size_t sim_fleet_open(const struct sim_host *h);
+bool sim_fleet_dials(struct sim_host *h, uint16_t to, uint8_t place);
+/* The meter is to get its next keys, with this home DC (NULL: any). */
+void sim_fleet_renew(struct sim_meter *m, const struct ami_id *home);
 
 /* --- mdms.c ---------------------------------------------------------------------------------- */
 
@@ -271,12 +358,36 @@ struct sim_mdms {
     struct env env;
     struct mdms_write *write; /* under way */
     enum ami_status disk_status;
+    uint8_t dialled[MDMS_DCS_MAX]; /* by slot: the DC's number; SIM_NOBODY: none */
+    bool dialling[MDMS_DCS_MAX];
+    env_link to_slot[MDMS_DCS_MAX];
 };
 void sim_mdms_new(struct sim_host *h);
 void sim_mdms_free(struct sim_host *h);
 void sim_mdms_start(struct sim_host *h);
 void sim_mdms_crash(struct sim_host *h);
 void sim_mdms_on_event(struct sim_host *h, const struct sim_event *e);
+bool sim_mdms_dials(struct sim_host *h, uint16_t to, uint8_t slot);
+
+/* --- changes.c ------------------------------------------------------------------------------- */
+
+struct sim_changes *sim_changes_new(struct sim_world *w);
+void sim_changes_free(struct sim_changes *c);
+void sim_changes_begin(struct sim_world *w);
+void sim_changes_on_event(struct sim_world *w, const struct sim_event *e);
+/* A change is decided. */
+void sim_changes_on_epoch(struct sim_world *w, const struct sim_epoch *next);
+/* A DC has a new key in its folder. */
+void sim_changes_on_key(struct sim_world *w, uint8_t number);
+/* A DC says that it counts no more. */
+void sim_changes_on_left(struct sim_host *h);
+/* Everything that was asked for has come about. */
+bool sim_changes_done(const struct sim_world *w);
+/* Whether this DC's record may be lost until its key is rotated: no committee that may still count
+ * has more than f members that lie or sign nothing then. Notes that it is lost. */
+bool sim_changes_lose(struct sim_world *w, const struct sim_host *h);
+/* A block that nobody had before is on an honest disk. */
+void sim_changes_on_height(struct sim_world *w, uint64_t height);
 
 /* --- faults.c -------------------------------------------------------------------------------- */
 
@@ -304,6 +415,14 @@ void sim_byzantine_on_event(struct sim_host *h, const struct sim_event *e);
 
 /* --- checks.c -------------------------------------------------------------------------------- */
 
+/* A membership epoch, as the blocks on honest disks say. */
+struct sim_epoch {
+    struct committee committee;
+    uint8_t number[SIM_MEMBERS]; /* the DCs, by index */
+    uint8_t change;              /* enum member_change, that began it; 0: the genesis file did */
+    uint8_t changed;             /* whose */
+};
+
 struct sim_checks *sim_checks_new(struct sim_world *w);
 void sim_checks_free(struct sim_checks *c);
 void sim_check_said(struct sim_host *h, const char *event, const char *detail); /* a DC's log */
@@ -314,6 +433,14 @@ void sim_check_started(struct sim_host *h);                 /* a DC starts from 
 void sim_check_made(struct sim_host *h, struct sim_meter *m, struct sim_report *r);
 void sim_check_acknowledged(struct sim_host *h, struct sim_meter *m, struct sim_report *r);
 void sim_check_end(struct sim_world *w); /* of a run, when all is said to be well */
+/* NULL: nobody has decided it yet. */
+const struct sim_epoch *sim_epoch(const struct sim_world *w, uint32_t epoch);
+uint32_t sim_epochs(const struct sim_world *w); /* the newest, perhaps still to begin */
+/* That of a block of this height. */
+const struct sim_epoch *sim_epoch_at(const struct sim_world *w, uint64_t height);
+/* Its index in this epoch; SIM_NOBODY: it is no member of it. */
+uint8_t sim_index_in(const struct sim_epoch *e, uint8_t number);
+uint64_t sim_agreed(const struct sim_world *w); /* the greatest height on an honest disk */
 /* Whether all that was made is acknowledged, on every healthy ledger and with the MDMS. */
 bool sim_check_complete(struct sim_world *w);
 void sim_check_list(FILE *to); /* the invariants, one a line */

@@ -169,8 +169,9 @@ static void measure_gaps(struct result *r, const struct sim_world *w, uint64_t d
         const struct sim_fleet *f = w->host[i].as.fleet;
         for (size_t k = 0; k < f->count; k++) {
             uint64_t worst = 0;
-            for (size_t n = 0; n < f->meter[k].reports; n++) {
-                const struct sim_report *p = &f->meter[k].report[n];
+            const struct sim_book *b = sim_book(&f->meter[k]);
+            for (size_t n = 0; n < b->reports; n++) {
+                const struct sim_report *p = &b->report[n];
                 uint64_t end = p->acknowledged_us == 0 ? w->now_us : p->acknowledged_us;
                 if (end >= died_us && p->made_us < died_us + AFTER_US / 2 &&
                     end - p->made_us > worst)
