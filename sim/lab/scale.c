@@ -355,4 +355,5 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
 const struct lab_experiment lab_scale = {
     .name = "scale",
     .summary = "what a report costs, by DCs, meters, and what a block and a report hold",
+    .slow = true,
     .run = run};
