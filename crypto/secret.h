@@ -29,6 +29,10 @@ void secret_wipe(void *data, size_t size);
 /* Constant-time comparison of two strings of the same length. */
 bool secret_equal(const void *a, const void *b, size_t size);
 
+/* Declares public what was computed from secrets: an ephemeral public key, a plaintext that is
+ * about to be decoded. Does nothing but tell the constant-time check, and whoever reads. */
+void secret_disclose(const void *data, size_t size);
+
 /* A key file at rest: argon2id (interactive limits of libsodium) over the passphrase, then
  * secretstream over the content, with `purpose` bound in as associated data.
  * sealed.size = SECRET_SEAL_OVERHEAD_BYTES + plain.size.

@@ -3,6 +3,7 @@
  *   scheme.c   the table, and what is the same under every scheme
  *   liu2023.c  the published scheme
  *   sm2kx.c    GM/T 0130 keys and the SM2 key exchange
+ *   keychain.c the hash key generator
  *   session.c  a new key for every message
  *   enrol.c    install codes, requests and replies
  *   keyfile.c  key files

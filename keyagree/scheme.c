@@ -18,6 +18,9 @@ _Static_assert(AGREE_PART_BYTES <= AMI_SCHEME_PART_BYTES_MAX, "fits U");
 _Static_assert(AGREE_SECRET_BYTES <= AMI_SCHEME_PART_BYTES_MAX, "fits the reply");
 _Static_assert(AGREE_FLIGHT2_BYTES <= AMI_FLIGHT_BYTES_MAX, "fits the wire");
 
+static const struct scheme *brought[SCHEMES_BROUGHT_MAX];
+static size_t brought_count;
+
 const struct scheme *scheme_at(size_t index)
 {
     return index < SCHEME_COUNT ? schemes[index] : NULL;
@@ -28,6 +31,9 @@ const struct scheme *scheme_by_number(unsigned number)
     for (size_t i = 0; i < SCHEME_COUNT; i++)
         if (schemes[i]->number == number)
             return schemes[i];
+    for (size_t i = 0; i < brought_count; i++)
+        if (brought[i]->number == number)
+            return brought[i];
     return NULL;
 }
 
@@ -36,7 +42,17 @@ const struct scheme *scheme_by_name(const char *name)
     for (size_t i = 0; i < SCHEME_COUNT; i++)
         if (strcmp(schemes[i]->name, name) == 0)
             return schemes[i];
+    for (size_t i = 0; i < brought_count; i++)
+        if (strcmp(brought[i]->name, name) == 0)
+            return brought[i];
     return NULL;
+}
+
+void scheme_bring(const struct scheme *scheme)
+{
+    AMI_CHECK(scheme_by_number(scheme->number) == NULL && scheme_by_name(scheme->name) == NULL);
+    AMI_CHECK(brought_count < SCHEMES_BROUGHT_MAX);
+    brought[brought_count++] = scheme;
 }
 
 static const struct scheme *scheme_of(const struct agree_key *key)

@@ -22,7 +22,7 @@
 #define SCHEME_DEFAULT SCHEME_SM2KX
 
 #define AGREE_KEY_BYTES     32  /* K */
-#define AGREE_FLIGHT1_BYTES 33  /* at most; AMI_FLIGHT_BYTES_MAX bounds any scheme to come */
+#define AGREE_FLIGHT1_BYTES 97  /* at most; AMI_FLIGHT_BYTES_MAX bounds any scheme to come */
 #define AGREE_FLIGHT2_BYTES 130 /* at most */
 #define AGREE_FLIGHT3_BYTES 64  /* at most */
 #define AGREE_REQUEST_BYTES 33  /* at most, of an enrolment request */
@@ -176,6 +176,13 @@ const struct scheme *scheme_by_name(const char *name);
 const struct scheme *scheme_by_number(unsigned number);
 /* All of them in order, NULL at the end: for tests, benchmarks and --help. */
 const struct scheme *scheme_at(size_t index);
+
+/* A program may bring schemes of its own, under numbers and names that no other scheme has:
+ * scheme_by_name and scheme_by_number find them then, scheme_at does not list them. For the
+ * laboratory and tests; a program that runs a network brings none. The scheme stays where it is;
+ * before any other thread calls anything of this room. */
+#define SCHEMES_BROUGHT_MAX 16
+void scheme_bring(const struct scheme *scheme);
 
 /* Decodes the meter's part of U; a shorthand for scheme->peer_init. */
 enum ami_status agree_peer_init(struct agree_peer *out, const struct scheme *scheme,

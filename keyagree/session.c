@@ -8,12 +8,14 @@
 
 #include <string.h>
 
+#define LABEL "amiledger session v1"
+/* Of a message's material: the SM4 key, then the nonce. */
 #define MATERIAL_BYTES (SM4_KEY_BYTES + GCM_NONCE_BYTES)
 
 enum direction { METER_TO_DC = 1, DC_TO_METER = 2 };
 
 _Static_assert(SESSION_WINDOW <= 8, "skipped_mask has eight bits");
-_Static_assert(SM3_BYTES >= MATERIAL_BYTES, "one digest gives key and nonce");
+_Static_assert(KEY_CHAIN_MATERIAL_BYTES >= MATERIAL_BYTES, "one digest gives key and nonce");
 
 static sm3_digest parties_digest(const struct agree_terms *terms)
 {
@@ -27,42 +29,6 @@ static sm3_digest parties_digest(const struct agree_terms *terms)
     AMI_CHECK(writer_ok(&w));
     const struct span part = writer_span(&w);
     return sm3_labelled("amiledger session parties v1", &part, 1);
-}
-
-static sm3_digest derive(const uint8_t k[AGREE_KEY_BYTES], enum direction direction, uint8_t what,
-                         const sm3_digest *parties)
-{
-    static const char label[] = "amiledger session v1"; /* with its zero */
-    const uint8_t numbers[2] = {(uint8_t)direction, what};
-    const struct span parts[] = {span_of(label, sizeof label), span_of(numbers, sizeof numbers),
-                                 span_of(parties->b, sizeof parties->b)};
-    return hmac_sm3(span_of(k, AGREE_KEY_BYTES), parts, 3);
-}
-
-static void chain_begin(struct session_chain *out, const uint8_t k[AGREE_KEY_BYTES],
-                        enum direction direction, const sm3_digest *parties)
-{
-    sm3_digest seed = derive(k, direction, 1, parties), base = derive(k, direction, 2, parties);
-    out->next = 0;
-    out->base = load_be64(base.b);
-    memcpy(out->seed, seed.b, sizeof out->seed);
-    secret_wipe(&seed, sizeof seed);
-    secret_wipe(&base, sizeof base);
-}
-
-/* Key and nonce of message `next`; then the seed of the one after it. */
-static void chain_step(struct session_chain *c, uint8_t material[MATERIAL_BYTES])
-{
-    uint8_t count[8];
-    store_be64(count, c->base + c->next); /* may wrap: it only has to differ from its neighbours */
-    const struct span parts[] = {span_of(count, sizeof count), span_of(c->seed, sizeof c->seed)};
-    sm3_digest digest = sm3_parts(parts, 2);
-    memcpy(material, digest.b, MATERIAL_BYTES);
-    sm3_digest seed = sm3(parts[1]);
-    memcpy(c->seed, seed.b, sizeof c->seed);
-    c->next++;
-    secret_wipe(&digest, sizeof digest);
-    secret_wipe(&seed, sizeof seed);
 }
 
 static struct span aad_of(uint8_t out[SM3_BYTES + 10], const struct session *s,
@@ -88,8 +54,11 @@ void session_begin(struct session *out, bool meter_side, const uint8_t k[AGREE_K
     memset(out, 0, sizeof *out);
     out->id = terms->session;
     out->parties = parties_digest(terms);
-    chain_begin(&out->send, k, meter_side ? METER_TO_DC : DC_TO_METER, &out->parties);
-    chain_begin(&out->receive, k, meter_side ? DC_TO_METER : METER_TO_DC, &out->parties);
+    const struct span secret = span_of(k, AGREE_KEY_BYTES);
+    const enum direction to = meter_side ? METER_TO_DC : DC_TO_METER;
+    const enum direction from = meter_side ? DC_TO_METER : METER_TO_DC;
+    key_chain_begin(&out->send, secret, LABEL, (uint8_t)to, &out->parties);
+    key_chain_begin(&out->receive, secret, LABEL, (uint8_t)from, &out->parties);
     out->meter_side = meter_side;
     out->open = true;
     out->opened_s = now_s;
@@ -140,11 +109,11 @@ enum ami_status session_seal(struct session *s, struct session_data *out, uint8_
         return AMI_SESSION_ENDED;
     if (plain.size > SESSION_PLAIN_BYTES_MAX)
         return AMI_TOO_LARGE;
-    uint8_t material[MATERIAL_BYTES], aad[SM3_BYTES + 10];
+    uint8_t material[KEY_CHAIN_MATERIAL_BYTES], aad[SM3_BYTES + 10];
     sm4_key key;
     gcm_nonce nonce;
     uint64_t count = s->send.next;
-    chain_step(&s->send, material);
+    key_chain_step(&s->send, material);
     split(&key, &nonce, material);
     sm4gcm_seal(buffer, &key, &nonce,
                 aad_of(aad, s, s->meter_side ? METER_TO_DC : DC_TO_METER, count, kind), plain);
@@ -192,12 +161,12 @@ static enum ami_status open_late(struct session *s, uint8_t *plain, const struct
 static enum ami_status open_ahead(struct session *s, uint8_t *plain, const struct session_data *in,
                                   uint32_t now_s)
 {
-    struct session_chain chain = s->receive;
-    uint8_t kept[SESSION_WINDOW][MATERIAL_BYTES], material[MATERIAL_BYTES];
+    struct key_chain chain = s->receive;
+    uint8_t kept[SESSION_WINDOW][KEY_CHAIN_MATERIAL_BYTES], material[KEY_CHAIN_MATERIAL_BYTES];
     unsigned kept_count = 0;
     while (chain.next < in->count)
-        chain_step(&chain, kept[kept_count++]);
-    chain_step(&chain, material);
+        key_chain_step(&chain, kept[kept_count++]);
+    key_chain_step(&chain, material);
     enum ami_status status = open_with(s, plain, in, material);
     if (status == AMI_OK) {
         /* Numbers that fall out of the W before the new highest one lose their keys: those are
@@ -211,7 +180,7 @@ static enum ami_status open_ahead(struct session *s, uint8_t *plain, const struc
         }
         for (unsigned i = 0; i < kept_count; i++) {
             unsigned slot = (unsigned)((s->receive.next + i) % SESSION_WINDOW);
-            memcpy(s->skipped[slot], kept[i], sizeof kept[i]);
+            memcpy(s->skipped[slot], kept[i], sizeof s->skipped[slot]);
             s->skipped_mask |= (uint8_t)(1u << slot);
             s->skipped_s = now_s;
         }

@@ -18,22 +18,17 @@
 #define AMI_KEYAGREE_SESSION_H
 
 #include "crypto/sm4gcm.h"
+#include "keyagree/keychain.h"
 #include "keyagree/scheme.h"
 
 #define SESSION_WINDOW          8 /* W: messages that may overtake another, and keys kept for it */
 #define SESSION_SKIPPED_SECONDS 120 /* then keys of messages that never came are erased */
 #define SESSION_PLAIN_BYTES_MAX (AMI_FRAME_METER_BYTES_MAX - 64)
 
-struct session_chain {
-    uint64_t base; /* Count at message 0 */
-    uint64_t next; /* number of the next message */
-    uint8_t seed[SM3_BYTES];
-};
-
 struct session {
     uint64_t id;
     sm3_digest parties;
-    struct session_chain send, receive;
+    struct key_chain send, receive;
     /* Key and nonce of received direction's message c, not seen yet, at c mod W; c lies within the
      * W numbers before the highest one seen. */
     uint8_t skipped[SESSION_WINDOW][SM4_KEY_BYTES + GCM_NONCE_BYTES];

@@ -35,22 +35,8 @@ enum ami_status block_build(struct block_header *out, struct registry *r,
     sm3_digest *leaves = malloc(g->parameters.block_txs_max * sizeof *leaves);
     if (leaves == NULL)
         return AMI_NO_MEMORY;
-    struct body_reader it = body_reader_on(body);
-    struct span encoded;
-    uint32_t count = 0;
-    enum ami_status status = AMI_OK;
-    while (status == AMI_OK && body_next(&it, &encoded)) {
-        struct tx_view tx;
-        if (count == g->parameters.block_txs_max) {
-            status = AMI_TOO_LARGE;
-            break;
-        }
-        status = tx_view_parse(&tx, encoded);
-        if (status == AMI_OK)
-            leaves[count++] = tx_leaf(&tx.id);
-    }
-    if (status == AMI_OK && !body_ok(&it))
-        status = AMI_BAD_ENCODING;
+    size_t count = 0;
+    enum ami_status status = body_leaves(leaves, g->parameters.block_txs_max, &count, body);
     if (status == AMI_OK)
         *out = (struct block_header){
             .version = 1,
@@ -63,7 +49,7 @@ enum ami_status block_build(struct block_header *out, struct registry *r,
             .merkle_root = merkle_root(leaves, count),
             .state_root = registry_stage_root(r),
             .timestamp_ms = now_ms > parent->timestamp_ms ? now_ms : parent->timestamp_ms + 1,
-            .tx_count = count,
+            .tx_count = (uint32_t)count,
             .proposer = proposer};
     free(leaves);
     return status;
@@ -142,6 +128,7 @@ struct block_check {
     sm3_digest merkle_root;
     uint64_t height;
     bool meters_unchecked;
+    bool may_be_pruned;
     uint32_t count;
     struct item *item;
     struct device **device; /* each stays in place */
@@ -251,7 +238,8 @@ static enum ami_status find_signers(struct block_check *c, uint32_t tx, const st
         const struct report_meter_part *m = &v->u.report.meter;
         const struct report_gateway_part *g = &v->u.report.gateway;
         AMI_TRY(need_device(c, tx, RECORD_METER, &m->meter, m->epoch, &item->author));
-        return need_device(c, tx, RECORD_DC, &g->dc, g->dc_epoch, &item->gateway);
+        return v->pruned ? AMI_OK
+                         : need_device(c, tx, RECORD_DC, &g->dc, g->dc_epoch, &item->gateway);
     }
     case TX_SKIP:
         return need_device(c, tx, RECORD_METER, &v->u.skip.meter, v->u.skip.epoch, &item->author);
@@ -284,7 +272,7 @@ static enum ami_status read_body(struct block_check *c, struct span body, uint32
         if (at == c->count)
             return AMI_BAD_ENCODING;
         c->item[at] = (struct item){encoded, NO_DEVICE, NO_DEVICE};
-        AMI_TRY(tx_view_decode(&v, encoded));
+        AMI_TRY(c->may_be_pruned ? tx_view_decode_kept(&v, encoded) : tx_view_decode(&v, encoded));
         AMI_TRY(find_signers(c, at, &v));
         at++;
     }
@@ -307,6 +295,7 @@ enum ami_status block_check_prepare(struct registry *r, const struct block_heade
     c->genesis = g;
     c->merkle_root = h->merkle_root;
     c->height = h->height;
+    c->may_be_pruned = h->height < registry_pruned_below(r);
     c->meters_unchecked = registry_meters_unchecked(r);
     c->count = h->tx_count;
     /* Two devices at most per transaction, and half of the table free. */
@@ -381,7 +370,7 @@ static void batch_tx(struct batch *b, const struct block_check *c, uint32_t tx)
     const struct item *item = &c->item[tx];
     struct tx_signature *s = &b->signature[b->count];
     struct tx_view v;
-    AMI_CHECK(tx_view_decode(&v, item->encoded) == AMI_OK);
+    AMI_CHECK(tx_view_decode_kept(&v, item->encoded) == AMI_OK);
     unsigned count = tx_signatures(s, &v, &c->genesis->members.chain, &c->genesis->network.sign,
                                    key_at(c, item->author), key_at(c, item->gateway));
     for (unsigned i = tx_signatures_from(&v, c->meters_unchecked); i < count; i++) {
@@ -443,7 +432,7 @@ enum ami_status block_stage(struct registry *r, const struct block_header *h, st
     while (status == AMI_OK && body_next(&it, &encoded)) {
         struct tx_view tx;
         *bad_index = at++;
-        status = tx_view_decode(&tx, encoded);
+        status = tx_view_decode_kept(&tx, encoded);
         if (status == AMI_OK)
             status = registry_stage_tx(r, &tx);
     }

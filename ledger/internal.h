@@ -13,8 +13,9 @@ struct tx_signature {
 };
 #define TX_SIGNATURES_MAX 2
 
-/* The transaction's author (meter, MDMS, or whom evidence accuses) first, then the gateway. Returns
- * how many. `author` is not used for a transaction of the MDMS, `gateway` only for a report. */
+/* The transaction's author (meter, MDMS, or whom evidence accuses) first, then the gateway, unless
+ * its part was pruned. Returns how many. `author` is not used for a transaction of the MDMS,
+ * `gateway` only for a report. */
 unsigned tx_signatures(struct tx_signature out[TX_SIGNATURES_MAX], const struct tx_view *tx,
                        const sm3_digest *chain, const point *mdms, const struct verify_key *author,
                        const struct verify_key *gateway);
@@ -24,13 +25,6 @@ static inline unsigned tx_signatures_from(const struct tx_view *tx, bool meters_
 {
     return meters_unchecked && tx->tx.kind == TX_REPORT ? 1 : 0;
 }
-
-/* The Merkle leaves of many transactions, as tx_leaf of each one's id. AMI_NO_MEMORY. */
-enum ami_status tx_leaves(sm3_digest *out, const struct tx *tx, size_t count) AMI_MUST_CHECK;
-
-/* tx_view_parse without the id, which is most of its cost. */
-enum ami_status tx_view_decode(struct tx_view *out, struct span encoded) AMI_MUST_CHECK;
-void tx_view_identify(struct tx_view *tx);
 
 /* Which key a record's W stands for. */
 static inline enum key_role record_role(uint8_t kind)

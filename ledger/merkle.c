@@ -276,17 +276,34 @@ static int compare_u32(const void *a, const void *b)
  * of those parents behind, each once. */
 static void fold_dirty(struct merkle_tree *t, size_t k, uint64_t count)
 {
+    static const uint8_t prefix = 1;
     const sm3_digest *below = t->level[k].node;
     sm3_digest *above = t->level[k + 1].node;
-    size_t up = 0;
+    struct span part[FOLD_CHUNK][2];
+    struct sm3_message message[FOLD_CHUNK];
+    sm3_digest digest[FOLD_CHUNK];
+    uint32_t of[FOLD_CHUNK];
+    size_t up = 0, waiting = 0;
     for (size_t i = 0; i < t->dirty_count; i++) {
-        uint32_t parent = t->dirty[i] / 2;
-        if (up > 0 && t->dirty[up - 1] == parent)
+        const uint32_t parent = t->dirty[i] / 2;
+        const size_t left = 2 * (size_t)parent;
+        const bool again = up > 0 && t->dirty[up - 1] == parent;
+        if (!again && left + 1 >= count) {
+            above[parent] = below[left];
+        } else if (!again) {
+            part[waiting][0] = span_of(&prefix, 1);
+            part[waiting][1] = span_of(below[left].b, 2 * SM3_BYTES);
+            message[waiting] = (struct sm3_message){part[waiting], 2};
+            of[waiting++] = parent;
+        }
+        if (!again)
+            t->dirty[up++] = parent;
+        if (waiting < FOLD_CHUNK && i + 1 < t->dirty_count)
             continue;
-        size_t left = 2 * (size_t)parent;
-        above[parent] =
-            left + 1 < count ? merkle_node(&below[left], &below[left + 1]) : below[left];
-        t->dirty[up++] = parent;
+        sm3_batch(digest, message, waiting);
+        for (size_t j = 0; j < waiting; j++)
+            above[of[j]] = digest[j];
+        waiting = 0;
     }
     t->dirty_count = up;
 }

@@ -11,6 +11,7 @@
 #include "crypto/secret.h"
 #include "crypto/sm4gcm.h"
 #include "ledger/evidence.h"
+#include "ledger/pruned.h"
 #include "mdms/internal.h"
 #include "wire/report.h"
 
@@ -66,6 +67,8 @@ struct follow_job {
     size_t plain_size;
     struct span change;   /* first part of a membership transaction; empty: none */
     uint64_t change_from; /* and the first height that it decides about; 0: none */
+    uint64_t retention;   /* watermark of a retention transaction; 0: none */
+    uint64_t unread;      /* reports that were pruned */
     uint64_t mdms_last;   /* greatest number of a transaction of the MDMS; 0: none */
     struct own_tx *own;
     size_t own_count;
@@ -103,20 +106,10 @@ static enum ami_status check_certificate(const struct follow_job *j)
 static enum ami_status check_merkle_root(const struct follow_job *j)
 {
     size_t count = 0;
-    struct span encoded;
-    sm3_digest *leaves = calloc(AMI_BLOCK_TXS_MAX, sizeof *leaves);
+    sm3_digest *leaves = malloc(AMI_BLOCK_TXS_MAX * sizeof *leaves);
     if (leaves == NULL)
         return AMI_NO_MEMORY;
-    enum ami_status status = AMI_OK;
-    struct body_reader it = body_reader_on(j->block.body);
-    while (status == AMI_OK && body_next(&it, &encoded)) {
-        struct tx_view tx;
-        status = count < AMI_BLOCK_TXS_MAX ? tx_view_parse(&tx, encoded) : AMI_TOO_LARGE;
-        if (status == AMI_OK)
-            leaves[count++] = tx_leaf(&tx.id);
-    }
-    if (status == AMI_OK && !body_ok(&it))
-        status = AMI_BAD_ENCODING;
+    enum ami_status status = body_leaves(leaves, AMI_BLOCK_TXS_MAX, &count, j->block.body);
     if (status == AMI_OK) {
         sm3_digest root = merkle_root(leaves, count);
         if (count != j->block.header.tx_count || !sm3_equal(&root, &j->block.header.merkle_root))
@@ -189,8 +182,12 @@ static enum ami_status open_reports(struct follow_job *j)
     struct body_reader it = body_reader_on(j->block.body);
     for (uint32_t i = 0; status == AMI_OK && body_next(&it, &encoded); i++) {
         struct tx_view tx;
-        AMI_CHECK(tx_view_parse(&tx, encoded) == AMI_OK); /* it did for the Merkle root */
-        if (tx.tx.kind == TX_REPORT) {
+        if ((status = tx_view_decode_kept(&tx, encoded)) != AMI_OK)
+            break; /* nobody could have voted for it */
+        j->unread += tx.pruned;
+        if (tx.tx.kind == TX_RETENTION)
+            j->retention = tx.u.retention.below;
+        if (tx.tx.kind == TX_REPORT && !tx.pruned) {
             struct opened *o = &j->opened[j->opened_count++];
             o->meter = tx.u.report.meter;
             o->dc = tx.u.report.gateway.dc;
@@ -202,8 +199,10 @@ static enum ami_status open_reports(struct follow_job *j)
         const struct evidence *e = &tx.u.evidence;
         if (tx.tx.kind == TX_EVIDENCE && evidence_place(&j->members, e) == AMI_OK)
             j->convicted[e->accused] |= (uint8_t)(1u << e->kind);
-        if (number != 0)
+        if (number != 0) {
+            tx_view_identify(&tx);
             j->own[j->own_count++] = (struct own_tx){number, tx.id};
+        }
         if (number > j->mdms_last)
             j->mdms_last = number;
     }
@@ -383,6 +382,8 @@ void follow_on_block(struct mdms *m, uint8_t member, struct span body)
         return;
     enum ami_status status = block_check_header(&m->c.genesis->parameters,
                                                 members_at(m, b.header.height), &b.header, &parent);
+    if (status == AMI_OK && b.header.height >= m->pruned_below && body_is_pruned(b.body))
+        status = AMI_BAD_ENCODING; /* nobody has allowed it to lose that */
     if (status != AMI_OK) {
         distrust(m, member, b.header.height, status);
         return;
@@ -479,6 +480,7 @@ static void check_number(struct mdms *m, const struct own_tx *own)
                  : tx.tx.kind == TX_DC_ENROL   ? tx.u.dc_enrol.dc.text
                  : tx.tx.kind == TX_REVOKE     ? tx.u.revoke.device.text
                  : tx.tx.kind == TX_MEMBERSHIP ? tx.u.membership.dc.text
+                 : tx.tx.kind == TX_RETENTION  ? "(retention)"
                                                : "?");
 }
 
@@ -509,6 +511,7 @@ static void stage_block(struct mdms *m, const struct follow_job *j)
     for (size_t i = 0; i < j->own_count; i++)
         check_number(m, &j->own[i]);
     stage_settled(m, j->mdms_last);
+    retention_stage_block(m, j->block.header.height, j->retention, j->unread);
     if (j->change_from != 0)
         members_stage_change(m, j->change, j->block.header.height);
     m->staged.height = j->block.header.height;

@@ -10,6 +10,7 @@ int main(int argc, char **argv)
         COMMAND_SERVE,
         COMMAND_REVOKE,
         COMMAND_MEMBER,
+        COMMAND_RETAIN,
         COMMAND_STATUS,
         COMMAND_READINGS,
         COMMAND_EXPORT,

@@ -13,7 +13,7 @@
 #include <string.h>
 
 static struct {
-    int64_t meters, seconds, interval_ms, drain_s, batch, connections, keep, seed;
+    int64_t meters, seconds, interval_ms, drain_s, batch, connections, keep, seed, backlog, warm_up;
     const char *stats, *log_level, *format, *speed;
     bool quiet, stdin_lines;
 } o = {.interval_ms = 1000,
@@ -118,6 +118,21 @@ static const struct option_spec fleet_options[] = {
      .max = AMI_REPORT_READINGS_MAX,
      .argument = "N",
      .help = "half hours in one report (default 1)"},
+    {.name = "backlog",
+     .kind = OPTION_INT,
+     .value = &o.backlog,
+     .min = 1,
+     .max = 1000000,
+     .argument = "N",
+     .help = "a meter with N unacknowledged reports waits before it measures again (default: it "
+             "never waits)"},
+    {.name = "warm-up",
+     .kind = OPTION_INT,
+     .value = &o.warm_up,
+     .min = 0,
+     .max = 86400,
+     .argument = "S",
+     .help = "leave the first S seconds out of this run's statistics"},
     OPTION_SECONDS,
     OPTION_DRAIN,
     OPTION_SEED,
@@ -202,6 +217,8 @@ static enum ami_status setup_open(struct setup *s, struct fleet_config *config, 
     config->store = s->store;
     config->connections = (unsigned)o.connections;
     config->keep = (uint64_t)o.keep;
+    config->backlog = (uint32_t)o.backlog;
+    config->warm_up_ms = (uint64_t)o.warm_up * 1000u;
     config->measure_ms = (uint64_t)o.seconds * 1000u;
     config->drain_ms = (uint64_t)o.drain_s * 1000u;
     config->stats_path = o.stats;

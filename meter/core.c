@@ -117,6 +117,8 @@ void meter_rearm(struct meter *m)
     uint64_t at = m->wake_us;
     if (m->phase == METER_IN_SESSION && m->resend_us < at)
         at = m->resend_us;
+    if (m->settle_us < at)
+        at = m->settle_us;
     m->shared->env->set_alarm(m->ctx, at);
 }
 
@@ -437,6 +439,7 @@ void meter_init(struct meter *m, struct meter_shared *shared, void *ctx,
     m->load_from = load_from;
     m->wake_us = UINT64_MAX;
     m->resend_us = UINT64_MAX;
+    m->settle_us = UINT64_MAX;
     m->window = METER_WINDOW_FIRST;
     m->home = headers_place(shared->headers, &keys->home_dc);
     if (m->home == METER_DCS)
@@ -516,6 +519,8 @@ void meter_on_writable(struct meter *m, env_link link)
 void meter_on_time(struct meter *m)
 {
     uint64_t now = meter_now_us(m);
+    if (now >= m->settle_us)
+        deliver_settle_again(m);
     if (m->phase == METER_PAUSE && now >= m->wake_us) {
         attempt(m);
     } else if (m->phase == METER_AGREEING && now >= m->wake_us) {

@@ -134,6 +134,7 @@ struct meter {
     uint32_t tag;
     uint64_t wake_us;    /* PAUSE: try again; AGREEING: no answer; IN_SESSION: no acknowledgement */
     uint64_t resend_us;  /* IN_SESSION: refused reports may be sent again */
+    uint64_t settle_us;  /* the store may have room again for what is acknowledged */
     uint64_t began_us;   /* of this agreement or session */
     uint64_t waiting_us; /* since when nothing good has come; 0: all is well */
     uint64_t next_sequence;
@@ -157,6 +158,17 @@ void meter_start(struct meter *m);
  * nothing happened); the status of an earlier failed write. */
 enum ami_status meter_report(struct meter *m, struct meter_put *put,
                              struct span report) AMI_MUST_CHECK;
+
+/* The same for several meters at once, each in the list once: signing side by side is several times
+ * faster. At most METER_MAKING_MAX; their statuses are what meter_report would have returned. */
+#define METER_MAKING_MAX 32
+struct meter_making {
+    struct meter *meter;
+    struct meter_put *put;
+    struct span report;
+    enum ami_status status;
+};
+void meter_reports(struct meter_making *list, size_t count);
 
 /* Events. DCs are named by their places in `headers`; links are place + 1. `type` is AGREE_FLIGHT2,
  * REFUSED, SESSION_ENDED or SESSION_DATA; others are ignored (BLOCK_PROOF goes to headers_add). */

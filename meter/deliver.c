@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define SETTLE_AGAIN_US 20000u
+
 enum { KIND_REPORT_SUBMIT = 1, KIND_REPORT_ACK = 2, KIND_REPORT_NACK = 3 };
 
 /* --- reports made ---------------------------------------------------------------------------- */
@@ -31,37 +33,84 @@ static sm3_digest digest_of_part(const struct report_meter_part *part)
     return sm3(writer_span(&w));
 }
 
-enum ami_status meter_report(struct meter *m, struct meter_put *put, struct span report)
+/* What is signed of reports that are made together. */
+struct making_batch {
+    size_t count;
+    struct meter_making *of[METER_MAKING_MAX];
+    struct report_submit record[METER_MAKING_MAX];
+    struct report_meter_message signed_bytes[METER_MAKING_MAX];
+    struct sm3_message message[METER_MAKING_MAX];
+    sm3_digest e[METER_MAKING_MAX];
+    const sm2_private *key[METER_MAKING_MAX];
+    uint8_t wide[METER_MAKING_MAX][SM2_WIDE_BYTES];
+    sm2_signature signature[METER_MAKING_MAX];
+};
+
+static enum ami_status make_ready(struct making_batch *b, struct meter_making *r)
 {
+    struct meter *m = r->meter;
     const struct meter_shared *s = m->shared;
+    struct report_meter_part part;
+    const size_t at = b->count;
     if (m->storage != AMI_OK)
         return (enum ami_status)m->storage;
-    if (report.size == 0 || report.size > AMI_REPORT_BYTES_MAX)
+    if (r->report.size == 0 || r->report.size > AMI_REPORT_BYTES_MAX)
         return AMI_TOO_LARGE;
-    struct report_submit record = {.sequence = m->next_sequence, .report = report};
-    struct report_meter_part part;
-    uint8_t wide[SM2_WIDE_BYTES];
-    s->env->random(m->ctx, record.salt, sizeof record.salt);
-    s->env->random(m->ctx, wide, sizeof wide);
-    AMI_TRY(meter_record_part(&part, &m->keys, &record));
-    report_meter_sign(&part, &s->genesis->members.chain, &m->keys.sign, wide);
-    secret_wipe(wide, sizeof wide);
-    record.signature = part.signature;
+    struct report_submit *record = &b->record[at];
+    *record = (struct report_submit){.sequence = m->next_sequence, .report = r->report};
+    s->env->random(m->ctx, record->salt, sizeof record->salt);
+    s->env->random(m->ctx, b->wide[at], sizeof b->wide[at]);
+    AMI_TRY(meter_record_part(&part, &m->keys, record));
+    report_meter_message(&b->signed_bytes[at], &part, &s->genesis->members.chain,
+                         &m->keys.sign.public_key);
+    b->message[at] =
+        (struct sm3_message){b->signed_bytes[at].message.parts, b->signed_bytes[at].message.count};
+    b->key[at] = &m->keys.sign.private_key;
+    b->of[b->count++] = r;
+    return AMI_OK;
+}
+
+static enum ami_status make_record(const struct meter_making *r, const struct report_submit *record)
+{
+    struct meter_put *put = r->put;
     struct writer w = writer_on(put->record, sizeof put->record);
-    report_submit_encode(&w, &record);
+    report_submit_encode(&w, record);
     AMI_CHECK(writer_ok(&w));
     put->size = w.size;
-    put->write = (struct meter_write){.kind = METER_WRITE_PUT, .sequence = record.sequence};
-    AMI_TRY(s->env->store(m->ctx, &put->write));
-    m->next_sequence++;
+    put->write = (struct meter_write){.kind = METER_WRITE_PUT, .sequence = record->sequence};
+    AMI_TRY(r->meter->shared->env->store(r->meter->ctx, &put->write));
+    r->meter->next_sequence++;
     return AMI_OK;
+}
+
+void meter_reports(struct meter_making *list, size_t count)
+{
+    struct making_batch b;
+    AMI_CHECK(count <= METER_MAKING_MAX);
+    b.count = 0;
+    for (size_t i = 0; i < count; i++)
+        list[i].status = make_ready(&b, &list[i]);
+    sm3_batch(b.e, b.message, b.count);
+    sm2_sign_batch(b.signature, b.key, b.e, (const uint8_t(*)[SM2_WIDE_BYTES])b.wide, b.count);
+    for (size_t i = 0; i < b.count; i++) {
+        b.record[i].signature = b.signature[i];
+        b.of[i]->status = make_record(b.of[i], &b.record[i]);
+    }
+    secret_wipe(b.wide, b.count * sizeof b.wide[0]);
+}
+
+enum ami_status meter_report(struct meter *m, struct meter_put *put, struct span report)
+{
+    struct meter_making one = {.meter = m, .put = put, .report = report};
+    meter_reports(&one, 1);
+    return one.status;
 }
 
 /* --- slots ----------------------------------------------------------------------------------- */
 
 static bool settling(const struct meter_slot *s)
 {
-    return s->write.kind == METER_WRITE_SETTLE;
+    return s->write.kind == METER_WRITE_SETTLE || (s->write.flags & SLOT_SETTLED) != 0;
 }
 
 static struct meter_slot *slot_find(struct meter *m, uint64_t sequence)
@@ -305,11 +354,19 @@ static void settle(struct meter *m, struct meter_slot *s)
     enum ami_status status = m->shared->env->store(m->ctx, &s->write);
     if (status == AMI_OK)
         return;
-    /* No room in the store's queue. It stays in the outbox, is sent again and acknowledged again:
-     * costs a message, loses nothing. */
+    /* No room in the store's queue: written a little later. It stays in the outbox until then, and
+     * after a crash it is sent again, but not for this: to look up its proof costs a DC a block. */
     s->write.kind = 0;
-    s->write.flags = SLOT_SENT | SLOT_BARRED;
-    m->resend_us = meter_now_us(m) + (uint64_t)m->shared->timing.resend_ms * 1000u;
+    s->write.flags = SLOT_SETTLED;
+    m->settle_us = meter_now_us(m) + SETTLE_AGAIN_US;
+}
+
+void deliver_settle_again(struct meter *m)
+{
+    m->settle_us = UINT64_MAX;
+    for (unsigned i = 0; i < METER_IN_FLIGHT_MAX && m->settle_us == UINT64_MAX; i++)
+        if ((m->slot[i].write.flags & SLOT_SETTLED) != 0)
+            settle(m, &m->slot[i]);
 }
 
 void meter_on_stored(struct meter *m, struct meter_write *write, enum ami_status status)

@@ -366,47 +366,76 @@ static void meter_done(struct fleet_meter *m)
     }
 }
 
-static void measure(struct fleet_meter *m, uint64_t now)
+/* The report is on its way to the outbox, or was refused. */
+static void made(struct fleet *f, const struct meter_making *r, struct fleet_put *p, uint64_t now)
 {
-    struct fleet *f = m->fleet;
-    uint8_t report[AMI_REPORT_BYTES_MAX];
-    size_t size = 0;
-    m->measure_at_us = UINT64_MAX;
-    if (!f->measuring || m->done)
-        return;
-    if (f->source->bounded && m->unsettled >= FLEET_BACKLOG_MAX) {
-        m->held = true; /* the file keeps the rest; an acknowledgement goes on */
-        return;
-    }
-    struct fleet_put *p = fleet_put_take(f);
-    if (p == NULL) {
-        m->measure_at_us = now + STORE_RETRY_US;
-        return;
-    }
-    enum source_answer answer = make_report(f, m, now, report, &size);
-    enum ami_status status = AMI_OK;
-    if (answer == SOURCE_READY) {
-        fill_put(p, m, f->batch);
-        status = meter_report(&m->core, &p->put, span_of(report, size));
-    }
-    if (answer == SOURCE_READY && status == AMI_OK) {
+    struct fleet_meter *m = p->owner;
+    if (r->status == AMI_OK) {
         if (f->outbox_reports == 0)
             f->stats.last_ack_us = now;
         m->state = p->state;
         m->unsettled++;
         f->outbox_reports++;
         f->outbox_readings += p->readings;
+        /* What the source wants to know of a batch; the readings are gone. */
+        f->batch->count = p->readings;
+        f->batch->profile_next = p->state.profile_next;
+        f->batch->source_row = p->source_row;
         f->source->taken(f->source->ctx, m->index, f->batch, now);
         m->measure_at_us = now; /* again; the source says when */
         return;
     }
     fleet_put_give(f, p);
-    if (status == AMI_AGAIN)
+    if (r->status == AMI_AGAIN)
         m->measure_at_us = now + STORE_RETRY_US;
-    else if (status != AMI_OK)
-        fleet_fail(f, status, "meter %s cannot store a report: %s", m->core.keys.name.text,
-                   ami_status_text(status));
-    else if (answer == SOURCE_WAIT)
+    else
+        fleet_fail(f, r->status, "meter %s cannot store a report: %s", m->core.keys.name.text,
+                   ami_status_text(r->status));
+}
+
+/* Signs and stores what was measured. */
+static void make_all(struct fleet *f, uint64_t now)
+{
+    struct fleet_making *k = f->making;
+    const size_t count = k->count;
+    k->count = 0;
+    meter_reports(k->of, count);
+    for (size_t i = 0; i < count; i++) {
+        made(f, &k->of[i], k->put[i], now);
+        fleet_set_timer(k->put[i]->owner);
+    }
+}
+
+/* The meter's next report, if there is one, joins those that are made together. */
+static void measure(struct fleet_meter *m, uint64_t now)
+{
+    struct fleet *f = m->fleet;
+    struct fleet_making *k = f->making;
+    size_t size = 0;
+    m->measure_at_us = UINT64_MAX;
+    if (!f->measuring || m->done)
+        return;
+    if (m->unsettled >= f->backlog) {
+        m->held = true; /* the source keeps the rest; an acknowledgement goes on */
+        return;
+    }
+    struct fleet_put *p = fleet_disk_room(f, k->count + 1) ? fleet_put_take(f) : NULL;
+    if (p == NULL) {
+        m->measure_at_us = now + STORE_RETRY_US;
+        return;
+    }
+    enum source_answer answer = make_report(f, m, now, k->report[k->count], &size);
+    if (answer == SOURCE_READY) {
+        fill_put(p, m, f->batch);
+        k->put[k->count] = p;
+        k->of[k->count] = (struct meter_making){
+            .meter = &m->core, .put = &p->put, .report = span_of(k->report[k->count], size)};
+        if (++k->count == METER_MAKING_MAX)
+            make_all(f, now);
+        return;
+    }
+    fleet_put_give(f, p);
+    if (answer == SOURCE_WAIT)
         m->measure_at_us = f->batch->at_us > now ? f->batch->at_us : now + 1;
     else if (answer == SOURCE_DONE)
         meter_done(m);
@@ -414,7 +443,8 @@ static void measure(struct fleet_meter *m, uint64_t now)
 
 void fleet_after_settle(struct fleet_meter *m)
 {
-    if (!m->held || m->unsettled >= FLEET_BACKLOG_MAX / 2)
+    const struct fleet *f = m->fleet;
+    if (!m->held || m->unsettled >= (f->backlog + 1) / 2)
         return;
     m->held = false;
     m->measure_at_us = clock_mono_us();
@@ -428,6 +458,7 @@ void fleet_poke(struct fleet *f)
         measure(&f->meter[i], now);
         fleet_set_timer(&f->meter[i]);
     }
+    make_all(f, now);
     fleet_check_over(f);
 }
 
@@ -448,6 +479,7 @@ static void on_timers(void *arg)
             measure(m, now);
         fleet_set_timer(m);
     }
+    make_all(f, now);
     loop_alarm_set(f->loop, &f->timers, f->heap_count == 0 ? UINT64_MAX : at_of(f->heap[0]));
     fleet_check_over(f);
 }
@@ -551,6 +583,8 @@ static void on_tick(void *arg)
     uint64_t now = clock_mono_us();
     if (f->measuring && f->c.measure_ms != 0 && now >= f->stop_us)
         drain(f);
+    if (!f->warm && now - f->started_us >= f->c.warm_up_ms * 1000u)
+        fleet_stats_begin(f);
     fleet_links_tick(f);
     fleet_check_over(f);
     check_only_outcasts_left(f);
@@ -561,6 +595,8 @@ static void on_tick(void *arg)
     uint64_t next = now + FLEET_TICK_US;
     if (f->measuring && f->c.measure_ms != 0 && f->stop_us > now && f->stop_us < next)
         next = f->stop_us;
+    if (!f->warm && f->started_us + f->c.warm_up_ms * 1000u < next)
+        next = f->started_us + f->c.warm_up_ms * 1000u;
     if (!f->measuring && f->drain_until_us > now && f->drain_until_us < next)
         next = f->drain_until_us;
     loop_alarm_set(f->loop, &f->tick, next);
@@ -591,9 +627,10 @@ enum ami_status fleet_new(struct fleet **out, const struct fleet_config *config,
     f->headers = calloc(1, sizeof *f->headers);
     f->lane = calloc(f->lanes, sizeof *f->lane);
     f->batch = calloc(1, sizeof *f->batch);
+    f->making = calloc(1, sizeof *f->making);
     enum ami_status status = AMI_OK;
     if (f->links == NULL || f->headers == NULL || f->lane == NULL || f->batch == NULL ||
-        !fleet_disk_init(f)) {
+        f->making == NULL || !fleet_disk_init(f)) {
         status = why_set(why, AMI_NO_MEMORY, "out of memory");
     } else {
         headers_init(f->headers, config->genesis);
@@ -635,6 +672,7 @@ void fleet_free(struct fleet *f)
     free(f->headers);
     free(f->lane);
     free(f->batch);
+    free(f->making);
     free(f->meter);
     free(f->heap);
     free(f);
@@ -644,7 +682,8 @@ static void start(struct fleet *f)
 {
     uint64_t now = clock_mono_us();
     f->started_us = now;
-    f->stats.last_ack_us = now;
+    f->stats.last_ack_us = f->stats.since_us = now;
+    f->warm = f->c.warm_up_ms == 0;
     f->measuring = true;
     f->stop_us = now + f->c.measure_ms * 1000u;
     for (size_t i = 0; i < f->count; i++) {
@@ -658,6 +697,9 @@ static void start(struct fleet *f)
 enum ami_status fleet_run(struct fleet *f, struct source *source, struct why *why)
 {
     f->source = source;
+    f->backlog = f->c.backlog != 0 ? f->c.backlog : UINT32_MAX;
+    if (f->c.backlog == 0 && source->bounded)
+        f->backlog = FLEET_BACKLOG_MAX;
     AMI_TRY(fleet_links_open(f, why));
     if (!loop_catch_signals(f->loop, on_signal, f))
         return why_set(why, AMI_IO, "the system refuses to catch signals");

@@ -26,6 +26,9 @@ struct fleet_config {
     size_t meters_max;      /* only the first so many; 0: all */
     unsigned connections;   /* to each DC */
     uint64_t keep;          /* reports of a meter that its archive keeps */
+    uint32_t backlog;       /* a meter with so many unsettled reports measures no more until some
+                               are settled; 0: a file's meters 48, others as many as come */
+    uint64_t warm_up_ms;    /* what happens before is left out of this run's statistics */
     uint64_t measure_ms;    /* stops measuring after so long; 0: when the source ends */
     uint64_t drain_ms;      /* then waits so long for acknowledgements */
     const char *stats_path; /* rewritten every second; NULL: none */

@@ -32,6 +32,15 @@ static struct fleet_group *idle_group(struct fleet *f)
     return NULL;
 }
 
+bool fleet_disk_room(const struct fleet *f, size_t writes)
+{
+    size_t room = f->filling == NULL ? 0 : FLEET_GROUP_WRITES - f->filling->count;
+    for (int i = 0; i < FLEET_GROUPS && room < writes; i++)
+        if (!f->group[i].busy && f->group[i].count == 0)
+            room += FLEET_GROUP_WRITES;
+    return room >= writes;
+}
+
 static void flush(void *arg)
 {
     struct fleet *f = arg;
@@ -90,7 +99,9 @@ static void report_done(struct fleet *f, struct fleet_put *p, enum ami_status st
         m->state.readings -= p->readings;
         m->unsettled--;
     }
+    f->fresh = status == AMI_OK ? p : NULL;
     meter_on_stored(&m->core, &p->put.write, status);
+    f->fresh = NULL;
     fleet_put_give(f, p);
 }
 
@@ -136,6 +147,13 @@ static void on_done(void *ctx, void *write, enum ami_status status)
 enum ami_status fleet_disk_next(void *ctx, uint64_t from, uint8_t *buffer, size_t *size)
 {
     const struct fleet_meter *m = ctx;
+    const struct fleet_put *fresh = m->fleet->fresh;
+    /* Most reports are asked for at once when they are durable. */
+    if (fresh != NULL && fresh->owner == m && fresh->put.write.sequence == from) {
+        memcpy(buffer, fresh->put.record, fresh->put.size);
+        *size = fresh->put.size;
+        return AMI_OK;
+    }
     return meter_store_next(m->fleet->c.store, METER_OUTBOX, &m->core.keys.name, m->core.keys.epoch,
                             from, buffer, size);
 }

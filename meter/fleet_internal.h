@@ -12,7 +12,7 @@
 
 #define FLEET_LANES_MAX    16         /* connections to each DC */
 #define FLEET_GROUP_WRITES 512        /* writes in one group */
-#define FLEET_GROUPS       8          /* groups under way or being filled */
+#define FLEET_GROUPS       32         /* groups under way or being filled */
 #define FLEET_PUTS         1024       /* reports on their way to the outbox */
 #define FLEET_BACKLOG_MAX  48         /* unsettled reports of a meter whose source is bounded */
 #define FLEET_QUEUE_BYTES  (2u << 20) /* of a link */
@@ -92,6 +92,14 @@ struct fleet_lane {
     struct fleet_link link[METER_DCS]; /* by place */
 };
 
+/* Reports that are made together: measured, not signed yet. */
+struct fleet_making {
+    size_t count;
+    struct meter_making of[METER_MAKING_MAX];
+    struct fleet_put *put[METER_MAKING_MAX];
+    uint8_t report[METER_MAKING_MAX][AMI_REPORT_BYTES_MAX];
+};
+
 /* Counts by magnitude with a resolution of about 3 %. */
 struct histogram {
     uint64_t count[64 * 32];
@@ -104,6 +112,7 @@ struct fleet_stats {
     uint64_t reports_acknowledged_now, readings_acknowledged_now;
     uint64_t frames_bad;
     uint64_t max_gap_us, last_ack_us;
+    uint64_t since_us; /* begin of what is counted here */
     struct histogram agreement_us, commit_us;
 };
 
@@ -125,7 +134,8 @@ struct fleet {
     bool blocked_any;
 
     struct fleet_put *puts, *free_puts;
-    struct fleet_group *group; /* FLEET_GROUPS */
+    const struct fleet_put *fresh; /* durable just now, and still in memory */
+    struct fleet_group *group;     /* FLEET_GROUPS */
     struct fleet_group *filling;
     struct loop_task flush_task;
     struct meter_op *ops;        /* storage thread */
@@ -135,7 +145,10 @@ struct fleet {
 
     struct source *source;
     struct source_batch *batch;
+    struct fleet_making *making;
+    uint32_t backlog;
     uint64_t started_us, stop_us, drain_until_us;
+    bool warm; /* the warm-up is over */
     bool measuring, stopping, over;
     bool ever_welcomed;
     size_t done_count, outcast_count;
@@ -172,6 +185,8 @@ void fleet_disk_free(struct fleet *f);
 struct fleet_put *fleet_put_take(struct fleet *f); /* NULL: all are under way */
 void fleet_put_give(struct fleet *f, struct fleet_put *p);
 enum ami_status fleet_env_store(void *ctx, void *write);
+/* Whether so many writes can be put now. */
+bool fleet_disk_room(const struct fleet *f, size_t writes);
 /* Keeps a committee for the next start. When there is no room for it just now, the DCs tell it
  * then. */
 void fleet_put_epoch(struct fleet *f, uint32_t epoch, struct span proof);
@@ -181,6 +196,7 @@ enum ami_status fleet_disk_next(void *ctx, uint64_t from, uint8_t *buffer, size_
 void histogram_add(struct histogram *h, uint64_t value);
 uint64_t histogram_at(const struct histogram *h, double share); /* 0.5: the median; 0 when empty */
 void fleet_note(void *ctx, enum meter_note_kind kind, uint64_t value);
+void fleet_stats_begin(struct fleet *f); /* the warm-up is over: counts anew */
 void fleet_stats_write(struct fleet *f);
 void fleet_progress(struct fleet *f);
 

@@ -114,6 +114,14 @@ static size_t in_session(const struct fleet *f)
     return count;
 }
 
+void fleet_stats_begin(struct fleet *f)
+{
+    const uint64_t now = clock_mono_us();
+    f->warm = true;
+    memset(&f->stats, 0, sizeof f->stats);
+    f->stats.since_us = f->stats.last_ack_us = now;
+}
+
 static const char *leader_name(const struct fleet *f)
 {
     for (unsigned i = 0; i < f->lanes; i++) {
@@ -164,8 +172,9 @@ static json_t *stats_json(const struct fleet *f)
     put(o, "run_readings_acknowledged", s->readings_acknowledged_now);
     put_ms(o, "commit_ms_p50", histogram_at(&s->commit_us, 0.5));
     put_ms(o, "commit_ms_p99", histogram_at(&s->commit_us, 0.99));
+    put_ms(o, "commit_ms_p999", histogram_at(&s->commit_us, 0.999));
     put_ms(o, "max_gap_ms", s->max_gap_us);
-    put_ms(o, "run_ms", clock_mono_us() - f->started_us);
+    put_ms(o, "run_ms", clock_mono_us() - s->since_us);
     json_object_set_new(o, "measuring", json_boolean(f->measuring));
     json_object_set_new(o, "done", json_boolean(f->over));
     json_object_set_new(o, "status", json_string(ami_status_name(f->result)));

@@ -14,8 +14,9 @@
 
 /* Flags of a slot. */
 enum {
-    SLOT_SENT = 1,  /* in this session */
-    SLOT_BARRED = 2 /* refused in this session: not before resend_us, or not here at all */
+    SLOT_SENT = 1,   /* in this session */
+    SLOT_BARRED = 2, /* refused in this session: not before resend_us, or not here at all */
+    SLOT_SETTLED = 4 /* acknowledged; the store had no room to write that down, see settle_us */
 };
 
 uint64_t meter_now_us(const struct meter *m);
@@ -46,5 +47,6 @@ void deliver_pump(struct meter *m);       /* sends what may be sent */
 void deliver_on_message(struct meter *m, uint8_t kind, struct span plain);
 bool deliver_outstanding(const struct meter *m); /* sent in this session, no answer yet */
 void deliver_on_resend(struct meter *m);
+void deliver_settle_again(struct meter *m); /* what the store had no room for */
 
 #endif

@@ -11,16 +11,16 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum table { T_META, T_KEYS, T_PENDING, T_STATE, T_SOURCES, T_OUTBOX, T_ARCHIVE, TABLES };
-static const char *const table_names[TABLES] = {"meta",    "keys",   "pending", "state",
-                                                "sources", "outbox", "archive"};
+enum table { T_META, T_KEYS, T_PENDING, T_STATE, T_SOURCES, T_REPORTS, T_OUTBOX, TABLES };
+static const char *const table_names[TABLES] = {"meta",    "keys",    "pending", "state",
+                                                "sources", "reports", "outbox"};
 
-#define FORMAT_VERSION 1
+#define FORMAT_VERSION 2
 #define META_BYTES     (1 + 2 * SM3_BYTES)
 /* name, zero, epoch, digest */
 #define KEY_BYTES_MAX (AMI_ID_BYTES_MAX + 1 + 4 + SM3_BYTES)
 #define STATE_BYTES   32
-#define COUNT_BYTES   2 /* before a record: its number of readings */
+#define COUNT_BYTES   2 /* a number of readings: before a record, and alone in the outbox */
 
 struct meter_store {
     MDB_env *env;
@@ -357,13 +357,17 @@ static int apply_report(struct meter_store *s, MDB_txn *txn, const struct meter_
 {
     struct key key = key_report(op->name, op->epoch, op->sequence);
     MDB_val k = key_val(&key), v = {COUNT_BYTES + op->record.size, NULL};
+    uint8_t readings[COUNT_BYTES];
     /* A number serves once: an entry that is there already must not change. */
-    int rc = mdb_put(txn, s->table[T_OUTBOX], &k, &v, MDB_NOOVERWRITE | MDB_RESERVE);
+    int rc = mdb_put(txn, s->table[T_REPORTS], &k, &v, MDB_NOOVERWRITE | MDB_RESERVE);
+    store_be16(readings, op->readings);
     if (rc == 0) {
-        store_be16(v.mv_data, op->readings);
+        memcpy(v.mv_data, readings, sizeof readings);
         memcpy((uint8_t *)v.mv_data + COUNT_BYTES, op->record.data, op->record.size);
-        rc = put_state(s, txn, op);
+        rc = put(s, txn, T_OUTBOX, &key, readings, sizeof readings);
     }
+    if (rc == 0)
+        rc = put_state(s, txn, op);
     if (rc == 0 && op->source != NULL) {
         struct key source = key_source(op->name, op->epoch, op->source);
         uint8_t row[8];
@@ -377,22 +381,17 @@ static int apply_settle(struct meter_store *s, MDB_txn *txn, struct meter_op *op
 {
     struct key key = key_report(op->name, op->epoch, op->sequence);
     MDB_val k = key_val(&key), v;
-    uint8_t record[COUNT_BYTES + METER_RECORD_BYTES_MAX];
     int rc = mdb_get(txn, s->table[T_OUTBOX], &k, &v);
     if (rc != 0)
         return rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc;
-    if (v.mv_size > sizeof record || v.mv_size < COUNT_BYTES)
+    if (v.mv_size != COUNT_BYTES)
         return MDB_CORRUPTED;
     op->readings = load_be16(v.mv_data);
-    /* A put may move the page that v points into. */
-    memcpy(record, v.mv_data, v.mv_size);
-    rc = put(s, txn, T_ARCHIVE, &key, record, v.mv_size);
-    if (rc == 0)
-        rc = mdb_del(txn, s->table[T_OUTBOX], &k, NULL);
+    rc = mdb_del(txn, s->table[T_OUTBOX], &k, NULL);
     if (rc == 0 && op->keep != 0 && op->sequence > op->keep) {
         struct key old = key_report(op->name, op->epoch, op->sequence - op->keep);
         MDB_val old_key = key_val(&old);
-        rc = mdb_del(txn, s->table[T_ARCHIVE], &old_key, NULL);
+        rc = mdb_del(txn, s->table[T_REPORTS], &old_key, NULL);
         if (rc == MDB_NOTFOUND)
             rc = 0;
     }
@@ -582,20 +581,40 @@ enum ami_status meter_store_each_keys(struct meter_store *s,
     return rc == MDB_NOTFOUND ? AMI_OK : status_of(rc);
 }
 
+/* The first report from `key` on that is in this box. MDB_NOTFOUND. */
+static int seek(struct meter_store *s, MDB_cursor *cursor, enum meter_box box, const MDB_val *from,
+                MDB_val *k, MDB_val *v)
+{
+    MDB_val marker;
+    *k = *from;
+    int rc = mdb_cursor_get(cursor, k, v, MDB_SET_RANGE);
+    if (box == METER_OUTBOX)
+        return rc == 0 ? mdb_get(s->reader, s->table[T_REPORTS], k, v) : rc;
+    while (rc == 0) {
+        rc = mdb_get(s->reader, s->table[T_OUTBOX], k, &marker);
+        if (rc == MDB_NOTFOUND)
+            return 0;
+        if (rc == 0)
+            rc = mdb_cursor_get(cursor, k, v, MDB_NEXT);
+    }
+    return rc;
+}
+
 enum ami_status meter_store_next(struct meter_store *s, enum meter_box box,
                                  const struct ami_id *name, uint32_t epoch, uint64_t from,
                                  uint8_t buffer[METER_RECORD_BYTES_MAX], size_t *size)
 {
     struct key key = key_report(name, epoch, from);
     struct key prefix = key_epoch(name, epoch);
-    MDB_val k = key_val(&key), v;
+    const MDB_val first = key_val(&key);
+    MDB_val k, v;
     MDB_cursor *cursor;
     int rc = read_begin(s);
     if (rc != 0)
         return status_of(rc);
-    rc = mdb_cursor_open(s->reader, s->table[box == METER_OUTBOX ? T_OUTBOX : T_ARCHIVE], &cursor);
+    rc = mdb_cursor_open(s->reader, s->table[box == METER_OUTBOX ? T_OUTBOX : T_REPORTS], &cursor);
     if (rc == 0) {
-        rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+        rc = seek(s, cursor, box, &first, &k, &v);
         if (rc == 0 && (k.mv_size != prefix.size + 8 || memcmp(k.mv_data, prefix.b, prefix.size)))
             rc = MDB_NOTFOUND;
         if (rc == 0 &&
@@ -611,7 +630,7 @@ enum ami_status meter_store_next(struct meter_store *s, enum meter_box box,
     return status_of(rc);
 }
 
-/* One of the two tables that are walked side by side. */
+/* One of two tables that are walked side by side. */
 struct side {
     MDB_cursor *cursor;
     MDB_val key, value;
@@ -627,33 +646,67 @@ static int side_compare(const struct side *a, const struct side *b)
     return (a->key.mv_size > b->key.mv_size) - (a->key.mv_size < b->key.mv_size);
 }
 
-static int walk(struct side side[2],
+static void side_next(struct side *s)
+{
+    s->rc = mdb_cursor_get(s->cursor, &s->key, &s->value, MDB_NEXT);
+}
+
+/* Whether the outbox holds the report that `all` stands at. */
+static int is_unsettled(struct side *all, struct side *outbox, bool *unsettled)
+{
+    while (outbox->rc == 0 && side_compare(outbox, all) < 0)
+        side_next(outbox);
+    *unsettled = outbox->rc == 0 && side_compare(outbox, all) == 0;
+    return outbox->rc == MDB_NOTFOUND ? 0 : outbox->rc;
+}
+
+/* The reports of these boxes, `all` walking along all of them. */
+static int walk(struct side *all, struct side *outbox, unsigned boxes,
                 bool (*each)(void *ctx, const struct meter_stored_report *report), void *ctx)
 {
-    for (;;) {
-        int pick = -1;
-        for (int i = 0; i < 2; i++) {
-            if (side[i].rc != 0 && side[i].rc != MDB_NOTFOUND)
-                return side[i].rc;
-            if (side[i].rc == 0 && (pick < 0 || side_compare(&side[i], &side[pick]) < 0))
-                pick = i;
-        }
-        if (pick < 0)
-            return 0;
-        struct side *s = &side[pick];
-        if (s->value.mv_size < COUNT_BYTES)
+    for (; all->rc == 0; side_next(all)) {
+        bool unsettled;
+        int rc = is_unsettled(all, outbox, &unsettled);
+        if (rc != 0)
+            return rc;
+        if ((boxes >> (unsettled ? METER_OUTBOX : METER_ARCHIVE) & 1u) == 0)
+            continue;
+        if (all->value.mv_size < COUNT_BYTES)
             return MDB_CORRUPTED;
-        const uint8_t *value = s->value.mv_data;
+        const uint8_t *value = all->value.mv_data;
         struct meter_stored_report report = {
-            .settled = pick == METER_ARCHIVE,
+            .settled = !unsettled,
             .readings = load_be16(value),
-            .record = span_of(value + COUNT_BYTES, s->value.mv_size - COUNT_BYTES)};
-        if (!key_report_parse(&report, &s->key))
+            .record = span_of(value + COUNT_BYTES, all->value.mv_size - COUNT_BYTES)};
+        if (!key_report_parse(&report, &all->key))
             return MDB_CORRUPTED;
         if (!each(ctx, &report))
             return 0;
-        s->rc = mdb_cursor_get(s->cursor, &s->key, &s->value, MDB_NEXT);
     }
+    return all->rc == MDB_NOTFOUND ? 0 : all->rc;
+}
+
+/* The same for the outbox alone, which is small where the archive is large. */
+static int walk_outbox(struct meter_store *s, MDB_txn *txn, struct side *outbox,
+                       bool (*each)(void *ctx, const struct meter_stored_report *report), void *ctx)
+{
+    for (; outbox->rc == 0; side_next(outbox)) {
+        struct side report = {.key = outbox->key};
+        report.rc = mdb_get(txn, s->table[T_REPORTS], &report.key, &report.value);
+        if (report.rc != 0)
+            return report.rc == MDB_NOTFOUND ? MDB_CORRUPTED : report.rc;
+        if (report.value.mv_size < COUNT_BYTES)
+            return MDB_CORRUPTED;
+        const uint8_t *value = report.value.mv_data;
+        struct meter_stored_report out = {
+            .readings = load_be16(value),
+            .record = span_of(value + COUNT_BYTES, report.value.mv_size - COUNT_BYTES)};
+        if (!key_report_parse(&out, &report.key))
+            return MDB_CORRUPTED;
+        if (!each(ctx, &out))
+            return 0;
+    }
+    return outbox->rc == MDB_NOTFOUND ? 0 : outbox->rc;
 }
 
 enum ami_status meter_store_each_report(struct meter_store *s, unsigned boxes,
@@ -661,21 +714,21 @@ enum ami_status meter_store_each_report(struct meter_store *s, unsigned boxes,
                                                      const struct meter_stored_report *report),
                                         void *ctx)
 {
-    static const enum table table_of[2] = {T_OUTBOX, T_ARCHIVE};
+    static const enum table table_of[2] = {T_OUTBOX, T_REPORTS};
     struct side side[2] = {{.rc = MDB_NOTFOUND}, {.rc = MDB_NOTFOUND}};
     MDB_txn *txn;
     int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
     if (rc != 0)
         return status_of(rc);
     for (int i = 0; i < 2 && rc == 0; i++) {
-        if ((boxes >> i & 1u) == 0)
-            continue;
         rc = mdb_cursor_open(txn, s->table[table_of[i]], &side[i].cursor);
         if (rc == 0)
             side[i].rc = mdb_cursor_get(side[i].cursor, &side[i].key, &side[i].value, MDB_FIRST);
     }
-    if (rc == 0)
-        rc = walk(side, each, ctx);
+    if (rc == 0 && boxes == 1u << METER_OUTBOX)
+        rc = walk_outbox(s, txn, &side[0], each, ctx);
+    else if (rc == 0)
+        rc = walk(&side[1], &side[0], boxes, each, ctx);
     for (int i = 0; i < 2; i++)
         if (side[i].cursor != NULL)
             mdb_cursor_close(side[i].cursor);

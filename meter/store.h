@@ -4,15 +4,16 @@
  * write shares one synced transaction. One process at a time writes (directory_lock); others may
  * read beside it. Tables, keys of which begin with the meter's name and a zero byte:
  *
- *   meta      "chain": version u8 1, network id, chain id; "epoch" and a u32: membership_proof of
+ *   meta      "chain": version u8 2, network id, chain id; "epoch" and a u32: membership_proof of
  *             that epoch
  *   keys      name: a device key file (keyagree/keyfile.h)
  *   pending   name: SM3 of the install code's hash, then a pending key file: an enrolment under way
  *   state     name, epoch u32: meter_state
  *   sources   name, epoch, SM3 of a file: u64, the next of its rows to be reported
- *   outbox    name, epoch, sequence u64: u16 number of readings, encoding of report_submit; not
- *             acknowledged yet
- *   archive   the same; acknowledged, for exports and proofs
+ *   reports   name, epoch, sequence u64: u16 number of readings, encoding of report_submit
+ *   outbox    the same key: u16 number of readings; of a report that is not acknowledged yet. The
+ *             others are the archive, kept for exports and proofs. So an acknowledgement changes a
+ *             small table only, and not a page for each meter
  *
  * Caveats: LMDB has no page checksums; a file cut short is found at opening, flipped bits are not.
  * Never open a directory twice in one process. Readers belong to one thread.
@@ -55,8 +56,8 @@ struct meter_state {
 /* --- writing: one synced transaction for all of it, or nothing ------------------------------- */
 
 enum meter_op_kind {
-    METER_OP_REPORT = 1, /* outbox += record; state; with `source`, its row */
-    METER_OP_SETTLE,     /* outbox to archive; the archive keeps `keep` reports of a meter */
+    METER_OP_REPORT = 1, /* reports += record, outbox; state; with `source`, its row */
+    METER_OP_SETTLE,     /* out of the outbox; the archive keeps `keep` reports of a meter */
     METER_OP_PENDING,    /* pending := record */
     METER_OP_KEYS,       /* keys := record, state := new; pending is erased */
     METER_OP_EPOCH       /* the membership proof of `epoch` := record */

@@ -103,7 +103,8 @@ struct work_pool *work_pool_new(struct loop *loop, unsigned threads, size_t jobs
     if (pool->ring != NULL && pool->done != NULL && pool->taken != NULL)
         while (pool->threads < threads &&
                pthread_create(&pool->thread[pool->threads], NULL, worker, pool) == 0)
-            pool->threads++;
+            /* Tools that ask the system for a thread's computing time know it by this name. */
+            (void)pthread_setname_np(pool->thread[pool->threads++], "ami-work");
     if (pool->threads == 0) {
         work_pool_free(pool);
         return NULL;

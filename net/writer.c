@@ -103,6 +103,8 @@ struct disk_writer *disk_writer_new(struct loop *loop, const struct disk_writer_
     w->taken = calloc(config->writes_max, sizeof *w->taken);
     if (w->ring != NULL && w->done != NULL && w->taken != NULL)
         w->has_thread = pthread_create(&w->thread, NULL, storage_thread, w) == 0;
+    if (w->has_thread)
+        (void)pthread_setname_np(w->thread, "ami-store");
     if (!w->has_thread) {
         disk_writer_free(w);
         return NULL;

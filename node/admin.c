@@ -78,10 +78,14 @@ static json_t *ports(struct node *n)
         json_t *dropped = json_object();
         for (size_t i = 0; i < c.reasons; i++)
             json_object_set_new(dropped, c.reason[i], json_integer((json_int_t)c.dropped[i]));
-        json_object_set_new(o, name[p],
-                            json_pack("{s:I, s:I, s:I, s:o}", "open", (json_int_t)c.open_now,
-                                      "opened", (json_int_t)c.opened, "closed",
-                                      (json_int_t)c.closed, "dropped", dropped));
+        json_t *port = json_pack("{s:I, s:I, s:I, s:o}", "open", (json_int_t)c.open_now, "opened",
+                                 (json_int_t)c.opened, "closed", (json_int_t)c.closed, "dropped",
+                                 dropped);
+        json_object_set_new(port, "bytes_in", json_integer((json_int_t)c.bytes_in));
+        json_object_set_new(port, "bytes_out", json_integer((json_int_t)c.bytes_out));
+        json_object_set_new(port, "frames_in", json_integer((json_int_t)c.frames_in));
+        json_object_set_new(port, "frames_out", json_integer((json_int_t)c.frames_out));
+        json_object_set_new(o, name[p], port);
     }
     return o;
 }
@@ -152,6 +156,10 @@ static json_t *ask_status(struct node *n)
     json_object_set_new(o, "links", json_integer((json_int_t)n->link_count));
     json_object_set_new(o, "devices", json_integer((json_int_t)registry_size(n->c.registry)));
     json_object_set_new(o, "waiting_transactions", json_integer((json_int_t)pool_count(n->pool)));
+    uint64_t below, pruned;
+    prune_state(n, &below, &pruned);
+    json_object_set_new(o, "retention_below", json_integer((json_int_t)below));
+    json_object_set_new(o, "pruned_below", json_integer((json_int_t)pruned));
     json_object_set_new(o, "read_only", json_boolean(chain_read_only(n)));
     json_object_set_new(o, "reports_per_s", json_real(rate(n)));
     json_object_set_new(o, "uptime_ms",

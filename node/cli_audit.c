@@ -3,9 +3,14 @@
  * In: a ledger's folder and the genesis file. Every block goes through the same checks as on a DC
  * that gets it from a peer it does not trust: header against its parent, certificate, Merkle root,
  * all signatures, the registry's rules and its root. Then what the store says about it: that its
- * indexes lead to the right places, and that the registry it keeps is the one recomputed here. Out:
- * the figures, or the first thing wrong.
+ * indexes lead to the right places, and that the registry it keeps is the one recomputed here.
+ * Blocks below a watermark that the MDMS has signed may be pruned: all is checked but what is gone,
+ * and it is said which they are. Out: the figures, or the first thing wrong.
+ *
+ * Signatures are most of the work and are left to other threads (node/audit_ahead.h), while the
+ * next blocks are read and applied. What is found wrong later in an earlier block counts first.
  */
+#include "node/audit_ahead.h"
 #include "node/cli.h"
 
 #include "ledger/evidence.h"
@@ -15,18 +20,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How far the audit has come. */
+struct progress {
+    struct block_parent tip; /* the last block found right */
+    uint64_t transactions, signatures;
+    uint64_t of_kind[TX_KIND_END];
+};
+
 struct audit {
     struct cli_child *child;
     const struct genesis *genesis;
     const char *data;
     struct store *store;
     struct registry *registry;
-    uint8_t *buffer; /* one block */
-    size_t buffer_size;
+    struct audit_ahead *ahead;
+    struct progress p;
 
-    struct block_parent tip; /* the last block found right */
-    uint64_t transactions, signatures;
-    uint64_t of_kind[TX_KIND_END];
+    uint64_t pruned_below; /* signed by the MDMS; 0: nothing may be pruned */
+    json_t *pruned;        /* runs of blocks whose reports are pruned: from, to, reports */
+    bool run_ended;        /* the last of them */
+    uint64_t pruned_reports;
 
     /* The first thing wrong. */
     enum ami_status status; /* AMI_OK: nothing */
@@ -47,6 +60,7 @@ static bool wrong(struct audit *a, uint64_t height, enum ami_status status, cons
     va_start(args, format);
     vsnprintf(a->text, sizeof a->text, format, args);
     va_end(args);
+    a->has_tx = false;
     a->status = status;
     a->height = height;
     return false;
@@ -55,10 +69,53 @@ static bool wrong(struct audit *a, uint64_t height, enum ami_status status, cons
 static bool wrong_tx(struct audit *a, uint64_t height, uint32_t index, enum ami_status status,
                      const char *text)
 {
+    (void)wrong(a, height, status, "block %llu, transaction %u: %s", (unsigned long long)height,
+                (unsigned)index, text);
     a->has_tx = true;
     a->tx = index;
-    return wrong(a, height, status, "block %llu, transaction %u: %s", (unsigned long long)height,
-                 (unsigned)index, text);
+    return false;
+}
+
+/* --- what may be pruned ----------------------------------------------------------------------- */
+
+/* What the ledger keeps as the MDMS's word; anew for each block that it does not cover, since a
+ * ledger may be pruned while it is audited. */
+static bool check_retention(struct audit *a, uint64_t height)
+{
+    struct store_retention r;
+    uint64_t below = 0;
+    enum ami_status status = store_retention(a->store, &r);
+    if (status == AMI_OK && r.tx_size != 0)
+        status = retention_check(a->genesis, span_of(r.tx, r.tx_size), &below);
+    if (status != AMI_OK)
+        return wrong(a, 0, status, "the retention kept in %.200s is not the MDMS's: %s", a->data,
+                     ami_status_text(status));
+    a->pruned_below = below;
+    registry_show_retention(a->registry, below);
+    return height < below ||
+           wrong(a, height, AMI_BAD_ENCODING,
+                 "block %llu is pruned, and the MDMS has signed no retention that covers it",
+                 (unsigned long long)height);
+}
+
+/* Joins a block to the last run of pruned blocks; blocks without reports do not end one. */
+static void note_pruned(struct audit *a, uint64_t height, uint64_t reports, bool whole)
+{
+    json_t *run = json_array_get(a->pruned, json_array_size(a->pruned) - 1);
+    a->run_ended |= whole;
+    if (reports == 0)
+        return;
+    if (run == NULL || a->run_ended) {
+        a->run_ended = false;
+        run = json_pack("{s:I, s:I, s:I}", "from", (json_int_t)height, "to", (json_int_t)height,
+                        "reports", (json_int_t)0);
+        json_array_append_new(a->pruned, run);
+    }
+    json_object_set_new(run, "to", json_integer((json_int_t)height));
+    json_object_set_new(
+        run, "reports",
+        json_integer(json_integer_value(json_object_get(run, "reports")) + (json_int_t)reports));
+    a->pruned_reports += reports;
 }
 
 /* --- one block -------------------------------------------------------------------------------- */
@@ -82,7 +139,7 @@ static bool check_certificate(struct audit *a, const struct members *members,
     if (status != AMI_OK)
         return wrong(a, h, status, "block %llu: %s", (unsigned long long)h,
                      ami_status_text(status));
-    a->signatures += q->signatures_count;
+    a->p.signatures += q->signatures_count;
     return true;
 }
 
@@ -93,51 +150,54 @@ static bool is_about_tx(enum ami_status status)
            status != AMI_TOO_LARGE && status != AMI_NO_MEMORY;
 }
 
-static bool check_body(struct audit *a, const struct certified_block *b)
+static bool wrong_body(struct audit *a, const struct block_header *h, enum ami_status status,
+                       uint32_t bad)
 {
-    uint64_t h = b->header.height;
-    uint32_t bad = UINT32_MAX;
-    enum ami_status status = block_check_body(a->registry, &b->header, b->body, &bad);
-    if (status == AMI_OK)
-        status = block_stage(a->registry, &b->header, b->body, &bad);
-    if (status == AMI_OK) {
-        registry_stage_commit(a->registry);
-        return true;
-    }
-    if (bad < b->header.tx_count && is_about_tx(status))
-        return wrong_tx(a, h, bad, status, ami_status_text(status));
-    return wrong(a, h, status, "block %llu: %s", (unsigned long long)h, ami_status_text(status));
+    if (bad < h->tx_count && is_about_tx(status))
+        return wrong_tx(a, h->height, bad, status, ami_status_text(status));
+    return wrong(a, h->height, status, "block %llu: %s", (unsigned long long)h->height,
+                 ami_status_text(status));
 }
 
-/* What the store's indexes say about one transaction. */
-static bool check_places(struct audit *a, uint64_t h, uint32_t index, const struct tx_view *tx)
+/* What the other threads found in the oldest block that they were given. */
+static bool check_oldest(struct audit *a)
 {
-    uint64_t height = 0;
-    uint32_t at = 0;
-    enum ami_status status = store_find_tx(a->store, &tx->id, &height, &at);
-    if (status != AMI_OK || height != h || at != index)
-        return wrong_tx(a, h, index, status == AMI_OK ? AMI_DAMAGED : status,
-                        "the ledger's index of transactions does not lead to it");
-    if (tx->tx.kind == TX_MEMBERSHIP) {
-        status = store_find_epoch(a->store, tx->u.membership.epoch, &height, &at);
-        if (status != AMI_OK || height != h || at != index)
-            return wrong_tx(a, h, index, status == AMI_OK ? AMI_DAMAGED : status,
-                            "the ledger's index of epochs does not lead to it");
-    }
-    if (tx->tx.kind != TX_REPORT)
+    const struct audit_block *b = audit_ahead_next(a->ahead);
+    if (b->status == AMI_OK)
         return true;
-    const struct report_meter_part *m = &tx->u.report.meter;
-    status = store_find_report(a->store, &m->meter, m->epoch, m->sequence, &height, &at);
-    if (status != AMI_OK || height != h || at != index)
-        return wrong_tx(a, h, index, status == AMI_OK ? AMI_DAMAGED : status,
-                        "the ledger's index of reports does not lead to it");
+    a->p = *(const struct progress *)b->ctx; /* up to the block before it all is right */
+    return wrong_body(a, &b->block.header, b->status, b->bad_index);
+}
+
+/* False: one of the blocks that are still being checked, the first of them, is wrong. */
+static bool check_the_rest(struct audit *a)
+{
+    for (struct audit_block *b; (b = audit_ahead_next(a->ahead)) != NULL;)
+        if (b->status != AMI_OK) {
+            a->p = *(const struct progress *)b->ctx;
+            return wrong_body(a, &b->block.header, b->status, b->bad_index);
+        }
+    return true;
+}
+
+/* Leaves the signatures to the other threads and applies the block. */
+static bool check_body(struct audit *a, struct audit_block *b)
+{
+    const struct block_header *h = &b->block.header;
+    uint32_t bad = UINT32_MAX;
+    enum ami_status status = audit_ahead_put(a->ahead, b, &bad);
+    if (status == AMI_OK)
+        status = block_stage(a->registry, h, b->block.body, &bad);
+    if (status != AMI_OK)
+        return wrong_body(a, h, status, bad);
+    registry_stage_commit(a->registry);
     return true;
 }
 
 static unsigned signatures_of(const struct tx_view *tx)
 {
-    bool two =
-        tx->tx.kind == TX_REPORT || (tx->tx.kind == TX_EVIDENCE && tx->u.evidence.second.size != 0);
+    bool two = (tx->tx.kind == TX_REPORT && !tx->pruned) ||
+               (tx->tx.kind == TX_EVIDENCE && tx->u.evidence.second.size != 0);
     return two ? 2 : 1;
 }
 
@@ -149,26 +209,40 @@ static bool check_indexes(struct audit *a, const struct certified_block *b, cons
         return wrong(a, h, status == AMI_OK ? AMI_DAMAGED : status,
                      "block %llu: the ledger's index of hashes does not lead to it",
                      (unsigned long long)h);
+    const char *index = NULL;
+    uint32_t bad = 0;
+    status = store_check_places(a->store, h, b->body, &bad, &index);
+    if (status == AMI_DAMAGED) {
+        char text[80];
+        snprintf(text, sizeof text, "the ledger's index of %s does not lead to it", index);
+        return wrong_tx(a, h, bad, status, text);
+    }
+    if (status != AMI_OK)
+        return wrong(a, h, status, "block %llu: %s", (unsigned long long)h,
+                     ami_status_text(status));
     struct body_reader it = body_reader_on(b->body);
     struct span encoded;
-    for (uint32_t index = 0; body_next(&it, &encoded); index++) {
+    uint64_t pruned = 0, whole = 0;
+    for (uint32_t at = 0; body_next(&it, &encoded); at++) {
         struct tx_view tx;
-        status = tx_view_parse(&tx, encoded);
+        status = tx_view_decode_kept(&tx, encoded);
         if (status != AMI_OK)
-            return wrong_tx(a, h, index, status, ami_status_text(status));
-        if (!check_places(a, h, index, &tx))
-            return false;
-        a->of_kind[tx.tx.kind]++;
-        a->transactions++;
-        a->signatures += signatures_of(&tx);
+            return wrong_tx(a, h, at, status, ami_status_text(status));
+        a->p.of_kind[tx.tx.kind]++;
+        a->p.transactions++;
+        a->p.signatures += signatures_of(&tx);
+        pruned += tx.pruned;
+        whole += tx.tx.kind == TX_REPORT && !tx.pruned;
     }
+    note_pruned(a, h, pruned, whole != 0);
     return true;
 }
 
-static bool check_block(struct audit *a, uint64_t h)
+static bool check_block(struct audit *a, uint64_t h, struct audit_block *place)
 {
-    struct certified_block b;
-    enum ami_status status = store_block(a->store, h, &b, a->buffer, a->buffer_size);
+    struct certified_block *b = &place->block;
+    *(struct progress *)place->ctx = a->p;
+    enum ami_status status = store_block(a->store, h, b, place->buffer, AUDIT_BUFFER_BYTES);
     if (status != AMI_OK)
         return wrong(a, h, status, "block %llu cannot be read: %s", (unsigned long long)h,
                      status == AMI_NOT_FOUND ? "it is not there" : ami_status_text(status));
@@ -176,27 +250,38 @@ static bool check_block(struct audit *a, uint64_t h)
     const struct members *members = registry_members(a->registry, h);
     status = members == NULL
                  ? AMI_NO_MEMORY
-                 : block_check_header(&a->genesis->parameters, members, &b.header, &a->tip);
+                 : block_check_header(&a->genesis->parameters, members, &b->header, &a->p.tip);
     if (status != AMI_OK)
         return wrong(a, h, status, "block %llu: %s", (unsigned long long)h,
                      ami_status_text(status));
-    sm3_digest hash = block_hash(&b.header);
-    if (!check_certificate(a, members, &b, &hash) || !check_body(a, &b) ||
-        !check_indexes(a, &b, &hash))
+    sm3_digest hash = block_hash(&b->header);
+    if (h >= a->pruned_below && body_is_pruned(b->body) && !check_retention(a, h))
         return false;
-    a->tip = (struct block_parent){h, hash, b.header.timestamp_ms};
+    if (!check_certificate(a, members, b, &hash) || !check_body(a, place) ||
+        !check_indexes(a, b, &hash))
+        return false;
+    a->p.tip = (struct block_parent){h, hash, b->header.timestamp_ms};
     return true;
 }
 
 static bool check_blocks(struct audit *a, uint64_t height)
 {
-    while (a->tip.height < height) {
-        cli_child_progress(a->child, a->tip.height, height);
-        if (!check_block(a, a->tip.height + 1))
+    while (a->p.tip.height < height) {
+        struct audit_block *place = audit_ahead_place(a->ahead);
+        if (place == NULL) {
+            if (!check_oldest(a))
+                return false;
+            continue;
+        }
+        cli_child_progress(a->child, a->p.tip.height, height);
+        if (!check_block(a, a->p.tip.height + 1, place)) {
+            (void)check_the_rest(a); /* what is wrong in a block before, or with a signature of
+                                        this one, is the first thing wrong */
             return false;
+        }
     }
-    cli_child_progress(a->child, a->tip.height, height);
-    return true;
+    cli_child_progress(a->child, a->p.tip.height, height);
+    return check_the_rest(a);
 }
 
 /* --- the registry that the store keeps -------------------------------------------------------- */
@@ -209,7 +294,7 @@ static bool check_registry(struct audit *a)
     uint64_t height = 0;
     enum ami_status status =
         stored == NULL ? AMI_NO_MEMORY : store_load_registry_at(a->store, stored, &height);
-    if (status == AMI_OK && height < a->tip.height)
+    if (status == AMI_OK && height < a->p.tip.height)
         status = AMI_DAMAGED; /* somebody put an older ledger in its place */
     if (status != AMI_OK) {
         registry_free(stored);
@@ -274,21 +359,23 @@ static json_t *audit_document(struct audit *a, uint64_t started_us)
     double seconds = (double)(clock_mono_us() - started_us) / 1e6;
     char chain[2 * SM3_BYTES + 1], tip[2 * SM3_BYTES + 1], root[2 * SM3_BYTES + 1] = "";
     hex_encode(chain, a->genesis->members.chain.b, SM3_BYTES);
-    hex_encode(tip, a->tip.hash.b, SM3_BYTES);
+    hex_encode(tip, a->p.tip.hash.b, SM3_BYTES);
     if (a->registry != NULL) {
         count_meters(a, &meters, &revoked);
         sm3_digest r = registry_root(a->registry);
         hex_encode(root, r.b, SM3_BYTES);
     }
-    return json_pack(
-        "{s:b, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:o}", "ok",
-        a->status == AMI_OK, "data", a->data, "chain", chain, "height", (json_int_t)a->tip.height,
-        "tip", tip, "state_root", root, "blocks", (json_int_t)a->tip.height, "transactions",
-        (json_int_t)a->transactions, "reports", (json_int_t)a->of_kind[TX_REPORT], "meters",
-        (json_int_t)meters, "meters_revoked", (json_int_t)revoked, "signatures",
-        (json_int_t)a->signatures, "seconds", seconds, "transactions_per_s",
-        seconds > 0 ? (double)a->transactions / seconds : 0.0, "convicted", convicted(a), "problem",
-        problem_document(a));
+    return json_pack("{s:b, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, "
+                     "s:o, s:o, s:I}",
+                     "ok", a->status == AMI_OK, "data", a->data, "chain", chain, "height",
+                     (json_int_t)a->p.tip.height, "tip", tip, "state_root", root, "blocks",
+                     (json_int_t)a->p.tip.height, "transactions", (json_int_t)a->p.transactions,
+                     "reports", (json_int_t)a->p.of_kind[TX_REPORT], "meters", (json_int_t)meters,
+                     "meters_revoked", (json_int_t)revoked, "signatures",
+                     (json_int_t)a->p.signatures, "seconds", seconds, "transactions_per_s",
+                     seconds > 0 ? (double)a->p.transactions / seconds : 0.0, "convicted",
+                     convicted(a), "problem", problem_document(a), "pruned", json_incref(a->pruned),
+                     "pruned_reports", (json_int_t)a->pruned_reports);
 }
 
 static void run_audit(struct audit *a)
@@ -302,9 +389,9 @@ static void run_audit(struct audit *a)
     }
     genesis_remember_signers(a->genesis);
     a->registry = registry_new(a->genesis);
-    a->buffer_size = AMI_BLOCK_BYTES_MAX + 8192;
-    a->buffer = malloc(a->buffer_size);
-    if (a->registry == NULL || a->buffer == NULL) {
+    if (a->registry != NULL)
+        a->ahead = audit_ahead_new(a->registry, 0, sizeof(struct progress));
+    if (a->ahead == NULL || a->pruned == NULL) {
         (void)wrong(a, 0, AMI_NO_MEMORY, "out of memory");
         return;
     }
@@ -320,11 +407,13 @@ static json_t *audit_in_child(struct cli_child *child, void *ctx)
     a.child = child;
     a.genesis = c->genesis;
     a.data = c->data;
-    a.tip = (struct block_parent){0, c->genesis->members.chain, c->genesis->created_ms};
+    a.pruned = json_array();
+    a.p.tip = (struct block_parent){0, c->genesis->members.chain, c->genesis->created_ms};
     uint64_t started_us = clock_mono_us();
     run_audit(&a);
     json_t *out = audit_document(&a, started_us);
-    free(a.buffer);
+    json_decref(a.pruned);
+    audit_ahead_free(a.ahead);
     registry_free(a.registry);
     if (a.store != NULL)
         store_close(a.store);
@@ -350,6 +439,16 @@ static void print_convicted(const json_t *all)
     }
 }
 
+static void print_pruned(const json_t *runs)
+{
+    size_t i;
+    json_t *run;
+    json_array_foreach(runs, i, run)
+        printf("pruned        blocks %lld to %lld: of %lld reports the sealed content, gateway and "
+               "its signature are gone\n",
+               number(run, "from"), number(run, "to"), number(run, "reports"));
+}
+
 static void print_facts(const struct cli *c, const json_t *d)
 {
     const struct genesis *g = c->genesis;
@@ -362,6 +461,7 @@ static void print_facts(const struct cli *c, const json_t *d)
            number(d, "transactions"), number(d, "reports"));
     printf("meters        %lld keys enrolled, %lld of them revoked\n", number(d, "meters"),
            number(d, "meters_revoked"));
+    print_pruned(json_object_get(d, "pruned"));
     print_convicted(json_object_get(d, "convicted"));
     printf("signatures    %lld, all valid\n", number(d, "signatures"));
     printf("registry      as kept on disk it is the one recomputed, root %.16s...\n",

@@ -34,6 +34,7 @@ struct node_write {
     uint64_t height;
     sm3_digest tip;
     int64_t timestamp_ms;
+    uint8_t retention[RETENTION_TX_BYTES];
     uint8_t *memory;  /* of the small parts */
     uint8_t *records; /* of the registry's changes */
 };
@@ -42,6 +43,7 @@ struct node_write {
 #define NODE_DROP_REASONS_MAX 8
 struct node_port_counters {
     uint64_t open_now, opened, closed;
+    uint64_t bytes_in, bytes_out, frames_in, frames_out;
     size_t reasons;
     const char *reason[NODE_DROP_REASONS_MAX]; /* why links were dropped */
     uint64_t dropped[NODE_DROP_REASONS_MAX];   /* and how many */

@@ -43,26 +43,25 @@ static enum ami_status find_epoch(void *ctx, uint32_t epoch, uint64_t *height, u
     return store_find_epoch(ctx, epoch, height, index);
 }
 
+static enum ami_status retention(void *ctx, struct store_retention *out)
+{
+    return store_retention(ctx, out);
+}
+
 struct node_disk disk_of_store(struct store *store)
 {
-    return (struct node_disk){store,     block,   header,      body,
-                              height_of, find_tx, find_report, find_epoch};
+    return (struct node_disk){store,   block,       header,     body,     height_of,
+                              find_tx, find_report, find_epoch, retention};
 }
 
 /* The leaves of a block's tree. */
 static enum ami_status leaves_of(const struct certified_block *b, sm3_digest **leaves)
 {
-    struct body_reader it = body_reader_on(b->body);
-    struct span encoded;
-    uint32_t count = 0;
+    size_t count = 0;
     *leaves = calloc(b->header.tx_count + 1u, sizeof **leaves);
     if (*leaves == NULL)
         return AMI_NO_MEMORY;
-    while (count < b->header.tx_count && body_next(&it, &encoded)) {
-        struct tx_view tx;
-        AMI_TRY(tx_view_parse(&tx, encoded));
-        (*leaves)[count++] = tx_leaf(&tx.id);
-    }
+    AMI_TRY(body_leaves(*leaves, b->header.tx_count, &count, b->body));
     return count == b->header.tx_count ? AMI_OK : AMI_DAMAGED;
 }
 

@@ -540,7 +540,7 @@ static void send_ack(struct node *n, struct gateway_session *s, struct merkle_tr
                            .height = h->height,
                            .block = *block,
                            .index = index,
-                           .second = sm3(tx->tx.second)};
+                           .second = tx_second(tx)};
     sm3_digest path[MERKLE_PATH_MAX];
     size_t size = merkle_tree_path(tree, index, path);
     AMI_CHECK(size <= sizeof a.path / sizeof a.path[0]);
@@ -558,20 +558,16 @@ static void send_ack(struct node *n, struct gateway_session *s, struct merkle_tr
 /* Leaves of all transactions of a body. False: out of memory, or a body that does not parse. */
 static bool plant_tree(struct merkle_tree *t, struct span body)
 {
+    sm3_digest *leaves = malloc(AMI_BLOCK_TXS_MAX * sizeof *leaves);
+    size_t count = 0;
+    bool ok = leaves != NULL && body_leaves(leaves, AMI_BLOCK_TXS_MAX, &count, body) == AMI_OK;
     merkle_tree_truncate(t, 0);
-    struct body_reader it = body_reader_on(body);
-    struct span encoded;
-    uint64_t index = 0;
-    while (body_next(&it, &encoded)) {
-        struct tx_view tx;
-        if (tx_view_parse(&tx, encoded) != AMI_OK)
-            return false;
-        sm3_digest leaf = tx_leaf(&tx.id);
-        if (merkle_tree_set(t, index++, &leaf) != AMI_OK)
-            return false;
-    }
-    merkle_tree_root(t);
-    return true;
+    for (size_t i = 0; ok && i < count; i++)
+        ok = merkle_tree_set(t, i, &leaves[i]) == AMI_OK;
+    free(leaves);
+    if (ok)
+        merkle_tree_root(t);
+    return ok;
 }
 
 /* The block of that height with its tree. AMI_AGAIN: enough were read for the moment. */
@@ -633,7 +629,7 @@ static void answer_settled(struct node *n, struct gateway_session *s, uint64_t s
     struct span encoded;
     while (body_next(&it, &encoded)) {
         struct tx_view tx;
-        if (at++ != index || tx_view_parse(&tx, encoded) != AMI_OK)
+        if (at++ != index || tx_view_decode_kept(&tx, encoded) != AMI_OK)
             continue;
         send_ack(n, s, b->tree, &b->block.header, &b->hash, &b->block.commit, &tx, index);
         return;
@@ -648,7 +644,7 @@ void gateway_on_commit(struct node *n, const struct block_header *h, const sm3_d
     bool planted = false;
     for (uint32_t index = 0; body_next(&it, &encoded); index++) {
         struct tx_view tx;
-        if (tx_view_parse(&tx, encoded) != AMI_OK || tx.tx.kind != TX_REPORT)
+        if (tx_view_decode_kept(&tx, encoded) != AMI_OK || tx.tx.kind != TX_REPORT)
             continue;
         const struct report_meter_part *m = &tx.u.report.meter;
         struct pool_entry *e = pool_find_report(n->pool, &m->meter, m->epoch, m->sequence);
@@ -664,28 +660,37 @@ void gateway_on_commit(struct node *n, const struct block_header *h, const sm3_d
 /* --- reports -----------------------------------------------------------------------------------
  */
 
-/* Whose signatures are good: all of the job's by one batch. */
-static void reports_check(const struct report_job *j)
-{
-    const sm3_digest *chain = &j->node->c.genesis->members.chain;
+/* What checking the signatures of a whole job takes. */
+struct report_checks {
     struct report_meter_message signed_bytes[NODE_REPORT_BATCH_MAX];
     struct sm3_message message[NODE_REPORT_BATCH_MAX];
     point p[NODE_REPORT_BATCH_MAX];
     sm3_digest e[NODE_REPORT_BATCH_MAX];
     sm2_signature sig[NODE_REPORT_BATCH_MAX];
     bool ok[NODE_REPORT_BATCH_MAX];
+};
+
+/* Whose signatures are good: all of the job's by one batch. AMI_NO_MEMORY. */
+static enum ami_status reports_check(const struct report_job *j)
+{
+    const sm3_digest *chain = &j->node->c.genesis->members.chain;
+    struct report_checks *c = malloc(sizeof *c);
+    if (c == NULL)
+        return AMI_NO_MEMORY;
     for (size_t i = 0; i < j->count; i++) {
         const struct report_item *r = j->item[i];
-        p[i] = r->key->p;
-        report_meter_message(&signed_bytes[i], &r->part, chain, r->key);
-        message[i] =
-            (struct sm3_message){signed_bytes[i].message.parts, signed_bytes[i].message.count};
-        sig[i] = r->part.signature;
+        c->p[i] = r->key->p;
+        report_meter_message(&c->signed_bytes[i], &r->part, chain, r->key);
+        c->message[i] = (struct sm3_message){c->signed_bytes[i].message.parts,
+                                             c->signed_bytes[i].message.count};
+        c->sig[i] = r->part.signature;
     }
-    sm3_batch(e, message, j->count);
-    const bool all = sm2_verify_batch(p, e, sig, ok, j->count) == AMI_OK;
+    sm3_batch(c->e, c->message, j->count);
+    const bool all = sm2_verify_batch(c->p, c->e, c->sig, c->ok, j->count) == AMI_OK;
     for (size_t i = 0; i < j->count; i++)
-        j->item[i]->status = all || ok[i] ? AMI_OK : AMI_BAD_SIGNATURE;
+        j->item[i]->status = all || c->ok[i] ? AMI_OK : AMI_BAD_SIGNATURE;
+    free(c);
+    return AMI_OK;
 }
 
 /* A report's gateway part, but for its signature. */
@@ -755,15 +760,16 @@ static void report_run(void *job)
     enum ami_status status =
         made == NULL ? AMI_NO_MEMORY
                      : seal_batch_begin(&batch, &j->node->c.genesis->network.readings, j->random);
-    if (status == AMI_OK) {
-        reports_check(j);
-        for (size_t from = 0; from < j->count; from += REPORT_SIGN_BATCH) {
-            const size_t left = j->count - from;
-            reports_make(j, made, from,
-                         from + (left < REPORT_SIGN_BATCH ? left : REPORT_SIGN_BATCH), &batch);
-        }
-        secret_wipe(&batch, sizeof batch);
+    const bool begun = status == AMI_OK;
+    if (begun)
+        status = reports_check(j);
+    for (size_t from = 0; status == AMI_OK && from < j->count; from += REPORT_SIGN_BATCH) {
+        const size_t left = j->count - from;
+        reports_make(j, made, from, from + (left < REPORT_SIGN_BATCH ? left : REPORT_SIGN_BATCH),
+                     &batch);
     }
+    if (begun)
+        secret_wipe(&batch, sizeof batch);
     for (size_t i = 0; status != AMI_OK && i < j->count; i++)
         j->item[i]->status = status;
     free(made);

@@ -487,6 +487,10 @@ static void port_counters(void *ctx, enum node_port port, struct node_port_count
         out->open_now = link_listener_open_now(s->port[i].listener);
         out->opened = c->opened;
         out->closed = c->closed;
+        out->bytes_in = c->bytes_in;
+        out->bytes_out = c->bytes_out;
+        out->frames_in = c->frames_in;
+        out->frames_out = c->frames_out;
         for (out->reasons = 0; out->reasons < LINK_DROP_REASONS; out->reasons++) {
             out->reason[out->reasons] = link_drop_name((enum link_drop_reason)out->reasons);
             out->dropped[out->reasons] = c->dropped[out->reasons];

@@ -64,6 +64,10 @@ void pool_free(struct pool *p)
     {
         pool_remove(p, &s->entry, 0);
     }
+    HASH_ITER(by_report, p->reports, s, tmp)
+    {
+        pool_remove(p, &s->entry, 0);
+    }
     free(p);
 }
 
@@ -171,13 +175,13 @@ static bool has_room(const struct pool *p, size_t size, uint8_t source, bool own
 static enum ami_status check_rivals(struct pool *p, struct slot *s)
 {
     const struct tx_view *v = &s->entry.view;
-    if (find_id(p, &v->id) != NULL)
-        return AMI_EXISTS;
     if (v->tx.kind == TX_REPORT) {
         const struct report_meter_part *m = &v->u.report.meter;
         s->report = report_key_of(&m->meter, m->epoch, m->sequence);
         return find_report(p, &s->report) != NULL ? AMI_EXISTS : AMI_OK;
     }
+    if (find_id(p, &v->id) != NULL)
+        return AMI_EXISTS;
     if (v->tx.kind == TX_EVIDENCE) {
         const struct evidence *e = &v->u.evidence;
         if (e->accused >= AMI_MEMBERS_MAX)
@@ -203,7 +207,11 @@ enum ami_status pool_add(struct pool *p, struct span encoded, uint8_t source, bo
     if (s == NULL)
         return AMI_NO_MEMORY;
     memcpy(s->bytes, encoded.data, encoded.size);
-    enum ami_status status = tx_view_parse(&s->entry.view, span_of(s->bytes, encoded.size));
+    enum ami_status status = tx_view_decode(&s->entry.view, span_of(s->bytes, encoded.size));
+    const bool report = status == AMI_OK && s->entry.view.tx.kind == TX_REPORT;
+    /* A report is known by its place, and there are many of them: their ids are not computed. */
+    if (status == AMI_OK && !report)
+        tx_view_identify(&s->entry.view);
     if (status == AMI_OK)
         status = check_rivals(p, s);
     if (status != AMI_OK) {
@@ -213,9 +221,10 @@ enum ami_status pool_add(struct pool *p, struct span encoded, uint8_t source, bo
     s->entry.source = source;
     s->entry.own = own;
     s->entry.arrived_us = now_us;
-    HASH_ADD(by_id, p->ids, entry.view.id, sizeof(sm3_digest), s);
-    if (s->entry.view.tx.kind == TX_REPORT)
+    if (report)
         HASH_ADD(by_report, p->reports, report, sizeof s->report, s);
+    else
+        HASH_ADD(by_id, p->ids, entry.view.id, sizeof(sm3_digest), s);
     if (is_evidence(s))
         p->evidence[s->entry.view.u.evidence.accused][s->entry.view.u.evidence.kind] = s;
     p->count++;
@@ -251,9 +260,10 @@ void pool_remove(struct pool *p, struct pool_entry *e, uint64_t now_us)
         park_behind(p, e->number, now_us);
     if (!s->parked)
         unlist(p, s, now_us);
-    HASH_DELETE(by_id, p->ids, s);
     if (e->view.tx.kind == TX_REPORT)
         HASH_DELETE(by_report, p->reports, s);
+    else
+        HASH_DELETE(by_id, p->ids, s);
     if (is_evidence(s))
         p->evidence[e->view.u.evidence.accused][e->view.u.evidence.kind] = NULL;
     if (e->number != 0)
@@ -281,9 +291,16 @@ void pool_set_number(struct pool *p, uint64_t last, uint64_t now_us)
     list_numbers(p, now_us);
 }
 
-struct pool_entry *pool_find(struct pool *p, const sm3_digest *id)
+struct pool_entry *pool_find(struct pool *p, struct tx_view *tx)
 {
-    struct slot *s = find_id(p, id);
+    if (tx->tx.kind == TX_REPORT) {
+        const struct report_meter_part *m = &tx->u.report.meter;
+        return pool_find_report(p, &m->meter, m->epoch, m->sequence);
+    }
+    if (tx->tx.kind == TX_EVIDENCE)
+        return pool_find_evidence(p, tx->u.evidence.accused, tx->u.evidence.kind);
+    tx_view_identify(tx);
+    struct slot *s = find_id(p, &tx->id);
     return s == NULL ? NULL : &s->entry;
 }
 

@@ -42,7 +42,7 @@ struct pool_limits {
 
 /* One waiting transaction; owned by the pool, valid until it is removed. */
 struct pool_entry {
-    struct tx_view view; /* borrows `view.encoded`, which the entry owns */
+    struct tx_view view; /* borrows `view.encoded`, which the entry owns; a report's has no id */
     uint8_t source;
     bool own;             /* of this DC's gateway or of the MDMS: this DC sees it through */
     uint64_t number;      /* of an MDMS's transaction; 0: none */
@@ -70,7 +70,9 @@ void pool_remove(struct pool *p, struct pool_entry *e, uint64_t now_us);
  * those that follow it without a gap are no longer parked. `last` never falls. */
 void pool_set_number(struct pool *p, uint64_t last, uint64_t now_us);
 
-struct pool_entry *pool_find(struct pool *p, const sm3_digest *id);
+/* This transaction, or the one that has its place: the report of the same (meter, epoch, sequence),
+ * evidence of the same (accused, kind). `tx` need not be identified, and is when that is needed. */
+struct pool_entry *pool_find(struct pool *p, struct tx_view *tx);
 struct pool_entry *pool_find_report(struct pool *p, const struct ami_id *meter, uint32_t epoch,
                                     uint64_t sequence);
 

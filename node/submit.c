@@ -83,11 +83,11 @@ void submit_on_frame(struct node *n, struct node_link *l, struct span body)
     j->node = n;
     j->own = l->role != 2;
     for (uint16_t i = 0; i < s.txs_count && i < NODE_CHECK_BATCH_MAX; i++) {
-        if (tx_view_parse(&j->tx[j->count], s.txs[i].encoded) != AMI_OK) {
+        if (tx_view_decode(&j->tx[j->count], s.txs[i].encoded) != AMI_OK) {
             n->counters.txs_refused++;
             continue;
         }
-        if (pool_find(n->pool, &j->tx[j->count].id) == NULL)
+        if (pool_find(n->pool, &j->tx[j->count]) == NULL)
             j->count++;
     }
     j->source = source;
@@ -223,15 +223,9 @@ void submit_on_epoch(struct node *n)
 }
 
 /* A transaction of this block is on the ledger: it, and any rival for its place, waits no more. */
-void submit_settled(struct node *n, const struct tx_view *tx)
+void submit_settled(struct node *n, struct tx_view *tx)
 {
-    struct pool_entry *e = pool_find(n->pool, &tx->id);
-    if (e == NULL && tx->tx.kind == TX_REPORT) {
-        const struct report_meter_part *m = &tx->u.report.meter;
-        e = pool_find_report(n->pool, &m->meter, m->epoch, m->sequence);
-    }
-    if (e == NULL && tx->tx.kind == TX_EVIDENCE)
-        e = pool_find_evidence(n->pool, tx->u.evidence.accused, tx->u.evidence.kind);
+    struct pool_entry *e = pool_find(n->pool, tx);
     if (e != NULL)
         pool_remove(n->pool, e, node_now_us(n));
 }

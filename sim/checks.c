@@ -526,6 +526,8 @@ void sim_check_said(struct sim_host *h, const char *event, const char *detail)
 {
     struct sim_world *w = h->world;
     struct sim_dc *d = h->as.dc;
+    if (w->watch != NULL && w->watch->said != NULL)
+        w->watch->said(w->watch->ctx, h, event, detail);
     if (strcmp(event, "election") == 0 && d->honest && reaches_quorum(h))
         w->count.attempts++;
     if (strcmp(event, "evidence") == 0 && d->honest)
@@ -769,6 +771,8 @@ void sim_check_stored(struct sim_host *h, uint64_t before)
 {
     struct sim_world *w = h->world;
     struct sim_dc *d = h->as.dc;
+    if (w->watch != NULL && w->watch->stored != NULL)
+        w->watch->stored(w->watch->ctx, h, before);
     if (!d->honest)
         return;
     for (uint64_t height = before + 1; height <= sim_disk_height(d->disk); height++)

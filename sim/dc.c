@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SESSIONS_MAX   20000
+#define SESSIONS_MAX   20000 /* or twice as many as there are meters */
 #define POOL_TXS_MAX   4096
 #define POOL_BYTES_MAX (4u << 20)
 
@@ -240,7 +240,8 @@ static void make_node(struct sim_host *h)
                             .height = sim_disk_height(d->disk),
                             .tip = cast->genesis.members.chain,
                             .tip_timestamp_ms = cast->genesis.created_ms,
-                            .sessions_max = SESSIONS_MAX,
+                            .sessions_max = w->plan.meters > SESSIONS_MAX / 2 ? 2 * w->plan.meters
+                                                                              : SESSIONS_MAX,
                             .pool_txs_max = POOL_TXS_MAX,
                             .pool_bytes_max = POOL_BYTES_MAX,
                             .rules_off = w->plan.rules_off,

@@ -4,7 +4,8 @@
 
 int main(int argc, char **argv)
 {
-    const struct command_spec commands[] = {sim_command_run, sim_command_hunt, {0}};
+    const struct command_spec commands[] = {
+        sim_command_run, sim_command_hunt, sim_command_lab, {0}};
     const struct program_spec program = {
         .name = PROGRAM,
         .summary = "whole networks on virtual time: faults, lies, and whether the rules hold",

@@ -3,6 +3,7 @@
 #define AMI_SIM_PLAN_H
 
 #include "ledger/genesis.h"
+#include "sim/medium.h"
 
 #include <stdio.h>
 
@@ -157,9 +158,16 @@ struct sim_plan {
     } change_pick;       /* whose membership changes */
     bool leave_early;    /* a DC that left is switched off at once */
     uint32_t struck_ppm; /* whose membership changes is cut off or dies just then */
+
+    /* What the laboratory varies; zero is what runs have otherwise. */
+    struct sim_medium medium; /* between meters and DCs; rate_bps 0: as fast as the rest */
+    uint32_t meter_spread_ms, meter_answer_ms, meter_answer_ms_max; /* struct meter_timing */
+    uint32_t block_txs_max;       /* with 1 KiB of block for each */
+    uint32_t readings_per_report; /* at most SIM_READINGS_MAX */
 };
 
-#define SIM_PLAN_ANY UINT32_MAX
+#define SIM_PLAN_ANY     UINT32_MAX
+#define SIM_READINGS_MAX 96
 
 /* What a seed draws. p->dcs (0: any) and p->byzantine (SIM_PLAN_ANY) are kept when they are set. */
 void sim_plan_draw(struct sim_plan *p, uint64_t seed);

@@ -4,6 +4,7 @@
  *   cast.c      keys, genesis     disk.c, kv.c  storage of DCs and of the MDMS
  *   world.c     hosts: clocks, starts, crashes, pauses; the loop
  *   net.c       links between hosts, with all that can go wrong on them
+ *   medium.c    the narrow medium that meters share, when a plan has one
  *   dc.c, fleet.c, mdms.c   the shells around the three cores: the same objects as in the processes
  *   enrol.c     a device gets keys while the network runs
  *   changes.c   what the operator asks for: DCs join, leave, rotate; meters renew, move, are
@@ -99,6 +100,8 @@ struct sim_counters {
 struct sim_checks;
 struct sim_changes;
 struct sim_epoch;
+struct sim_meter;
+struct sim_world;
 
 /* A DC by its name, and the keys in its folder. Two copies that run at once share them. */
 struct sim_name {
@@ -108,6 +111,18 @@ struct sim_name {
     const struct device_keys *key[SIM_KEYS_MAX]; /* [epoch - 1] */
     struct enrol_pending *pending;               /* asks for the next one; NULL: does not */
     uint64_t deaf_until_us;                      /* answers to that are lost */
+};
+
+/* Somebody who looks on and changes nothing: the laboratory. Functions may be NULL. */
+struct sim_watch {
+    void *ctx;
+    /* A frame leaves `from`, arrives at `to`. */
+    void (*sent)(void *ctx, struct sim_world *w, uint16_t from, uint16_t to, struct span frame);
+    void (*arrived)(void *ctx, struct sim_world *w, uint16_t from, uint16_t to, struct span frame);
+    void (*noted)(void *ctx, struct sim_meter *m, enum meter_note_kind kind, uint64_t value);
+    void (*said)(void *ctx, struct sim_host *dc, const char *event, const char *detail);
+    /* A write is on a DC's disk; its height before. */
+    void (*stored)(void *ctx, struct sim_host *dc, uint64_t before);
 };
 
 struct sim_world {
@@ -132,9 +147,10 @@ struct sim_world {
     struct sim_changes *changes;
     struct sim_counters count;
     struct sim_checks *checks;
-    uint64_t trace;           /* hash of all that happened */
-    FILE *trace_to;           /* NULL: no lines */
-    char violation[16 + 240]; /* "name: what"; empty: none */
+    uint64_t trace;                /* hash of all that happened */
+    FILE *trace_to;                /* NULL: no lines */
+    const struct sim_watch *watch; /* NULL: nobody */
+    char violation[16 + 240];      /* "name: what"; empty: none */
     /* With more than f liars a fork is what must come; the run goes on until the two sides have
      * met, to see whom they name for it. */
     char fork[16 + 240];
@@ -320,6 +336,7 @@ struct sim_fleet {
     size_t proofs;
     struct sim_meter_write *write; /* under way, in order */
     size_t writes, writes_capacity;
+    struct sim_medium_state medium;
     bool stopped; /* no more reports are made */
 };
 void sim_fleet_new(struct sim_host *h, size_t first, size_t count);

@@ -11,7 +11,13 @@
 #include "crypto/sm2.h"
 
 /* Roles, as they enter the hashed ID of a key (docs/security.md). */
-enum key_role { ROLE_METER_AGREE = 1, ROLE_METER_REPORT = 2, ROLE_DC_AGREE = 3, ROLE_DC_SIGN = 4 };
+enum key_role {
+    ROLE_METER_AGREE = 1,
+    ROLE_METER_REPORT = 2,
+    ROLE_DC_AGREE = 3,
+    ROLE_DC_SIGN = 4,
+    ROLE_OPERATOR = 5 /* more follows in its ID: channel/implicit.c */
+};
 
 /* The MDMS's public keys and the id of the network; fixed by `ami-mdms init`. */
 struct network {

@@ -6,11 +6,14 @@
  *   exchange DA RA IDA DB RB IDB SIZE(decimal)    -> xyV inner S_A S_B key, from both sides
  *   kdf Z SIZE                                    -> bytes
  *   hmac KEY MSG                                  -> digest
+ *   gcm KEY NONCE AAD TEXT                        -> ciphertext and tag
+ *   ctr KEY COUNTER TEXT                          -> ciphertext
  *   bases                                         -> xyG xyNegG
  * A line that cannot be read ends the program with status 1.
  */
 #include "crypto/secret.h"
 #include "crypto/sm2.h"
+#include "crypto/sm4ctr.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -176,6 +179,39 @@ static void answer_hmac(char **word)
     put(out.b, sizeof out.b);
 }
 
+static sm4_key key_of_word(const char *word)
+{
+    struct bytes b = bytes_of(word);
+    sm4_key key;
+    if (b.size != sizeof key.b)
+        die("a key of SM4 has 16 bytes");
+    memcpy(key.b, b.data, sizeof key.b);
+    return key;
+}
+
+static void answer_gcm(char **word)
+{
+    sm4_key key = key_of_word(word[1]);
+    struct bytes n = bytes_of(word[2]), aad = bytes_of(word[3]), text = bytes_of(word[4]);
+    gcm_nonce nonce;
+    uint8_t out[BYTES_MAX + GCM_TAG_BYTES];
+    if (n.size != sizeof nonce.b)
+        die("a nonce has 12 bytes");
+    memcpy(nonce.b, n.data, sizeof nonce.b);
+    sm4gcm_seal(out, &key, &nonce, span_of(aad.data, aad.size), span_of(text.data, text.size));
+    put(out, text.size + GCM_TAG_BYTES);
+}
+
+static void answer_ctr(char **word)
+{
+    sm4_key key = key_of_word(word[1]);
+    struct bytes counter = bytes_of(word[2]), text = bytes_of(word[3]);
+    if (counter.size != SM4_BLOCK_BYTES)
+        die("a counter has 16 bytes");
+    sm4ctr_xor(text.data, &key, counter.data, span_of(text.data, text.size));
+    put(text.data, text.size);
+}
+
 static void answer_bases(char **word)
 {
     (void)word;
@@ -190,7 +226,8 @@ static const struct {
     void (*answer)(char **word);
 } commands[] = {
     {"h2c", 3, answer_h2c}, {"implicit", 7, answer_implicit}, {"exchange", 8, answer_exchange},
-    {"kdf", 3, answer_kdf}, {"hmac", 3, answer_hmac},         {"bases", 1, answer_bases},
+    {"kdf", 3, answer_kdf}, {"hmac", 3, answer_hmac},         {"gcm", 5, answer_gcm},
+    {"ctr", 4, answer_ctr}, {"bases", 1, answer_bases},
 };
 
 static void answer(char *line)

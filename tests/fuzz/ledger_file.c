@@ -4,6 +4,7 @@
  *
  * The input chooses one of a few ledgers (u8) and changes it: u16 page, u16 place in it, u8 number
  * of bytes, the bytes. */
+#include "crypto/secret.h"
 #include "tests/fuzz/fuzz.h"
 
 #include "base/check.h"
@@ -136,6 +137,7 @@ static void start_once(void)
     char dir[200], path[300];
     if (changed != NULL)
         return;
+    AMI_CHECK(crypto_start() == AMI_OK);
     changed = malloc(FILE_BYTES);
     fd = memfd_create("ledger", MFD_CLOEXEC);
     AMI_CHECK(changed != NULL && fd >= 0);

@@ -2,10 +2,12 @@
  * way in which a directory can be wrong or full has its status and its sentence. */
 #include "tests/harness.h"
 
+#include "crypto/secret.h"
 #include "tests/ledger/store_made.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <signal.h>
@@ -31,11 +33,14 @@ static uint8_t buffer[BUFFER_BYTES], body_bytes[AMI_BLOCK_BYTES_MAX];
  * one numbered `fail_at` fails.
  */
 
+#define FAIL_META UINT_MAX
+
 static struct {
     bool watched;
-    unsigned calls, fail_at; /* from 1; 0: none */
-    int error;               /* 0: half of the bytes are written, as on a disk that fills up */
-    char log[4096];          /* w: write, d: write through a descriptor with O_DSYNC, s: sync */
+    unsigned calls,
+        fail_at;    /* from 1; 0: none; FAIL_META: the one of the page that makes others count */
+    int error;      /* 0: half of the bytes are written, as on a disk that fills up */
+    char log[4096]; /* w: write, d: write through a descriptor with O_DSYNC, s: sync */
 } disk;
 
 /* True when this call is to fail. */
@@ -43,9 +48,11 @@ static bool disk_call(int fd, bool sync)
 {
     if (!disk.watched)
         return false;
+    const char kind = (char)(sync ? 's' : (fcntl(fd, F_GETFL) & O_DSYNC) != 0 ? 'd' : 'w');
     if (disk.calls < sizeof disk.log - 1)
-        disk.log[disk.calls] = (char)(sync ? 's' : (fcntl(fd, F_GETFL) & O_DSYNC) != 0 ? 'd' : 'w');
-    return ++disk.calls == disk.fail_at;
+        disk.log[disk.calls] = kind;
+    disk.calls++;
+    return disk.fail_at == FAIL_META ? kind == 'd' : disk.calls == disk.fail_at;
 }
 
 ssize_t pwrite(int fd, const void *data, size_t size, off_t at)
@@ -727,7 +734,9 @@ static void a_disk_error_at_any_call_leaves_no_trace(void **state)
     struct store *s = open_store(STORE_READ_WRITE, 0);
     unsigned failures = 0, reopened = 0;
     for (size_t e = 0; e < sizeof errors / sizeof errors[0]; e++) {
-        for (unsigned at = 1;; at++) {
+        /* How many writes there are depends on where the pages lie; the last of them comes first.
+         */
+        for (unsigned at = FAIL_META;; at = at == FAIL_META ? 1 : at + 1) {
             struct tip before = tip;
             struct made *b = make_block(&tip, 3, 700);
             struct store_batch batch = commit_of(b);
@@ -735,7 +744,7 @@ static void a_disk_error_at_any_call_leaves_no_trace(void **state)
             disk_watch(at, errors[e]);
             enum ami_status status = store_write(s, &batch);
             disk.watched = false;
-            if (disk.calls < at) {
+            if (at != FAIL_META && disk.calls < at) {
                 assert_ok(status);
                 free_block(b);
                 break;
@@ -761,7 +770,7 @@ static void a_disk_error_at_any_call_leaves_no_trace(void **state)
         }
     }
     assert_true(failures >= 12);
-    assert_int_equal(reopened, sizeof errors / sizeof errors[0]);
+    assert_true(reopened >= sizeof errors / sizeof errors[0]);
     store_close(s);
 }
 
@@ -1297,6 +1306,12 @@ static void a_damaged_vote_record_is_not_returned(void **state)
 
 #define ON_DISK(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
+static int start(void **state)
+{
+    (void)state;
+    return crypto_start() == AMI_OK ? 0 : -1;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1323,5 +1338,5 @@ int main(void)
         ON_DISK(a_damaged_value_is_not_returned),
         ON_DISK(a_damaged_vote_record_is_not_returned),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, start, NULL);
 }

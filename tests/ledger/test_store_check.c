@@ -3,7 +3,9 @@
  * LMDB in a process of its own, compared value by value, and written to. */
 #include "tests/harness.h"
 
+#include "crypto/secret.h"
 #include "ledger/store_check.h"
+#include "ledger/store_value.h"
 #include "tests/ledger/store_made.h"
 
 #include <fcntl.h>
@@ -461,6 +463,58 @@ static void the_newer_meta_page_counts(void **state)
 
 #define ON_DISK(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
+/* Wherever a long value is cut in two, and whichever byte of it changes, its check tells. */
+static void checks_of_long_values(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {4095, 4096, 4097, 8192, 300001};
+    static uint8_t bytes[300001];
+    const struct span key = SPAN_LITERAL("key"), none = span_of(NULL, 0);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 31 >> 3);
+    for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {
+        const size_t size = sizes[k];
+        uint8_t check[STORE_CHECK_BYTES], other[STORE_CHECK_BYTES];
+        store_check(check, "db", key, span_of(bytes, size), none);
+        for (size_t at = 0; at <= size; at += at < 8200 ? 1021 : 49999) {
+            store_check(other, "db", key, span_of(bytes, at), span_of(bytes + at, size - at));
+            assert_memory_equal(other, check, sizeof check);
+            if (at == size)
+                break;
+            bytes[at] ^= 1;
+            store_check(other, "db", key, span_of(bytes, size), none);
+            assert_memory_not_equal(other, check, sizeof check);
+            bytes[at] ^= 1;
+        }
+        store_check(other, "db", key, span_of(bytes, size - 1), none);
+        assert_memory_not_equal(other, check, sizeof check);
+    }
+}
+
+static void checks_of_many_values(void **state)
+{
+    (void)state;
+    static uint8_t bytes[150], check[150][STORE_CHECK_BYTES];
+    struct span key[150], value[150];
+    for (size_t i = 0; i < 150; i++) {
+        bytes[i] = (uint8_t)(i * 7);
+        key[i] = span_of(bytes + i / 2, 1 + i / 3);
+        value[i] = span_of(bytes, i);
+    }
+    store_checks(check, "txs", key, value, 150);
+    for (size_t i = 0; i < 150; i++) {
+        uint8_t alone[STORE_CHECK_BYTES];
+        store_check(alone, "txs", key[i], value[i], span_of(NULL, 0));
+        assert_memory_equal(check[i], alone, sizeof alone);
+    }
+}
+
+static int start(void **state)
+{
+    (void)state;
+    return crypto_start() == AMI_OK ? 0 : -1;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -470,6 +524,8 @@ int main(void)
         ON_DISK(damage_is_found_or_touches_nothing),
         ON_DISK(a_lost_write_is_found),
         ON_DISK(the_newer_meta_page_counts),
+        cmocka_unit_test(checks_of_long_values),
+        cmocka_unit_test(checks_of_many_values),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, start, NULL);
 }

@@ -49,12 +49,12 @@ static void keeps_order_and_finds_again(void **state)
     assert_ok(ami_id_from_text(&m1, "m1"));
     struct pool_entry *e = pool_find_report(p, &m1, 1, 5);
     assert_non_null(e);
-    assert_ptr_equal(pool_find(p, &e->view.id), e);
+    struct tx_view tx = e->view;
+    assert_ptr_equal(pool_find(p, &tx), e);
     assert_null(pool_find_report(p, &m1, 1, 6));
     assert_null(pool_find_report(p, &m1, 2, 5));
-    sm3_digest id = e->view.id;
     pool_remove(p, e, 20);
-    assert_null(pool_find(p, &id));
+    assert_null(pool_find(p, &tx));
     assert_null(pool_find_report(p, &m1, 1, 5));
     assert_int_equal(pool_count(p), 9);
     pool_free(p);

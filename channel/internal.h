@@ -1,0 +1,56 @@
+/* channel/internal.h - what the files of this room share. Nothing outside includes it.
+ *
+ *   label.c       levels and categories
+ *   credential.c  what is the same for every kind, and the table of kinds
+ *   implicit.c    GM/T 0130
+ *   x509.c        X.509, through libcrypto
+ *   cfl.c         CFL identity certificates
+ *   channel.c     a channel's life: what comes goes to the handshake or to the records
+ *   handshake.c   three flights
+ *   record.c      both suites
+ *   gate.c        what strangers may cost
+ */
+#ifndef AMI_CHANNEL_INTERNAL_H
+#define AMI_CHANNEL_INTERNAL_H
+
+#include "channel/channel.h"
+
+/* One kind: decodes what was shown and checks all that is its own. What every kind has in common
+ * (network, validity, the list of revoked ones) is checked by credential_check afterwards. */
+typedef enum channel_fault credential_checker(struct credential_peer *out, struct span shown,
+                                              const struct credential_trust *trust,
+                                              const struct credential_moment *at);
+credential_checker implicit_check, x509_check, cfl_check;
+
+/* CFL: the certificate of one session, behind the lasting one. */
+size_t cfl_show(uint8_t *out, const struct credential *own, const struct credential_moment *at);
+
+/* The parts of a signed message: label with its zero, then the caller's. */
+#define CREDENTIAL_PARTS_MAX 4
+size_t credential_parts(struct span out[CREDENTIAL_PARTS_MAX + 1], const char *label,
+                        const struct span *parts, size_t count);
+
+bool identity_valid(const struct credential_identity *who);
+sm3_digest credential_fingerprint(enum credential_kind kind, struct span lasting);
+
+/* --- handshake.c ------------------------------------------------------------------------------ */
+
+/* Each takes one frame (whose bytes it may use up) and answers in `reply`. */
+enum channel_fault handshake_answer(struct channel *c, uint8_t *frame, size_t size, uint8_t *reply,
+                                    size_t *reply_size); /* R: flight 1 */
+enum channel_fault handshake_finish(struct channel *c, uint8_t *frame, size_t size, uint8_t *reply,
+                                    size_t *reply_size); /* I: flight 2 */
+enum channel_fault handshake_accept(struct channel *c, uint8_t *frame, size_t size); /* R: 3 */
+
+/* --- record.c --------------------------------------------------------------------------------- */
+
+enum record_type { RECORD_READY = 1, RECORD_DATA = 2, RECORD_CLOSE = 3, RECORD_ERROR = 4 };
+
+/* Seals plain and type; out has plain.size + CHANNEL_OVERHEAD_BYTES_MAX bytes and may begin where
+ * plain does. Returns the size. */
+size_t record_seal(struct channel *c, uint8_t *out, enum record_type type, struct span plain);
+/* Opens in place. FAULT_RECORD. */
+enum channel_fault record_open(struct channel *c, uint8_t *record, size_t size,
+                               enum record_type *type, size_t *plain_size);
+
+#endif

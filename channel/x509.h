@@ -1,0 +1,43 @@
+/* channel/x509.h - X.509 certificates with SM2 keys as credentials, through OpenSSL's libcrypto.
+ *
+ * Only SM2-with-SM3 signatures count, made over the ID 1234567812345678 (as GM/T 0009 has it, and
+ * as `openssl ... -sigopt distid:1234567812345678` makes them). The identity stands in the subject
+ * alternative name of the leaf, as exactly one URI of ours:
+ *
+ *   urn:amiledger:NETWORK:ROLE:NAME            NETWORK: the network id in hex; ROLE: dc or mdms
+ *   urn:amiledger:NETWORK:operator:NAME:LABEL  LABEL as label_text writes it: 2:ledger+metering
+ *
+ * The leaf must not be an authority's, must have the key usage digitalSignature, and, when it has
+ * an extended key usage, clientAuth (and serverAuth unless it is an operator's).
+ *
+ * Revocation lists are signed with the *empty* ID, which is what OpenSSL 3.0's command line does
+ * when it is told nothing, because 3.0 can check them with no other (X509_CRL_verify has no ID to
+ * give). With lists, every authority of a chain needs one that is in force; without any, nothing is
+ * asked.
+ *
+ * Caveat: what libcrypto does with certificates is not constant time. Private keys are only read by
+ * it; signing is done by crypto/.
+ */
+#ifndef AMI_CHANNEL_X509_H
+#define AMI_CHANNEL_X509_H
+
+#include "channel/credential.h"
+
+/* Certificates in one shown chain, root excluded. */
+#define X509_CHAIN_MAX 4
+
+struct x509_trust;
+
+/* Roots and revocation lists as PEM; `crls` may be empty. NULL on failure, with a sentence in `why`
+ * (why_size bytes). */
+struct x509_trust *x509_trust_new(struct span roots, struct span crls, char *why, size_t why_size);
+void x509_trust_free(struct x509_trust *trust); /* NULL is allowed */
+
+/* From PEM: the private key (not encrypted), and the chain, leaf first, with or without its root.
+ * AMI_BAD_ENCODING (no PEM, no SM2 key, no identity, too long), AMI_BAD_CRYPTO (the key is not the
+ * leaf's), AMI_WRONG_CHAIN (another network), AMI_NO_MEMORY; `why` gets a sentence. */
+enum ami_status x509_credential(struct credential *out, const struct network *net,
+                                struct span key_pem, struct span chain_pem, char *why,
+                                size_t why_size) AMI_MUST_CHECK;
+
+#endif

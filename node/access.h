@@ -1,0 +1,28 @@
+/* node/access.h - which request of an operator needs which label (channel/label.h).
+ *
+ * One row per question of dc-cli: what it is about has a label, and the operator's label, which its
+ * credential carries, must dominate it to read, or be dominated by it to write. docs/security.md
+ * has the same table for people; a test compares the two and tries every label on every row.
+ */
+#ifndef AMI_NODE_ACCESS_H
+#define AMI_NODE_ACCESS_H
+
+#include "channel/label.h"
+
+enum access_mode { ACCESS_READ, ACCESS_WRITE };
+
+struct access_rule {
+    const char *ask; /* as in a question's "ask" */
+    enum access_mode mode;
+    struct label object;
+    const char *about;
+};
+
+/* The rows in order; NULL at the end. */
+const struct access_rule *access_rule_at(size_t index);
+/* NULL: there is no such question. */
+const struct access_rule *access_rule_of(const char *ask);
+
+bool access_allowed(const struct access_rule *rule, struct label subject);
+
+#endif

@@ -1,0 +1,88 @@
+/* sim/lab/attack.h - adversaries as code.
+ *
+ * An attack says what the adversary holds (`knows`), what it wants, and what stands in its way. Its
+ * function plays the adversary against the real code with exactly that knowledge and returns
+ * whether the goal was reached, with the proof of it as a sentence. Where it was not, the same
+ * function is run again with `control` set: then it takes `protection` away and must succeed, or
+ * the attack is wrong. What `nobody` names cannot be resisted by any scheme, for the reason given
+ * there.
+ */
+#ifndef AMI_SIM_LAB_ATTACK_H
+#define AMI_SIM_LAB_ATTACK_H
+
+#include "sim/lab/arena.h"
+
+/* What an attack is about: a row of table2. The first six are those of the paper's Table 2. */
+enum attack_row {
+    ROW_REPLAY,
+    ROW_IMPERSONATION,
+    ROW_MITM,
+    ROW_DESYNC,
+    ROW_SPOF,
+    ROW_COLLUSION,
+    ROW_SECRECY,
+    ROW_LEAK,
+    ROW_COMPROMISE,
+    ROW_KEY_SHARE,
+    ROW_POINTS,
+    ROW_DC_LIES,
+    ROW_LEDGER,
+    ROW_READINGS,
+    ROW_FLOOD,
+    ROW_COUNT
+};
+
+struct attack_context {
+    const struct scheme *scheme; /* the one that is attacked: the real one, also in a control */
+    uint64_t seed;
+    bool control;
+    bool no_control; /* set by the attack: this scheme has no weakened form */
+    char evidence[512];
+};
+
+struct attack {
+    const char *name;
+    enum attack_row row;
+    const char *knows;      /* what the adversary holds */
+    const char *goal;       /* what counts as broken */
+    const char *protection; /* what is taken away in the control */
+    const char *nobody;     /* why no scheme can resist; NULL: it can be resisted */
+    bool (*run)(struct attack_context *c);
+};
+
+/* The scheme to attack: the real one or, in a control, its weakened form without these
+ * (enum lab_without). NULL, with c->no_control: there is none. */
+const struct scheme *attack_scheme(struct attack_context *c, unsigned without);
+
+/* The proof of what was reached, or of what it failed on; the last one counts. Returns `broken`. */
+bool attack_says(struct attack_context *c, bool broken, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Hex of at most 32 bytes, in one of four buffers in turn. */
+const char *attack_hex(const void *bytes, size_t size);
+
+/* All of them, subject by subject; each ends with a NULL name. */
+extern const struct attack attacks_replay[], attacks_impersonation[], attacks_middle[],
+    attacks_leak[], attacks_points[], attacks_session[], attacks_ledger[], attacks_disk[],
+    attacks_network[];
+
+/* attacks.c: in order; NULL behind the last. */
+const struct attack *attack_at(size_t index);
+/* One against one scheme, with its control where the scheme resists. */
+struct attack_outcome {
+    bool broken;
+    enum { CONTROL_NOT_NEEDED, CONTROL_SUCCEEDS, CONTROL_FAILS, CONTROL_MISSING } control;
+    char evidence[512];
+    char control_evidence[512];
+    uint64_t cpu_ns; /* with the control */
+};
+/* Kept until the process ends, so that one experiment can stand on what another has run. */
+const struct attack_outcome *attack_outcome(const struct attack *attack,
+                                            const struct scheme *scheme, uint64_t seed);
+
+struct lab_output;
+/* Says in the output what is wrong with an outcome: a control that fails, a feat that nobody can do
+ * and that was resisted. */
+void attack_judge(struct lab_output *out, const struct attack *a, const struct scheme *s,
+                  const struct attack_outcome *r);
+
+#endif

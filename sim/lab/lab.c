@@ -1,0 +1,73 @@
+/* sim/lab/lab.c - the experiments, and running one. */
+#include "sim/lab/lab.h"
+
+#include "crypto/sm2_group.h"
+#include "sim/lab/experiments.h"
+#include "sim/lab/output.h"
+
+#include <string.h>
+
+/* One line per experiment, in the order of `ami-sim lab all`. */
+static const struct lab_experiment *const experiments[] = {
+    &lab_attacks,  &lab_table2, &lab_table4,   &lab_table5, &lab_pfs,
+    &lab_election, &lab_links,  &lab_gateways, &lab_scale,  NULL,
+};
+
+const struct lab_experiment *lab_experiment_at(size_t index)
+{
+    return experiments[index];
+}
+
+const struct lab_experiment *lab_experiment_find(const char *name)
+{
+    size_t i = 0;
+    while (experiments[i] != NULL && strcmp(experiments[i]->name, name) != 0)
+        i++;
+    return experiments[i];
+}
+
+void lab_progress(const struct lab_options *o, struct progress *p, const char *what,
+                  const char *unit, uint64_t total)
+{
+    progress_begin(p, stderr, o->json, what, unit, total);
+}
+
+/* What makes this document again. */
+static json_t *command(const struct lab_experiment *e, const struct lab_options *o)
+{
+    return json_sprintf("ami-sim lab %s --seed %llu%s%s%s%s", e->name, (unsigned long long)o->seed,
+                        o->scheme == NULL ? "" : " --scheme ",
+                        o->scheme == NULL ? "" : o->scheme->name, o->tiny ? " --tiny" : "",
+                        o->large ? " --large" : "");
+}
+
+struct lab_output *lab_output_of(const struct lab_experiment *e, const struct lab_options *o,
+                                 enum ami_status *status, struct why *why)
+{
+    struct lab_output *out = lab_output_new();
+    lab_put(out, "experiment", json_string(e->name));
+    lab_put(out, "summary", json_string(e->summary));
+    lab_put(out, "command", command(e, o));
+    lab_put(out, "seed", json_integer((json_int_t)o->seed));
+    lab_put(out, "version", json_string(AMI_VERSION));
+    lab_put(out, "machine", json_string(lab_machine()));
+    lab_put(out, "sm2_path", json_string(sm2_path_name()));
+    lab_put(out, "failed", json_null());
+    *status = e->run(o, out, why);
+    if (*status != AMI_OK) {
+        lab_output_free(out);
+        return NULL;
+    }
+    return out;
+}
+
+json_t *lab_document(const struct lab_experiment *e, const struct lab_options *o,
+                     enum ami_status *status, struct why *why)
+{
+    struct lab_output *out = lab_output_of(e, o, status, why);
+    if (out == NULL)
+        return NULL;
+    json_t *document = json_incref(lab_output_json(out));
+    lab_output_free(out);
+    return document;
+}

@@ -1,0 +1,68 @@
+/* tests/channel/support.h - a network with one of everybody, and two channels with a wire between.
+ *
+ * Keys come from a seeded generator, so that every run is the same. Tests, fuzz targets and the
+ * benchmark share it, so it uses nothing of cmocka: what goes wrong here aborts.
+ */
+#ifndef AMI_TESTS_CHANNEL_SUPPORT_H
+#define AMI_TESTS_CHANNEL_SUPPORT_H
+
+#include "channel/cfl.h"
+#include "channel/channel.h"
+#include "channel/x509.h"
+#include "keyagree/keyfile.h"
+
+#define SUITE_WALL_MS INT64_C(1800000000000) /* a moment in January 2027 */
+#define WIRE_BYTES    (CHANNEL_FLIGHT_BYTES_MAX + 65536)
+
+/* The issuers of one network. */
+struct realm {
+    struct mdms_keys mdms;
+    struct cfl_seed seed;
+    struct cfl_public set;
+    uint64_t drawn;
+    uint8_t number; /* realms of different numbers have different keys */
+};
+void realm_make(struct realm *r, const char *name, uint8_t number);
+/* 48 bytes that no earlier call for this realm gave; valid for 16 more calls. */
+const uint8_t *realm_random(struct realm *r);
+
+struct ami_id id_of(const char *text);
+struct label label_of(const char *text);
+
+/* A signing key of a DC, issued as enrolment does. */
+void realm_dc_key(struct realm *r, struct sign_key *key, const char *name, uint32_t epoch);
+/* Credentials of a kind without X.509. `label` NULL: a DC, else an operator; validity in seconds.
+ */
+void realm_credential(struct realm *r, struct credential *out, enum credential_kind kind,
+                      const char *name, const char *label, int64_t from_s, int64_t until_s);
+
+/* One side of a link: what it holds and what it trusts. It accepts whoever `welcome` says. */
+struct party {
+    struct credential own;
+    struct credential_trust trust;
+    struct channel_config config;
+    struct channel channel;
+    struct ami_id welcome;           /* size 0: everybody */
+    sm3_digest revoked;              /* a fingerprint */
+    struct credential_identity seen; /* what accept was asked about last */
+    unsigned asked;
+};
+/* Trusts the realm's issuers with every kind it has an anchor for. */
+void party_make(struct party *p, struct realm *r, const struct credential *own);
+
+/* Frames on their way. */
+struct frame {
+    size_t size;
+    uint8_t b[WIRE_BYTES];
+};
+
+/* Both channels started; `first` is the first flight. */
+void pair_start(struct party *i, struct party *r, struct realm *realm, struct frame *first);
+/* Hands a frame over; what is answered lies in `reply`. The frame is used up. */
+struct channel_result deliver(struct party *to, struct frame *in, struct frame *reply);
+/* A whole handshake. Returns false when either side failed; both states are then final. */
+bool pair_handshake(struct party *i, struct party *r, struct realm *realm);
+/* Sends text from one to the other; true when it arrives as it is. */
+bool pair_say(struct party *from, struct party *to, const void *text, size_t size);
+
+#endif

@@ -1,0 +1,290 @@
+/* X.509 credentials made by OpenSSL's command line: whole channels with them, and each reason for
+ * which one is refused. */
+#include "tests/channel/support.h"
+
+#include "crypto/secret.h"
+#include "tests/harness.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct realm realm, elsewhere;
+static char dir[] = "/tmp/amiledger-x509-XXXXXX";
+static struct x509_trust *with_lists, *without_lists, *other_root;
+
+#define FILE_BYTES_MAX 65536
+
+/* A file made by the script; the bytes stay until the eighth call after. */
+static struct span file(const char *name)
+{
+    static uint8_t bytes[8][FILE_BYTES_MAX];
+    static unsigned at;
+    char path[256];
+    uint8_t *out = bytes[at++ % 8];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "rb");
+    if (f == NULL)
+        fail_msg("there is no %s", path);
+    size_t size = fread(out, 1, FILE_BYTES_MAX, f);
+    fclose(f);
+    return span_of(out, size);
+}
+
+static struct x509_trust *trust_of(const char *roots, const char *crls)
+{
+    char why[200] = "";
+    struct span none = {NULL, 0};
+    struct x509_trust *t =
+        x509_trust_new(file(roots), crls == NULL ? none : file(crls), why, sizeof why);
+    if (t == NULL)
+        fail_msg("%s", why);
+    return t;
+}
+
+static int setup(void **state)
+{
+    char command[512], network[2 * SM3_BYTES + 1];
+    (void)state;
+    realm_make(&realm, "grid", 1);
+    realm_make(&elsewhere, "other", 2);
+    if (mkdtemp(dir) == NULL)
+        return -1;
+    hex_encode(network, realm.mdms.net.id.b, SM3_BYTES);
+    snprintf(command, sizeof command, "tests/channel/make_certificates %s %s", dir, network);
+    if (system(command) != 0)
+        return -1;
+    with_lists = trust_of("root.pem", "all.crl");
+    without_lists = trust_of("root.pem", NULL);
+    other_root = trust_of("other.pem", "other.crl");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    char command[128];
+    (void)state;
+    x509_trust_free(with_lists);
+    x509_trust_free(without_lists);
+    x509_trust_free(other_root);
+    x509_trust_free(NULL);
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    return system(command);
+}
+
+static enum ami_status load(struct credential *out, const struct network *net, const char *name)
+{
+    char key[64], chain[64], why[300] = "";
+    snprintf(key, sizeof key, "%s.key", name);
+    snprintf(chain, sizeof chain, "%s.chain", name);
+    enum ami_status status = x509_credential(out, net, file(key), file(chain), why, sizeof why);
+    assert_int_equal(status != AMI_OK, why[0] != '\0');
+    return status;
+}
+
+static void channels_between_certificates(void **state)
+{
+    (void)state;
+    struct credential dc_1, dc_2, alice, implicit, cfl;
+    struct party i, r;
+    assert_ok(load(&dc_1, &realm.mdms.net, "dc-1"));
+    assert_ok(load(&dc_2, &realm.mdms.net, "dc-2"));
+    assert_ok(load(&alice, &realm.mdms.net, "alice"));
+    realm_credential(&realm, &implicit, CREDENTIAL_IMPLICIT, "dc-3", NULL, 0, 0);
+    realm_credential(&realm, &cfl, CREDENTIAL_CFL, "dc-4", NULL, 0, 0);
+    const struct credential *const left[] = {&dc_1, &alice, &implicit, &cfl};
+    for (size_t n = 0; n < 4; n++) {
+        party_make(&i, &realm, left[n]);
+        party_make(&r, &realm, &dc_2);
+        i.trust.x509 = r.trust.x509 = with_lists;
+        assert_true(pair_handshake(&i, &r, &realm));
+        assert_true(pair_say(&i, &r, "vote", 4));
+        assert_true(pair_say(&r, &i, "vote", 4));
+        assert_string_equal(channel_peer(&i.channel)->name.text, "dc-2");
+        assert_int_equal(channel_peer(&i.channel)->kind, CREDENTIAL_X509);
+        assert_int_equal(channel_peer(&r.channel)->kind, left[n]->who.kind);
+    }
+    party_make(&i, &realm, &alice);
+    i.trust.x509 = with_lists;
+    assert_true(pair_handshake(&i, &r, &realm));
+    const struct credential_identity *who = channel_peer(&r.channel);
+    assert_int_equal(who->role, CREDENTIAL_OPERATOR);
+    assert_int_equal(who->label.level, 2);
+    assert_int_equal(who->label.categories, LABEL_LEDGER | LABEL_METERING);
+    assert_int_equal(who->from_s, 1767225600);  /* 2026-01-01 */
+    assert_int_equal(who->until_s, 2082758400); /* 2036-01-01 */
+    assert_int_equal(credential_left_s(who, 2082758400 - 5), 5);
+    assert_memory_equal(&who->fingerprint, &alice.who.fingerprint, SM3_BYTES);
+}
+
+/* Whoever has no anchor for X.509 takes none, whatever its set of kinds says. */
+static void without_an_anchor_there_is_no_x509(void **state)
+{
+    (void)state;
+    struct credential dc_1, dc_2;
+    struct party i, r;
+    assert_ok(load(&dc_1, &realm.mdms.net, "dc-1"));
+    realm_credential(&realm, &dc_2, CREDENTIAL_IMPLICIT, "dc-2", NULL, 0, 0);
+    party_make(&i, &realm, &dc_1);
+    party_make(&r, &realm, &dc_2);
+    assert_false(pair_handshake(&i, &r, &realm));
+    assert_int_equal(channel_why(&r.channel), FAULT_NO_KIND);
+}
+
+static enum channel_fault check(const char *name, const struct x509_trust *anchor, int64_t wall_ms)
+{
+    struct credential own;
+    struct credential_peer peer;
+    struct party r;
+    uint8_t shown[CREDENTIAL_BYTES_MAX];
+    const uint8_t nonce[CREDENTIAL_NONCE_BYTES] = {0};
+    const struct credential_moment at = {wall_ms, nonce};
+    assert_ok(load(&own, &realm.mdms.net, name));
+    party_make(&r, &realm, &own);
+    r.trust.x509 = anchor;
+    size_t size = credential_show(shown, &own, &at);
+    return credential_check(&peer, CREDENTIAL_X509, span_of(shown, size), &r.trust, &at);
+}
+
+static void refused_with_the_reason(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        enum channel_fault fault;
+    } cases[] = {
+        {"dc-1", FAULT_NONE},
+        {"mdms", FAULT_NONE},
+        {"alice", FAULT_NONE},
+        {"expired", FAULT_EXPIRED},
+        {"future", FAULT_FUTURE},
+        {"revoked", FAULT_REVOKED},
+        {"no-signing", FAULT_USAGE},
+        {"no-server", FAULT_USAGE},
+        {"authority-leaf", FAULT_USAGE},
+        {"usurper", FAULT_USAGE},
+        {"alone", FAULT_SELF_SIGNED},
+        {"gap", FAULT_WRONG_CHAIN},
+        {"stranger", FAULT_WRONG_CHAIN},
+        {"empty-id", FAULT_WRONG_CHAIN},
+    };
+    for (size_t n = 0; n < sizeof cases / sizeof cases[0]; n++) {
+        enum channel_fault fault = check(cases[n].name, with_lists, SUITE_WALL_MS);
+        if (fault != cases[n].fault)
+            fail_msg("%s: %s instead of %s", cases[n].name, channel_fault_name(fault),
+                     channel_fault_name(cases[n].fault));
+    }
+    /* The time is what the caller says. */
+    assert_int_equal(check("expired", with_lists, INT64_C(1770000000000)), FAULT_NONE);
+    assert_int_equal(check("dc-1", with_lists, INT64_C(2082758401000)), FAULT_EXPIRED);
+    assert_int_equal(check("dc-1", with_lists, INT64_C(1767225599000)), FAULT_FUTURE);
+    /* What the lists do, and what becomes of a network that has none. */
+    assert_int_equal(check("revoked", without_lists, SUITE_WALL_MS), FAULT_NONE);
+    assert_int_equal(check("dc-1", other_root, SUITE_WALL_MS), FAULT_WRONG_CHAIN);
+    struct x509_trust *older = trust_of("root.pem", "empty.crl");
+    assert_int_equal(check("revoked", older, SUITE_WALL_MS), FAULT_NONE);
+    x509_trust_free(older);
+    struct x509_trust *one_list = trust_of("root.pem", "root.crl");
+    assert_int_equal(check("dc-1", one_list, SUITE_WALL_MS), FAULT_NO_CRL);
+    x509_trust_free(one_list);
+    /* A self-signed certificate stays what it is when it is among the anchors. */
+    struct x509_trust *itself = trust_of("alone.pem", NULL);
+    assert_int_equal(check("alone", itself, SUITE_WALL_MS), FAULT_SELF_SIGNED);
+    x509_trust_free(itself);
+}
+
+static void certificates_that_cannot_be_held(void **state)
+{
+    (void)state;
+    struct credential out;
+    char why[300] = "";
+    static const char *const bad[] = {"no-label", "bad-label", "odd-role",
+                                      "no-urn",   "two-names", "p256"};
+    for (size_t n = 0; n < sizeof bad / sizeof bad[0]; n++)
+        assert_status(load(&out, &realm.mdms.net, bad[n]), AMI_BAD_ENCODING);
+    assert_status(load(&out, &realm.mdms.net, "foreign"), AMI_WRONG_CHAIN);
+    assert_status(load(&out, &elsewhere.mdms.net, "dc-1"), AMI_WRONG_CHAIN);
+    assert_status(x509_credential(&out, &realm.mdms.net, file("dc-2.key"), file("dc-1.chain"), why,
+                                  sizeof why),
+                  AMI_BAD_CRYPTO);
+    assert_status(x509_credential(&out, &realm.mdms.net, file("locked.key"), file("dc-1.chain"),
+                                  why, sizeof why),
+                  AMI_BAD_ENCODING);
+    assert_status(x509_credential(&out, &realm.mdms.net, file("dc-1.chain"), file("dc-1.key"), why,
+                                  sizeof why),
+                  AMI_BAD_ENCODING);
+    const uint8_t zero[sizeof out] = {0};
+    assert_memory_equal(&out, zero, sizeof out); /* nothing of a key is left */
+    assert_null(x509_trust_new(file("dc-1.key"), span_of(NULL, 0), why, sizeof why));
+    assert_null(x509_trust_new(file("root.pem"), file("root.pem"), why, sizeof why));
+    assert_null(x509_trust_new(span_of(NULL, 0), span_of(NULL, 0), why, sizeof why));
+}
+
+/* The holder's key is proven by the transcript alone: another's chain is of no use. */
+static void anothers_chain_and_another_network(void **state)
+{
+    (void)state;
+    struct credential dc_1, dc_2, mallory;
+    struct party i, r;
+    assert_ok(load(&dc_1, &realm.mdms.net, "dc-1"));
+    assert_ok(load(&dc_2, &realm.mdms.net, "dc-2"));
+    assert_ok(load(&mallory, &realm.mdms.net, "alice"));
+    memcpy(mallory.shown, dc_1.shown, dc_1.shown_size);
+    mallory.shown_size = dc_1.shown_size;
+    party_make(&i, &realm, &mallory);
+    party_make(&r, &realm, &dc_2);
+    i.trust.x509 = r.trust.x509 = with_lists;
+    assert_false(pair_handshake(&i, &r, &realm));
+    assert_int_equal(channel_why(&r.channel), FAULT_SIGNATURE);
+    /* Good certificates of one authority, for two networks. */
+    struct credential_peer peer;
+    const uint8_t nonce[CREDENTIAL_NONCE_BYTES] = {0};
+    const struct credential_moment at = {SUITE_WALL_MS, nonce};
+    party_make(&r, &elsewhere, &dc_2);
+    r.trust.x509 = with_lists;
+    assert_int_equal(credential_check(&peer, CREDENTIAL_X509, span_of(dc_1.shown, dc_1.shown_size),
+                                      &r.trust, &at),
+                     FAULT_OTHER_NETWORK);
+}
+
+static void every_cut_and_every_altered_chain(void **state)
+{
+    (void)state;
+    struct credential own;
+    struct credential_peer peer;
+    struct party r;
+    const uint8_t nonce[CREDENTIAL_NONCE_BYTES] = {0};
+    const struct credential_moment at = {SUITE_WALL_MS, nonce};
+    assert_ok(load(&own, &realm.mdms.net, "dc-1"));
+    party_make(&r, &realm, &own);
+    r.trust.x509 = without_lists;
+    for (size_t cut = 0; cut < own.shown_size; cut++)
+        assert_int_equal(
+            credential_check(&peer, CREDENTIAL_X509, span_of(own.shown, cut), &r.trust, &at),
+            FAULT_MALFORMED);
+    for (size_t n = 0; n < own.shown_size; n += 1 + n % 3) {
+        own.shown[n] ^= 1;
+        assert_int_not_equal(credential_check(&peer, CREDENTIAL_X509,
+                                              span_of(own.shown, own.shown_size), &r.trust, &at),
+                             FAULT_NONE);
+        own.shown[n] ^= 1;
+    }
+    assert_int_equal(
+        credential_check(&peer, CREDENTIAL_X509, span_of(own.shown, own.shown_size), &r.trust, &at),
+        FAULT_NONE);
+}
+
+int main(void)
+{
+    if (crypto_start() != AMI_OK)
+        return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(channels_between_certificates),
+        cmocka_unit_test(without_an_anchor_there_is_no_x509),
+        cmocka_unit_test(refused_with_the_reason),
+        cmocka_unit_test(certificates_that_cannot_be_held),
+        cmocka_unit_test(anothers_chain_and_another_network),
+        cmocka_unit_test(every_cut_and_every_altered_chain),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,101 @@
+/* Which label may ask what: every request with every label, against the table of docs/security.md.
+ */
+#include "node/access.h"
+
+#include "tests/harness.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* A row of the document's table: | `ask` | read | 2:ledger+metering | about |. False: no such row.
+ */
+static bool row_of(const char *line, char ask[32], char mode[8], char label[LABEL_TEXT_BYTES])
+{
+    return sscanf(line, "| `%31[a-z_]` | %7[a-z] | `%63[a-z0-9:+]` |", ask, mode, label) == 3;
+}
+
+static void the_documents_table_is_the_codes(void **state)
+{
+    (void)state;
+    char line[512], ask[32], mode[8], label[LABEL_TEXT_BYTES], text[LABEL_TEXT_BYTES];
+    size_t rows = 0;
+    FILE *f = fopen("docs/security.md", "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (!row_of(line, ask, mode, label))
+            continue;
+        const struct access_rule *rule = access_rule_at(rows++);
+        assert_non_null(rule);
+        assert_string_equal(rule->ask, ask);
+        assert_string_equal(mode, rule->mode == ACCESS_WRITE ? "write" : "read");
+        label_text(text, rule->object);
+        assert_string_equal(label, text);
+        assert_ptr_equal(access_rule_of(ask), rule);
+    }
+    fclose(f);
+    assert_true(rows > 5);
+    assert_null(access_rule_at(rows));
+    assert_null(access_rule_of("nothing"));
+    assert_null(access_rule_of(""));
+}
+
+/* What each label may do, worked out by hand from the rows: the least level and the categories that
+ * a reader needs, the highest level and the only categories that a writer may have. */
+static void cell_by_cell(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *ask;
+        bool write;
+        unsigned level;
+        unsigned categories; /* operation 1, ledger 2, metering 4, membership 8 */
+    } rows[] = {
+        {"status", false, 0, 0},    {"blocks", false, 1, 2}, {"events", false, 1, 1},
+        {"why_stuck", false, 1, 1}, {"note", true, 1, 1},    {"block", false, 2, 6},
+        {"tx", false, 2, 6},        {"proof", false, 2, 6},  {"meter", false, 2, 4},
+        {"readings", false, 2, 4},
+    };
+    size_t cells = 0, allowed = 0;
+    for (size_t r = 0; access_rule_at(r) != NULL; r++) {
+        const struct access_rule *rule = access_rule_at(r);
+        assert_string_equal(rule->ask, rows[r].ask);
+        for (unsigned level = 0; level <= LABEL_LEVEL_MAX; level++)
+            for (unsigned categories = 0; categories < 1u << LABEL_CATEGORIES; categories++) {
+                const struct label subject = {(uint8_t)level, (uint8_t)categories};
+                bool expected =
+                    rows[r].write
+                        ? level <= rows[r].level && (categories & ~rows[r].categories) == 0
+                        : level >= rows[r].level &&
+                              (categories & rows[r].categories) == rows[r].categories;
+                assert_int_equal(access_allowed(rule, subject), expected);
+                cells++;
+                allowed += expected;
+            }
+    }
+    assert_int_equal(cells, sizeof rows / sizeof rows[0] * (LABEL_LEVEL_MAX + 1)
+                                << LABEL_CATEGORIES);
+    assert_true(allowed > 0 && allowed < cells);
+}
+
+/* In words: level 1 does not read what level 2 may; level 2 does not write where level 1 reads. */
+static void no_read_up_no_write_down(void **state)
+{
+    (void)state;
+    const struct label one = {1, LABEL_OPERATION | LABEL_LEDGER | LABEL_METERING};
+    const struct label two = {2, one.categories}, plain = {1, LABEL_OPERATION};
+    assert_false(access_allowed(access_rule_of("readings"), one));
+    assert_true(access_allowed(access_rule_of("readings"), two));
+    assert_true(access_allowed(access_rule_of("events"), two));
+    assert_false(access_allowed(access_rule_of("note"), two));
+    assert_true(access_allowed(access_rule_of("note"), plain));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_documents_table_is_the_codes),
+        cmocka_unit_test(cell_by_cell),
+        cmocka_unit_test(no_read_up_no_write_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
