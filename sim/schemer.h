@@ -4,8 +4,8 @@
  * Three plans, begun when its node, which leads, has a certificate (QC) for block A. The first two
  * begin with a prepare certificate, the third with a commit certificate.
  *
- * Hoard: it shows the QC to nobody until others have elected somebody and he proposes; then it shows
- * it to all, and collects commit votes of the old term, which nobody honest gives (rule 6).
+ * Hoard: it shows the QC to nobody until others have elected somebody and he proposes; then it
+ * shows it to all, and collects commit votes of the old term, which nobody honest gives (rule 6).
  * docs/model, COMMIT_TERM.
  *
  * Two-faced: it proposes block B for the same place, collects prepare votes for that, too, which
