@@ -226,7 +226,7 @@ void sim_check_stored(struct sim_host *h, uint64_t before)
     struct sim_dc *d = h->as.dc;
     if (w->watch != NULL && w->watch->stored != NULL)
         w->watch->stored(w->watch->ctx, h, before);
-    if (!d->honest)
+    if (!d->honest || w->plan.unjudged)
         return;
     for (uint64_t height = before + 1; height <= sim_disk_height(d->disk); height++)
         check_block(h, height);

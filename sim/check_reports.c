@@ -73,6 +73,8 @@ void sim_check_acknowledged(struct sim_host *h, struct sim_meter *m, struct sim_
         r->acknowledged_us = w->now_us;
         w->count.reports_acknowledged++;
     }
+    if (w->plan.unjudged)
+        return;
     const struct sim_block *b = block_with(w, m, r);
     const struct sim_epoch *e = sim_epoch_at(w, b == NULL ? 1 : b->header.height);
     unsigned n = e->committee.members.count, f = members_f(n), need = members_quorum(n) - f;

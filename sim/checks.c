@@ -404,7 +404,7 @@ void sim_check_sent(struct sim_host *h, struct span frame)
         w->count.rare[SIM_RARE_CAUGHT_UP]++;
     if (type == MSG_TX_SUBMIT)
         w->count.rare[SIM_RARE_HANDED_OVER]++;
-    if (!judged(w))
+    if (!judged(w) || w->plan.unjudged)
         return;
     if (h->as.dc->muted && is_signed(type))
         sim_violate(w, "mute", "dc-%u has no record and signed a %s", h->as.dc->number + 1u,

@@ -362,7 +362,7 @@ static void on_frame(struct sim_host *h, const struct sim_event *e)
         node_on_frame(d->node, e->link, frame);
 }
 
-void sim_dc_on_event(struct sim_host *h, const struct sim_event *e)
+static void happen(struct sim_host *h, const struct sim_event *e)
 {
     struct sim_dc *d = h->as.dc;
     switch (e->type) {
@@ -395,4 +395,15 @@ void sim_dc_on_event(struct sim_host *h, const struct sim_event *e)
     default:
         AMI_CHECK(false && "no event of a DC");
     }
+}
+
+void sim_dc_on_event(struct sim_host *h, const struct sim_event *e)
+{
+    const struct sim_watch *watch = h->world->watch;
+    bool looks = watch != NULL && watch->turn != NULL;
+    if (looks)
+        watch->turn(watch->ctx, h);
+    happen(h, e);
+    if (looks)
+        watch->turn(watch->ctx, NULL);
 }

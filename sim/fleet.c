@@ -477,6 +477,18 @@ static void on_frame(struct sim_host *h, env_link link, struct span frame)
             sim_net_close(h, link);
         return;
     }
+    case MSG_LEADS: {
+        struct leads leads;
+        if (leads_parse(&leads, body) != AMI_OK) {
+            sim_net_close(h, link);
+            return;
+        }
+        f->shared.leader = place;
+        for (size_t i = 0; i < f->count; i++)
+            meter_on_leads(&f->meter[i].core, place + (env_link)LINK_FIRST,
+                           (uint64_t)leads.spread_ms * 1000u);
+        return;
+    }
     case MSG_AGREE_FLIGHT2:
     case MSG_REFUSED: {
         struct ami_id name = read_id(&r);
@@ -618,6 +630,8 @@ void sim_fleet_start(struct sim_host *h)
         f->shared.timing.answer_ms = w->plan.meter_answer_ms;
     if (w->plan.meter_answer_ms_max != 0)
         f->shared.timing.answer_ms_max = w->plan.meter_answer_ms_max;
+    if (w->plan.meter_insist_ms != 0)
+        f->shared.timing.insist_ms = w->plan.meter_insist_ms;
     memset(f->welcomed, 0, sizeof f->welcomed);
     memset(f->dialling, 0, sizeof f->dialling);
     memset(f->dialled, SIM_NOBODY, sizeof f->dialled);

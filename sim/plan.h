@@ -161,7 +161,9 @@ struct sim_plan {
 
     /* What the laboratory varies; zero is what runs have otherwise. */
     struct sim_medium medium; /* between meters and DCs; rate_bps 0: as fast as the rest */
-    uint32_t meter_spread_ms, meter_answer_ms, meter_answer_ms_max; /* struct meter_timing */
+    /* struct meter_timing */
+    uint32_t meter_spread_ms, meter_answer_ms, meter_answer_ms_max, meter_insist_ms;
+    bool unjudged;                /* no invariants: what checks cost is not the network's */
     uint32_t block_txs_max;       /* with 1 KiB of block for each */
     uint32_t readings_per_report; /* at most SIM_READINGS_MAX */
 };

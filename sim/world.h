@@ -123,6 +123,8 @@ struct sim_watch {
     void (*arrived)(void *ctx, struct sim_world *w, uint16_t from, uint16_t to, struct span frame);
     void (*noted)(void *ctx, struct sim_meter *m, enum meter_note_kind kind, uint64_t value);
     void (*said)(void *ctx, struct sim_host *dc, const char *event, const char *detail);
+    /* From here on a DC's code runs; NULL: no more. */
+    void (*turn)(void *ctx, struct sim_host *dc);
     /* A write is on a DC's disk; its height before. */
     void (*stored)(void *ctx, struct sim_host *dc, uint64_t before);
 };
