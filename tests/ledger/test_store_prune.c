@@ -2,6 +2,7 @@
  * space used again, and never above a watermark that is kept beside it. */
 #include "tests/harness.h"
 
+#include "crypto/secret.h"
 #include "ledger/store_check.h"
 #include "ledger/store_value.h"
 #include "tests/ledger/store_made.h"
@@ -448,6 +449,8 @@ static void the_checker_knows_what_may_be_pruned(void **state)
 
 int main(void)
 {
+    if (crypto_start() != AMI_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(it_goes_step_by_step_and_keeps_what_is_left, set_up,
                                         tear_down),
