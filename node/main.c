@@ -753,7 +753,8 @@ static struct node_key node_key_of(const struct own_key *k, bool sign)
                              .starts = k->file.starts};
 }
 
-/* The ledger calls for another key of ours. Nothing is being written at this moment. */
+/* The ledger calls for another key of ours. Nothing of the replica's is being written at this
+ * moment; a step of pruning may be, and then this waits for it. */
 static enum ami_status use_key(void *ctx, uint32_t epoch, struct node_key *out)
 {
     struct shell *s = ctx;
