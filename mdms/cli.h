@@ -74,6 +74,7 @@ int cli_fail(bool json, enum ami_status status, const struct why *why);
 enum ami_status cli_stdout_done(struct why *why) AMI_MUST_CHECK;
 
 extern const struct command_spec COMMAND_INIT, COMMAND_CODES, COMMAND_GENESIS, COMMAND_SERVE,
-    COMMAND_REVOKE, COMMAND_MEMBER, COMMAND_READINGS, COMMAND_EXPORT, COMMAND_STATUS, COMMAND_PROOF;
+    COMMAND_REVOKE, COMMAND_MEMBER, COMMAND_RETAIN, COMMAND_READINGS, COMMAND_EXPORT,
+    COMMAND_STATUS, COMMAND_PROOF, COMMAND_OPERATOR;
 
 #endif

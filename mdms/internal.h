@@ -2,6 +2,7 @@
  *
  *   core.c     events in, to the part that they concern; the one write under way
  *   enrol.c    requests for key material: open, check the code, issue, answer
+ *   retention.c  below which height the DCs may prune
  *   outbox.c   transactions of the MDMS: made, submitted until they are seen committed
  *   follow.c   blocks: fetched, verified, opened, stored
  *   members.c  membership: who certifies, whom to dial, changes asked for
@@ -26,7 +27,9 @@ struct dc_link {
     struct ami_id name;
     char address[AMI_ADDRESS_BYTES_MAX + 1];
     uint32_t peer_epoch; /* key epoch that it claims, and proves */
-    env_link id;         /* 0: none */
+    bool identified;     /* `who` proved itself on the link's channel */
+    struct credential_identity who;
+    env_link id; /* 0: none */
     enum dc_link_state state;
     uint64_t opened_us;
     uint8_t own_hello[MDMS_HELLO_BYTES_MAX];
@@ -76,6 +79,15 @@ struct mdms {
     bool wanted_change;     /* that one is to be judged */
     bool change_in_write;
     uint64_t staged_change_number; /* 0: it was refused */
+
+    /* retention.c */
+    struct retained_record retained, retained_staged;
+    uint64_t pruned_below;     /* blocks below may come pruned: we have signed that */
+    uint64_t retention_number; /* of the last one that was signed; 0: none */
+    uint64_t retentions_seen;  /* key in TABLE_RETENTIONS */
+    bool wanted_retention;     /* that one is to be judged */
+    bool retention_in_write;
+    uint64_t staged_retention_number; /* 0: it was refused */
 
     /* enrol.c */
     struct enrolment *enrolling; /* all under way, by device */
@@ -139,6 +151,16 @@ void members_dial(struct mdms *m);
 void members_read(struct mdms *m);
 bool members_stage(struct mdms *m); /* adds to the write; true when there was something */
 void members_on_stored(struct mdms *m, enum ami_status status);
+
+/* retention.c */
+enum ami_status retention_init(struct mdms *m) AMI_MUST_CHECK;
+void retention_on_shown(struct mdms *m, uint8_t member, struct span tx);
+/* A block goes with the write that is being put together. below: of a retention transaction in it,
+ * 0: none; unread: its reports that were pruned. */
+void retention_stage_block(struct mdms *m, uint64_t height, uint64_t below, uint64_t unread);
+void retention_read(struct mdms *m);
+bool retention_stage(struct mdms *m); /* adds to the write; true when there was something */
+void retention_on_stored(struct mdms *m, enum ami_status status);
 
 /* dcs.c */
 void dcs_on_open(struct mdms *m, env_link link, uint8_t member);

@@ -10,6 +10,8 @@ int main(int argc, char **argv)
         COMMAND_SERVE,
         COMMAND_REVOKE,
         COMMAND_MEMBER,
+        COMMAND_RETAIN,
+        COMMAND_OPERATOR,
         COMMAND_STATUS,
         COMMAND_READINGS,
         COMMAND_EXPORT,

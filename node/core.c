@@ -134,7 +134,7 @@ struct node *node_new(const struct node_config *config, const struct env *env,
         registry_leave_meters_unchecked(config->registry);
     n->pool = pool_new((struct pool_limits){config->pool_txs_max, config->pool_bytes_max});
     if (n->frame == NULL || n->block == NULL || n->events == NULL || n->pool == NULL ||
-        !gateway_init(n) || !chain_init(n)) {
+        !gateway_init(n) || !prune_init(n) || !chain_init(n)) {
         *status = n->start_status;
         node_free(n);
         return NULL;
@@ -156,6 +156,7 @@ void node_free(struct node *n)
     if (n == NULL)
         return;
     chain_free(n);
+    prune_free(n);
     gateway_free(n);
     relay_free(n);
     epoch_free(n);
@@ -200,6 +201,27 @@ void node_on_open(struct node *n, env_link link, enum node_port port, const stru
         peers_on_open(n, l);
     look_soon(n);
     node_alarm(n);
+}
+
+void node_on_identity(struct node *n, env_link link, const struct credential_identity *who)
+{
+    struct node_link *l = node_link_find(n, link);
+    if (l == NULL)
+        return;
+    l->identified = true;
+    l->who = *who;
+}
+
+void node_on_refused(struct node *n, enum node_port port, const char *remote,
+                     enum channel_fault fault, const struct credential_identity *who)
+{
+    static const char *const name[] = {[NODE_PORT_PEER] = "peers",
+                                       [NODE_PORT_METER] = "meters",
+                                       [NODE_PORT_ADMIN] = "admin",
+                                       [NODE_PORT_DIALLED] = "dialled"};
+    node_event_often(n, ENV_LOG_WARN, "channel_refused", "port=%s remote=%s reason=%s%s%s",
+                     name[port], remote, channel_fault_name(fault),
+                     who == NULL ? "" : " who=", who == NULL ? "" : who->name.text);
 }
 
 void node_on_closed(struct node *n, env_link link)
@@ -275,6 +297,7 @@ static void other_parts_on_time(struct node *n)
     next = min_u64(next, peers_on_time(n));
     next = min_u64(next, relay_on_time(n));
     next = min_u64(next, gateway_on_time(n));
+    next = min_u64(next, prune_on_time(n));
     n->next_us = next;
 }
 
@@ -295,7 +318,8 @@ void node_on_work(struct node *n, void *job)
 
 void node_on_stored(struct node *n, struct node_write *write, enum ami_status status)
 {
-    chain_on_stored(n, write, status);
+    if (!prune_on_stored(n, write, status))
+        chain_on_stored(n, write, status);
     look_soon(n);
     node_on_time(n);
 }

@@ -7,6 +7,7 @@
  *   chain.c    the replica's effects carried out: validate, build, persist, deliver
  *   gateway.c  meters: agreement, sessions, reports, acknowledgements
  *   submit.c   waiting transactions: pool, handing over, rule 8's timers
+ *   prune.c    blocks below the MDMS's watermark
  *   relay.c    enrolment frames between devices and the MDMS
  *   admin.c    dc-cli's questions
  *   stuck.c    one of them: what do commits wait for?
@@ -48,6 +49,7 @@
 #define NODE_SETTLED_US           (1u * 1000000u)
 #define NODE_EVENTS_MAX           1000
 #define NODE_EVENT_TEXT_BYTES_MAX 200
+#define NODE_NOTE_BYTES_MAX       80 /* of an operator's remark */
 #define NODE_OFTEN_MAX            24 /* names of events that others can cause at will */
 #define NODE_OFTEN_SHOWN          20 /* of each in NODE_OFTEN_US */
 #define NODE_OFTEN_US             (10u * 1000000u)
@@ -62,10 +64,12 @@ struct node_link {
     env_link id;
     enum node_port port;
     enum link_state state;
-    bool closing;            /* no more frames are taken */
-    bool known;              /* it did something that a stranger cannot */
-    bool enrol_only;         /* a meter link whose hello named no chain */
-    struct ami_id dialled;   /* NODE_PORT_DIALLED: whom we dialled */
+    bool closing;          /* no more frames are taken */
+    bool known;            /* it did something that a stranger cannot */
+    bool enrol_only;       /* a meter link whose hello named no chain */
+    struct ami_id dialled; /* NODE_PORT_DIALLED: whom we dialled */
+    bool identified;       /* `who` proved itself on the link's channel */
+    struct credential_identity who;
     uint8_t role;            /* of link_hello: 2 DC, 3 MDMS, 5 reader */
     struct ami_id peer_name; /* of link_hello, when role is DC */
     uint32_t peer_epoch;
@@ -119,6 +123,7 @@ struct gateway_meter {
 struct check_job;
 struct chain;
 struct gateway;
+struct prune;
 struct relay_entry;
 
 /* A MEMBERSHIP frame, as it goes to meters. */
@@ -128,7 +133,7 @@ struct epoch_frame {
 };
 
 struct node_counters {
-    uint64_t frames_bad, links_refused;
+    uint64_t frames_bad, links_refused, requests_denied;
     uint64_t agreements, agreements_refused;
     uint64_t reports, reports_refused, acks, acks_dropped;
     uint64_t txs_handed_in, txs_refused, txs_not_taken, txs_committed;
@@ -166,6 +171,7 @@ struct node {
     struct replica *replica;
     struct chain *chain;
     struct gateway *gateway;
+    struct prune *prune;
     bool leader_changed;
     uint64_t next_us; /* the earliest instant that a part other than the chain waits for */
     uint64_t started_us;
@@ -300,6 +306,24 @@ void submit_judge(struct node *n); /* rule 8: has anything waited too long? */
 uint64_t submit_half_time(const struct node *n, const struct pool_entry *e);
 uint64_t submit_on_time(struct node *n);
 void submit_free(struct node *n);
+
+/* prune.c */
+bool prune_init(struct node *n);
+void prune_free(struct node *n);
+void prune_on_commit(struct node *n, const struct tx_view *tx); /* a retention transaction */
+/* A peer shows one, before it sends pruned blocks. */
+void prune_on_shown(struct node *n, struct node_link *l, struct span body);
+enum ami_status prune_show(struct node *n, struct node_link *l) AMI_MUST_CHECK;
+/* False: a block or body with pruned reports where they must be whole. */
+bool prune_takes(struct node *n, const struct node_link *l, enum message_type type,
+                 struct span body);
+/* What was shown and has to be on the disk before a pruned block is; empty: nothing. */
+struct span prune_unsaved(const struct node *n);
+void prune_saved(struct node *n, struct span tx);
+/* The committed watermark, 0: none; in blocks below `pruned` no report is whole. */
+void prune_state(const struct node *n, uint64_t *below, uint64_t *pruned);
+uint64_t prune_on_time(struct node *n);
+bool prune_on_stored(struct node *n, struct node_write *w, enum ami_status status);
 
 /* relay.c */
 void relay_on_request(struct node *n, struct node_link *l, struct span body);

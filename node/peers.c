@@ -2,8 +2,10 @@
  *
  * Every DC dials every other one and sends on the link that it dialled; what it receives comes in
  * on the links that were dialled to it, and on its own, where the other side answers there.
- * Transcript of the handshake, dialler I and answerer R (protocol.md section 6 will put a secure
- * channel here; until then the proofs only keep strangers from taking a member's place):
+ * Links of a process are channels (channel/), and whoever is there has proven a credential of this
+ * network before its first frame. What follows says which member of which epoch that is, and proves
+ * it with the key that the ledger has. Both have to name the same: nobody passes another's hello
+ * on. Transcript, dialler I and answerer R:
  *
  *   I -> R  LINK_HELLO  role, chain, name, epoch, nonce_i
  *   R -> I  LINK_HELLO  ..., nonce_r
@@ -147,6 +149,22 @@ static unsigned reader_count(const struct node *n)
     return count;
 }
 
+/* The hello is of whom the channel has shown. An X.509 certificate knows no key epoch. */
+static bool fits_identity(const struct credential_identity *who, const struct link_hello *h)
+{
+    switch (who->role) {
+    case CREDENTIAL_DC:
+        return (h->role == LINK_ROLE_DC || h->role == LINK_ROLE_READER) &&
+               ami_id_equal(&who->name, &h->name) &&
+               (who->kind == CREDENTIAL_X509 || who->epoch == h->epoch);
+    case CREDENTIAL_MDMS:
+        return h->role == LINK_ROLE_MDMS;
+    case CREDENTIAL_OPERATOR:
+        return false;
+    }
+    return false;
+}
+
 static void on_hello(struct node *n, struct node_link *l, struct span body)
 {
     struct link_hello h;
@@ -157,6 +175,10 @@ static void on_hello(struct node *n, struct node_link *l, struct span body)
     }
     if (memcmp(&h.chain, &n->c.genesis->members.chain, sizeof h.chain) != 0) {
         refuse(n, l, "hello of another chain");
+        return;
+    }
+    if (l->identified && !fits_identity(&l->who, &h)) {
+        refuse(n, l, "a hello of somebody else than the channel's peer");
         return;
     }
     bool answer_expected = l->port == NODE_PORT_DIALLED;
@@ -239,6 +261,7 @@ static void serve_blocks(struct node *n, struct node_link *l, struct span body)
     }
     epoch_on_fetch(n, l, f.from_height);
     size_t bytes = 0;
+    bool shown = false;
     uint64_t count = f.count_max < NODE_SERVE_BLOCKS_MAX ? f.count_max : NODE_SERVE_BLOCKS_MAX;
     for (uint64_t i = 0; i < count && bytes < NODE_SERVE_BYTES_MAX; i++) {
         struct certified_block b;
@@ -246,6 +269,11 @@ static void serve_blocks(struct node *n, struct node_link *l, struct span body)
             n->c.disk.block(n->c.disk.ctx, f.from_height + i, &b, n->block, n->block_size) !=
                 AMI_OK)
             return;
+        if (!shown && body_is_pruned(b.body)) {
+            if (prune_show(n, l) != AMI_OK)
+                return;
+            shown = true;
+        }
         struct writer w = node_frame(n, MSG_BLOCK);
         certified_block_encode(&w, &b);
         AMI_CHECK(writer_ok(&w));
@@ -274,6 +302,8 @@ static void serve_body(struct node *n, struct node_link *l, struct span body)
         reply.header = b.header;
         reply.body = b.body;
     }
+    if (body_is_pruned(reply.body))
+        return; /* who has to vote for it needs it whole; who is behind asks for blocks */
     struct writer w = node_frame(n, MSG_BODY);
     body_reply_encode(&w, &reply);
     AMI_CHECK(writer_ok(&w));
@@ -300,8 +330,10 @@ void peers_on_frame(struct node *n, struct node_link *l, enum message_type type,
     }
     if (l->unproven) {
         /* It may take itself for a member and send what members do; none of it counts. */
-        if (l->port == NODE_PORT_DIALLED &&
-            (type == MSG_BLOCK || type == MSG_BODY || type == MSG_QC_ANNOUNCE))
+        if (l->port == NODE_PORT_DIALLED && l->blocks_due > 0 && type == MSG_RETENTION)
+            prune_on_shown(n, l, body);
+        else if (l->port == NODE_PORT_DIALLED &&
+                 (type == MSG_BLOCK || type == MSG_BODY || type == MSG_QC_ANNOUNCE))
             chain_on_message(n, l, type, body);
         return;
     }
@@ -315,6 +347,10 @@ void peers_on_frame(struct node *n, struct node_link *l, enum message_type type,
     }
     if (type == MSG_RELAY_REPLY && l->role == LINK_ROLE_MDMS) {
         relay_on_reply(n, body);
+        return;
+    }
+    if (l->role == LINK_ROLE_DC && type == MSG_RETENTION) {
+        prune_on_shown(n, l, body);
         return;
     }
     if (l->role == LINK_ROLE_DC) {

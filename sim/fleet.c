@@ -630,6 +630,8 @@ void sim_fleet_start(struct sim_host *h)
         f->shared.timing.answer_ms = w->plan.meter_answer_ms;
     if (w->plan.meter_answer_ms_max != 0)
         f->shared.timing.answer_ms_max = w->plan.meter_answer_ms_max;
+    if (w->plan.meter_insist_ms != 0)
+        f->shared.timing.insist_ms = w->plan.meter_insist_ms;
     memset(f->welcomed, 0, sizeof f->welcomed);
     memset(f->dialling, 0, sizeof f->dialling);
     memset(f->dialled, SIM_NOBODY, sizeof f->dialled);

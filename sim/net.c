@@ -89,9 +89,9 @@ static void on_dial(struct sim_world *w, const struct sim_event *e)
     uint16_t to = (uint16_t)e->link;
     uint8_t member = (uint8_t)e->u.number, port = (uint8_t)(e->u.number >> 8);
     struct sim_host *far = &w->host[to];
-    if (h->kind == SIM_DC       ? !sim_dc_dials(h, to)
-        : h->kind == SIM_FLEET  ? !sim_fleet_dials(h, to, member)
-                                : !sim_mdms_dials(h, to, member))
+    if (h->kind == SIM_DC      ? !sim_dc_dials(h, to)
+        : h->kind == SIM_FLEET ? !sim_fleet_dials(h, to, member)
+                               : !sim_mdms_dials(h, to, member))
         return;
     if (!takes_links(far) || sim_net_is_cut(w, h->index, to) || sim_net_is_cut(w, to, h->index)) {
         sim_net_dial(h, to, (enum sim_port)port, member, redial_us(w));

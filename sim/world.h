@@ -121,6 +121,8 @@ struct sim_watch {
     void (*arrived)(void *ctx, struct sim_world *w, uint16_t from, uint16_t to, struct span frame);
     void (*noted)(void *ctx, struct sim_meter *m, enum meter_note_kind kind, uint64_t value);
     void (*said)(void *ctx, struct sim_host *dc, const char *event, const char *detail);
+    /* From here on a DC's code runs; NULL: no more. */
+    void (*turn)(void *ctx, struct sim_host *dc);
     /* A write is on a DC's disk; its height before. */
     void (*stored)(void *ctx, struct sim_host *dc, uint64_t before);
 };
@@ -377,6 +379,8 @@ void sim_changes_on_event(struct sim_world *w, const struct sim_event *e);
 void sim_changes_on_epoch(struct sim_world *w, const struct sim_epoch *next);
 /* A DC has a new key in its folder. */
 void sim_changes_on_key(struct sim_world *w, uint8_t number);
+/* A DC says that it counts no more. */
+void sim_changes_on_left(struct sim_host *h);
 /* Everything that was asked for has come about. */
 bool sim_changes_done(const struct sim_world *w);
 /* Whether this DC's record may be lost until its key is rotated: no committee that may still count

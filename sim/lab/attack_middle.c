@@ -8,8 +8,7 @@
 
 /* --- every field ----------------------------------------------------------------------------- */
 
-/* Fields that travel; of flight 1 those that have to be changed back in flight 2, or the meter does
- * not even know that it is meant, are. */
+/* Fields that travel. */
 enum field {
     F1_METER,
     F1_EPOCH,
@@ -43,7 +42,24 @@ static size_t ways(enum field f, const struct arena_run *r)
                             : 1;
 }
 
+static struct span flipped(uint8_t out[AMI_FLIGHT_BYTES_MAX], struct span flight, size_t way)
+{
+    memcpy(out, flight.data, flight.size);
+    out[way] ^= 1;
+    return span_of(out, flight.size);
+}
+
+/* What the DC knows of a meter of this name and epoch; NULL: there is none. */
+static const struct agree_peer *look_up(const struct arena *a, const struct agree_flight1 *f1)
+{
+    for (unsigned i = 0; i < ARENA_METERS; i++)
+        if (ami_id_equal(&a->meter[i].name, &f1->meter) && a->meter[i].epoch == f1->epoch)
+            return &a->peer[i];
+    return NULL;
+}
+
 /* One run with one change. True: both sides finished although they do not agree on what was said.
+ * What of flight 1 comes back in flight 2 is changed back there, and the session's id in flight 3.
  */
 static bool changed_run(struct arena *a, enum field f, size_t way)
 {
@@ -51,29 +67,22 @@ static bool changed_run(struct arena *a, enum field f, size_t way)
     uint8_t bytes[AMI_FLIGHT_BYTES_MAX];
     arena_start(a, &r, 0, 0);
     struct agree_flight1 f1 = r.f1;
-    const struct agree_peer *peer = &a->peer[0];
-    if (f == F1_METER) {
+    if (f == F1_METER)
         f1.meter = a->meter[1].name;
-        peer = &a->peer[1];
-    }
-    if (f == F1_EPOCH)
-        return false; /* the DC knows this meter by one epoch only */
+    f1.epoch += f == F1_EPOCH;
     f1.tag ^= f == F1_TAG;
     f1.insist ^= f == F1_INSIST;
-    if (f == F1_VALUES) {
-        memcpy(bytes, f1.flight.data, f1.flight.size);
-        bytes[way] ^= 1;
-        f1.flight.data = bytes;
-    }
+    if (f == F1_VALUES)
+        f1.flight = flipped(bytes, f1.flight, way);
+    const struct agree_peer *peer = look_up(a, &f1);
+    if (peer == NULL)
+        return false;
     arena_answer(a, &r, &f1, peer);
     if (r.answer.status != AMI_OK)
         return false;
     struct agree_flight2 f2 = r.f2;
-    if (f == F1_METER)
-        f2.meter = a->meter[0].name;
-    f2.tag ^= f == F1_TAG || f == F2_TAG;
-    if (f == F2_METER)
-        f2.meter = a->meter[1].name;
+    f2.meter = f == F2_METER ? a->meter[1].name : r.f1.meter;
+    f2.tag = f == F2_TAG ? r.f1.tag ^ 1 : r.f1.tag;
     f2.chain.b[0] ^= f == F2_CHAIN;
     f2.scheme ^= f == F2_SCHEME;
     f2.term += f == F2_TERM;
@@ -81,22 +90,16 @@ static bool changed_run(struct arena *a, enum field f, size_t way)
     if (f == F2_DC)
         f2.dc = a->dc[1].name;
     f2.dc_epoch += f == F2_DC_EPOCH;
-    if (f == F2_VALUES) {
-        memcpy(bytes, f2.flight.data, f2.flight.size);
-        bytes[way] ^= 1;
-        f2.flight.data = bytes;
-    }
+    if (f == F2_VALUES)
+        f2.flight = flipped(bytes, f2.flight, way);
     if (arena_meter(a, &r, &f2) != AMI_OK)
         return false;
-    if (f == F3_SESSION)
-        return false; /* the DC looks the run up by it and finds none */
-    struct span f3 = r.f3.flight;
-    if (f == F3_VALUES) {
-        memcpy(bytes, f3.data, f3.size);
-        bytes[way] ^= 1;
-        f3.data = bytes;
-    }
-    return arena_confirm(a, &r, f3) == AMI_OK;
+    struct agree_flight3 f3 = r.f3;
+    f3.session ^= f == F2_SESSION || f == F3_SESSION;
+    if (f == F3_VALUES)
+        f3.flight = flipped(bytes, f3.flight, way);
+    /* The DC looks the run up by its session's id. */
+    return f3.session == r.terms.session && arena_confirm(a, &r, f3.flight) == AMI_OK;
 }
 
 static bool every_field(struct attack_context *c)
@@ -155,16 +158,6 @@ static bool misbinding(struct attack_context *c)
     return broken;
 }
 
-/* x' of GB/T 32918.3. */
-static scalar x_bar(const point *p)
-{
-    uint8_t xy[SM2_XY_BYTES], bytes[32] = {0};
-    point_xy(xy, p);
-    memcpy(bytes + 16, xy + 16, 16);
-    bytes[16] |= 0x80;
-    return scalar_reduce(bytes);
-}
-
 /* What the adversary, enrolled as meter-3, sends under its own name when the victim's first flight
  * has passed by: the victim's values, changed so that the DC computes the victim's V all the same.
  */
@@ -199,7 +192,7 @@ static void share_sm2kx(struct attack_context *c, struct arena *a, struct unknow
     point r_e = point_mul_base(&secret);
     memcpy(bytes.b, f1->flight.data, sizeof bytes.b);
     AMI_CHECK(point_decode(&r_a, &bytes) == AMI_OK);
-    scalar x_a = x_bar(&r_a), x_e = x_bar(&r_e);
+    scalar x_a = lab_sm2kx_x_bar(&r_a), x_e = lab_sm2kx_x_bar(&r_e);
     point left = point_mul(&x_a, &r_a), right = point_mul(&x_e, &r_e), minus = point_negate(&right);
     point sum = point_add(&a->meter[0].p, &left), p_e = point_add(&sum, &minus);
     bytes = point_encode(&p_e);
@@ -219,7 +212,9 @@ static void share_sm2kx(struct attack_context *c, struct arena *a, struct unknow
     memcpy(u->flight, bytes.b, sizeof bytes.b);
 }
 
-static bool unknown_key_share(struct attack_context *c)
+/* The victim's first flight goes on under the adversary's name, the answer comes back under the
+ * victim's. What for: a shared key, or merely that both finish. */
+static bool two_names(struct attack_context *c, bool same_key)
 {
     unsigned without = WITHOUT_NAMES;
     if (c->scheme->number != SCHEME_LIU2023)
@@ -243,30 +238,37 @@ static bool unknown_key_share(struct attack_context *c)
     u.f1.meter = a->meter[2].name;
     u.f1.flight = span_of(u.flight, r.f1.flight.size);
     arena_answer(a, &r, &u.f1, &u.peer);
-    bool broken;
     enum ami_status status = r.answer.status;
     if (status == AMI_OK) {
         struct agree_flight2 f2 = r.f2;
         f2.meter = a->meter[0].name;
         status = arena_meter(a, &r, &f2);
-        if (status == AMI_OK)
-            status = arena_confirm(a, &r, r.f3.flight);
     }
+    if (status == AMI_OK)
+        status = arena_confirm(a, &r, r.f3.flight);
+    bool equal = memcmp(r.result.k, r.answer.pending.k, AGREE_KEY_BYTES) == 0;
+    bool broken;
     if (status != AMI_OK)
         broken = attack_says(c, false, "the run under two names is refused: %s",
                              ami_status_name(status));
-    else if (memcmp(r.result.k, r.answer.pending.k, AGREE_KEY_BYTES) != 0)
-        broken = attack_says(c, false,
-                             "meter-1 and dc-1 finish, dc-1 with meter-3 in mind, but their keys "
-                             "differ: %s..., %s...",
-                             attack_hex(r.result.k, 8), attack_hex(r.answer.pending.k, 8));
     else
-        broken = attack_says(c, true,
-                             "meter-1 and dc-1 share K = %s, and dc-1 believes that it is "
-                             "meter-3's",
-                             attack_hex(r.result.k, AGREE_KEY_BYTES));
+        broken =
+            attack_says(c, equal || !same_key,
+                        "meter-1 has finished with dc-1, K = %s, and dc-1 with meter-3, %s%s",
+                        attack_hex(r.result.k, AGREE_KEY_BYTES), equal ? "with the same K" : "K = ",
+                        equal ? "" : attack_hex(r.answer.pending.k, AGREE_KEY_BYTES));
     arena_free(a);
     return broken;
+}
+
+static bool unknown_key_share(struct attack_context *c)
+{
+    return two_names(c, true);
+}
+
+static bool misbinding_meter(struct attack_context *c)
+{
+    return two_names(c, false);
 }
 
 const struct attack attacks_middle[] = {
@@ -282,6 +284,13 @@ const struct attack attacks_middle[] = {
      .goal = "both sides finish, the meter with the wrong DC in mind",
      .protection = "names enter the DC's certified key, Z and the tags",
      .run = misbinding},
+    {.name = "misbinding-meter",
+     .row = ROW_MITM,
+     .knows = "what is public, and a meter of its own, enrolled with a point of its choice",
+     .goal = "both sides finish, the DC with the adversary's meter in mind",
+     .protection = "names enter the key, points are blinded when certified, and the transcript is "
+                   "confirmed",
+     .run = misbinding_meter},
     {.name = "unknown-key-share",
      .row = ROW_KEY_SHARE,
      .knows = "what is public, and a meter of its own, enrolled with a point of its choice",

@@ -10,8 +10,8 @@
 #include <string.h>
 
 static const struct attack *const subjects[] = {
-    attacks_replay,  attacks_impersonation, attacks_middle, attacks_leak,    attacks_points,
-    attacks_session, attacks_ledger,        attacks_disk,   attacks_network,
+    attacks_replay,  attacks_impersonation, attacks_middle, attacks_leak,  attacks_points,
+    attacks_session, attacks_ledger,        attacks_disk,   attacks_links, attacks_network,
 };
 
 const struct attack *attack_at(size_t index)
@@ -42,6 +42,16 @@ bool attack_says(struct attack_context *c, bool broken, const char *format, ...)
     return broken;
 }
 
+bool attack_fails(struct attack_context *c, enum ami_status status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(c->evidence, sizeof c->evidence, format, args);
+    va_end(args);
+    c->failed = status;
+    return false;
+}
+
 const char *attack_hex(const void *bytes, size_t size)
 {
     static char text[4][65];
@@ -59,10 +69,12 @@ static void run_attack(struct attack_outcome *out, const struct attack *attack,
     uint64_t before = lab_cpu_ns();
     memset(out, 0, sizeof *out);
     out->broken = attack->run(&c);
+    out->failed = c.failed;
     memcpy(out->evidence, c.evidence, sizeof out->evidence);
-    if (!out->broken) {
+    if (!out->broken && out->failed == AMI_OK) {
         struct attack_context control = {.scheme = scheme, .seed = seed, .control = true};
         bool succeeds = attack->run(&control);
+        out->failed = control.failed;
         out->control = control.no_control ? CONTROL_MISSING
                        : succeeds         ? CONTROL_SUCCEEDS
                                           : CONTROL_FAILS;
@@ -91,6 +103,11 @@ const struct attack_outcome *attack_outcome(const struct attack *attack,
     run_attack(&k->outcome, attack, scheme, seed);
     all = k;
     return &k->outcome;
+}
+
+const char *attack_why(const struct attack_outcome *r)
+{
+    return r->control_evidence[0] != 0 ? r->control_evidence : r->evidence;
 }
 
 /* --- the experiment -------------------------------------------------------------------------- */
@@ -131,7 +148,7 @@ static const struct lab_column columns[] = {
      .source = LAB_MEASURED,
      .hidden = true},
     {.name = "unavoidable", .title = "why nobody resists", .hidden = true},
-    {.name = "ms",
+    {.name = "cpu",
      .title = "processor time",
      .unit = "ms",
      .decimals = 2,
@@ -202,6 +219,19 @@ void attack_judge(struct lab_output *out, const struct attack *a, const struct s
                  a->nobody);
 }
 
+/* Who asks for some attacks by name wants all of what they found. */
+static void tell(struct lab_output *out, const struct attack *a, const struct scheme *s,
+                 const struct attack_outcome *r)
+{
+    lab_note(out, "%s, %s: %s\n  the adversary holds: %s\n  it wants: %s\n  found: %s", a->name,
+             s->name, r->broken ? "broken" : "resisted", a->knows, a->goal, r->evidence);
+    if (!r->broken)
+        lab_note(out, "  what stands in its way: %s\n  without that (control %s): %s",
+                 a->protection, control_name(r), r->control_evidence);
+    if (a->nobody != NULL)
+        lab_note(out, "  why nobody resists: %s", a->nobody);
+}
+
 static enum ami_status run(const struct lab_options *o, struct lab_output *out, struct why *why)
 {
     struct progress p;
@@ -220,9 +250,15 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
             continue;
         for (const struct scheme *s = NULL; (s = lab_scheme_next(o, s)) != NULL;) {
             const struct attack_outcome *r = attack_outcome(a, s, o->seed);
+            if (r->failed != AMI_OK) {
+                json_decref(list);
+                return why_set(why, r->failed, "%s: %s", a->name, attack_why(r));
+            }
             put_row(t, a, s, r);
             AMI_CHECK(json_array_append_new(list, row_json(a, s, r)) == 0);
             attack_judge(out, a, s, r);
+            if (o->items != 0)
+                tell(out, a, s, r);
             progress_update(&p, ++done, a->name);
         }
     }

@@ -2,7 +2,9 @@
 #include "sim/cli.h"
 #include "sim/lab/output.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static int64_t seed = 1;
 static const char *scheme_name, *out_dir;
@@ -27,7 +29,7 @@ static const struct option_spec options[] = {
      .kind = OPTION_TEXT,
      .value = &out_dir,
      .argument = "DIR",
-     .help = "writes NAME.json and a CSV file for each table there, too"},
+     .help = "writes NAME.json and a CSV file for each table there, too; made when needed"},
     {.name = "list",
      .kind = OPTION_FLAG,
      .value = &list_items,
@@ -130,6 +132,11 @@ static int run(int argc, char **argv, void *ctx)
             (void)why_set(&why, AMI_BAD_ARGUMENT, "there is no scheme '%.40s'", scheme_name);
             return usage(&why);
         }
+    }
+    if (out_dir != NULL && mkdir(out_dir, 0777) != 0 && errno != EEXIST) {
+        enum ami_status status = why_set(&why, why_status_of_errno(errno), "%s cannot be made: %s",
+                                         out_dir, strerror(errno));
+        return program_fail(PROGRAM, as_json, status, &why);
     }
     o.item = argv + 1;
     o.items = (size_t)argc - 1;

@@ -10,7 +10,7 @@
 #include <time.h>
 
 static struct lab_counts *counts; /* NULL: nobody counts */
-static bool timing;
+static bool timing, is_paused;
 static unsigned depth; /* of counted operations */
 
 #define LAB_OP_NAME(NAME, name, what, group)  name,
@@ -47,6 +47,13 @@ void lab_count_end(void)
 {
     AMI_CHECK(counts != NULL && depth == 0);
     counts = NULL;
+    is_paused = false;
+}
+
+void lab_count_pause(bool paused)
+{
+    AMI_CHECK(depth == 0);
+    is_paused = paused;
 }
 
 static uint64_t now_ns(void)
@@ -66,7 +73,7 @@ struct mark {
 static struct mark enter(enum lab_op op, size_t size)
 {
     struct mark m = {.op = op};
-    if (counts == NULL)
+    if (counts == NULL || is_paused)
         return m;
     m.counted = true;
     if (depth++ > 0)

@@ -50,6 +50,8 @@ struct lab_counts {
  * costs some tens of nanoseconds: leave it out where only numbers are wanted. */
 void lab_count_begin(struct lab_counts *into, bool timed);
 void lab_count_end(void);
+/* Between these, nothing is counted; what runs in between may not be timed. */
+void lab_count_pause(bool paused);
 
 const char *lab_op_name(enum lab_op op);
 const char *lab_op_what(enum lab_op op);

@@ -2,7 +2,6 @@
 #include "sim/lab/lab.h"
 
 #include "crypto/sm2_group.h"
-#include "sim/lab/experiments.h"
 #include "sim/lab/output.h"
 
 #include <string.h>

@@ -12,7 +12,8 @@
  * The document of an experiment:
  *
  *   {experiment, summary, command, seed, version, machine, sm2_path, failed: SENTENCE or null,
- *    notes: [SENTENCE], tables: {NAME: {title, columns: [{name, title, unit, source, clock}],
+ *    notes: [SENTENCE], tables: {NAME: {title, columns: [{name, title, unit, source, clock,
+ *                                                  decimals}],
  *                                       rows: [{COLUMN: value or null}]}},
  *    ... what else the experiment puts there}
  *
@@ -127,5 +128,7 @@ json_t *lab_document(const struct lab_experiment *e, const struct lab_options *o
 
 /* Each has its line in lab.c. */
 extern const struct lab_experiment lab_attacks, lab_table2;
+extern const struct lab_experiment lab_table4, lab_table5, lab_pfs, lab_election, lab_links,
+    lab_gateways, lab_scale;
 
 #endif

@@ -8,8 +8,8 @@
 #include "base/check.h"
 #include "keyagree/session.h"
 #include "sim/lab/count.h"
-#include "sim/lab/experiments.h"
 #include "sim/lab/figure.h"
+#include "sim/lab/lab.h"
 #include "sim/lab/pair.h"
 
 #include <string.h>

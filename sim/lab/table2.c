@@ -56,8 +56,9 @@ static const struct lab_column *columns_for(const struct lab_options *o)
 }
 
 /* "yes, 4 attacks", or "no:" and the attacks that broke it. What nobody resists is left out. */
-static void measured_cell(struct lab_output *out, struct lab_table *t, enum attack_row row,
-                          const struct scheme *s, uint64_t seed)
+static enum ami_status measured_cell(struct lab_output *out, struct lab_table *t,
+                                     enum attack_row row, const struct scheme *s, uint64_t seed,
+                                     struct why *why)
 {
     char broken[CELL_BYTES] = "";
     size_t n = 0, count = 0;
@@ -66,6 +67,8 @@ static void measured_cell(struct lab_output *out, struct lab_table *t, enum atta
         if (a->row != row || a->nobody != NULL)
             continue;
         const struct attack_outcome *r = attack_outcome(a, s, seed);
+        if (r->failed != AMI_OK)
+            return why_set(why, r->failed, "%s: %s", a->name, attack_why(r));
         attack_judge(out, a, s, r);
         count++;
         if (r->broken)
@@ -79,13 +82,13 @@ static void measured_cell(struct lab_output *out, struct lab_table *t, enum atta
         lab_text(t, "yes (%zu)", count);
     else
         lab_text(t, "no:%s", broken);
+    return AMI_OK;
 }
 
 static enum ami_status run(const struct lab_options *o, struct lab_output *out, struct why *why)
 {
     struct progress p;
     uint64_t total = 0, done = 0;
-    (void)why;
     for (const struct scheme *s = NULL; (s = lab_scheme_next(o, s)) != NULL;)
         total += ROW_COUNT;
     struct lab_table *t =
@@ -101,7 +104,7 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
                 lab_text(t, "%s", rows[row].claims[i] == 'y' ? "claimed" : "not claimed");
         }
         for (const struct scheme *s = NULL; (s = lab_scheme_next(o, s)) != NULL;) {
-            measured_cell(out, t, (enum attack_row)row, s, o->seed);
+            AMI_TRY(measured_cell(out, t, (enum attack_row)row, s, o->seed, why));
             progress_update(&p, ++done, s->name);
         }
     }

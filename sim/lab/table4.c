@@ -8,8 +8,8 @@
 #include "crypto/sm2.h"
 #include "sim/lab/count.h"
 #include "sim/lab/election.h"
-#include "sim/lab/experiments.h"
 #include "sim/lab/figure.h"
+#include "sim/lab/lab.h"
 #include "sim/lab/pair.h"
 #include "sim/lab/unit.h"
 
@@ -420,6 +420,7 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
         out, "model", "Published counts with our unit times (a cost model)", model_columns);
     double us[UNITS] = {0}, election_ms = 0;
     (void)why;
+    lab_time_briefly(o->tiny);
     (void)measure_election(o, out, &election_ms);
     for (const struct scheme *s = NULL; (s = lab_scheme_next(o, s)) != NULL;) {
         struct costs costs[SIDES];

@@ -11,9 +11,17 @@
 
 #define REPETITIONS   11
 #define REPETITION_NS 2000000u
+#define BRIEF_NS      50000u
 #define CALLS_MAX     (1u << 22)
 #define POOL          64
 #define HASH_BYTES    64 /* a short message: labels, identities, a point */
+
+static uint64_t repetition_ns = REPETITION_NS;
+
+void lab_time_briefly(bool briefly)
+{
+    repetition_ns = briefly ? BRIEF_NS : REPETITION_NS;
+}
 
 static int compare(const void *a, const void *b)
 {
@@ -33,7 +41,7 @@ struct lab_time lab_time_of(void (*run)(void *with), void *with, size_t size)
 {
     double us[REPETITIONS];
     size_t calls = 1;
-    while (calls < CALLS_MAX && calls_ns(run, with, calls) < REPETITION_NS)
+    while (calls < CALLS_MAX && calls_ns(run, with, calls) < repetition_ns)
         calls *= 2;
     for (int i = 0; i < REPETITIONS; i++)
         us[i] = (double)calls_ns(run, with, calls) / 1000.0 / (double)(calls * size);

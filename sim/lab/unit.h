@@ -13,6 +13,8 @@ struct lab_time {
     double median_us, min_us, max_us;
 };
 
+/* Shorter repetitions, for runs whose times nobody reads. */
+void lab_time_briefly(bool briefly);
 /* `run` does one operation (or `size` of them in one call; the result is for one). */
 struct lab_time lab_time_of(void (*run)(void *with), void *with, size_t size);
 
