@@ -14,7 +14,9 @@
 
 bool cert_same_chain(const struct replica *r, const sm3_digest *chain, uint32_t epoch)
 {
-    return sm3_equal(chain, &r->members->chain) && epoch == r->members->epoch;
+    const uint32_t own = r->members->epoch;
+    return sm3_equal(chain, &r->members->chain) &&
+           (epoch == own || (epoch < own && rule_is_off(r, RULE_OFF_EPOCH)));
 }
 
 /* q distinct members signed these bytes. */
@@ -50,7 +52,8 @@ static bool same_prevotes(const struct prevote_cert *a, const struct prevote_cer
            memcmp(a->signatures, b->signatures, a->signatures_count * sizeof a->signatures[0]) == 0;
 }
 
-/* With RULE_OFF_QUORUM, what ledger/members.h does with another quorum. */
+/* With RULE_OFF_QUORUM, what ledger/members.h does with another quorum; with RULE_OFF_EPOCH for
+ * another epoch's votes. */
 static enum ami_status check_qc_by_own_quorum(const struct replica *r, const struct qc *qc)
 {
     uint8_t bytes[VOTE_SIGNED_BYTES];
@@ -70,7 +73,7 @@ enum ami_status cert_check_qc(const struct replica *r, const struct qc *qc)
 {
     if (qc->kind != VOTE_PREPARE && qc->kind != VOTE_COMMIT)
         return AMI_BAD_CERTIFICATE;
-    if (qc->term == 0 || qc->height < r->first_height)
+    if (qc->term == 0 || (qc->height < r->first_height && !rule_is_off(r, RULE_OFF_EPOCH)))
         return AMI_BAD_CERTIFICATE;
     if (!cert_same_chain(r, &qc->chain, qc->epoch))
         return sm3_equal(&qc->chain, &r->members->chain) ? AMI_WRONG_EPOCH : AMI_WRONG_CHAIN;
@@ -79,7 +82,7 @@ enum ami_status cert_check_qc(const struct replica *r, const struct qc *qc)
         return AMI_OK;
     if (r->has_tip_commit && same_qc(qc, &r->tip_commit))
         return AMI_OK;
-    if (rule_is_off(r, RULE_OFF_QUORUM))
+    if (rule_is_off(r, RULE_OFF_QUORUM) || qc->epoch != r->members->epoch)
         return check_qc_by_own_quorum(r, qc);
     return qc_check(r->members, qc);
 }

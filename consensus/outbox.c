@@ -82,7 +82,9 @@ static void put_proposal(struct replica *r, struct writer *w)
     /* A block proposed again stands for itself (rule 3); any other shows its parent's certificate.
      */
     bool again = r->elected.has_m && sm3_equal(&s->hash, &r->elected.m.block);
-    if ((m->has_parent_commit = !again && r->tip_height >= r->first_height))
+    bool of_epoch =
+        r->tip_height >= r->first_height || (r->has_tip_commit && rule_is_off(r, RULE_OFF_EPOCH));
+    if ((m->has_parent_commit = !again && of_epoch))
         m->parent_commit = r->tip_commit;
     proposal_core_encode(w, m);
     AMI_CHECK(writer_ok(w));

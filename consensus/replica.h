@@ -47,7 +47,8 @@ enum rule_off {
     RULE_OFF_PREVOTE = 1u << 10,  /* pre-votes are given although a leader is heard */
     RULE_OFF_SLOTS = 1u << 11,    /* all nodes ask in the same slot */
     RULE_OFF_VOTE_APPLIED = 1u << 12, /* no votes for blocks already applied */
-    RULE_OFF_BAD_LEADERS = 1u << 13   /* nobody is passed over in elections */
+    RULE_OFF_BAD_LEADERS = 1u << 13,  /* nobody is passed over in elections */
+    RULE_OFF_EPOCH = 1u << 14         /* certificates of earlier epochs count */
 };
 
 struct replica_config {

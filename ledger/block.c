@@ -128,6 +128,7 @@ struct block_check {
     sm3_digest merkle_root;
     uint64_t height;
     bool meters_unchecked;
+    bool may_be_pruned;
     uint32_t count;
     struct item *item;
     struct device **device; /* each stays in place */
@@ -237,7 +238,8 @@ static enum ami_status find_signers(struct block_check *c, uint32_t tx, const st
         const struct report_meter_part *m = &v->u.report.meter;
         const struct report_gateway_part *g = &v->u.report.gateway;
         AMI_TRY(need_device(c, tx, RECORD_METER, &m->meter, m->epoch, &item->author));
-        return need_device(c, tx, RECORD_DC, &g->dc, g->dc_epoch, &item->gateway);
+        return v->pruned ? AMI_OK
+                         : need_device(c, tx, RECORD_DC, &g->dc, g->dc_epoch, &item->gateway);
     }
     case TX_SKIP:
         return need_device(c, tx, RECORD_METER, &v->u.skip.meter, v->u.skip.epoch, &item->author);
@@ -270,7 +272,7 @@ static enum ami_status read_body(struct block_check *c, struct span body, uint32
         if (at == c->count)
             return AMI_BAD_ENCODING;
         c->item[at] = (struct item){encoded, NO_DEVICE, NO_DEVICE};
-        AMI_TRY(tx_view_decode(&v, encoded));
+        AMI_TRY(c->may_be_pruned ? tx_view_decode_kept(&v, encoded) : tx_view_decode(&v, encoded));
         AMI_TRY(find_signers(c, at, &v));
         at++;
     }
@@ -293,6 +295,7 @@ enum ami_status block_check_prepare(struct registry *r, const struct block_heade
     c->genesis = g;
     c->merkle_root = h->merkle_root;
     c->height = h->height;
+    c->may_be_pruned = h->height < registry_pruned_below(r);
     c->meters_unchecked = registry_meters_unchecked(r);
     c->count = h->tx_count;
     /* Two devices at most per transaction, and half of the table free. */
@@ -367,7 +370,7 @@ static void batch_tx(struct batch *b, const struct block_check *c, uint32_t tx)
     const struct item *item = &c->item[tx];
     struct tx_signature *s = &b->signature[b->count];
     struct tx_view v;
-    AMI_CHECK(tx_view_decode(&v, item->encoded) == AMI_OK);
+    AMI_CHECK(tx_view_decode_kept(&v, item->encoded) == AMI_OK);
     unsigned count = tx_signatures(s, &v, &c->genesis->members.chain, &c->genesis->network.sign,
                                    key_at(c, item->author), key_at(c, item->gateway));
     for (unsigned i = tx_signatures_from(&v, c->meters_unchecked); i < count; i++) {
@@ -429,7 +432,7 @@ enum ami_status block_stage(struct registry *r, const struct block_header *h, st
     while (status == AMI_OK && body_next(&it, &encoded)) {
         struct tx_view tx;
         *bad_index = at++;
-        status = tx_view_decode(&tx, encoded);
+        status = tx_view_decode_kept(&tx, encoded);
         if (status == AMI_OK)
             status = registry_stage_tx(r, &tx);
     }

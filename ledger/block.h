@@ -40,6 +40,9 @@ enum ami_status block_check_time(const struct genesis *g, const struct block_hea
  * registry lives, keeps the keys that `run` had to recover. Whether the devices are in force and
  * the numbers admissible is what block_stage judges.
  *
+ * Below registry_pruned_below a report may be a pruned one (ledger/pruned.h): then its gateway is
+ * not looked for and its gateway's signature is not checked, and all else is.
+ *
  * `bad_index` receives the first offending transaction, or tx_count when it is none in particular.
  * AMI_TOO_LARGE, AMI_BAD_ENCODING, AMI_BAD_ARGUMENT, AMI_UNKNOWN_DEVICE, AMI_BAD_MERKLE_ROOT,
  * AMI_BAD_CRYPTO (a W), AMI_BAD_SIGNATURE, AMI_NO_MEMORY. When `prepare` fails there is no check.
@@ -54,7 +57,8 @@ void block_check_free(struct block_check *c); /* NULL is allowed */
 enum ami_status block_check_body(struct registry *r, const struct block_header *h, struct span body,
                                  uint32_t *bad_index) AMI_MUST_CHECK;
 /* Applies the body to a stage (begun here) and compares the state root; on success the block stays
- * staged, on failure nothing is staged. Signatures are not looked at. A block without transactions
+ * staged, on failure nothing is staged. Signatures are not looked at, nor whether reports may be
+ * pruned. A block without transactions
  * is AMI_BAD_ARGUMENT unless a change of membership waits for its height (consensus rule 13). */
 enum ami_status block_stage(struct registry *r, const struct block_header *h, struct span body,
                             uint32_t *bad_index) AMI_MUST_CHECK;

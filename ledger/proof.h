@@ -22,7 +22,7 @@ struct proof {
     uint32_t index;
     size_t path_size;
     sm3_digest path[MERKLE_PATH_MAX];
-    struct span tx; /* encoding of tx */
+    struct span tx; /* encoding of tx; a pruned one (ledger/pruned.h) proves the same reading */
     bool has_opening;
     uint8_t salt[16];
     struct span m;
@@ -43,7 +43,8 @@ char *proof_print(const struct proof *p);
 enum ami_status proof_parse(struct proof *p, void **hold, struct span json, char *why,
                             size_t why_size) AMI_MUST_CHECK;
 /* Everything: certificates, inclusion of the report and of the meter's enrolment (whose W gives the
- * key that Sig_SM is checked with), both signatures, c = SM3(salt || m). `why` says the first thing
+ * key that Sig_SM is checked with), both signatures (of a pruned report the meter's alone), c =
+ * SM3(salt || m). `why` says the first thing
  * wrong. */
 enum ami_status proof_check(const struct proof *p, const struct genesis *g, char *why,
                             size_t why_size) AMI_MUST_CHECK;

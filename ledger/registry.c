@@ -46,7 +46,8 @@ struct registry {
     size_t newest_count; /* a power of two, at least twice the number of records */
 
     uint64_t committed_height;
-    uint32_t *dc; /* indices of the DCs' records */
+    uint64_t shown_retention; /* registry_show_retention */
+    uint32_t *dc;             /* indices of the DCs' records */
     size_t dc_count, dc_capacity;
     /* The list asked for last, good for heights from `list_from` to below `list_until`. */
     struct members *list;
@@ -93,7 +94,7 @@ static bool is_sound(const struct record *rec, const struct ami_id *home)
         return false;
     switch (rec->kind) {
     case RECORD_MDMS:
-        return ami_id_equal(home, &no_home) && rec->window == 0 && rec->revoked_at == 0 &&
+        return ami_id_equal(home, &no_home) && rec->window != 1 && rec->revoked_at == 0 &&
                rec->agree_part_size == 0;
     case RECORD_METER:
         return rec->floor >= 1 && (rec->window & 1) == 0 && rec->enrolled_at >= 1;
@@ -346,6 +347,23 @@ uint64_t registry_index_of(const struct registry *r, const struct record *rec)
 uint64_t registry_height(const struct registry *r)
 {
     return r->committed_height;
+}
+
+uint64_t registry_retention(const struct registry *r)
+{
+    return registry_at(r, 0)->window;
+}
+
+void registry_show_retention(struct registry *r, uint64_t below)
+{
+    if (below > r->shown_retention)
+        r->shown_retention = below;
+}
+
+uint64_t registry_pruned_below(const struct registry *r)
+{
+    const uint64_t committed = registry_retention(r);
+    return committed > r->shown_retention ? committed : r->shown_retention;
 }
 
 static void forget_list(struct registry *r)
@@ -775,7 +793,8 @@ static enum ami_status check_report(struct view v, const struct tx_view *tx,
     const struct report_gateway_part *g = &tx->u.report.gateway;
     *meter = look(v, RECORD_METER, &m->meter, m->epoch);
     AMI_TRY(check_valid(*meter));
-    AMI_TRY(check_valid(look(v, RECORD_DC, &g->dc, g->dc_epoch)));
+    if (!tx->pruned) /* else who sealed it is gone, and a quorum has judged it */
+        AMI_TRY(check_valid(look(v, RECORD_DC, &g->dc, g->dc_epoch)));
     return record_admits(*meter, m->sequence);
 }
 
@@ -869,6 +888,14 @@ static enum ami_status check_membership(struct view v, uint64_t height, const st
     return entry_fits(*joins, &m->entry) ? AMI_OK : AMI_FOREIGN_KEY;
 }
 
+static enum ami_status check_retention(struct view v, uint64_t height, const struct retention *x)
+{
+    if (x->below <= look_mdms(v)->window)
+        return AMI_SEQUENCE_SETTLED;
+    return x->below <= height && height - x->below >= RETENTION_MARGIN ? AMI_OK
+                                                                       : AMI_SEQUENCE_AHEAD;
+}
+
 /* All rules but signatures and the goodness of W. *subject receives the record that a report, a
  * skip, a revocation or evidence changes. */
 static enum ami_status check_rules(struct view v, uint64_t height, const struct tx_view *tx,
@@ -895,6 +922,8 @@ static enum ami_status check_rules(struct view v, uint64_t height, const struct 
         return check_evidence(v, height, &tx->u.evidence, subject);
     case TX_MEMBERSHIP:
         return check_membership(v, height, &tx->u.membership, &leaves, &joins);
+    case TX_RETENTION:
+        return check_retention(v, height, &tx->u.retention);
     default:
         return AMI_BAD_ARGUMENT;
     }
@@ -908,7 +937,8 @@ enum ami_status registry_admits(const struct registry *r, const struct tx_view *
     if (number > last && number - last > 1)
         return number - last <= REGISTRY_NUMBERS_AHEAD_MAX ? AMI_OK : AMI_SEQUENCE_AHEAD;
     enum ami_status status = check_rules(v, r->committed_height + 1, tx, &subject);
-    if (tx->tx.kind == TX_MEMBERSHIP && status == AMI_SEQUENCE_AHEAD)
+    const bool may_wait = tx->tx.kind == TX_MEMBERSHIP || tx->tx.kind == TX_RETENTION;
+    if (may_wait && status == AMI_SEQUENCE_AHEAD)
         return AMI_OK;
     return status;
 }
@@ -931,7 +961,7 @@ enum ami_status registry_check_prepare(struct registry *r, const struct tx_view 
         const struct report_meter_part *m = &tx->u.report.meter;
         const struct report_gateway_part *g = &tx->u.report.gateway;
         AMI_TRY(find_key(r, RECORD_METER, &m->meter, m->epoch, &out->author));
-        return find_key(r, RECORD_DC, &g->dc, g->dc_epoch, &out->gateway);
+        return tx->pruned ? AMI_OK : find_key(r, RECORD_DC, &g->dc, g->dc_epoch, &out->gateway);
     }
     if (tx->tx.kind == TX_SKIP)
         return find_key(r, RECORD_METER, &tx->u.skip.meter, tx->u.skip.epoch, &out->author);
@@ -1041,6 +1071,13 @@ enum ami_status registry_stage_tx(struct registry *r, const struct tx_view *tx)
         AMI_TRY(reserve_changes(r, 3));
         change_members(r, &tx->u.membership);
         edit(r, look_mdms(v))->floor = tx_mdms_number(tx);
+        return AMI_OK;
+    }
+    if (tx->tx.kind == TX_RETENTION) {
+        AMI_TRY(reserve_changes(r, 1));
+        struct record *mdms = edit(r, look_mdms(v));
+        mdms->floor = tx_mdms_number(tx);
+        mdms->window = tx->u.retention.below;
         return AMI_OK;
     }
     /* From here on nothing but want of memory and a bad W can fail, and both come first: the MDMS's

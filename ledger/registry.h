@@ -19,7 +19,8 @@
 
 enum record_kind { RECORD_MDMS = 0, RECORD_METER = 1, RECORD_DC = 2 };
 
-/* One record. The MDMS's record (index 0) holds the number of its last transaction. */
+/* One record. The MDMS's record (index 0) holds the number of its last transaction, and below which
+ * height blocks may be pruned. */
 struct record {
     uint8_t kind;
     struct ami_id name;
@@ -37,7 +38,7 @@ struct record {
     };
     /* meters: bit i: floor + i is settled. Bit 0 is never set. DCs: bit k: evidence of kind k is on
      * the ledger; above the lowest 8 bits, the first height that this key votes at no more; 0: none
-     * so far (record_member_until). */
+     * so far (record_member_until). MDMS: the last retention's watermark; 0: none so far. */
     uint64_t window;
     struct verify_key
         *key; /* recovered when first needed; NULL before (not part of the encoding) */
@@ -47,6 +48,11 @@ static inline uint64_t record_member_until(const struct record *dc)
 {
     return dc->window >> 8;
 }
+
+/* How far below its own block a retention's watermark has to be: what a DC asks for in one go when
+ * it is behind (FETCH_WINDOW of consensus/). So a DC that missed that much and no more gets every
+ * report whole, and nothing that votes, elections or waiting acknowledgements look at is pruned. */
+#define RETENTION_MARGIN 64
 
 struct registry;
 /* Height 0: the MDMS's record (named "mdms"), then the genesis members as DC records. NULL: out of
@@ -84,6 +90,15 @@ const struct members *registry_members(struct registry *r, uint64_t height);
 /* The first height of the epoch after that of `height`; 0: no change is decided. */
 uint64_t registry_next_epoch(const struct registry *r, uint64_t height);
 
+/* Retention: the watermark of the last retention transaction; 0: none so far. */
+uint64_t registry_retention(const struct registry *r);
+/* Somebody showed a retention transaction of the MDMS, maybe one of a later block than the
+ * committed ones, and its signature was checked: reports in blocks below this height may be pruned
+ * ones. */
+void registry_show_retention(struct registry *r, uint64_t below);
+/* The greater of both: block_check_prepare takes no pruned reports from this height on. */
+uint64_t registry_pruned_below(const struct registry *r);
+
 /* floor-and-window rule of meters: AMI_OK, AMI_SEQUENCE_SETTLED or AMI_SEQUENCE_AHEAD. */
 enum ami_status record_admits(const struct record *rec, uint64_t sequence);
 
@@ -104,7 +119,8 @@ enum ami_status tx_check_run(const struct tx_check *c, const struct tx_view *tx)
  * evidence against this key of this kind is on the ledger. A
  * transaction of the MDMS whose number is not the next one cannot be judged yet, because those
  * before it are missing: AMI_OK up to this distance, so that it can wait; staging says
- * AMI_SEQUENCE_AHEAD then. So does a change of membership while another one is pending. */
+ * AMI_SEQUENCE_AHEAD then. So does a change of membership while another one is pending, and a
+ * retention whose margin is not there yet. */
 #define REGISTRY_NUMBERS_AHEAD_MAX 4096
 enum ami_status registry_admits(const struct registry *r, const struct tx_view *tx);
 

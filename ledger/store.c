@@ -23,10 +23,11 @@
  * every value stands its check (ledger/store_value.h), and in blocks and pending that of the front
  * before it.
  *
- *   meta     "format" -> "amiledger store 4"; "chain" -> chain id; "tip" -> u64 height, hash;
- *            "vote" -> vote_record, u64 LMDB's number of that write; "write" -> u64 number of the
- *            last write, u64 of the last with a vote record
- *   blocks   u64 height -> certified_block
+ *   meta     "format" -> "amiledger store 4", or 5 with a retention; "chain" -> chain id; "tip" ->
+ * u64 height, hash; "vote" -> vote_record, u64 LMDB's number of that write; "write" -> u64 number
+ * of the last write, u64 of the last with a vote record; "retention" -> the transaction of the
+ *            highest watermark; "pruned" -> u64 height: below it no report is whole
+ *   blocks   u64 height -> certified_block, its body perhaps pruned
  *   hashes   block hash -> u64 height
  *   txs      transaction id -> u64 height, u32 index
  *   reports  meter (id), u32 epoch, u64 sequence -> u64 height, u32 index
@@ -39,11 +40,13 @@ static const char *const db_names[DB_COUNT] = {"meta",    "blocks", "hashes",  "
                                                "reports", "epochs", "records", "pending"};
 
 static const char format_text[] = STORE_FORMAT;
-#define KEY_FORMAT "format"
-#define KEY_CHAIN  "chain"
-#define KEY_TIP    "tip"   /* u64 height, hash */
-#define KEY_VOTE   "vote"  /* encoding of vote_record, u64 LMDB's number of its write */
-#define KEY_WRITE  "write" /* u64 number of the last write, u64 of the last with a vote record */
+#define KEY_FORMAT    "format"
+#define KEY_CHAIN     "chain"
+#define KEY_TIP       "tip"  /* u64 height, hash */
+#define KEY_VOTE      "vote" /* encoding of vote_record, u64 LMDB's number of its write */
+#define KEY_RETENTION "retention"
+#define KEY_PRUNED    "pruned"
+#define KEY_WRITE     "write" /* u64 number of the last write, u64 of the last with a vote record */
 
 #define DATA_NAME "data.mdb"
 #define LOCK_NAME "ledger.lock"
@@ -285,6 +288,30 @@ static enum ami_status get_tip(struct store *s, MDB_txn *txn, uint64_t *height, 
     return reader_done(&r) && *height > 0 ? AMI_OK : AMI_DAMAGED;
 }
 
+static enum ami_status get_retention(struct store *s, MDB_txn *txn, struct store_retention *out)
+{
+    struct span v = {0};
+    struct tx_view tx;
+    *out = (struct store_retention){.pruned = 1};
+    int rc = get(s, txn, META, SPAN_LITERAL(KEY_RETENTION), &v);
+    if (rc == MDB_NOTFOUND)
+        return AMI_OK;
+    AMI_TRY(status_of(rc));
+    if (v.size != sizeof out->tx || tx_view_parse(&tx, v) != AMI_OK || tx.tx.kind != TX_RETENTION)
+        return AMI_DAMAGED;
+    memcpy(out->tx, v.data, v.size);
+    out->tx_size = v.size;
+    out->below = tx.u.retention.below;
+    rc = get(s, txn, META, SPAN_LITERAL(KEY_PRUNED), &v);
+    if (rc == MDB_NOTFOUND)
+        return AMI_OK;
+    AMI_TRY(status_of(rc));
+    if (v.size != 8)
+        return AMI_DAMAGED;
+    out->pruned = load_be64(v.data);
+    return out->pruned > 1 && out->pruned <= out->below ? AMI_OK : AMI_DAMAGED;
+}
+
 /* Header and certificate at the front of a stored block; `r` stands before the body then. */
 static enum ami_status read_front(struct reader *r, uint64_t height, struct block_header *header,
                                   struct qc *commit)
@@ -362,6 +389,12 @@ static enum ami_status check_batch(const struct store *s, const struct store_bat
         if (b->body.size > AMI_BLOCK_BYTES_MAX)
             return AMI_TOO_LARGE;
     }
+    if (b->retention.size != 0) {
+        struct tx_view tx;
+        AMI_TRY(tx_view_parse(&tx, b->retention));
+        if (tx.tx.kind != TX_RETENTION)
+            return AMI_BAD_ARGUMENT;
+    }
     if (b->commit)
         return check_commit(s, c);
     return b->records.size == 0 ? AMI_OK : AMI_BAD_ARGUMENT;
@@ -372,7 +405,8 @@ struct attempt {
     struct store *s;
     MDB_txn *txn;
     struct checked_batch *c;
-    bool map_full; /* the failure is one that a larger map would cure */
+    bool map_full;         /* the failure is one that a larger map would cure */
+    uint64_t pruned_below; /* the watermark, as far as the batch has come */
     size_t bytes_wanted;
 };
 
@@ -434,13 +468,14 @@ static enum ami_status put(struct attempt *a, int db, struct span key, struct sp
     return attempt_status(a, put_value(a->s, a->txn, db, key, value, span_of(NULL, 0), flags));
 }
 
-/* header, [certificate,] u32 size, body: the wire's body_reply or certified_block. AMI_EXISTS. */
+/* header, [certificate,] u32 size, body: the wire's body_reply or certified_block. AMI_EXISTS, with
+ * MDB_NOOVERWRITE. */
 static enum ami_status put_block(struct attempt *a, int db, struct span key, struct span header,
-                                 struct span commit, struct span body)
+                                 struct span commit, struct span body, unsigned flags)
 {
     MDB_val k = {key.size, (void *)(uintptr_t)key.data};
     MDB_val v = {header.size + commit.size + 4 + body.size + 2 * STORE_CHECK_BYTES, NULL};
-    int rc = mdb_put(a->txn, a->s->db[db], &k, &v, MDB_RESERVE | MDB_NOOVERWRITE);
+    int rc = mdb_put(a->txn, a->s->db[db], &k, &v, MDB_RESERVE | flags);
     if (rc == MDB_SUCCESS) {
         struct writer w = writer_on(v.mv_data, v.mv_size);
         write_raw(&w, header.data, header.size);
@@ -456,6 +491,30 @@ static enum ami_status put_block(struct attempt *a, int db, struct span key, str
     return attempt_status(a, rc);
 }
 
+/* Keeps the transaction of the highest watermark. From then on blocks may be pruned, and the format
+ * says so. */
+static enum ami_status put_retention(struct attempt *a, struct span encoded, uint64_t below)
+{
+    if (below <= a->pruned_below)
+        return AMI_OK;
+    a->pruned_below = below;
+    AMI_TRY(put(a, META, SPAN_LITERAL(KEY_FORMAT), SPAN_LITERAL(STORE_FORMAT_PRUNED), 0));
+    return put(a, META, SPAN_LITERAL(KEY_RETENTION), encoded, 0);
+}
+
+static enum ami_status put_shown_retention(struct attempt *a)
+{
+    const struct span shown = a->c->b->retention;
+    struct store_retention known;
+    struct tx_view tx;
+    AMI_TRY(get_retention(a->s, a->txn, &known));
+    a->pruned_below = known.below;
+    if (shown.size == 0)
+        return AMI_OK;
+    AMI_TRY(tx_view_parse(&tx, shown));
+    return put_retention(a, shown, tx.u.retention.below);
+}
+
 /* Where a block's transactions stand, and what finds them again. */
 struct tx_rows {
     struct tx tx[ROWS_MAX];
@@ -469,8 +528,10 @@ static enum ami_status put_tx(struct attempt *a, struct tx_rows *t, struct span 
 {
     struct tx_view tx;
     uint8_t key[REPORT_KEY_BYTES];
-    AMI_TRY(tx_view_decode(&tx, encoded));
-    t->tx[at] = tx.tx;
+    AMI_TRY(tx_view_decode_kept(&tx, encoded));
+    AMI_TRY(tx_parse(&t->tx[at], encoded)); /* a pruned report as it is */
+    if (tx.pruned && a->c->block.height >= a->pruned_below)
+        return AMI_BAD_ENCODING;
     store_be64(t->place[at], a->c->block.height);
     store_be32(t->place[at] + 8, index);
     struct span where = span_of(t->place[at], PLACE_BYTES);
@@ -479,6 +540,8 @@ static enum ami_status put_tx(struct attempt *a, struct tx_rows *t, struct span 
     t->ids.count++;
     if (tx.tx.kind == TX_MEMBERSHIP)
         return put(a, EPOCHS, key_u32(key, tx.u.membership.epoch), where, MDB_NOOVERWRITE);
+    if (tx.tx.kind == TX_RETENTION)
+        return put_retention(a, encoded, tx.u.retention.below);
     if (tx.tx.kind != TX_REPORT)
         return AMI_OK;
     const struct report_meter_part *m = &tx.u.report.meter;
@@ -553,8 +616,8 @@ static enum ami_status put_commit(struct attempt *a, uint64_t tip_height, const 
         memcmp(c->block.previous.b, tip->b, sizeof tip->b) != 0)
         return AMI_BAD_PARENT;
     struct span by_height = key_u64(height, c->block.height);
-    AMI_TRY(
-        put_block(a, BLOCKS, by_height, c->b->block_header, c->b->block_commit, c->b->block_body));
+    AMI_TRY(put_block(a, BLOCKS, by_height, c->b->block_header, c->b->block_commit,
+                      c->b->block_body, MDB_NOOVERWRITE));
     AMI_TRY(put(a, HASHES, span_of(c->block_hash.b, SM3_BYTES), by_height, 0));
     AMI_TRY(put_txs(a));
     AMI_TRY(put_records(a));
@@ -666,12 +729,71 @@ static enum ami_status put_write(struct attempt *a)
     return put(a, META, SPAN_LITERAL(KEY_WRITE), span_of(of_writes, sizeof of_writes), 0);
 }
 
+/* --- pruning ---------------------------------------------------------------------------------- */
+
+/* Gives one block its pruned form, put together in `buffer`, which has room for a block: what LMDB
+ * shows of the old one is good until the first write only. *read: how long its body was. */
+static enum ami_status prune_block(struct attempt *a, uint64_t height, uint8_t *buffer,
+                                   size_t *read)
+{
+    uint8_t key[8];
+    struct block_header header;
+    struct qc commit;
+    struct span v = {0}, by_height = key_u64(key, height);
+    int rc = get_block(a->s, a->txn, BLOCKS, by_height, &v);
+    AMI_TRY(rc == MDB_NOTFOUND ? AMI_DAMAGED : status_of(rc));
+    struct reader r = reader_on(v);
+    AMI_TRY(read_front(&r, height, &header, &commit));
+    const size_t front = r.at;
+    const struct span body = read_bytes(&r, AMI_BLOCK_BYTES_MAX);
+    if (!reader_done(&r))
+        return AMI_DAMAGED;
+    *read = body.size;
+    bool changed = false;
+    memcpy(buffer, v.data, front);
+    struct writer w = writer_on(buffer + front, body.size);
+    AMI_TRY(body_prune(&w, body, &changed) == AMI_OK ? AMI_OK : AMI_DAMAGED);
+    if (!changed)
+        return AMI_OK;
+    return put_block(a, BLOCKS, by_height, span_of(buffer, front), span_of(NULL, 0),
+                     writer_span(&w), 0);
+}
+
+/* A bounded number of them, and how far that has come: a crash takes back both or none. */
+static enum ami_status put_pruned(struct attempt *a, uint64_t tip_height)
+{
+    struct store_retention at;
+    uint8_t mark[8];
+    AMI_TRY(get_retention(a->s, a->txn, &at));
+    uint64_t until = at.below < a->c->b->prune_below ? at.below : a->c->b->prune_below;
+    if (until > tip_height + 1)
+        until = tip_height + 1;
+    if (at.pruned >= until)
+        return AMI_OK;
+    uint8_t *buffer = malloc(AMI_BLOCK_BYTES_MAX + 8192);
+    enum ami_status status = buffer == NULL ? AMI_NO_MEMORY : AMI_OK;
+    size_t bytes = 0;
+    for (unsigned i = 0; status == AMI_OK && at.pruned < until && i < STORE_PRUNE_BLOCKS &&
+                         bytes < STORE_PRUNE_BYTES;
+         i++) {
+        size_t read = 0;
+        status = prune_block(a, at.pruned, buffer, &read);
+        bytes += read;
+        at.pruned++;
+    }
+    free(buffer);
+    AMI_TRY(status);
+    store_be64(mark, at.pruned);
+    return put(a, META, SPAN_LITERAL(KEY_PRUNED), span_of(mark, sizeof mark), 0);
+}
+
 static enum ami_status put_batch(struct attempt *a, uint64_t *height)
 {
     const struct store_batch *b = a->c->b;
     sm3_digest tip;
     AMI_TRY(get_tip(a->s, a->txn, height, &tip));
     AMI_TRY(put_write(a));
+    AMI_TRY(put_shown_retention(a));
     if (b->commit) {
         AMI_TRY(put_commit(a, *height, &tip));
         *height = a->c->block.height;
@@ -679,11 +801,14 @@ static enum ami_status put_batch(struct attempt *a, uint64_t *height)
     /* A block of a settled height would go in the same breath; one that is there already is the
      * same by its hash. */
     if (b->body_header.size != 0 && a->c->pending.height > *height) {
-        enum ami_status status = put_block(a, PENDING, span_of(a->c->pending_hash.b, SM3_BYTES),
-                                           b->body_header, span_of(NULL, 0), b->body);
+        enum ami_status status =
+            put_block(a, PENDING, span_of(a->c->pending_hash.b, SM3_BYTES), b->body_header,
+                      span_of(NULL, 0), b->body, MDB_NOOVERWRITE);
         if (status != AMI_OK && status != AMI_EXISTS)
             return status;
     }
+    if (b->prune_below != 0)
+        AMI_TRY(put_pruned(a, *height));
     return bound_pending(a, *height);
 }
 
@@ -716,6 +841,8 @@ enum ami_status store_write(struct store *s, const struct store_batch *b)
         /* Pages are rewritten whole: a rough upper bound, used to tell a full disk. */
         a.bytes_wanted =
             2 * (b->body.size + b->block_body.size + b->records.size) + ((size_t)1 << 20);
+        if (b->prune_below != 0)
+            a.bytes_wanted += AMI_BLOCK_BYTES_MAX;
         enum ami_status status = try_batch(&a);
         if (status != AMI_FULL || !a.map_full)
             return status;
@@ -897,6 +1024,15 @@ enum ami_status store_find_epoch(struct store *s, uint32_t epoch, uint64_t *heig
     return find_place(s, EPOCHS, key_u32(key, epoch), height, index);
 }
 
+enum ami_status store_retention(struct store *s, struct store_retention *out)
+{
+    MDB_txn *txn;
+    AMI_TRY(begin(s, MDB_RDONLY, &txn));
+    enum ami_status status = get_retention(s, txn, out);
+    end(s, txn);
+    return status;
+}
+
 /* Compares what stands under the keys with what is expected there. */
 static enum ami_status compare_rows(struct store *s, MDB_txn *txn, int db, struct rows *rows,
                                     size_t *bad)
@@ -927,8 +1063,8 @@ static enum ami_status list_places(struct tx_rows *t, struct rows *epochs, struc
     while (t->ids.count < ROWS_MAX && body_next(it, &encoded)) {
         const size_t at = t->ids.count++;
         struct rows *r = &t->reports;
-        AMI_TRY(tx_view_decode(&tx, encoded));
-        t->tx[at] = tx.tx;
+        AMI_TRY(tx_view_decode_kept(&tx, encoded));
+        AMI_TRY(tx_parse(&t->tx[at], encoded));
         store_be64(t->place[at], height);
         store_be32(t->place[at] + 8, first + (uint32_t)at);
         const struct span where = span_of(t->place[at], PLACE_BYTES);
@@ -1361,8 +1497,7 @@ static enum ami_status check_identity(const struct opening *o, MDB_txn *txn)
         return FAIL(o, AMI_UNSUPPORTED,
                     "%s: the ledger is of another version's format; this program reads \"%s\"",
                     s->dir, format_text);
-    if (get(s, txn, META, SPAN_LITERAL(KEY_FORMAT), &v) != MDB_SUCCESS ||
-        !span_equal(v, SPAN_LITERAL(format_text)))
+    if (get(s, txn, META, SPAN_LITERAL(KEY_FORMAT), &v) != MDB_SUCCESS || !store_format_known(v))
         return FAIL(o, AMI_DAMAGED, "%s: the ledger's format is not \"%s\"", s->dir, format_text);
     if (get(s, txn, META, SPAN_LITERAL(KEY_CHAIN), &v) != MDB_SUCCESS || v.size != SM3_BYTES)
         return FAIL(o, AMI_DAMAGED, "%s: the ledger does not name its chain", s->dir);

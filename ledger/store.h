@@ -18,6 +18,7 @@
 #define AMI_LEDGER_STORE_H
 
 #include "ledger/block.h"
+#include "ledger/pruned.h"
 
 /* What is written together. Absent parts are empty spans. All bytes are borrowed until the write
  * is done. */
@@ -30,6 +31,22 @@ struct store_batch {
     struct span block_commit; /* encoding of its commit qc */
     struct span block_body;
     struct span records; /* with commit: run of (u64 index, u32 size, record encoding) */
+    /* A retention transaction, its signature checked, that is not (yet) in a committed block: it is
+     * kept when its watermark is the highest so far. */
+    struct span retention;
+    /* The next blocks below this height, and below the watermark, get their pruned form: at most
+     * STORE_PRUNE_BLOCKS, and not another one after STORE_PRUNE_BYTES of them. 0: none. */
+    uint64_t prune_below;
+};
+#define STORE_PRUNE_BLOCKS 64
+#define STORE_PRUNE_BYTES  (256u << 10)
+
+/* What may be pruned in a ledger, and what is. */
+struct store_retention {
+    uint64_t below;                 /* the highest watermark known; 0: none */
+    uint64_t pruned;                /* in blocks below this height no report is whole; at least 1 */
+    size_t tx_size;                 /* 0: none; else RETENTION_TX_BYTES */
+    uint8_t tx[RETENTION_TX_BYTES]; /* the transaction of that watermark */
 };
 
 /* Uncommitted blocks that are kept, each until a block of its height is committed. Beyond that
@@ -59,7 +76,8 @@ const sm3_digest *store_chain(const struct store *s);
  * is opened again; the batch is then there as a whole or not at all. Otherwise a later write may
  * succeed. What does not belong together is refused: AMI_BAD_ENCODING, AMI_WRONG_CHAIN,
  * AMI_BAD_PARENT (not the next block), AMI_BAD_CERTIFICATE (not of this block),
- * AMI_SEQUENCE_SETTLED (a report that is stored already), AMI_TOO_LARGE. */
+ * AMI_SEQUENCE_SETTLED (a report that is stored already), AMI_TOO_LARGE. AMI_BAD_ENCODING also for
+ * a block with pruned reports at or above the watermark. */
 enum ami_status store_write(struct store *s, const struct store_batch *b) AMI_MUST_CHECK;
 
 /* A value was met that is not what was written under its key (whoever asked for it got
@@ -88,6 +106,7 @@ enum ami_status store_find_report(struct store *s, const struct ami_id *meter, u
 /* Where the membership transaction stands that begins this epoch (2 or later). */
 enum ami_status store_find_epoch(struct store *s, uint32_t epoch, uint64_t *height,
                                  uint32_t *index) AMI_MUST_CHECK;
+enum ami_status store_retention(struct store *s, struct store_retention *out) AMI_MUST_CHECK;
 /* Whether these indexes lead to every transaction of this body, which stands at that height; for
  * many at once this is several times faster than to look for each. AMI_DAMAGED: they do not, for
  * transaction *bad, and *index says which: "transactions", "reports" or "epochs". Other errors are

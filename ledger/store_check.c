@@ -19,6 +19,8 @@ struct check {
     uint64_t hashes;
     uint64_t tip_height;
     sm3_digest tip;
+    uint64_t last_pruned, first_whole; /* blocks with pruned and with whole reports; 0: none */
+    uint64_t below, pruned;            /* as "retention" and "pruned" say; 0: nothing */
     bool has_format, has_chain;
     uint64_t vote_txn;             /* of the record that is there; 0: none */
     uint64_t write_txn, last_vote; /* as "write" says */
@@ -30,7 +32,7 @@ struct check {
 static enum ami_status check_meta(struct check *c, struct span key, struct span value)
 {
     if (span_equal(key, SPAN_LITERAL("format"))) {
-        c->has_format = span_equal(value, SPAN_LITERAL(STORE_FORMAT));
+        c->has_format = store_format_known(value);
         return c->has_format ? AMI_OK : AMI_DAMAGED;
     }
     if (span_equal(key, SPAN_LITERAL("chain"))) {
@@ -41,6 +43,18 @@ static enum ami_status check_meta(struct check *c, struct span key, struct span 
         struct reader r = reader_on(value);
         c->tip_height = read_u64(&r);
         read_raw(&r, c->tip.b, SM3_BYTES);
+        return reader_done(&r) ? AMI_OK : AMI_DAMAGED;
+    }
+    if (span_equal(key, SPAN_LITERAL("retention"))) {
+        struct tx_view tx;
+        if (tx_view_parse(&tx, value) != AMI_OK || tx.tx.kind != TX_RETENTION)
+            return AMI_DAMAGED;
+        c->below = tx.u.retention.below;
+        return AMI_OK;
+    }
+    if (span_equal(key, SPAN_LITERAL("pruned"))) {
+        struct reader r = reader_on(value);
+        c->pruned = read_u64(&r);
         return reader_done(&r) ? AMI_OK : AMI_DAMAGED;
     }
     if (span_equal(key, SPAN_LITERAL("vote"))) {
@@ -70,6 +84,20 @@ static bool open_front(struct span key, struct span *value, size_t front_size)
     return memcmp(check, value->data + value->size, sizeof check) == 0;
 }
 
+/* Notes which form its reports have. */
+static void look_at_form(struct check *c, uint64_t height, struct span body)
+{
+    struct body_reader it = body_reader_on(body);
+    struct span encoded;
+    while (body_next(&it, &encoded)) {
+        const uint8_t kind = encoded.size == 0 ? 0 : encoded.data[0];
+        if (kind == TX_PRUNED_REPORT)
+            c->last_pruned = height;
+        if (kind == TX_REPORT && c->first_whole == 0)
+            c->first_whole = height;
+    }
+}
+
 static enum ami_status check_block(struct check *c, struct span key, struct span value)
 {
     struct certified_block b;
@@ -87,6 +115,7 @@ static enum ami_status check_block(struct check *c, struct span key, struct span
         !sm3_equal(&b.commit.block, &hash))
         return AMI_DAMAGED;
     c->blocks++;
+    look_at_form(c, c->blocks, b.body);
     c->last = hash;
     return AMI_OK;
 }
@@ -182,6 +211,10 @@ static const char *whole(const struct check *c, uint64_t txn)
 
     if (!c->has_format || !c->has_chain)
         return "it does not name its format and chain";
+    if (c->last_pruned >= c->below && c->last_pruned != 0)
+        return "a block is pruned that must not be";
+    if (c->pruned > c->below || (c->first_whole != 0 && c->first_whole < c->pruned))
+        return "a block is whole that it says it has pruned";
     if (c->tip_height != c->blocks || !sm3_equal(&c->tip, &c->last))
         return "its tip is not its last block";
     if (c->hashes != c->blocks)

@@ -15,8 +15,11 @@
 
 #define STORE_CHECK_BYTES 8
 #define STORE_FORMAT      "amiledger store 4" /* in meta, under "format" */
-#define STORE_FORMATS     "amiledger store "  /* so begin they all; the first one had no checks */
-#define STORE_FRONT       "front" /* in place of the database's name, for a block's front */
+/* The same, since blocks may be pruned in it: a program that does not know them must not open it.
+ */
+#define STORE_FORMAT_PRUNED "amiledger store 5"
+#define STORE_FORMATS       "amiledger store " /* so begin they all; the first one had no checks */
+#define STORE_FRONT         "front" /* in place of the database's name, for a block's front */
 
 /* What is longer than a chunk of 4096 bytes is hashed chunk by chunk, side by side, and the check
  * is over the chunks' digests; up to this size, which no stored value exceeds. */
@@ -41,6 +44,12 @@ static inline bool store_check_open(const char *db, struct span key, struct span
     return memcmp(check, stored.data + value->size, STORE_CHECK_BYTES) == 0;
 }
 
+static inline bool store_format_known(struct span value)
+{
+    return span_equal(value, SPAN_LITERAL(STORE_FORMAT)) ||
+           span_equal(value, SPAN_LITERAL(STORE_FORMAT_PRUNED));
+}
+
 /* Whether this is what a ledger of another format has under "format": that is no damage. */
 static inline bool store_format_is_other(struct span stored)
 {
@@ -49,7 +58,7 @@ static inline bool store_format_is_other(struct span stored)
     if (stored.size <= family || memcmp(stored.data, STORE_FORMATS, family) != 0)
         return false;
     if (store_check_open("meta", SPAN_LITERAL("format"), stored, &value))
-        return !span_equal(value, SPAN_LITERAL(STORE_FORMAT));
+        return !store_format_known(value);
     return span_equal(stored, SPAN_LITERAL(STORE_FORMATS "1"));
 }
 

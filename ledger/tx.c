@@ -25,6 +25,21 @@ static enum ami_status parse_report(struct tx_view *v)
     return AMI_OK;
 }
 
+/* `second` is the digest of the part that is gone. */
+static enum ami_status parse_pruned(struct tx_view *v)
+{
+    AMI_TRY(report_meter_part_parse(&v->u.report.meter, v->tx.first));
+    if (v->tx.second.size != SM3_BYTES)
+        return AMI_BAD_ENCODING;
+    memcpy(v->second.b, v->tx.second.data, SM3_BYTES);
+    memset(&v->u.report.gateway, 0, sizeof v->u.report.gateway);
+    v->tx.kind = TX_REPORT;
+    v->tx.second = span_of(NULL, 0);
+    v->pruned = true;
+    const struct report_meter_part *m = &v->u.report.meter;
+    return m->epoch == 0 || m->sequence == 0 ? AMI_BAD_ARGUMENT : AMI_OK;
+}
+
 /* What holds of a membership transaction whatever the registry says. */
 static enum ami_status check_membership(const struct membership *m)
 {
@@ -57,6 +72,12 @@ static enum ami_status parse_mdms(struct tx_view *v)
         AMI_TRY(check_membership(&v->u.membership));
         number = v->u.membership.number;
         epoch = v->u.membership.epoch;
+    } else if (v->tx.kind == TX_RETENTION) {
+        AMI_TRY(retention_parse(&v->u.retention, v->tx.first));
+        number = v->u.retention.number;
+        epoch = 1; /* it is of no key */
+        if (v->u.retention.below < 2)
+            return AMI_BAD_ARGUMENT; /* there is no block below */
     } else {
         AMI_TRY(revoke_parse(&v->u.revoke, v->tx.first));
         number = v->u.revoke.number;
@@ -83,19 +104,23 @@ static enum ami_status parse_evidence(struct tx_view *v)
     return evidence_judge(&v->u.evidence);
 }
 
-enum ami_status tx_view_decode(struct tx_view *out, struct span encoded)
+static enum ami_status decode(struct tx_view *out, struct span encoded, bool kept)
 {
     if (encoded.size > AMI_TX_BYTES_MAX)
         return AMI_TOO_LARGE;
     AMI_TRY(tx_parse(&out->tx, encoded));
     out->encoded = encoded;
+    out->pruned = false;
     switch (out->tx.kind) {
+    case TX_PRUNED_REPORT:
+        return kept ? parse_pruned(out) : AMI_BAD_ARGUMENT;
     case TX_REPORT:
         return parse_report(out);
     case TX_METER_ENROL:
     case TX_DC_ENROL:
     case TX_REVOKE:
     case TX_MEMBERSHIP:
+    case TX_RETENTION:
         return parse_mdms(out);
     case TX_SKIP:
         return parse_skip(out);
@@ -106,15 +131,37 @@ enum ami_status tx_view_decode(struct tx_view *out, struct span encoded)
     }
 }
 
+enum ami_status tx_view_decode(struct tx_view *out, struct span encoded)
+{
+    return decode(out, encoded, false);
+}
+
+enum ami_status tx_view_decode_kept(struct tx_view *out, struct span encoded)
+{
+    return decode(out, encoded, true);
+}
+
+sm3_digest tx_second(const struct tx_view *tx)
+{
+    return tx->pruned ? tx->second : sm3(tx->tx.second);
+}
+
 void tx_view_identify(struct tx_view *tx)
 {
-    sm3_digest first = sm3(tx->tx.first), second = sm3(tx->tx.second);
+    const sm3_digest first = sm3(tx->tx.first), second = tx_second(tx);
     tx->id = tx_id(tx->tx.kind, &first, &second);
 }
 
 enum ami_status tx_view_parse(struct tx_view *out, struct span encoded)
 {
     AMI_TRY(tx_view_decode(out, encoded));
+    tx_view_identify(out);
+    return AMI_OK;
+}
+
+enum ami_status tx_view_parse_kept(struct tx_view *out, struct span encoded)
+{
+    AMI_TRY(tx_view_decode_kept(out, encoded));
     tx_view_identify(out);
     return AMI_OK;
 }
@@ -147,7 +194,7 @@ struct leaf_chunk {
 static void ids_of_chunk(sm3_digest *out, struct leaf_chunk *c, const struct tx *tx, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
-        c->kind[i] = tx[i].kind;
+        c->kind[i] = tx[i].kind == TX_PRUNED_REPORT ? TX_REPORT : tx[i].kind;
         c->part[2 * i] = tx[i].first;
         c->part[2 * i + 1] = tx[i].second;
         c->message[2 * i] = (struct sm3_message){&c->part[2 * i], 1};
@@ -155,6 +202,8 @@ static void ids_of_chunk(sm3_digest *out, struct leaf_chunk *c, const struct tx 
     }
     sm3_batch(c->half, c->message, 2 * size);
     for (size_t i = 0; i < size; i++) {
+        if (tx[i].kind == TX_PRUNED_REPORT) /* the digest itself stands there: see by_chunks */
+            memcpy(c->half[2 * i + 1].b, tx[i].second.data, SM3_BYTES);
         c->id_part[i][0] = span_of(TX_ID_LABEL, sizeof TX_ID_LABEL); /* with its zero byte */
         c->id_part[i][1] = span_of(&c->kind[i], 1);
         c->id_part[i][2] = span_of(c->half[2 * i].b, SM3_BYTES);
@@ -180,6 +229,9 @@ static enum ami_status by_chunks(sm3_digest *out, const struct tx *tx, size_t co
                                  void (*chunk)(sm3_digest *out, struct leaf_chunk *c,
                                                const struct tx *tx, size_t size))
 {
+    for (size_t i = 0; i < count; i++)
+        if (tx[i].kind == TX_PRUNED_REPORT && tx[i].second.size != SM3_BYTES)
+            return AMI_BAD_ENCODING;
     struct leaf_chunk *c = malloc(sizeof *c);
     if (c == NULL)
         return AMI_NO_MEMORY;
@@ -234,6 +286,8 @@ uint64_t tx_mdms_number(const struct tx_view *tx)
         return tx->u.revoke.number;
     case TX_MEMBERSHIP:
         return tx->u.membership.number;
+    case TX_RETENTION:
+        return tx->u.retention.number;
     default:
         return 0;
     }
@@ -454,10 +508,8 @@ unsigned tx_signatures(struct tx_signature out[TX_SIGNATURES_MAX], const struct 
 {
     /* Where a kind lies while its message is used. */
     static const uint8_t kinds[] = {
-        [TX_METER_ENROL] = TX_METER_ENROL,
-        [TX_DC_ENROL] = TX_DC_ENROL,
-        [TX_REVOKE] = TX_REVOKE,
-        [TX_MEMBERSHIP] = TX_MEMBERSHIP,
+        [TX_METER_ENROL] = TX_METER_ENROL, [TX_DC_ENROL] = TX_DC_ENROL,   [TX_REVOKE] = TX_REVOKE,
+        [TX_MEMBERSHIP] = TX_MEMBERSHIP,   [TX_RETENTION] = TX_RETENTION,
     };
     /* The parts lie in the transaction as they were signed: nothing is encoded anew. */
     struct span first = tx->tx.first, second = tx->tx.second;
@@ -467,6 +519,8 @@ unsigned tx_signatures(struct tx_signature out[TX_SIGNATURES_MAX], const struct 
         out[0].p = author->p;
         verify_key_message(&out[0].message, author, LABEL_REPORT, parts, 2);
         out[0].sig = tx->u.report.meter.signature;
+        if (tx->pruned)
+            return 1; /* the gateway's went with what it signed */
         parts[1] = first;
         out[1].p = gateway->p;
         verify_key_message(&out[1].message, gateway, LABEL_GATEWAY, parts, 3);

@@ -18,14 +18,20 @@ enum tx_kind {
     TX_SKIP = 5,
     TX_EVIDENCE = 6, /* proves itself: nobody signs it, whoever finds it hands it in */
     TX_MEMBERSHIP = 7,
+    TX_RETENTION = 8,
     TX_KIND_END
 };
+/* Not a kind of its own: how a pruned block keeps a report (ledger/pruned.h). The first part is
+ * whole, in place of the second one stands its SM3, so the id is what it was. */
+#define TX_PRUNED_REPORT 129
 
 /* A transaction decoded all the way. Borrows the bytes it was parsed from. */
 struct tx_view {
-    struct tx tx;
+    struct tx tx; /* of a pruned report: kind TX_REPORT, the second part empty */
     struct span encoded;
     sm3_digest id;
+    bool pruned;       /* a report whose gateway part is gone: u.report.gateway is all zero */
+    sm3_digest second; /* then: the SM3 of that part */
     union {
         struct {
             struct report_meter_part meter;
@@ -36,22 +42,29 @@ struct tx_view {
         struct revoke revoke;
         struct skip_meter_part skip;
         struct membership membership;
+        struct retention retention;
         struct evidence evidence; /* judged: only who signed it is open */
     } u;
-    struct mdms_part mdms; /* for the four kinds that the MDMS signs */
+    struct mdms_part mdms; /* for the kinds that the MDMS signs */
 };
 
 /* AMI_BAD_ENCODING, AMI_BAD_ARGUMENT (unknown kind, sequence 0, epoch 0, number 0; a membership
  * transaction whose change, delay or addresses cannot be; evidence that convicts nobody). No
  * signature is checked here. */
 enum ami_status tx_view_parse(struct tx_view *out, struct span encoded) AMI_MUST_CHECK;
+/* The same for a transaction of a committed block: a report may be a pruned one. */
+enum ami_status tx_view_parse_kept(struct tx_view *out, struct span encoded) AMI_MUST_CHECK;
 /* The same in two steps: the id is most of the cost, and not everybody needs it. */
 enum ami_status tx_view_decode(struct tx_view *out, struct span encoded) AMI_MUST_CHECK;
+enum ami_status tx_view_decode_kept(struct tx_view *out, struct span encoded) AMI_MUST_CHECK;
 void tx_view_identify(struct tx_view *tx);
 
+/* SM3 of the second part, also of one that is gone. */
+sm3_digest tx_second(const struct tx_view *tx);
 sm3_digest tx_id(uint8_t kind, const sm3_digest *first, const sm3_digest *second);
 sm3_digest tx_leaf(const sm3_digest *id);
-/* Ids or leaves of many transactions, several times faster than one by one. AMI_NO_MEMORY. */
+/* Ids or leaves of many transactions, several times faster than one by one. AMI_NO_MEMORY.
+ * AMI_BAD_ENCODING: a pruned report without its digest. */
 enum ami_status tx_ids(sm3_digest *out, const struct tx *tx, size_t count) AMI_MUST_CHECK;
 enum ami_status tx_leaves(sm3_digest *out, const struct tx *tx, size_t count) AMI_MUST_CHECK;
 /* Running number of a transaction of the MDMS; 0: it is none of the MDMS's. */

@@ -429,6 +429,8 @@ struct figures {
     uint64_t next_from; /* first height of the epoch after that; 0: none is decided */
     char change[96];    /* that change, or one that was asked for; empty: none */
     const char *change_state;
+    struct retained_record retained;
+    struct retention_record retention; /* the last one asked for; below 0: none */
 };
 
 static const char *change_name(uint8_t change)
@@ -485,6 +487,24 @@ static bool last_change(void *ctx, struct span key, struct span value)
     return true;
 }
 
+static bool last_retention(void *ctx, struct span key, struct span value)
+{
+    struct figures *f = ctx;
+    (void)key;
+    return retention_record_parse(&f->retention, value) == AMI_OK;
+}
+
+/* What is said of the last watermark that was asked for; NULL: nothing, it is on the ledger. */
+static const char *retention_state(const struct figures *f)
+{
+    const struct retention_record *r = &f->retention;
+    if (r->below == 0 || (r->state == CHANGE_SIGNED && r->number <= f->state.settled))
+        return NULL;
+    return r->state == CHANGE_WANTED   ? "asked for"
+           : r->state == CHANGE_SIGNED ? "signed, not on the ledger yet"
+                                       : "refused";
+}
+
 static enum ami_status collect(struct figures *f, struct why *why)
 {
     struct mdms_store *store;
@@ -510,6 +530,12 @@ static enum ami_status collect(struct figures *f, struct why *why)
     struct mdms_key from = key_number(0);
     if (status == AMI_OK)
         status = mdms_store_scan(store, TABLE_CHANGES, key_span(&from), last_change, f, why);
+    if (status == AMI_OK)
+        status = mdms_store_scan(store, TABLE_RETENTIONS, key_span(&from), last_retention, f, why);
+    key = key_retained();
+    if (status == AMI_OK && kv.get(kv.ctx, TABLE_STATE, key_span(&key), &value) == AMI_OK &&
+        retained_record_parse(&f->retained, value) != AMI_OK)
+        status = why_set(why, AMI_DAMAGED, "%s/store: the retention record is damaged", common.dir);
     mdms_store_close(store);
     return status;
 }
@@ -530,7 +556,7 @@ static int print_status_json(const struct figures *f, const char *chain, const c
     hex_encode(id, f->net.id.b, SM3_BYTES);
     return cli_print_json(json_pack(
         "{s:b, s:s, s:s, s:i, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-        "s:I, s:I, s:I, s:s, s:s}",
+        "s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:s}",
         "ok", 1, "network", f->net.name.text, "network_id", id, "scheme", (int)f->net.scheme,
         "chain", chain, "height", (json_int_t)s->height, "tip", tip, "tip_time", tip_time, "codes",
         (json_int_t)f->codes, "dcs", (json_int_t)s->dcs, "meters", (json_int_t)s->meters, "reports",
@@ -539,7 +565,10 @@ static int print_status_json(const struct figures *f, const char *chain, const c
         (json_int_t)(f->revocations + f->requests), "bad_seals", (json_int_t)s->bad_seals,
         "bad_reports", (json_int_t)s->bad_reports, "epoch", (json_int_t)f->epoch, "next_epoch_at",
         (json_int_t)f->next_from, "membership_change", f->change, "membership_change_state",
-        f->change[0] == '\0' ? "" : f->change_state));
+        f->change[0] == '\0' ? "" : f->change_state, "retention_below",
+        (json_int_t)f->retained.below, "pruned_unread", (json_int_t)f->retained.unread,
+        "retention_asked", (json_int_t)f->retention.below, "retention_state",
+        retention_state(f) == NULL ? "" : retention_state(f)));
 }
 
 static int run_status(int argc, char **argv, void *ctx)
@@ -578,6 +607,15 @@ static int run_status(int argc, char **argv, void *ctx)
     printf("outbox        %" PRIu64 " of %" PRIu64 " transactions not on the ledger yet\n",
            f.outbox + f.requests, s->last + f.requests);
     printf("bad seals     %" PRIu64 "\n", s->bad_seals);
+    if (f.retained.below != 0)
+        printf("retention     blocks below height %" PRIu64 " may be pruned\n", f.retained.below);
+    if (retention_state(&f) != NULL)
+        printf("retention     %s: below height %" PRIu64 "\n", retention_state(&f),
+               f.retention.below);
+    if (f.retained.unread != 0)
+        printf("never read    %" PRIu64 " reports, the last in block %" PRIu64
+               ": pruned before this folder had them\n",
+               f.retained.unread, f.retained.unread_to);
     if (s->bad_reports > 0)
         printf("bad reports   %" PRIu64 "\n", s->bad_reports);
     status = cli_stdout_done(&why);

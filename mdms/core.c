@@ -148,6 +148,8 @@ enum ami_status mdms_new(struct mdms **out, const struct mdms_config *config, co
     m->staged = m->durable;
     m->submitted = m->durable.settled;
     status = members_init(m);
+    if (status == AMI_OK)
+        status = retention_init(m);
     if (status != AMI_OK) {
         mdms_free(m);
         return status;
@@ -194,6 +196,7 @@ static void write_failed(struct mdms *m, enum ami_status status)
 static void parts_on_stored(struct mdms *m, enum ami_status status)
 {
     members_on_stored(m, status);
+    retention_on_stored(m, status);
     outbox_on_stored(m, status);
     enrol_on_stored(m, status);
     follow_on_stored(m, status);
@@ -207,10 +210,12 @@ static void flush(struct mdms *m)
         return;
     mdms_write_reset(&m->write);
     m->staged = m->durable;
+    m->retained_staged = m->retained;
     bool any = outbox_stage(m);
     /* The chain must be bound before a number is given out that a genesis decides about. */
     any = enrol_stage(m) || any;
     any = members_stage(m) || any; /* behind the enrolments that it may name */
+    any = retention_stage(m) || any;
     any = follow_stage(m) || any;
     if (m->failed != AMI_OK) {
         /* Something could not be read while this was put together: none of it is stored. */

@@ -92,6 +92,10 @@ enum ami_status mdms_failed(const struct mdms *m);
 /* No write or job under way: a clean moment to stop. */
 bool mdms_idle(const struct mdms *m);
 
+/* Whether the ledger would take this watermark in a block of this height; `last`: the one that it
+ * has. AMI_EXISTS: it has it already or a higher one. AMI_SEQUENCE_AHEAD: not yet. */
+enum ami_status retention_judge(uint64_t below, uint64_t height, uint64_t last) AMI_MUST_CHECK;
+
 /* For people: since the start, unless it is in the state. */
 struct mdms_stats {
     struct state_record state;            /* durable */

@@ -11,6 +11,7 @@
 #include "crypto/secret.h"
 #include "crypto/sm4gcm.h"
 #include "ledger/evidence.h"
+#include "ledger/pruned.h"
 #include "mdms/internal.h"
 #include "wire/report.h"
 
@@ -66,6 +67,8 @@ struct follow_job {
     size_t plain_size;
     struct span change;   /* first part of a membership transaction; empty: none */
     uint64_t change_from; /* and the first height that it decides about; 0: none */
+    uint64_t retention;   /* watermark of a retention transaction; 0: none */
+    uint64_t unread;      /* reports that were pruned */
     uint64_t mdms_last;   /* greatest number of a transaction of the MDMS; 0: none */
     struct own_tx *own;
     size_t own_count;
@@ -179,9 +182,12 @@ static enum ami_status open_reports(struct follow_job *j)
     struct body_reader it = body_reader_on(j->block.body);
     for (uint32_t i = 0; status == AMI_OK && body_next(&it, &encoded); i++) {
         struct tx_view tx;
-        if ((status = tx_view_decode(&tx, encoded)) != AMI_OK)
+        if ((status = tx_view_decode_kept(&tx, encoded)) != AMI_OK)
             break; /* nobody could have voted for it */
-        if (tx.tx.kind == TX_REPORT) {
+        j->unread += tx.pruned;
+        if (tx.tx.kind == TX_RETENTION)
+            j->retention = tx.u.retention.below;
+        if (tx.tx.kind == TX_REPORT && !tx.pruned) {
             struct opened *o = &j->opened[j->opened_count++];
             o->meter = tx.u.report.meter;
             o->dc = tx.u.report.gateway.dc;
@@ -376,6 +382,8 @@ void follow_on_block(struct mdms *m, uint8_t member, struct span body)
         return;
     enum ami_status status = block_check_header(&m->c.genesis->parameters,
                                                 members_at(m, b.header.height), &b.header, &parent);
+    if (status == AMI_OK && b.header.height >= m->pruned_below && body_is_pruned(b.body))
+        status = AMI_BAD_ENCODING; /* nobody has allowed it to lose that */
     if (status != AMI_OK) {
         distrust(m, member, b.header.height, status);
         return;
@@ -472,6 +480,7 @@ static void check_number(struct mdms *m, const struct own_tx *own)
                  : tx.tx.kind == TX_DC_ENROL   ? tx.u.dc_enrol.dc.text
                  : tx.tx.kind == TX_REVOKE     ? tx.u.revoke.device.text
                  : tx.tx.kind == TX_MEMBERSHIP ? tx.u.membership.dc.text
+                 : tx.tx.kind == TX_RETENTION  ? "(retention)"
                                                : "?");
 }
 
@@ -502,6 +511,7 @@ static void stage_block(struct mdms *m, const struct follow_job *j)
     for (size_t i = 0; i < j->own_count; i++)
         check_number(m, &j->own[i]);
     stage_settled(m, j->mdms_last);
+    retention_stage_block(m, j->block.header.height, j->retention, j->unread);
     if (j->change_from != 0)
         members_stage_change(m, j->change, j->block.header.height);
     m->staged.height = j->block.header.height;

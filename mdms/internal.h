@@ -2,6 +2,7 @@
  *
  *   core.c     events in, to the part that they concern; the one write under way
  *   enrol.c    requests for key material: open, check the code, issue, answer
+ *   retention.c  below which height the DCs may prune
  *   outbox.c   transactions of the MDMS: made, submitted until they are seen committed
  *   follow.c   blocks: fetched, verified, opened, stored
  *   members.c  membership: who certifies, whom to dial, changes asked for
@@ -79,6 +80,15 @@ struct mdms {
     bool change_in_write;
     uint64_t staged_change_number; /* 0: it was refused */
 
+    /* retention.c */
+    struct retained_record retained, retained_staged;
+    uint64_t pruned_below;     /* blocks below may come pruned: we have signed that */
+    uint64_t retention_number; /* of the last one that was signed; 0: none */
+    uint64_t retentions_seen;  /* key in TABLE_RETENTIONS */
+    bool wanted_retention;     /* that one is to be judged */
+    bool retention_in_write;
+    uint64_t staged_retention_number; /* 0: it was refused */
+
     /* enrol.c */
     struct enrolment *enrolling; /* all under way, by device */
     struct enrolment *ready;     /* issued, to be stored next */
@@ -141,6 +151,16 @@ void members_dial(struct mdms *m);
 void members_read(struct mdms *m);
 bool members_stage(struct mdms *m); /* adds to the write; true when there was something */
 void members_on_stored(struct mdms *m, enum ami_status status);
+
+/* retention.c */
+enum ami_status retention_init(struct mdms *m) AMI_MUST_CHECK;
+void retention_on_shown(struct mdms *m, uint8_t member, struct span tx);
+/* A block goes with the write that is being put together. below: of a retention transaction in it,
+ * 0: none; unread: its reports that were pruned. */
+void retention_stage_block(struct mdms *m, uint64_t height, uint64_t below, uint64_t unread);
+void retention_read(struct mdms *m);
+bool retention_stage(struct mdms *m); /* adds to the write; true when there was something */
+void retention_on_stored(struct mdms *m, enum ami_status status);
 
 /* dcs.c */
 void dcs_on_open(struct mdms *m, env_link link, uint8_t member);

@@ -287,6 +287,7 @@ uint64_t outbox_on_time(struct mdms *m)
         if (!m->writing) {
             read_requests(m);
             members_read(m);
+            retention_read(m);
         }
         m->requests_at_us = now + (uint64_t)m->c.timing.poll_ms * 1000;
     }

@@ -31,6 +31,15 @@ struct mdms_key key_state(void)
     return k;
 }
 
+struct mdms_key key_retained(void)
+{
+    struct mdms_key k;
+    struct writer w = key_begin(&k);
+    write_raw(&w, "retention", 9);
+    key_end(&k, &w);
+    return k;
+}
+
 /* A name is followed by a zero byte, which no name contains: so names sort by their bytes, a
  * shorter one before those that it begins, and all of one name stands together. */
 static void write_name(struct writer *w, const struct ami_id *id)
@@ -289,6 +298,48 @@ enum ami_status change_record_parse(struct change_record *out, struct span s)
     if (out->state > CHANGE_REFUSED || out->change < MEMBER_JOIN || out->change > MEMBER_ROTATE ||
         out->delay < MEMBERSHIP_DELAY_MIN || out->delay > MEMBERSHIP_DELAY_MAX)
         r.failed = true;
+    return done(&r);
+}
+
+void retention_record_encode(struct writer *w, const struct retention_record *r)
+{
+    write_u8(w, RECORD_VERSION);
+    write_u8(w, r->state);
+    write_u16(w, r->status);
+    write_u64(w, r->below);
+    write_u64(w, r->number);
+    write_i64(w, r->asked_ms);
+}
+
+enum ami_status retention_record_parse(struct retention_record *out, struct span s)
+{
+    struct reader r = reader_on(s);
+    read_version(&r);
+    out->state = read_u8(&r);
+    out->status = read_u16(&r);
+    out->below = read_u64(&r);
+    out->number = read_u64(&r);
+    out->asked_ms = read_i64(&r);
+    if (out->state > CHANGE_REFUSED || out->below < 2)
+        r.failed = true;
+    return done(&r);
+}
+
+void retained_record_encode(struct writer *w, const struct retained_record *r)
+{
+    write_u8(w, RECORD_VERSION);
+    write_u64(w, r->below);
+    write_u64(w, r->unread);
+    write_u64(w, r->unread_to);
+}
+
+enum ami_status retained_record_parse(struct retained_record *out, struct span s)
+{
+    struct reader r = reader_on(s);
+    read_version(&r);
+    out->below = read_u64(&r);
+    out->unread = read_u64(&r);
+    out->unread_to = read_u64(&r);
     return done(&r);
 }
 

@@ -13,7 +13,7 @@
 #include "ledger/committee.h"
 
 enum mdms_table {
-    TABLE_STATE,       /* one record under the key "state" */
+    TABLE_STATE,       /* one record under the key "state", one under "retention" */
     TABLE_CODES,       /* role, id: install code, sealed; written by `ami-mdms codes` too */
     TABLE_DEVICES,     /* role, id, epoch: what was issued; never changed once it was submitted */
     TABLE_OUTBOX,      /* number: a transaction that is not yet seen committed */
@@ -23,6 +23,7 @@ enum mdms_table {
     TABLE_BAD_SEALS,   /* meter, epoch, sequence: who sealed something else */
     TABLE_CHANGES,     /* running number: a change of membership asked for by `ami-mdms member` */
     TABLE_EPOCHS,      /* membership epoch, as u64: what began it, where it was followed */
+    TABLE_RETENTIONS,  /* running number: a watermark asked for by `ami-mdms retain` */
     TABLE_COUNT
 };
 
@@ -42,6 +43,7 @@ struct mdms_key {
 };
 
 struct mdms_key key_state(void);
+struct mdms_key key_retained(void);
 struct mdms_key key_code(uint8_t role, const struct ami_id *id);
 struct mdms_key key_device(uint8_t role, const struct ami_id *id, uint32_t epoch);
 struct mdms_key key_number(uint64_t number);
@@ -139,6 +141,26 @@ struct epoch_record {
 };
 void epoch_record_encode(struct writer *w, const struct epoch_record *e);
 enum ami_status epoch_record_parse(struct epoch_record *out, struct span s) AMI_MUST_CHECK;
+
+/* A watermark that was asked for, and what became of it. */
+struct retention_record {
+    uint8_t state;   /* enum change_state */
+    uint16_t status; /* why it was refused */
+    uint64_t below;
+    uint64_t number; /* of the transaction; 0: not signed */
+    int64_t asked_ms;
+};
+void retention_record_encode(struct writer *w, const struct retention_record *r);
+enum ami_status retention_record_parse(struct retention_record *out, struct span s) AMI_MUST_CHECK;
+
+/* What was followed of it. */
+struct retained_record {
+    uint64_t below;     /* the followed ledger's watermark; 0: none */
+    uint64_t unread;    /* reports that were pruned before this store had them */
+    uint64_t unread_to; /* height of the last block with such reports */
+};
+void retained_record_encode(struct writer *w, const struct retained_record *r);
+enum ami_status retained_record_parse(struct retained_record *out, struct span s) AMI_MUST_CHECK;
 
 /* A report as it was opened, and where it stands. */
 struct report_record {

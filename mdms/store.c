@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 static const char *const TABLE_NAMES[TABLE_COUNT] = {
-    "state",       "codes",   "devices",   "outbox",  "requests",
-    "revocations", "reports", "bad_seals", "changes", "epochs"};
+    "state",   "codes",     "devices", "outbox", "requests",  "revocations",
+    "reports", "bad_seals", "changes", "epochs", "retentions"};
 
 #define KEY_BYTES_MAX 128
 
@@ -79,14 +79,15 @@ static struct span span_of_val(const MDB_val *v)
 static int open_tables(struct mdms_store *s, bool create)
 {
     MDB_txn *txn;
-    int rc = mdb_txn_begin(s->env, NULL, create ? 0 : MDB_RDONLY, &txn);
+    int rc = mdb_txn_begin(s->env, NULL, create ? 0 : MDB_RDONLY, &txn), opened = 0;
     if (rc != 0)
         return rc;
-    for (int i = 0; i < TABLE_COUNT && rc == 0; i++)
-        rc = mdb_dbi_open(txn, TABLE_NAMES[i], create ? MDB_CREATE : 0, &s->table[i]);
+    for (; opened < TABLE_COUNT && rc == 0; opened += rc == 0)
+        rc = mdb_dbi_open(txn, TABLE_NAMES[opened], create ? MDB_CREATE : 0, &s->table[opened]);
     if (rc != 0) {
         mdb_txn_abort(txn);
-        return rc;
+        /* A store from before there was this table. */
+        return rc == MDB_NOTFOUND && opened > TABLE_EPOCHS ? open_tables(s, true) : rc;
     }
     return mdb_txn_commit(txn);
 }

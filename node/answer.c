@@ -138,7 +138,7 @@ static bool tx_at(const struct certified_block *b, uint32_t index, struct tx_vie
     struct span encoded;
     for (uint32_t i = 0; body_next(&it, &encoded); i++)
         if (i == index)
-            return tx_view_parse(tx, encoded) == AMI_OK;
+            return tx_view_parse_kept(tx, encoded) == AMI_OK;
     return false;
 }
 
@@ -250,6 +250,19 @@ static json_t *ask_meter(const struct ask *a)
     return json_pack("{s:s, s:o}", "meter", id.text, "epochs", epochs);
 }
 
+/* Of a pruned report neither gateway nor time is known any more. */
+static json_t *reading_line(const struct tx_view *tx, uint64_t height, uint32_t index)
+{
+    const struct report_gateway_part *g = &tx->u.report.gateway;
+    const json_int_t time_ms = (json_int_t)g->timestamp_ms;
+    return json_pack("{s:I, s:I, s:I, s:o, s:b, s:s?, s:o, s:I}", "sequence",
+                     (json_int_t)tx->u.report.meter.sequence, "height", (json_int_t)height, "index",
+                     (json_int_t)index, "tx", describe_hex(tx->id.b, sizeof tx->id.b), "pruned",
+                     (int)tx->pruned, "dc", tx->pruned ? NULL : g->dc.text, "timestamp_ms",
+                     tx->pruned ? json_null() : json_integer(time_ms), "sealed_bytes",
+                     (json_int_t)g->sealed.size);
+}
+
 static json_t *ask_readings(const struct ask *a)
 {
     struct ami_id id;
@@ -286,13 +299,7 @@ static json_t *ask_readings(const struct ask *a)
             json_decref(lines);
             return status == AMI_TOO_LARGE ? too_much(a) : unreadable(a, status);
         }
-        const struct report_gateway_part *g = &tx.u.report.gateway;
-        json_array_append_new(
-            lines,
-            json_pack("{s:I, s:I, s:I, s:o, s:s, s:I, s:I}", "sequence", (json_int_t)seq, "height",
-                      (json_int_t)height, "index", (json_int_t)index, "tx",
-                      describe_hex(tx.id.b, sizeof tx.id.b), "dc", g->dc.text, "timestamp_ms",
-                      (json_int_t)g->timestamp_ms, "sealed_bytes", (json_int_t)g->sealed.size));
+        json_array_append_new(lines, reading_line(&tx, height, index));
     }
     return json_pack("{s:s, s:I, s:I, s:o}", "meter", id.text, "epoch", (json_int_t)r->epoch,
                      "last_sequence", (json_int_t)last, "readings", lines);
@@ -305,7 +312,7 @@ static enum ami_status find_enrolment(const struct certified_block *b, const str
     struct body_reader it = body_reader_on(b->body);
     struct span encoded;
     for (uint32_t i = 0; body_next(&it, &encoded); i++) {
-        if (tx_view_parse(tx, encoded) == AMI_OK && tx->tx.kind == TX_METER_ENROL &&
+        if (tx_view_parse_kept(tx, encoded) == AMI_OK && tx->tx.kind == TX_METER_ENROL &&
             ami_id_equal(&tx->u.meter_enrol.meter, &r->name) &&
             tx->u.meter_enrol.epoch == r->epoch) {
             *index = i;

@@ -221,6 +221,11 @@ static struct node_write *make_write(struct node *n, const struct effects *fx)
     w->batch.vote_record = keep(&out, fx->persist.vote_record);
     w->batch.body_header = keep(&out, fx->persist.body_header);
     w->batch.body = fx->persist.body;
+    const struct span shown = prune_unsaved(n);
+    if (shown.size != 0) { /* it may change while this is written */
+        memcpy(w->retention, shown.data, shown.size);
+        w->batch.retention = span_of(w->retention, shown.size);
+    }
     if (fx->persist.commit) {
         if (!stage_again(n, fx->persist.header, &fx->persist.block, fx->persist.block_body))
             goto fail;
@@ -315,6 +320,8 @@ void chain_on_stored(struct node *n, struct node_write *w, enum ami_status statu
     AMI_CHECK(w == c->writing);
     c->writing = NULL;
     note_disk(n, status);
+    if (status == AMI_OK)
+        prune_saved(n, w->batch.retention);
     if (w->commits && status == AMI_OK) {
         AMI_CHECK(c->staged);
         registry_stage_commit(n->c.registry);
@@ -362,14 +369,19 @@ static enum ami_status check_header(struct node *n, const struct block_header *h
     return block_check_header(&n->c.genesis->parameters, members, h, &parent);
 }
 
-static enum ami_status begin_validation(struct node *n, const struct block_header *h,
-                                        const sm3_digest *block, struct span body, bool fresh,
-                                        int64_t received_wall_ms)
+static enum ami_status begin_validation(struct node *n)
 {
     struct chain *c = n->chain;
+    const struct effects *fx = &c->fx;
+    const struct block_header *h = fx->validate.header;
+    const sm3_digest *block = &fx->validate.block;
+    const struct span body = fx->validate.body;
     AMI_TRY(check_header(n, h));
-    if (fresh)
-        AMI_TRY(block_check_time(n->c.genesis, h, received_wall_ms));
+    if (fx->validate.fresh)
+        AMI_TRY(block_check_time(n->c.genesis, h, fx->validate.received_wall_ms));
+    /* What a quorum has certified may be a pruned block; what this node is to vote for may not. */
+    if (!fx->validate.certified && body_is_pruned(body))
+        return AMI_BAD_ENCODING;
     if (c->staged && sm3_equal(&c->staged_block, block))
         return AMI_EXISTS; /* checked already on this tip */
     struct validate_job *j = calloc(1, sizeof *j);
@@ -578,7 +590,7 @@ static void deliver(struct node *n, const struct block_header *h, const sm3_dige
     struct span encoded;
     while (body_next(&it, &encoded)) {
         struct tx_view tx;
-        if (tx_view_decode(&tx, encoded) != AMI_OK)
+        if (tx_view_decode_kept(&tx, encoded) != AMI_OK)
             continue;
         submit_settled(n, &tx);
         prune |= tx.tx.kind == TX_REVOKE || tx.tx.kind == TX_SKIP;
@@ -586,6 +598,8 @@ static void deliver(struct node *n, const struct block_header *h, const sm3_dige
             node_event(n, ENV_LOG_INFO, "meter_enrolled", "meter=%s epoch=%u height=%llu",
                        tx.u.meter_enrol.meter.text, tx.u.meter_enrol.epoch,
                        (unsigned long long)h->height);
+        if (tx.tx.kind == TX_RETENTION)
+            prune_on_commit(n, &tx);
         if (tx.tx.kind == TX_MEMBERSHIP)
             epoch_on_change(n, &tx.u.membership, h->height);
         if (tx.tx.kind == TX_EVIDENCE) {
@@ -685,12 +699,14 @@ static void answer_need_body(struct node *n, const sm3_digest *block)
     struct certified_block committed;
     uint64_t height;
     e.u.stored_body.block = *block;
-    if (n->c.disk.body(n->c.disk.ctx, block, &found, n->block, n->block_size) == AMI_OK) {
+    if (n->c.disk.body(n->c.disk.ctx, block, &found, n->block, n->block_size) == AMI_OK &&
+        !body_is_pruned(found.body)) {
         e.u.stored_body.header = &found.header;
         e.u.stored_body.body = found.body;
     } else if (n->c.disk.height_of(n->c.disk.ctx, block, &height) == AMI_OK &&
                n->c.disk.block(n->c.disk.ctx, height, &committed, n->block, n->block_size) ==
-                   AMI_OK) {
+                   AMI_OK &&
+               !body_is_pruned(committed.body)) {
         e.u.stored_body.header = &committed.header;
         e.u.stored_body.body = committed.body;
     }
@@ -752,8 +768,7 @@ static void step(struct node *n, struct replica_event *e)
     sm3_digest parent = fx->build.parent;
     int64_t parent_timestamp_ms = fx->build.parent_timestamp_ms;
     if (validate)
-        validated = begin_validation(n, fx->validate.header, &fx->validate.block, fx->validate.body,
-                                     fx->validate.fresh, fx->validate.received_wall_ms);
+        validated = begin_validation(n);
     /* From here on the effects may be overwritten. */
     if (refused) {
         struct replica_event answer = {.type = REPLICA_PERSISTED};
@@ -773,6 +788,8 @@ void chain_on_message(struct node *n, struct node_link *l, enum message_type typ
 {
     struct replica_event e = {.type = REPLICA_MESSAGE};
     uint64_t height = 0;
+    if (!prune_takes(n, l, type, body))
+        return; /* the replica asks somebody else */
     const int epoch = epoch_compare(n, type, body, &height);
     if (epoch > 0) {
         e.type = REPLICA_CLAIM; /* the last block of this epoch at least */

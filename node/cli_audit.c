@@ -3,8 +3,9 @@
  * In: a ledger's folder and the genesis file. Every block goes through the same checks as on a DC
  * that gets it from a peer it does not trust: header against its parent, certificate, Merkle root,
  * all signatures, the registry's rules and its root. Then what the store says about it: that its
- * indexes lead to the right places, and that the registry it keeps is the one recomputed here. Out:
- * the figures, or the first thing wrong.
+ * indexes lead to the right places, and that the registry it keeps is the one recomputed here.
+ * Blocks below a watermark that the MDMS has signed may be pruned: all is checked but what is gone,
+ * and it is said which they are. Out: the figures, or the first thing wrong.
  *
  * Signatures are most of the work and are left to other threads (node/audit_ahead.h), while the
  * next blocks are read and applied. What is found wrong later in an earlier block counts first.
@@ -34,6 +35,11 @@ struct audit {
     struct registry *registry;
     struct audit_ahead *ahead;
     struct progress p;
+
+    uint64_t pruned_below; /* signed by the MDMS; 0: nothing may be pruned */
+    json_t *pruned;        /* runs of blocks whose reports are pruned: from, to, reports */
+    bool run_ended;        /* the last of them */
+    uint64_t pruned_reports;
 
     /* The first thing wrong. */
     enum ami_status status; /* AMI_OK: nothing */
@@ -68,6 +74,48 @@ static bool wrong_tx(struct audit *a, uint64_t height, uint32_t index, enum ami_
     a->has_tx = true;
     a->tx = index;
     return false;
+}
+
+/* --- what may be pruned ----------------------------------------------------------------------- */
+
+/* What the ledger keeps as the MDMS's word; anew for each block that it does not cover, since a
+ * ledger may be pruned while it is audited. */
+static bool check_retention(struct audit *a, uint64_t height)
+{
+    struct store_retention r;
+    uint64_t below = 0;
+    enum ami_status status = store_retention(a->store, &r);
+    if (status == AMI_OK && r.tx_size != 0)
+        status = retention_check(a->genesis, span_of(r.tx, r.tx_size), &below);
+    if (status != AMI_OK)
+        return wrong(a, 0, status, "the retention kept in %.200s is not the MDMS's: %s", a->data,
+                     ami_status_text(status));
+    a->pruned_below = below;
+    registry_show_retention(a->registry, below);
+    return height < below ||
+           wrong(a, height, AMI_BAD_ENCODING,
+                 "block %llu is pruned, and the MDMS has signed no retention that covers it",
+                 (unsigned long long)height);
+}
+
+/* Joins a block to the last run of pruned blocks; blocks without reports do not end one. */
+static void note_pruned(struct audit *a, uint64_t height, uint64_t reports, bool whole)
+{
+    json_t *run = json_array_get(a->pruned, json_array_size(a->pruned) - 1);
+    a->run_ended |= whole;
+    if (reports == 0)
+        return;
+    if (run == NULL || a->run_ended) {
+        a->run_ended = false;
+        run = json_pack("{s:I, s:I, s:I}", "from", (json_int_t)height, "to", (json_int_t)height,
+                        "reports", (json_int_t)0);
+        json_array_append_new(a->pruned, run);
+    }
+    json_object_set_new(run, "to", json_integer((json_int_t)height));
+    json_object_set_new(
+        run, "reports",
+        json_integer(json_integer_value(json_object_get(run, "reports")) + (json_int_t)reports));
+    a->pruned_reports += reports;
 }
 
 /* --- one block -------------------------------------------------------------------------------- */
@@ -148,8 +196,8 @@ static bool check_body(struct audit *a, struct audit_block *b)
 
 static unsigned signatures_of(const struct tx_view *tx)
 {
-    bool two =
-        tx->tx.kind == TX_REPORT || (tx->tx.kind == TX_EVIDENCE && tx->u.evidence.second.size != 0);
+    bool two = (tx->tx.kind == TX_REPORT && !tx->pruned) ||
+               (tx->tx.kind == TX_EVIDENCE && tx->u.evidence.second.size != 0);
     return two ? 2 : 1;
 }
 
@@ -174,15 +222,19 @@ static bool check_indexes(struct audit *a, const struct certified_block *b, cons
                      ami_status_text(status));
     struct body_reader it = body_reader_on(b->body);
     struct span encoded;
+    uint64_t pruned = 0, whole = 0;
     for (uint32_t at = 0; body_next(&it, &encoded); at++) {
         struct tx_view tx;
-        status = tx_view_decode(&tx, encoded);
+        status = tx_view_decode_kept(&tx, encoded);
         if (status != AMI_OK)
             return wrong_tx(a, h, at, status, ami_status_text(status));
         a->p.of_kind[tx.tx.kind]++;
         a->p.transactions++;
         a->p.signatures += signatures_of(&tx);
+        pruned += tx.pruned;
+        whole += tx.tx.kind == TX_REPORT && !tx.pruned;
     }
+    note_pruned(a, h, pruned, whole != 0);
     return true;
 }
 
@@ -203,6 +255,8 @@ static bool check_block(struct audit *a, uint64_t h, struct audit_block *place)
         return wrong(a, h, status, "block %llu: %s", (unsigned long long)h,
                      ami_status_text(status));
     sm3_digest hash = block_hash(&b->header);
+    if (h >= a->pruned_below && body_is_pruned(b->body) && !check_retention(a, h))
+        return false;
     if (!check_certificate(a, members, b, &hash) || !check_body(a, place) ||
         !check_indexes(a, b, &hash))
         return false;
@@ -311,15 +365,17 @@ static json_t *audit_document(struct audit *a, uint64_t started_us)
         sm3_digest r = registry_root(a->registry);
         hex_encode(root, r.b, SM3_BYTES);
     }
-    return json_pack(
-        "{s:b, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:o}", "ok",
-        a->status == AMI_OK, "data", a->data, "chain", chain, "height", (json_int_t)a->p.tip.height,
-        "tip", tip, "state_root", root, "blocks", (json_int_t)a->p.tip.height, "transactions",
-        (json_int_t)a->p.transactions, "reports", (json_int_t)a->p.of_kind[TX_REPORT], "meters",
-        (json_int_t)meters, "meters_revoked", (json_int_t)revoked, "signatures",
-        (json_int_t)a->p.signatures, "seconds", seconds, "transactions_per_s",
-        seconds > 0 ? (double)a->p.transactions / seconds : 0.0, "convicted", convicted(a),
-        "problem", problem_document(a));
+    return json_pack("{s:b, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, "
+                     "s:o, s:o, s:I}",
+                     "ok", a->status == AMI_OK, "data", a->data, "chain", chain, "height",
+                     (json_int_t)a->p.tip.height, "tip", tip, "state_root", root, "blocks",
+                     (json_int_t)a->p.tip.height, "transactions", (json_int_t)a->p.transactions,
+                     "reports", (json_int_t)a->p.of_kind[TX_REPORT], "meters", (json_int_t)meters,
+                     "meters_revoked", (json_int_t)revoked, "signatures",
+                     (json_int_t)a->p.signatures, "seconds", seconds, "transactions_per_s",
+                     seconds > 0 ? (double)a->p.transactions / seconds : 0.0, "convicted",
+                     convicted(a), "problem", problem_document(a), "pruned", json_incref(a->pruned),
+                     "pruned_reports", (json_int_t)a->pruned_reports);
 }
 
 static void run_audit(struct audit *a)
@@ -335,7 +391,7 @@ static void run_audit(struct audit *a)
     a->registry = registry_new(a->genesis);
     if (a->registry != NULL)
         a->ahead = audit_ahead_new(a->registry, 0, sizeof(struct progress));
-    if (a->ahead == NULL) {
+    if (a->ahead == NULL || a->pruned == NULL) {
         (void)wrong(a, 0, AMI_NO_MEMORY, "out of memory");
         return;
     }
@@ -351,10 +407,12 @@ static json_t *audit_in_child(struct cli_child *child, void *ctx)
     a.child = child;
     a.genesis = c->genesis;
     a.data = c->data;
+    a.pruned = json_array();
     a.p.tip = (struct block_parent){0, c->genesis->members.chain, c->genesis->created_ms};
     uint64_t started_us = clock_mono_us();
     run_audit(&a);
     json_t *out = audit_document(&a, started_us);
+    json_decref(a.pruned);
     audit_ahead_free(a.ahead);
     registry_free(a.registry);
     if (a.store != NULL)
@@ -381,6 +439,16 @@ static void print_convicted(const json_t *all)
     }
 }
 
+static void print_pruned(const json_t *runs)
+{
+    size_t i;
+    json_t *run;
+    json_array_foreach(runs, i, run)
+        printf("pruned        blocks %lld to %lld: of %lld reports the sealed content, gateway and "
+               "its signature are gone\n",
+               number(run, "from"), number(run, "to"), number(run, "reports"));
+}
+
 static void print_facts(const struct cli *c, const json_t *d)
 {
     const struct genesis *g = c->genesis;
@@ -393,6 +461,7 @@ static void print_facts(const struct cli *c, const json_t *d)
            number(d, "transactions"), number(d, "reports"));
     printf("meters        %lld keys enrolled, %lld of them revoked\n", number(d, "meters"),
            number(d, "meters_revoked"));
+    print_pruned(json_object_get(d, "pruned"));
     print_convicted(json_object_get(d, "convicted"));
     printf("signatures    %lld, all valid\n", number(d, "signatures"));
     printf("registry      as kept on disk it is the one recomputed, root %.16s...\n",

@@ -218,16 +218,25 @@ static bool put_line(FILE *out, json_t *line)
     return ok;
 }
 
+/* The MDMS's word for what may be pruned; null: nothing. */
+static json_t *retention_of(const struct export *x)
+{
+    struct store_retention r;
+    if (store_retention(x->store, &r) != AMI_OK || r.tx_size == 0)
+        return json_null();
+    return describe_hex(r.tx, r.tx_size);
+}
+
 static bool put_genesis(const struct export *x)
 {
     const struct genesis *g = x->c->genesis;
     return put_line(x->out,
-                    json_pack("{s:s, s:i, s:o, s:s, s:o, s:i, s:i, s:I}", "kind", "genesis",
+                    json_pack("{s:s, s:i, s:o, s:s, s:o, s:i, s:i, s:I, s:o}", "kind", "genesis",
                               "version", 1, "chain", describe_hex(g->members.chain.b, SM3_BYTES),
                               "network", g->network.name.text, "network_id",
                               describe_hex(g->network.id.b, SM3_BYTES), "scheme",
                               (int)g->network.scheme, "members", (int)g->members.count, "from",
-                              (json_int_t)x->from));
+                              (json_int_t)x->from, "retention", retention_of(x)));
 }
 
 static bool put_block(const struct export *x, const struct certified_block *b)
@@ -300,15 +309,16 @@ static bool put_csv(struct export *x, const struct certified_block *b)
     bool ok = true;
     for (uint32_t index = 0; ok && body_next(&it, &encoded); index++) {
         struct tx_view tx;
-        if (tx_view_parse(&tx, encoded) != AMI_OK)
+        if (tx_view_parse_kept(&tx, encoded) != AMI_OK)
             return false;
         const struct members *m =
             tx.tx.kind == TX_EVIDENCE ? members_of(x, tx.u.evidence.epoch) : NULL;
         const struct tx_facts f = describe_tx_facts(m, &tx);
         char id[2 * SM3_BYTES + 1];
         hex_encode(id, tx.id.b, SM3_BYTES);
-        long long time_ms = tx.tx.kind == TX_REPORT ? tx.u.report.gateway.timestamp_ms
-                                                    : (long long)b->header.timestamp_ms;
+        long long time_ms = tx.tx.kind == TX_REPORT && !tx.pruned
+                                ? tx.u.report.gateway.timestamp_ms
+                                : (long long)b->header.timestamp_ms;
         ok = fprintf(x->out, "%llu,%u,%s,%s,%s,%u,%llu,%lld,%zu\n",
                      (unsigned long long)b->header.height, (unsigned)index, id,
                      describe_tx_kind(tx.tx.kind), f.device, (unsigned)f.epoch,

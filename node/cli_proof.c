@@ -96,9 +96,10 @@ static json_t *proof_document(const struct genesis *g, const struct committee *c
     char block_time[LOG_TIME_BYTES], received[LOG_TIME_BYTES];
     log_time_text(block_time, p->header.timestamp_ms);
     log_time_text(received, d->timestamp_ms);
+    const bool pruned = report->pruned; /* then nobody knows any more */
     return json_pack(
         "{s:b, s:s, s:o, s:{s:I, s:o, s:s, s:I, s:o, s:I, s:I}, "
-        "s:{s:s, s:I, s:s, s:I}, s:{s:o, s:I, s:o, s:s, s:s}, s:o}",
+        "s:{s:s, s:I, s:s, s:I}, s:{s:o, s:I, s:o, s:b, s:s?, s:s?}, s:o}",
         "ok", 1, "network", g->network.name.text, "chain",
         describe_hex(g->members.chain.b, SM3_BYTES), "block", "height",
         (json_int_t)p->header.height, "hash", describe_hex(hash.b, SM3_BYTES), "time", block_time,
@@ -107,8 +108,9 @@ static json_t *proof_document(const struct genesis *g, const struct committee *c
         "id", m->meter.text, "epoch", (json_int_t)m->epoch, "home_dc",
         enrolment->u.meter_enrol.home_dc.text, "enrolled_at", (json_int_t)p->enrol_header.height,
         "report", "tx", describe_hex(report->id.b, SM3_BYTES), "sequence", (json_int_t)m->sequence,
-        "commitment", describe_hex(m->commitment.b, SM3_BYTES), "gateway", d->dc.text, "received",
-        received, "readings", readings == NULL ? json_null() : readings);
+        "commitment", describe_hex(m->commitment.b, SM3_BYTES), "pruned", pruned, "gateway",
+        pruned ? NULL : d->dc.text, "received", pruned ? NULL : received, "readings",
+        readings == NULL ? json_null() : readings);
 }
 
 static const char *text(const json_t *o, const char *key)
@@ -151,8 +153,12 @@ static void print_proof(const json_t *d)
     printf("\nmeter       %s, key epoch %lld, home DC %s, enrolled in block %lld\n",
            text(meter, "id"), number(meter, "epoch"), text(meter, "home_dc"),
            number(meter, "enrolled_at"));
-    printf("report      number %lld, received by gateway %s at %s\n", number(report, "sequence"),
-           text(report, "gateway"), text(report, "received"));
+    if (json_is_true(json_object_get(report, "pruned")))
+        printf("report      number %lld; by which gateway and when it came was pruned\n",
+               number(report, "sequence"));
+    else
+        printf("report      number %lld, received by gateway %s at %s\n",
+               number(report, "sequence"), text(report, "gateway"), text(report, "received"));
     if (json_is_null(readings)) {
         printf("readings    not shown by this proof: it holds their commitment only, %s\n",
                text(report, "commitment"));
@@ -168,7 +174,7 @@ static int show_proof(const struct cli *c, const struct proof *p, const char *pa
     struct tx_view report, enrolment;
     json_t *readings = NULL;
     /* proof_check has parsed both. */
-    enum ami_status status = tx_view_parse(&report, p->tx);
+    enum ami_status status = tx_view_parse_kept(&report, p->tx);
     if (status == AMI_OK)
         status = tx_view_parse(&enrolment, p->enrolment);
     if (status == AMI_OK && p->has_opening) {

@@ -175,6 +175,7 @@ int cli_block(int argc, char **argv, void *ctx)
     if (a == NULL || c->json)
         return a == NULL ? exit_status : cli_print_json(a);
     print_fields(json_object_get(a, "header"), 0);
+    printf("%-18s %s\n", "pruned", json_is_true(json_object_get(a, "pruned")) ? "yes" : "no");
     const json_t *cert = json_object_get(a, "certificate");
     printf("%-18s %lld votes in term %lld:", "certificate", integer(cert, "votes"),
            integer(cert, "term"));
@@ -264,8 +265,9 @@ int cli_readings(int argc, char **argv, void *ctx)
     json_t *v;
     json_array_foreach(json_object_get(a, "readings"), index, v)
     {
-        char id[16], when[LOG_TIME_BYTES];
-        log_time_text(when, integer(v, "timestamp_ms"));
+        char id[16], when[LOG_TIME_BYTES] = "pruned";
+        if (!json_is_true(json_object_get(v, "pruned")))
+            log_time_text(when, integer(v, "timestamp_ms"));
         printf("%9lld %9lld %6lld  %-12s %-10s %-24s %7lld\n", integer(v, "sequence"),
                integer(v, "height"), integer(v, "index"), shorten(text(v, "tx"), id), text(v, "dc"),
                when, integer(v, "sealed_bytes"));

@@ -134,7 +134,7 @@ struct node *node_new(const struct node_config *config, const struct env *env,
         registry_leave_meters_unchecked(config->registry);
     n->pool = pool_new((struct pool_limits){config->pool_txs_max, config->pool_bytes_max});
     if (n->frame == NULL || n->block == NULL || n->events == NULL || n->pool == NULL ||
-        !gateway_init(n) || !chain_init(n)) {
+        !gateway_init(n) || !prune_init(n) || !chain_init(n)) {
         *status = n->start_status;
         node_free(n);
         return NULL;
@@ -156,6 +156,7 @@ void node_free(struct node *n)
     if (n == NULL)
         return;
     chain_free(n);
+    prune_free(n);
     gateway_free(n);
     relay_free(n);
     epoch_free(n);
@@ -296,6 +297,7 @@ static void other_parts_on_time(struct node *n)
     next = min_u64(next, peers_on_time(n));
     next = min_u64(next, relay_on_time(n));
     next = min_u64(next, gateway_on_time(n));
+    next = min_u64(next, prune_on_time(n));
     n->next_us = next;
 }
 
@@ -316,7 +318,8 @@ void node_on_work(struct node *n, void *job)
 
 void node_on_stored(struct node *n, struct node_write *write, enum ami_status status)
 {
-    chain_on_stored(n, write, status);
+    if (!prune_on_stored(n, write, status))
+        chain_on_stored(n, write, status);
     look_soon(n);
     node_on_time(n);
 }

@@ -35,6 +35,7 @@ struct node_write {
     uint64_t height;
     sm3_digest tip;
     int64_t timestamp_ms;
+    uint8_t retention[RETENTION_TX_BYTES];
     uint8_t *memory;  /* of the small parts */
     uint8_t *records; /* of the registry's changes */
 };

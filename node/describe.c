@@ -1,6 +1,7 @@
 #include "node/describe.h"
 
 #include "ledger/evidence.h"
+#include "ledger/pruned.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,8 @@ const char *describe_tx_kind(uint8_t kind)
         return "skip";
     case TX_EVIDENCE:
         return "evidence";
+    case TX_RETENTION:
+        return "retention";
     case TX_MEMBERSHIP:
         return "membership";
     default:
@@ -75,11 +78,11 @@ json_t *describe_header(const struct members *m, const struct block_header *h)
 json_t *describe_block_line(const struct members *m, const struct certified_block *b)
 {
     sm3_digest hash = block_hash(&b->header);
-    return json_pack("{s:I, s:o, s:I, s:s, s:I, s:I, s:I}", "height", number(b->header.height),
+    return json_pack("{s:I, s:o, s:I, s:s, s:I, s:I, s:I, s:b}", "height", number(b->header.height),
                      "hash", digest(&hash), "term", number(b->header.term), "leader",
                      member_name(m, b->header.proposer), "transactions", number(b->header.tx_count),
                      "bytes", number(b->body.size), "timestamp_ms",
-                     (json_int_t)b->header.timestamp_ms);
+                     (json_int_t)b->header.timestamp_ms, "pruned", (int)body_is_pruned(b->body));
 }
 
 static json_t *certificate(const struct members *m, const struct qc *c)
@@ -132,27 +135,35 @@ json_t *describe_block(const struct members *m, const struct certified_block *b)
     uint32_t index = 0;
     while (body_next(&it, &encoded)) {
         struct tx_view tx;
-        if (tx_view_parse(&tx, encoded) == AMI_OK)
+        if (tx_view_parse_kept(&tx, encoded) == AMI_OK)
             json_array_append_new(txs, tx_line(m, &tx, index));
         index++;
     }
-    return json_pack("{s:o, s:o, s:I, s:o}", "header", describe_header(m, &b->header),
+    return json_pack("{s:o, s:o, s:I, s:b, s:o}", "header", describe_header(m, &b->header),
                      "certificate", certificate(m, &b->commit), "bytes", number(b->body.size),
-                     "transactions", txs);
+                     "pruned", (int)body_is_pruned(b->body), "transactions", txs);
 }
 
 static json_t *describe_report(const struct tx_view *tx)
 {
     const struct report_meter_part *m = &tx->u.report.meter;
     const struct report_gateway_part *d = &tx->u.report.gateway;
-    return json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:I, s:o, s:I, s:s, s:I, s:o}", "meter",
-                     m->meter.text, "epoch", number(m->epoch), "sequence", number(m->sequence),
-                     "commitment", digest(&m->commitment), "meter_signature",
-                     describe_hex(m->signature.b, sizeof m->signature.b), "c1",
-                     describe_hex(d->c1.b, sizeof d->c1.b), "sealed_bytes", number(d->sealed.size),
-                     "sealed", bytes(d->sealed), "timestamp_ms", (json_int_t)d->timestamp_ms, "dc",
-                     d->dc.text, "dc_epoch", number(d->dc_epoch), "dc_signature",
-                     describe_hex(d->signature.b, sizeof d->signature.b));
+    json_t *o =
+        json_pack("{s:s, s:I, s:I, s:o, s:o}", "meter", m->meter.text, "epoch", number(m->epoch),
+                  "sequence", number(m->sequence), "commitment", digest(&m->commitment),
+                  "meter_signature", describe_hex(m->signature.b, sizeof m->signature.b));
+    json_t *more = tx->pruned
+                       ? json_pack("{s:b, s:o}", "pruned", 1, "second", digest(&tx->second))
+                       : json_pack("{s:o, s:I, s:o, s:I, s:s, s:I, s:o}", "c1",
+                                   describe_hex(d->c1.b, sizeof d->c1.b), "sealed_bytes",
+                                   number(d->sealed.size), "sealed", bytes(d->sealed),
+                                   "timestamp_ms", (json_int_t)d->timestamp_ms, "dc", d->dc.text,
+                                   "dc_epoch", number(d->dc_epoch), "dc_signature",
+                                   describe_hex(d->signature.b, sizeof d->signature.b));
+    if (o != NULL && more != NULL)
+        json_object_update(o, more);
+    json_decref(more);
+    return o;
 }
 
 static json_t *address(struct span text)
@@ -263,6 +274,9 @@ static json_t *describe_fields(const struct members *m, const struct tx_view *tx
         return describe_membership(&tx->u.membership);
     case TX_EVIDENCE:
         return describe_evidence(m, &tx->u.evidence);
+    case TX_RETENTION:
+        return json_pack("{s:I, s:I}", "number", number(tx->u.retention.number), "below",
+                         number(tx->u.retention.below));
     default:
         return json_object();
     }

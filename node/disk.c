@@ -43,10 +43,15 @@ static enum ami_status find_epoch(void *ctx, uint32_t epoch, uint64_t *height, u
     return store_find_epoch(ctx, epoch, height, index);
 }
 
+static enum ami_status retention(void *ctx, struct store_retention *out)
+{
+    return store_retention(ctx, out);
+}
+
 struct node_disk disk_of_store(struct store *store)
 {
-    return (struct node_disk){store,     block,   header,      body,
-                              height_of, find_tx, find_report, find_epoch};
+    return (struct node_disk){store,   block,       header,     body,     height_of,
+                              find_tx, find_report, find_epoch, retention};
 }
 
 /* The leaves of a block's tree. */

@@ -22,6 +22,7 @@ struct node_disk {
     enum ami_status (*find_report)(void *ctx, const struct ami_id *meter, uint32_t epoch,
                                    uint64_t sequence, uint64_t *height, uint32_t *index);
     enum ami_status (*find_epoch)(void *ctx, uint32_t epoch, uint64_t *height, uint32_t *index);
+    enum ami_status (*retention)(void *ctx, struct store_retention *out);
 };
 
 /* The proof of the membership transaction that begins this epoch; borrows `buffer`, which has room

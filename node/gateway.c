@@ -540,7 +540,7 @@ static void send_ack(struct node *n, struct gateway_session *s, struct merkle_tr
                            .height = h->height,
                            .block = *block,
                            .index = index,
-                           .second = sm3(tx->tx.second)};
+                           .second = tx_second(tx)};
     sm3_digest path[MERKLE_PATH_MAX];
     size_t size = merkle_tree_path(tree, index, path);
     AMI_CHECK(size <= sizeof a.path / sizeof a.path[0]);
@@ -629,7 +629,7 @@ static void answer_settled(struct node *n, struct gateway_session *s, uint64_t s
     struct span encoded;
     while (body_next(&it, &encoded)) {
         struct tx_view tx;
-        if (at++ != index || tx_view_decode(&tx, encoded) != AMI_OK)
+        if (at++ != index || tx_view_decode_kept(&tx, encoded) != AMI_OK)
             continue;
         send_ack(n, s, b->tree, &b->block.header, &b->hash, &b->block.commit, &tx, index);
         return;
@@ -644,7 +644,7 @@ void gateway_on_commit(struct node *n, const struct block_header *h, const sm3_d
     bool planted = false;
     for (uint32_t index = 0; body_next(&it, &encoded); index++) {
         struct tx_view tx;
-        if (tx_view_decode(&tx, encoded) != AMI_OK || tx.tx.kind != TX_REPORT)
+        if (tx_view_decode_kept(&tx, encoded) != AMI_OK || tx.tx.kind != TX_REPORT)
             continue;
         const struct report_meter_part *m = &tx.u.report.meter;
         struct pool_entry *e = pool_find_report(n->pool, &m->meter, m->epoch, m->sequence);

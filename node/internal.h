@@ -7,6 +7,7 @@
  *   chain.c    the replica's effects carried out: validate, build, persist, deliver
  *   gateway.c  meters: agreement, sessions, reports, acknowledgements
  *   submit.c   waiting transactions: pool, handing over, rule 8's timers
+ *   prune.c    blocks below the MDMS's watermark
  *   relay.c    enrolment frames between devices and the MDMS
  *   admin.c    dc-cli's questions
  *   stuck.c    one of them: what do commits wait for?
@@ -117,6 +118,7 @@ struct gateway_meter {
 struct check_job;
 struct chain;
 struct gateway;
+struct prune;
 struct relay_entry;
 
 /* A MEMBERSHIP frame, as it goes to meters. */
@@ -164,6 +166,7 @@ struct node {
     struct replica *replica;
     struct chain *chain;
     struct gateway *gateway;
+    struct prune *prune;
     bool leader_changed;
     uint64_t next_us; /* the earliest instant that a part other than the chain waits for */
     uint64_t started_us;
@@ -298,6 +301,24 @@ void submit_judge(struct node *n); /* rule 8: has anything waited too long? */
 uint64_t submit_half_time(const struct node *n, const struct pool_entry *e);
 uint64_t submit_on_time(struct node *n);
 void submit_free(struct node *n);
+
+/* prune.c */
+bool prune_init(struct node *n);
+void prune_free(struct node *n);
+void prune_on_commit(struct node *n, const struct tx_view *tx); /* a retention transaction */
+/* A peer shows one, before it sends pruned blocks. */
+void prune_on_shown(struct node *n, struct node_link *l, struct span body);
+enum ami_status prune_show(struct node *n, struct node_link *l) AMI_MUST_CHECK;
+/* False: a block or body with pruned reports where they must be whole. */
+bool prune_takes(struct node *n, const struct node_link *l, enum message_type type,
+                 struct span body);
+/* What was shown and has to be on the disk before a pruned block is; empty: nothing. */
+struct span prune_unsaved(const struct node *n);
+void prune_saved(struct node *n, struct span tx);
+/* The committed watermark, 0: none; in blocks below `pruned` no report is whole. */
+void prune_state(const struct node *n, uint64_t *below, uint64_t *pruned);
+uint64_t prune_on_time(struct node *n);
+bool prune_on_stored(struct node *n, struct node_write *w, enum ami_status status);
 
 /* relay.c */
 void relay_on_request(struct node *n, struct node_link *l, struct span body);

@@ -261,6 +261,7 @@ static void serve_blocks(struct node *n, struct node_link *l, struct span body)
     }
     epoch_on_fetch(n, l, f.from_height);
     size_t bytes = 0;
+    bool shown = false;
     uint64_t count = f.count_max < NODE_SERVE_BLOCKS_MAX ? f.count_max : NODE_SERVE_BLOCKS_MAX;
     for (uint64_t i = 0; i < count && bytes < NODE_SERVE_BYTES_MAX; i++) {
         struct certified_block b;
@@ -268,6 +269,11 @@ static void serve_blocks(struct node *n, struct node_link *l, struct span body)
             n->c.disk.block(n->c.disk.ctx, f.from_height + i, &b, n->block, n->block_size) !=
                 AMI_OK)
             return;
+        if (!shown && body_is_pruned(b.body)) {
+            if (prune_show(n, l) != AMI_OK)
+                return;
+            shown = true;
+        }
         struct writer w = node_frame(n, MSG_BLOCK);
         certified_block_encode(&w, &b);
         AMI_CHECK(writer_ok(&w));
@@ -296,6 +302,8 @@ static void serve_body(struct node *n, struct node_link *l, struct span body)
         reply.header = b.header;
         reply.body = b.body;
     }
+    if (body_is_pruned(reply.body))
+        return; /* who has to vote for it needs it whole; who is behind asks for blocks */
     struct writer w = node_frame(n, MSG_BODY);
     body_reply_encode(&w, &reply);
     AMI_CHECK(writer_ok(&w));
@@ -322,8 +330,10 @@ void peers_on_frame(struct node *n, struct node_link *l, enum message_type type,
     }
     if (l->unproven) {
         /* It may take itself for a member and send what members do; none of it counts. */
-        if (l->port == NODE_PORT_DIALLED &&
-            (type == MSG_BLOCK || type == MSG_BODY || type == MSG_QC_ANNOUNCE))
+        if (l->port == NODE_PORT_DIALLED && l->blocks_due > 0 && type == MSG_RETENTION)
+            prune_on_shown(n, l, body);
+        else if (l->port == NODE_PORT_DIALLED &&
+                 (type == MSG_BLOCK || type == MSG_BODY || type == MSG_QC_ANNOUNCE))
             chain_on_message(n, l, type, body);
         return;
     }
@@ -337,6 +347,10 @@ void peers_on_frame(struct node *n, struct node_link *l, enum message_type type,
     }
     if (type == MSG_RELAY_REPLY && l->role == LINK_ROLE_MDMS) {
         relay_on_reply(n, body);
+        return;
+    }
+    if (l->role == LINK_ROLE_DC && type == MSG_RETENTION) {
+        prune_on_shown(n, l, body);
         return;
     }
     if (l->role == LINK_ROLE_DC) {

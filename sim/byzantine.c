@@ -17,10 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RING      64
-#define TICK_US   (150 * SIM_MS)
-#define SLOW_US   (3 * SIM_SECOND)
-#define ACK_KIND  2 /* session_data.kind of a report_ack */
+#define RING     64
+#define TICK_US  (150 * SIM_MS)
+#define SLOW_US  (3 * SIM_SECOND)
+#define ACK_KIND 2 /* session_data.kind of a report_ack */
 
 struct kept_frame {
     size_t size;
@@ -400,7 +400,7 @@ bool sim_byzantine_receive(struct sim_host *h, env_link link, struct span frame)
         type != MSG_LINK_PROOF)
         keep(b, frame);
     if (far_host(h->world, link)->kind == SIM_DC)
-        sim_schemer_receive(b->schemer, type, body);
+        sim_schemer_receive(b->schemer, link, type, body);
     if (far_host(h->world, link)->kind == SIM_DC)
         sim_elector_receive(b->elector, link, type, body);
     if (far_host(h->world, link)->kind == SIM_DC && sim_collude_receive(h, link, type, body))
@@ -436,6 +436,26 @@ static void replay(struct sim_host *h)
         return;
     const struct kept_frame *k = &b->frame[sim_random_below(&h->world->mischief, known)];
     (void)sim_net_send_raw(h, link, span_of(k->bytes, k->size), 0);
+}
+
+/* Terms begin anew with each epoch: one of before may be far above. Every DC hears of it. */
+static void show_old_epoch(struct sim_host *h)
+{
+    struct sim_world *w = h->world;
+    struct sim_byzantine *b = h->as.dc->byzantine;
+    const struct qc *qc = sim_collude_highest(w, h->as.dc->node->committee.members.epoch - 1);
+    if (qc == NULL)
+        return;
+    struct term_proof p = {.has_votes = true, .votes = *qc};
+    struct writer f = writer_on(b->scratch, SIM_LIAR_BYTES_MAX);
+    frame_begin(&f, MSG_TERM_PROOF);
+    term_proof_encode(&f, &p);
+    AMI_CHECK(writer_ok(&f));
+    for (uint16_t i = 0; i < w->dcs; i++) {
+        env_link link = h->as.dc->to_host[i];
+        if (link != 0 && w->end[link].open && w->end[link].greeted >= 2)
+            (void)sim_net_send_raw(h, link, writer_span(&f), 0);
+    }
 }
 
 /* A certificate that this liar or another one held back, perhaps. */
@@ -555,8 +575,15 @@ void sim_byzantine_on_event(struct sim_host *h, const struct sim_event *e)
         replay(h);
     if (sim_liar_does(h, SIM_MISCHIEF_COLLUDE))
         show_held(h);
+    if (h->as.dc->node->committee.members.epoch > 1 && sim_liar_does(h, SIM_MISCHIEF_OLD_EPOCH))
+        show_old_epoch(h);
     if (sim_liar_does(h, SIM_MISCHIEF_TERM_STORM)) {
         sim_schemer_storm(h->as.dc->byzantine->schemer);
+        chain_progress(h->as.dc->node, true);
+        node_alarm(h->as.dc->node);
+    }
+    /* Only who leads has an election certificate to show: it asks whenever it can. */
+    if (w->plan.mischief[SIM_MISCHIEF_SHOW_OTHER_M] != 0) {
         chain_progress(h->as.dc->node, true);
         node_alarm(h->as.dc->node);
     }

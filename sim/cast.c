@@ -202,9 +202,17 @@ static void make_genesis(struct sim_cast *c, const struct sim_kv *kv)
     g->parameters.gateway = c->size.gateway;
     g->parameters.block_bytes_max = 64u << 10; /* small, so that the limit is met */
     g->parameters.block_txs_max = 128;
+    if (c->size.block_txs_max != 0) {
+        g->parameters.block_txs_max = c->size.block_txs_max;
+        if (g->parameters.block_bytes_max < c->size.block_txs_max << 10)
+            g->parameters.block_bytes_max = c->size.block_txs_max << 10;
+    }
     if (c->size.heartbeat_ms != 0) {
-        g->parameters.election_timeout_ms *= c->size.heartbeat_ms / g->parameters.heartbeat_ms;
-        g->parameters.progress_timeout_ms *= c->size.heartbeat_ms / g->parameters.heartbeat_ms;
+        uint32_t usual_ms = g->parameters.heartbeat_ms;
+        g->parameters.election_timeout_ms =
+            g->parameters.election_timeout_ms * c->size.heartbeat_ms / usual_ms;
+        g->parameters.progress_timeout_ms =
+            g->parameters.progress_timeout_ms * c->size.heartbeat_ms / usual_ms;
         g->parameters.heartbeat_ms = c->size.heartbeat_ms;
     }
     g->created_ms = SIM_GENESIS_MS;
@@ -287,7 +295,8 @@ const struct sim_cast *sim_cast_get(const struct sim_cast_size *size)
     for (struct sim_cast *c = all; c != NULL; c = c->next)
         if (c->size.dcs == size->dcs && c->size.meters == size->meters &&
             c->size.scheme == size->scheme && c->size.gateway == size->gateway &&
-            c->size.heartbeat_ms == size->heartbeat_ms)
+            c->size.heartbeat_ms == size->heartbeat_ms &&
+            c->size.block_txs_max == size->block_txs_max)
             return c;
     struct sim_cast *c = make_cast(size);
     c->next = all;

@@ -17,7 +17,8 @@ struct sim_cast_size {
     size_t meters; /* named m-1, m-2, ... */
     uint8_t scheme;
     enum gateway_policy gateway;
-    uint32_t heartbeat_ms; /* 0: the default; the election timeout keeps its ratio to it */
+    uint32_t heartbeat_ms;  /* 0: the default; the election timeout keeps its ratio to it */
+    uint32_t block_txs_max; /* 0: 128; with 1 KiB of block for each, 64 KiB at least */
 };
 
 struct sim_cast {

@@ -1,12 +1,12 @@
 /* sim/changes.c - what the network's operator asks for: DCs join, leave, rotate their keys and are
  * switched off; meters get their next keys, move to another home DC, are revoked.
  *
- * He writes into the MDMS's store what `ami-mdms codes`, `member` and `revoke` write there, beside the
- * MDMS that may be running or not; all that follows is the production code's.
+ * He writes into the MDMS's store what `ami-mdms codes`, `member` and `revoke` write there, beside
+ * the MDMS that may be running or not; all that follows is the production code's.
  *
  * The budget over epochs: in every committee that may still count, those that lie and those that
- * have lost their record with the key that votes there are together at most f. A committee counts no
- * more when a block of the next one is committed: a quorum of that has all that went before. */
+ * have lost their record with the key that votes there are together at most f. A committee counts
+ * no more when a block of the next one is committed: a quorum of that has all that went before. */
 #include "sim/world.h"
 
 #include "base/check.h"
@@ -19,8 +19,8 @@
 
 /* A committee that was asked for; the one of index i is that of membership epoch i + 1. */
 struct planned {
-    uint32_t members, lost;      /* bit k: the DC of number k */
-    uint8_t key[SIM_DCS_MAX];    /* epoch of the key that it votes with */
+    uint32_t members, lost;   /* bit k: the DC of number k */
+    uint8_t key[SIM_DCS_MAX]; /* epoch of the key that it votes with */
 };
 
 struct sim_changes {
@@ -84,7 +84,8 @@ void sim_changes_free(struct sim_changes *c)
     free(c);
 }
 
-enum { TURN, LOOK }; /* of an event: he asks for something, or looks whether a key is issued */
+/* Of an event: he asks for something, looks whether a key is issued, switches a DC off. */
+enum { TURN, LOOK, OFF };
 
 static void look_soon(struct sim_world *w)
 {
@@ -96,7 +97,8 @@ static void look_later(struct sim_world *w)
 {
     struct sim_event e = {.type = SIM_CHANGE, .link = TURN};
     struct sim_random r = sim_random_stream(w->plan.seed, SIM_STREAM_CHANGES + 100, w->now_us);
-    e.at_us = w->now_us + (w->quiet ? SIM_SECOND : sim_random_exponential(&r, w->plan.change_every_us));
+    e.at_us =
+        w->now_us + (w->quiet ? SIM_SECOND : sim_random_exponential(&r, w->plan.change_every_us));
     sim_events_push(&w->events, e);
 }
 
@@ -320,9 +322,31 @@ static void switch_off(struct sim_world *w, unsigned number)
     w->count.change[SIM_CHANGE_SWITCH_OFF]++;
 }
 
+/* Whom he thinks of first. */
+static uint64_t pick(const struct sim_world *w, struct sim_random *r)
+{
+    const struct sim_epoch *e = sim_epoch(w, sim_epochs(w));
+    if (w->plan.change_pick == SIM_PICK_LAST)
+        return e->number[e->committee.members.count - 1];
+    for (unsigned i = 0; w->plan.change_pick == SIM_PICK_LEADER && i < w->names; i++)
+        if (w->host[i].as.dc->leads_since_us != 0)
+            return i;
+    return sim_random_below(r, w->names);
+}
+
+void sim_changes_on_left(struct sim_host *h)
+{
+    struct sim_world *w = h->world;
+    if (!w->plan.leave_early)
+        return;
+    struct sim_event e = {.type = SIM_CHANGE, .link = OFF, .at_us = w->now_us + 1};
+    e.u.number = h->as.dc->number;
+    sim_events_push(&w->events, e);
+}
+
 static void change_dc(struct sim_world *w, enum sim_change kind, struct sim_random *r)
 {
-    uint64_t first = sim_random_below(r, w->names);
+    uint64_t first = pick(w, r);
     for (unsigned i = 0; i < w->names; i++) {
         unsigned number = (unsigned)(first + i) % w->names;
         if (!suits(w, kind, number))
@@ -384,9 +408,8 @@ static void change_meter(struct sim_world *w, enum sim_change kind, struct sim_r
     if (kind == SIM_CHANGE_REVOKE)
         revoke(w, m);
     else
-        sim_fleet_renew(m, kind == SIM_CHANGE_RENEW
-                               ? NULL
-                               : &w->name[sim_random_below(r, w->names)].name);
+        sim_fleet_renew(m, kind == SIM_CHANGE_RENEW ? NULL
+                                                    : &w->name[sim_random_below(r, w->names)].name);
 }
 
 /* --- his turn -------------------------------------------------------------------------------- */
@@ -418,6 +441,10 @@ static void change_something(struct sim_world *w)
 
 void sim_changes_on_event(struct sim_world *w, const struct sim_event *e)
 {
+    if (e->link == OFF) {
+        switch_off(w, (unsigned)e->u.number);
+        return;
+    }
     if (e->link == LOOK) {
         if (look_for_early_ones(w))
             look_soon(w);

@@ -255,11 +255,10 @@ static bool slot_same(struct sim_checks *c, uint8_t number, uint8_t what, uint64
 static bool slot_free(struct sim_checks *c, const struct tx_view *tx)
 {
     const struct report_meter_part *p = &tx->u.report.meter;
-    const struct slot_key key = {
-        .what = SLOT_REPORT,
-        .epoch = p->epoch,
-        .term = strtoull(p->meter.text + 2, NULL, 10),
-        .height = p->sequence};
+    const struct slot_key key = {.what = SLOT_REPORT,
+                                 .epoch = p->epoch,
+                                 .term = strtoull(p->meter.text + 2, NULL, 10),
+                                 .height = p->sequence};
     bool was_free;
     (void)slot_at(c, &key, &tx->id, &was_free);
     return was_free;
@@ -453,7 +452,7 @@ void sim_check_sent(struct sim_host *h, struct span frame)
         w->count.rare[SIM_RARE_CAUGHT_UP]++;
     if (type == MSG_TX_SUBMIT)
         w->count.rare[SIM_RARE_HANDED_OVER]++;
-    if (!judged(w))
+    if (!judged(w) || w->plan.unjudged)
         return;
     if (h->as.dc->muted && is_signed(type))
         sim_violate(w, "mute", "dc-%u has no record and signed a %s", h->as.dc->number + 1u,
@@ -485,11 +484,11 @@ static bool reaches_quorum(const struct sim_host *h)
     const struct sim_epoch *e = sim_epoch_at(w, sim_disk_height(h->as.dc->disk) + 1);
     unsigned count = 0;
     for (uint16_t i = 0; i < w->names; i++)
-        count += sim_index_in(e, (uint8_t)i) != SIM_NOBODY &&
-                 (i == h->index ||
-                  (sim_dc_runs(&w->host[i]) && w->host[i].as.dc->honest &&
-                   w->host[i].paused_until == 0 && !sim_net_is_cut(w, h->index, i) &&
-                   !sim_net_is_cut(w, i, h->index)));
+        count +=
+            sim_index_in(e, (uint8_t)i) != SIM_NOBODY &&
+            (i == h->index || (sim_dc_runs(&w->host[i]) && w->host[i].as.dc->honest &&
+                               w->host[i].paused_until == 0 && !sim_net_is_cut(w, h->index, i) &&
+                               !sim_net_is_cut(w, i, h->index)));
     return count >= members_quorum(e->committee.members.count);
 }
 
@@ -527,6 +526,8 @@ void sim_check_said(struct sim_host *h, const char *event, const char *detail)
 {
     struct sim_world *w = h->world;
     struct sim_dc *d = h->as.dc;
+    if (w->watch != NULL && w->watch->said != NULL)
+        w->watch->said(w->watch->ctx, h, event, detail);
     if (strcmp(event, "election") == 0 && d->honest && reaches_quorum(h))
         w->count.attempts++;
     if (strcmp(event, "evidence") == 0 && d->honest)
@@ -541,6 +542,8 @@ void sim_check_said(struct sim_host *h, const char *event, const char *detail)
         d->leads_since_us = self ? w->now_us : 0;
         w->count.elections += self;
     }
+    if (strcmp(event, "left") == 0)
+        sim_changes_on_left(h);
     if (strcmp(event, "epoch") == 0)
         d->leads_since_us = 0; /* nobody has led in it yet */
     if (strcmp(event, "stepped_down") != 0)
@@ -583,8 +586,7 @@ static void check_new_keys(struct sim_world *w, const struct meter_enrol *e)
 {
     const struct sim_meter *m = meter_named(w, &e->meter);
     if (m != NULL)
-        w->count.change[ami_id_equal(&m->home, &e->home_dc) ? SIM_CHANGE_MOVE
-                                                            : SIM_CHANGE_RENEW]++;
+        w->count.change[ami_id_equal(&m->home, &e->home_dc) ? SIM_CHANGE_MOVE : SIM_CHANGE_RENEW]++;
 }
 
 static void check_revocation(struct sim_world *w, const struct revoke *r, uint64_t height)
@@ -750,8 +752,7 @@ static void check_block(struct sim_host *h, uint64_t height)
     if (b->header.epoch != e->committee.members.epoch ||
         !sm3_equal(&b->header.members, &e->committee.members.hash))
         sim_violate(w, "epoch", "dc-%u: block %llu is of epoch %u, not %u", d->number + 1u,
-                    ull(height), (unsigned)b->header.epoch,
-                    (unsigned)e->committee.members.epoch);
+                    ull(height), (unsigned)b->header.epoch, (unsigned)e->committee.members.epoch);
     if (b->commit.height != height || !sm3_equal(&b->commit.block, &b->hash) ||
         (judged(w) && qc_check(&e->committee.members, &b->commit) != AMI_OK))
         sim_violate(w, "certified", "dc-%u: the certificate of block %llu does not verify",
@@ -770,7 +771,9 @@ void sim_check_stored(struct sim_host *h, uint64_t before)
 {
     struct sim_world *w = h->world;
     struct sim_dc *d = h->as.dc;
-    if (!d->honest)
+    if (w->watch != NULL && w->watch->stored != NULL)
+        w->watch->stored(w->watch->ctx, h, before);
+    if (!d->honest || w->plan.unjudged)
         return;
     for (uint64_t height = before + 1; height <= sim_disk_height(d->disk); height++)
         check_block(h, height);
@@ -838,8 +841,8 @@ static unsigned keepers(struct sim_world *w, const struct sim_epoch *e, const sm
     unsigned count = 0;
     for (uint16_t i = 0; i < w->dcs; i++) {
         const struct sim_dc *d = w->host[i].as.dc;
-        count += d->honest && sim_index_in(e, d->number) != SIM_NOBODY &&
-                 sim_disk_has(d->disk, block);
+        count +=
+            d->honest && sim_index_in(e, d->number) != SIM_NOBODY && sim_disk_has(d->disk, block);
     }
     return count;
 }
@@ -864,6 +867,8 @@ void sim_check_acknowledged(struct sim_host *h, struct sim_meter *m, struct sim_
         r->acknowledged_us = w->now_us;
         w->count.reports_acknowledged++;
     }
+    if (w->plan.unjudged)
+        return;
     const struct sim_block *b = block_with(w, m, r);
     const struct sim_epoch *e = sim_epoch_at(w, b == NULL ? 1 : b->header.height);
     unsigned n = e->committee.members.count, f = members_f(n), need = members_quorum(n) - f;
@@ -902,8 +907,8 @@ bool sim_check_complete(struct sim_world *w)
 {
     uint64_t height = w->checks->agreed_count;
     for (uint16_t i = 0; i < w->dcs; i++)
-        if (sim_dc_counts(&w->host[i]) && (!sim_dc_runs(&w->host[i]) ||
-                                           sim_disk_height(w->host[i].as.dc->disk) < height))
+        if (sim_dc_counts(&w->host[i]) &&
+            (!sim_dc_runs(&w->host[i]) || sim_disk_height(w->host[i].as.dc->disk) < height))
             return false;
     return all_settled(w) && sim_changes_done(w) &&
            sim_kv_count(w->host[w->host_count - 1].as.mdms->kv, TABLE_REPORTS) >=

@@ -22,6 +22,7 @@ void cli_print_counters(FILE *to, const struct sim_counters *c);
 /* Prints a document to stdout and frees it. Returns the exit status. */
 int cli_print_json(json_t *document, int status);
 
-extern const struct command_spec sim_command_run, sim_command_hunt, sim_command_lab;
+extern const struct command_spec sim_command_run, sim_command_hunt, sim_command_lab,
+    sim_command_report;
 
 #endif

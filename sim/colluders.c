@@ -14,7 +14,8 @@ static bool is_liar(const struct sim_host *h)
 
 void sim_collude_learn(struct sim_world *w, const struct qc *qc)
 {
-    if (w->plan.mischief[SIM_MISCHIEF_COLLUDE] != 0)
+    if (w->plan.mischief[SIM_MISCHIEF_COLLUDE] != 0 ||
+        w->plan.mischief[SIM_MISCHIEF_OLD_EPOCH] != 0)
         w->held[w->held_count++ % SIM_HELD] = *qc;
 }
 
@@ -30,15 +31,29 @@ const struct qc *sim_collude_held(struct sim_world *w, uint32_t epoch, uint64_t 
     return NULL;
 }
 
+const struct qc *sim_collude_highest(const struct sim_world *w, uint32_t epoch)
+{
+    const struct qc *best = NULL;
+    const struct sim_epoch *e = sim_epoch(w, epoch);
+    for (size_t i = 0; e != NULL && i < SIM_HELD && i < w->held_count; i++)
+        if (w->held[i].epoch == epoch &&
+            w->held[i].signers >> (e->committee.members.count - 1) == 0 &&
+            (best == NULL || qc_rank_compare(&w->held[i], best) > 0))
+            best = &w->held[i];
+    return best;
+}
+
 static void give_prevote(struct sim_host *h, env_link link, struct span body)
 {
     static struct prevote_request q; /* large */
     const struct node *n = h->as.dc->node;
     if (prevote_request_parse(&q, body) != AMI_OK || q.epoch != n->committee.members.epoch)
         return;
-    struct prevote v = {
-        .chain = q.chain, .epoch = q.epoch, .term = q.term, .candidate = q.candidate,
-        .voter = n->self};
+    struct prevote v = {.chain = q.chain,
+                        .epoch = q.epoch,
+                        .term = q.term,
+                        .candidate = q.candidate,
+                        .voter = n->self};
     uint8_t random[SM2_WIDE_BYTES];
     struct writer w = writer_on(sim_liar_scratch(h), SIM_LIAR_BYTES_MAX);
     frame_begin(&w, MSG_PREVOTE);
@@ -60,12 +75,13 @@ static void give_grant(struct sim_host *h, env_link link, struct span body)
     const struct node *n = h->as.dc->node;
     if (grant_request_parse(&q, body) != AMI_OK || q.epoch != n->committee.members.epoch)
         return;
-    struct grant g = {
-        .chain = q.chain, .epoch = q.epoch, .term = q.term, .candidate = q.candidate,
-        .voter = n->self};
-    const struct qc *held = sim_random_chance(&w->mischief, 500000)
-                                ? sim_collude_held(w, q.epoch, q.term)
-                                : NULL;
+    struct grant g = {.chain = q.chain,
+                      .epoch = q.epoch,
+                      .term = q.term,
+                      .candidate = q.candidate,
+                      .voter = n->self};
+    const struct qc *held =
+        sim_random_chance(&w->mischief, 500000) ? sim_collude_held(w, q.epoch, q.term) : NULL;
     g.has_high = held != NULL;
     if (held != NULL)
         g.high = *held;
@@ -89,11 +105,12 @@ static void give_vote(struct sim_host *h, env_link link, enum vote_kind kind, ui
                                      .voter = h->as.dc->node->self});
 }
 
-static void vote_for_proposal(struct sim_host *h, env_link link, struct span body)
+void sim_collude_vote(struct sim_host *h, env_link link, struct span body)
 {
     static struct proposal p; /* large */
     if (proposal_parse(&p, body) != AMI_OK ||
-        p.core.header.epoch != h->as.dc->node->committee.members.epoch)
+        p.core.header.epoch != h->as.dc->node->committee.members.epoch ||
+        h->as.dc->node->self == AMI_MEMBERS_MAX)
         return;
     sm3_digest hash = block_hash(&p.core.header);
     give_vote(h, link, VOTE_PREPARE, p.core.term, p.core.header.height, &hash);
@@ -106,10 +123,10 @@ bool sim_collude_receive(struct sim_host *h, env_link link, enum message_type ty
     struct sim_world *w = h->world;
     const struct sim_host *from = &w->host[w->end[w->end[link].other].host];
     struct qc_announce a;
-    if (w->plan.mischief[SIM_MISCHIEF_COLLUDE] == 0)
-        return false;
     if (type == MSG_QC_ANNOUNCE && qc_announce_parse(&a, body) == AMI_OK)
         sim_collude_learn(w, &a.cert);
+    if (w->plan.mischief[SIM_MISCHIEF_COLLUDE] == 0)
+        return false;
     if (!is_liar(from) || from->as.dc->number == h->as.dc->number ||
         h->as.dc->node->self == AMI_MEMBERS_MAX)
         return false;
@@ -123,6 +140,6 @@ bool sim_collude_receive(struct sim_host *h, env_link link, enum message_type ty
     else if (type == MSG_GRANT_REQUEST)
         give_grant(h, back, body);
     else
-        vote_for_proposal(h, back, body);
+        sim_collude_vote(h, back, body);
     return sim_random_chance(&w->mischief, 500000);
 }

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SESSIONS_MAX   20000
+#define SESSIONS_MAX   20000 /* or twice as many as there are meters */
 #define POOL_TXS_MAX   4096
 #define POOL_BYTES_MAX (4u << 20)
 
@@ -134,10 +134,8 @@ static struct node_key take_key(struct sim_host *h, uint32_t epoch, bool sign)
     d->key_missing = false;
     d->key_epoch = epoch;
     const struct device_keys *k = key_of(h, epoch);
-    return (struct node_key){.sign = &k->sign,
-                             .agree = &k->agree,
-                             .may_sign = sign,
-                             .starts = d->starts[epoch - 1]};
+    return (struct node_key){
+        .sign = &k->sign, .agree = &k->agree, .may_sign = sign, .starts = d->starts[epoch - 1]};
 }
 
 /* The key that votes on the next block; when there is none, the newest. */
@@ -151,8 +149,7 @@ static struct node_key choose_key(struct sim_host *h)
     AMI_CHECK(m != NULL);
     for (uint32_t i = 0; i < n->keys; i++)
         epoch[i] = i + 1;
-    const bool missing =
-        starts_choose(m, &n->name, epoch, n->keys, &used) == STARTS_KEY_MISSING;
+    const bool missing = starts_choose(m, &n->name, epoch, n->keys, &used) == STARTS_KEY_MISSING;
     struct node_key key = take_key(h, epoch[used], !missing && may_sign(h, epoch[used]));
     d->key_missing = missing;
     h->world->count.rare[SIM_RARE_KEY_LATE] += missing;
@@ -243,7 +240,8 @@ static void make_node(struct sim_host *h)
                             .height = sim_disk_height(d->disk),
                             .tip = cast->genesis.members.chain,
                             .tip_timestamp_ms = cast->genesis.created_ms,
-                            .sessions_max = SESSIONS_MAX,
+                            .sessions_max = w->plan.meters > SESSIONS_MAX / 2 ? 2 * w->plan.meters
+                                                                              : SESSIONS_MAX,
                             .pool_txs_max = POOL_TXS_MAX,
                             .pool_bytes_max = POOL_BYTES_MAX,
                             .rules_off = w->plan.rules_off,
@@ -360,12 +358,11 @@ static void on_frame(struct sim_host *h, const struct sim_event *e)
     struct span frame = span_of(e->u.frame->bytes, e->u.frame->size);
     if (e->link == d->to_mdms)
         sim_enrol_on_frame(h, e->link, frame);
-    else if (d->node != NULL &&
-             (d->byzantine == NULL || sim_byzantine_receive(h, e->link, frame)))
+    else if (d->node != NULL && (d->byzantine == NULL || sim_byzantine_receive(h, e->link, frame)))
         node_on_frame(d->node, e->link, frame);
 }
 
-void sim_dc_on_event(struct sim_host *h, const struct sim_event *e)
+static void happen(struct sim_host *h, const struct sim_event *e)
 {
     struct sim_dc *d = h->as.dc;
     switch (e->type) {
@@ -398,4 +395,15 @@ void sim_dc_on_event(struct sim_host *h, const struct sim_event *e)
     default:
         AMI_CHECK(false && "no event of a DC");
     }
+}
+
+void sim_dc_on_event(struct sim_host *h, const struct sim_event *e)
+{
+    const struct sim_watch *watch = h->world->watch;
+    bool looks = watch != NULL && watch->turn != NULL;
+    if (looks)
+        watch->turn(watch->ctx, h);
+    happen(h, e);
+    if (looks)
+        watch->turn(watch->ctx, NULL);
 }

@@ -50,6 +50,7 @@ struct sim_disk {
     uint8_t vote_bytes[NODE_RECORD_BYTES_MAX];
     size_t vote_size;
     struct vote_record vote; /* decoded from there */
+    struct store_retention retention;
     enum ami_status reads;
 };
 
@@ -136,6 +137,47 @@ static void put_place(struct sim_disk *d, const uint8_t *key, uint8_t key_size, 
     HASH_ADD(hh, d->places, key, key_size, p);
 }
 
+static void keep_retention(struct sim_disk *d, struct span encoded)
+{
+    struct store_retention *r = &d->retention;
+    struct tx_view tx;
+    AMI_CHECK(tx_view_parse(&tx, encoded) == AMI_OK && tx.tx.kind == TX_RETENTION);
+    if (tx.u.retention.below <= r->below)
+        return;
+    AMI_CHECK(encoded.size == sizeof r->tx);
+    memcpy(r->tx, encoded.data, encoded.size);
+    r->tx_size = encoded.size;
+    r->below = tx.u.retention.below;
+}
+
+/* As ledger/store.c does. */
+static void prune(struct sim_disk *d, uint64_t below)
+{
+    struct store_retention *r = &d->retention;
+    if (below > r->below)
+        below = r->below;
+    if (below > d->blocks + 1)
+        below = d->blocks + 1;
+    if (r->pruned == 0)
+        r->pruned = 1;
+    for (unsigned i = 0; i < STORE_PRUNE_BLOCKS && r->pruned < below; i++) {
+        struct sim_block *s = &d->block[r->pruned++ - 1];
+        struct certified_block c = {.header = s->header, .commit = s->commit};
+        uint8_t *body = must(malloc(s->body.size + 1)), *bytes = must(malloc(s->size));
+        struct writer pruned = writer_on(body, s->body.size), w = writer_on(bytes, s->size);
+        bool changed;
+        AMI_CHECK(body_prune(&pruned, s->body, &changed) == AMI_OK);
+        c.body = writer_span(&pruned);
+        certified_block_encode(&w, &c);
+        AMI_CHECK(writer_ok(&w) && certified_block_parse(&c, writer_span(&w)) == AMI_OK);
+        free(body);
+        free(s->bytes);
+        s->bytes = bytes;
+        s->size = w.size;
+        s->body = c.body;
+    }
+}
+
 static void index_block(struct sim_disk *d, const struct sim_block *b)
 {
     struct body_reader it = body_reader_on(b->body);
@@ -143,7 +185,11 @@ static void index_block(struct sim_disk *d, const struct sim_block *b)
     for (uint32_t at = 0; body_next(&it, &encoded); at++) {
         struct tx_view tx;
         uint8_t key[PLACE_BYTES_MAX];
-        AMI_CHECK(tx_view_parse(&tx, encoded) == AMI_OK);
+        AMI_CHECK(tx_view_parse_kept(&tx, encoded) == AMI_OK);
+        AMI_CHECK(!tx.pruned ||
+                  b->header.height < d->retention.below); /* or the store refuses it */
+        if (tx.tx.kind == TX_RETENTION)
+            keep_retention(d, encoded);
         put_place(d, tx.id.b, sizeof tx.id.b, b->header.height, at);
         if (tx.tx.kind == TX_MEMBERSHIP)
             put_place(d, key, epoch_key(key, tx.u.membership.epoch), b->header.height, at);
@@ -245,10 +291,14 @@ void sim_disk_write(struct sim_disk *d, const struct store_batch *b)
         d->vote_size = b->vote_record.size;
         AMI_CHECK(vote_record_parse(&d->vote, span_of(d->vote_bytes, d->vote_size)) == AMI_OK);
     }
+    if (b->retention.size != 0)
+        keep_retention(d, b->retention);
     if (b->body_header.size != 0)
         keep(d, b);
     if (b->commit)
         commit(d, b);
+    if (b->prune_below != 0)
+        prune(d, b->prune_below);
 }
 
 /* --- reading --------------------------------------------------------------------------------- */
@@ -403,10 +453,21 @@ static enum ami_status read_epoch(void *ctx, uint32_t epoch, uint64_t *height, u
     return find_place(d, key, epoch_key(key, epoch), height, index) ? AMI_OK : AMI_NOT_FOUND;
 }
 
+static enum ami_status read_retention(void *ctx, struct store_retention *out)
+{
+    struct sim_disk *d = ctx;
+    if (d->reads != AMI_OK)
+        return d->reads;
+    *out = d->retention;
+    if (out->pruned == 0)
+        out->pruned = 1;
+    return AMI_OK;
+}
+
 struct node_disk sim_disk_reader(struct sim_disk *d)
 {
-    return (struct node_disk){d,       read_block,  read_header, read_body, read_height_of,
-                              read_tx, read_report, read_epoch};
+    return (struct node_disk){d,       read_block,  read_header, read_body,     read_height_of,
+                              read_tx, read_report, read_epoch,  read_retention};
 }
 
 enum ami_status sim_disk_fail_reads(struct sim_disk *d, enum ami_status status)

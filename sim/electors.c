@@ -25,6 +25,8 @@ struct sim_elector {
     uint64_t since_us; /* when it had its first certificate to show; 0: not yet */
     uint32_t voters;
     struct grant grant[SIM_MEMBERS];
+    struct grant own_low; /* its own once more, without a certificate */
+    bool has_own_low;
     uint64_t acted[2]; /* hosts that were shown the one or the other, and went by it */
     bool counted;
     struct proposal proposal; /* large */
@@ -69,6 +71,7 @@ static void begin_term(struct sim_elector *e, uint32_t epoch, uint64_t term)
     e->voters = 0;
     e->acted[0] = e->acted[1] = 0;
     e->counted = false;
+    e->has_own_low = false;
     e->since_us = 0;
     e->plays = sim_random_chance(&w->mischief, w->plan.mischief[SIM_MISCHIEF_SHOW_OTHER_M]);
 }
@@ -140,10 +143,12 @@ static bool choose(const struct sim_elector *e, bool highest, struct choice *out
     for (uint8_t i = 0; i < SIM_MEMBERS; i++) {
         if ((e->voters >> i & 1) == 0)
             continue;
+        const bool own = i == node_of(e)->self && e->has_own_low && !highest;
+        const struct grant *g = own ? &e->own_low : &e->grant[i];
         size_t at = n++;
-        for (; at > 0 && compare_high(&e->grant[i], sorted[at - 1]) < 0; at--)
+        for (; at > 0 && compare_high(g, sorted[at - 1]) < 0; at--)
             sorted[at] = sorted[at - 1];
-        sorted[at] = &e->grant[i];
+        sorted[at] = g;
     }
     if (n <= q)
         return false;
@@ -205,10 +210,29 @@ static void fit(struct sim_elector *e, struct proposal *p, const struct qc *m)
         p->core.parent_commit = *m;
 }
 
+/* Two grants of one member in one term are evidence against it; a liar may not mind. */
+static void make_own_low(struct sim_elector *e, const struct grant *own)
+{
+    uint8_t random[SM2_WIDE_BYTES];
+    struct grant *g = &e->own_low;
+    *g = *own;
+    g->has_high = false;
+    struct writer w = writer_on(e->body, SIM_LIAR_BYTES_MAX);
+    grant_encode(&w, g);
+    AMI_CHECK(writer_ok(&w));
+    struct span part = span_of(w.data, w.size - SM2_SIGNATURE_BYTES);
+    sim_random_bytes(&e->host->world->mischief, random, sizeof random);
+    g->signature = sign_key_sign(node_of(e)->c.key.sign, LABEL_GRANT, &part, 1, random);
+    e->has_own_low = true;
+}
+
 static void learn_own(struct sim_elector *e, const struct election_cert *c)
 {
     for (size_t i = 0; i < c->grants_count; i++)
         keep_grant(e, &c->grants[i]);
+    for (size_t i = 0; i < c->grants_count && !e->has_own_low; i++)
+        if (c->grants[i].voter == node_of(e)->self && c->grants[i].has_high)
+            make_own_low(e, &c->grants[i]);
 }
 
 /* More grants may come; what is said again and again can wait for them. */

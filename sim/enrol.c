@@ -1,9 +1,9 @@
 /* sim/enrol.c - a device gets keys while the network runs: protocol.md section 3.
  *
- * The operator has a code made in the MDMS's store, as `ami-mdms codes` does beside the running MDMS;
- * the device draws its keys and keeps what it drew, as on a disk; it asks until the MDMS, which may be
- * away, out of reach or restarted, has answered. A DC asks the MDMS itself, a meter through a DC
- * (fleet.c). Both sides are the production code. */
+ * The operator has a code made in the MDMS's store, as `ami-mdms codes` does beside the running
+ * MDMS; the device draws its keys and keeps what it drew, as on a disk; it asks until the MDMS,
+ * which may be away, out of reach or restarted, has answered. A DC asks the MDMS itself, a meter
+ * through a DC (fleet.c). Both sides are the production code. */
 #include "sim/world.h"
 
 #include "base/check.h"
@@ -87,7 +87,8 @@ void sim_enrol_on_frame(struct sim_host *h, env_link link, struct span frame)
     struct span body;
     /* Whatever came, this link is done: a refusal is asked about again on the next one. */
     sim_net_close(h, link);
-    if (n->pending == NULL || w->now_us < n->deaf_until_us || frame_open(frame, &type, &body) != AMI_OK || type != MSG_ENROL_REPLY)
+    if (n->pending == NULL || w->now_us < n->deaf_until_us ||
+        frame_open(frame, &type, &body) != AMI_OK || type != MSG_ENROL_REPLY)
         return;
     struct device_keys *keys = sim_enrol_finish(w, n->pending, body);
     if (keys == NULL)

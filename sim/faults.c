@@ -195,8 +195,8 @@ static void happen(struct sim_world *w, enum sim_fault kind)
         sim_host_pause(h, w->now_us + sim_random_exponential(&w->faults, w->plan.pause_mean_us));
         break;
     case SIM_FAULT_LOST_DISK:
-        done =
-            (w->plan.record_repaired || sim_random_chance(&w->faults, rarely(w))) && lose_disk(w, h);
+        done = (w->plan.record_repaired || sim_random_chance(&w->faults, rarely(w))) &&
+               lose_disk(w, h);
         break;
     case SIM_FAULT_DISK_FULL:
         fill_disk(w, h);

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BACKLOG_MAX 48 /* unsettled reports of a meter; it measures no more meanwhile */
-#define LINK_FIRST  1  /* a meter's link to a DC is its place + 1 */
+#define BACKLOG_MAX  48 /* unsettled reports of a meter; it measures no more meanwhile */
+#define LINK_FIRST   1  /* a meter's link to a DC is its place + 1 */
 #define ASK_AGAIN_US (2 * SIM_SECOND) /* for the next keys */
 
 struct sim_meter_write {
@@ -198,15 +198,20 @@ static void measure(struct sim_meter *m)
     measure_later(m, every / 2 + sim_random_below(&m->host->random, every));
     if (sim_book(m)->open >= BACKLOG_MAX || m->renews)
         return;
-    struct reading reading = {.obis = {1, 0, 1, 8, 0, 255},
-                              .unit = UNIT_KWH,
-                              .scaler = -3,
-                              .interval_s = 900,
-                              .start_s = SIM_START_MS / 1000 + (int64_t)(w->now_us / 1000000),
-                              .mantissa = (int64_t)sim_random_below(&m->host->random, 100000)};
-    uint8_t bytes[128];
+    struct reading reading[SIM_READINGS_MAX];
+    size_t readings = w->plan.readings_per_report == 0 ? 1 : w->plan.readings_per_report;
+    AMI_CHECK(readings <= SIM_READINGS_MAX);
+    for (size_t i = 0; i < readings; i++)
+        reading[i] = (struct reading){
+            .obis = {1, 0, 1, 8, 0, 255},
+            .unit = UNIT_KWH,
+            .scaler = -3,
+            .interval_s = 900,
+            .start_s = SIM_START_MS / 1000 + (int64_t)(w->now_us / 1000000 + 900 * i),
+            .mantissa = (int64_t)sim_random_below(&m->host->random, 100000)};
+    uint8_t bytes[AMI_REPORT_BYTES_MAX];
     struct writer out = writer_on(bytes, sizeof bytes);
-    AMI_CHECK(report_encode(&out, REPORT_READINGS, &reading, 1) == AMI_OK);
+    AMI_CHECK(report_encode(&out, REPORT_READINGS, reading, readings) == AMI_OK);
     struct sim_put *p = calloc(1, sizeof *p);
     AMI_CHECK(p != NULL);
     if (meter_report(&m->core, &p->put, writer_span(&out)) != AMI_OK) {
@@ -386,9 +391,8 @@ static void on_ask(struct sim_meter *m)
     if (sim_book(m)->open != 0 || writes_something(f, m))
         return; /* a report that waits under the old key would wait for ever */
     if (m->pending == NULL)
-        m->pending =
-            sim_enrol_begin(m->host->world, ENROL_METER, &m->key[m->epoch - 1]->name, m->epoch + 1,
-                            m->home.size == 0 ? NULL : &m->home);
+        m->pending = sim_enrol_begin(m->host->world, ENROL_METER, &m->key[m->epoch - 1]->name,
+                                     m->epoch + 1, m->home.size == 0 ? NULL : &m->home);
     ask_for_keys(m);
 }
 
@@ -518,6 +522,8 @@ static void note(void *ctx, enum meter_note_kind kind, uint64_t value)
         w->count.rare[SIM_RARE_BAD_ACK]++;
     if (kind == METER_NOTE_REFUSED && value == AMI_REVOKED)
         w->count.rare[SIM_RARE_OUTCAST]++;
+    if (w->watch != NULL && w->watch->noted != NULL)
+        w->watch->noted(w->watch->ctx, m, kind, value);
     sim_tell(w, m->host, "%s: %s %llu", m->core.keys.name.text, names[kind],
              (unsigned long long)value);
 }
@@ -606,6 +612,14 @@ void sim_fleet_start(struct sim_host *h)
     f->shared.note = note;
     f->shared.ack_unchecked = w->plan.ack_unchecked;
     memset(f->to_place, 0, sizeof f->to_place);
+    if (w->plan.meter_spread_ms != 0)
+        f->shared.timing.spread_ms = w->plan.meter_spread_ms;
+    if (w->plan.meter_answer_ms != 0)
+        f->shared.timing.answer_ms = w->plan.meter_answer_ms;
+    if (w->plan.meter_answer_ms_max != 0)
+        f->shared.timing.answer_ms_max = w->plan.meter_answer_ms_max;
+    if (w->plan.meter_insist_ms != 0)
+        f->shared.timing.insist_ms = w->plan.meter_insist_ms;
     memset(f->welcomed, 0, sizeof f->welcomed);
     memset(f->dialling, 0, sizeof f->dialling);
     memset(f->dialled, SIM_NOBODY, sizeof f->dialled);

@@ -1,4 +1,5 @@
-/* sim/liars.h - what the files of the liars share, and what goes beyond one frame altered on its way.
+/* sim/liars.h - what the files of the liars share, and what goes beyond one frame altered on its
+ * way.
  *
  *   byzantine.c  somebody on the wire of a real node, with its keys
  *   schemer.c    a leader with a plan (schemer.h)
@@ -28,8 +29,8 @@ env_link sim_liar_link_back(struct sim_host *h, env_link link);
 /* --- electors.c ------------------------------------------------------------------------------ */
 
 /* A candidate that is granted its term by more than q members has several certificates to choose
- * from, and M, what it is bound to, differs between them. It shows members with odd and even numbers
- * different ones, and proposes to each what follows from its M. */
+ * from, and M, what it is bound to, differs between them. It shows members with odd and even
+ * numbers different ones, and proposes to each what follows from its M. */
 struct sim_elector;
 struct sim_elector *sim_elector_new(struct sim_host *h);
 void sim_elector_free(struct sim_elector *e);
@@ -45,9 +46,14 @@ bool sim_elector_send(struct sim_elector *e, env_link link, enum message_type ty
  * whatever that contradicts. True: the node does not get to see it. */
 bool sim_collude_receive(struct sim_host *h, env_link link, enum message_type type,
                          struct span body);
+/* Votes for this proposal, twice, whatever it is. */
+void sim_collude_vote(struct sim_host *h, env_link link, struct span body);
 /* Certificates that any of them has seen are at the hands of all. */
 void sim_collude_learn(struct sim_world *w, const struct qc *qc);
 /* One of those; NULL: there is none of a term below this one. */
 const struct qc *sim_collude_held(struct sim_world *w, uint32_t epoch, uint64_t below_term);
+/* The one of highest term of this epoch without the last member's vote, whose key may have been
+ * another since; NULL: there is none. */
+const struct qc *sim_collude_highest(const struct sim_world *w, uint32_t epoch);
 
 #endif

@@ -5,7 +5,7 @@
 int main(int argc, char **argv)
 {
     const struct command_spec commands[] = {
-        sim_command_run, sim_command_hunt, sim_command_lab, {0}};
+        sim_command_run, sim_command_hunt, sim_command_lab, sim_command_report, {0}};
     const struct program_spec program = {
         .name = PROGRAM,
         .summary = "whole networks on virtual time: faults, lies, and whether the rules hold",

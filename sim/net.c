@@ -89,9 +89,9 @@ static void on_dial(struct sim_world *w, const struct sim_event *e)
     uint16_t to = (uint16_t)e->link;
     uint8_t member = (uint8_t)e->u.number, port = (uint8_t)(e->u.number >> 8);
     struct sim_host *far = &w->host[to];
-    if (h->kind == SIM_DC       ? !sim_dc_dials(h, to)
-        : h->kind == SIM_FLEET  ? !sim_fleet_dials(h, to, member)
-                                : !sim_mdms_dials(h, to, member))
+    if (h->kind == SIM_DC      ? !sim_dc_dials(h, to)
+        : h->kind == SIM_FLEET ? !sim_fleet_dials(h, to, member)
+                               : !sim_mdms_dials(h, to, member))
         return;
     if (!takes_links(far) || sim_net_is_cut(w, h->index, to) || sim_net_is_cut(w, to, h->index)) {
         sim_net_dial(h, to, (enum sim_port)port, member, redial_us(w));
@@ -183,6 +183,24 @@ static void send_datagram(struct sim_world *w, env_link link, struct span frame,
     }
 }
 
+/* Between a fleet and whomever else the frame takes the fleet's medium, where there is one. False:
+ * lost there; unlike a stream's, such a loss is the frame's own. */
+static bool pass_medium(struct sim_world *w, struct sim_host *from, struct sim_host *to,
+                        const struct sim_end *end, size_t size, uint64_t *at_us)
+{
+    struct sim_host *fleet = from->kind == SIM_FLEET ? from : to->kind == SIM_FLEET ? to : NULL;
+    uint64_t through_us;
+    if (w->plan.medium.rate_bps == 0 || fleet == NULL)
+        return true;
+    if (!sim_medium_send(&fleet->as.fleet->medium, &w->plan.medium, &w->net, w->now_us, size,
+                         end->greeted < GREETING_FRAMES, &through_us)) {
+        w->count.frames_lost++;
+        return false;
+    }
+    *at_us += through_us - w->now_us;
+    return true;
+}
+
 enum ami_status sim_net_send_raw(struct sim_host *h, env_link link, struct span frame,
                                  uint64_t more_us)
 {
@@ -196,12 +214,16 @@ enum ami_status sim_net_send_raw(struct sim_host *h, env_link link, struct span 
         return AMI_AGAIN;
     }
     uint16_t to = w->end[end->other].host;
+    if (w->watch != NULL && w->watch->sent != NULL)
+        w->watch->sent(w->watch->ctx, w, h->index, to, frame);
     /* A stream that has lost something carries nothing more until it breaks. */
     if (sim_net_is_cut(w, h->index, to) || (end->breaking && !end->datagrams)) {
         give_up_later(w, link);
         return AMI_OK;
     }
     uint64_t at = w->now_us + delay_us(w) + more_us;
+    if (!pass_medium(w, h, &w->host[to], end, frame.size, &at))
+        return AMI_OK;
     if (at < end->clogged_until_us)
         at = end->clogged_until_us + delay_us(w);
     if (end->datagrams && end->greeted >= GREETING_FRAMES) {
@@ -308,6 +330,8 @@ void sim_net_on_event(struct sim_world *w, const struct sim_event *e)
     if (e->type == SIM_FRAME) {
         frame = span_of(e->u.frame->bytes, e->u.frame->size);
         sim_trace_bytes(w, frame.data, frame.size);
+        if (w->watch != NULL && w->watch->arrived != NULL)
+            w->watch->arrived(w->watch->ctx, w, w->end[end->other].host, h->index, frame);
         if (w->trace_to != NULL && frame.size > 1) {
             char from[24];
             sim_tell(w, h, "<- %s %s, %zu bytes",

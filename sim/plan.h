@@ -3,6 +3,7 @@
 #define AMI_SIM_PLAN_H
 
 #include "ledger/genesis.h"
+#include "sim/medium.h"
 
 #include <stdio.h>
 
@@ -68,7 +69,8 @@
     X(FORGET, "forget", "loses its record and signs all the same")                                 \
     X(TWIN, "twin", "two copies of one identity run at once")                                      \
     X(SHOW_OTHER_M, "show_other_m", "a leader shows members election certificates that differ")    \
-    X(COLLUDE, "collude", "liars vote, grant and keep certificates for each other")
+    X(COLLUDE, "collude", "liars vote, grant and keep certificates for each other")                \
+    X(OLD_EPOCH, "old_epoch", "shows certificates of an earlier epoch as proof of a term")
 
 /* Paths that are seldom taken; counted so that one sees that they were. */
 #define SIM_RARES(X)                                                                               \
@@ -144,15 +146,30 @@ struct sim_plan {
     bool delay_late;     /* frames stay as slow after the last fault */
     uint64_t faults_max; /* no more than so many instants of faults and changes: for shortening */
 
-    unsigned spares;                            /* DCs that are no members at first */
-    bool spare_lies;                            /* the first of them */
-    uint64_t change_every_us;                   /* mean; 0: nobody asks for a change */
-    uint32_t change_weight[SIM_CHANGE_KINDS];   /* of those that are asked for */
-    uint32_t early_ppm;  /* a rotation is asked for before the DC has its key */
+    unsigned spares;                          /* DCs that are no members at first */
+    bool spare_lies;                          /* the first of them */
+    uint64_t change_every_us;                 /* mean; 0: nobody asks for a change */
+    uint32_t change_weight[SIM_CHANGE_KINDS]; /* of those that are asked for */
+    uint32_t early_ppm; /* a rotation is asked for before the DC has its key */
+    enum {
+        SIM_PICK_ANY,
+        SIM_PICK_LAST,
+        SIM_PICK_LEADER
+    } change_pick;       /* whose membership changes */
+    bool leave_early;    /* a DC that left is switched off at once */
     uint32_t struck_ppm; /* whose membership changes is cut off or dies just then */
+
+    /* What the laboratory varies; zero is what runs have otherwise. */
+    struct sim_medium medium; /* between meters and DCs; rate_bps 0: as fast as the rest */
+    /* struct meter_timing */
+    uint32_t meter_spread_ms, meter_answer_ms, meter_answer_ms_max, meter_insist_ms;
+    bool unjudged;                /* no invariants: what checks cost is not the network's */
+    uint32_t block_txs_max;       /* with 1 KiB of block for each */
+    uint32_t readings_per_report; /* at most SIM_READINGS_MAX */
 };
 
-#define SIM_PLAN_ANY UINT32_MAX
+#define SIM_PLAN_ANY     UINT32_MAX
+#define SIM_READINGS_MAX 96
 
 /* What a seed draws. p->dcs (0: any) and p->byzantine (SIM_PLAN_ANY) are kept when they are set. */
 void sim_plan_draw(struct sim_plan *p, uint64_t seed);

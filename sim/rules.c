@@ -13,7 +13,8 @@ struct rule {
         OFF_METER,
         OFF_ACK,
         OFF_RECORD,
-        OFF_LIARS
+        OFF_LIARS,
+        OFF_LEAVE
     } off_here; /* what is no such bit */
     void (*shape)(struct sim_plan *p);
 };
@@ -181,6 +182,42 @@ static void gullible(struct sim_plan *p)
     p->mischief[SIM_MISCHIEF_FALSE_ACK] = 500000;
 }
 
+/* Epoch after epoch, and a liar that brings up the one before. */
+static void relic(struct sim_plan *p)
+{
+    schemes(p, SIM_MISCHIEF_OLD_EPOCH);
+    p->mischief[SIM_MISCHIEF_OLD_EPOCH] = 1000000;
+    p->strike_ppm = 10000;
+    p->change_every_us = SIM_SECOND;
+    p->change_weight[SIM_CHANGE_ROTATE] = 1;
+    p->change_pick = SIM_PICK_LAST; /* the others keep their places in the list */
+    p->safety_us = 15 * SIM_SECOND;
+}
+
+/* Of five, one is silent, and who leads leaves. */
+static void farewell(struct sim_plan *p)
+{
+    p->dcs = 5;
+    rough(p);
+    p->byzantine = 1;
+    p->mischief[SIM_MISCHIEF_SILENT] = 1000000;
+    memset(p->weight, 0, sizeof p->weight);
+    p->weight[SIM_FAULT_ISOLATE] = 1;
+    p->fault_every_us = 20 * SIM_SECOND;
+    p->loss_ppm = p->repeat_ppm = p->strike_ppm = p->crash_write_ppm = 0;
+    p->struck_ppm = 1000000;
+    p->delay_mean_us = 20 * SIM_MS;
+    p->change_every_us = 2 * SIM_SECOND;
+    p->change_weight[SIM_CHANGE_LEAVE] = 1;
+    p->change_weight[SIM_CHANGE_SWITCH_OFF] = 1;
+    p->change_pick = SIM_PICK_LEADER;
+    p->fleets = p->meters = 1;
+    p->report_every_us = 500 * SIM_MS;
+    p->safety_us = 8 * SIM_SECOND;
+    p->liveness_us = 60 * SIM_SECOND;
+    p->linger_us = 0;
+}
+
 static const struct rule rules[] = {
     {{"quorum", "agreement", "ceil((n+f+1)/2) votes make a quorum, 2f+1 here also at n = 5"},
      RULE_OFF_QUORUM,
@@ -247,6 +284,14 @@ static const struct rule rules[] = {
      RULE_OFF_VOTE_APPLIED,
      OFF_NOTHING,
      rough_at_4},
+    {{"old-epoch", "agreement", "certificates of an earlier membership epoch count for nothing"},
+     RULE_OFF_EPOCH,
+     OFF_NOTHING,
+     relic},
+    {{"leave-late", "liveness", "a DC that left goes on until the next epoch has a block"},
+     0,
+     OFF_LEAVE,
+     farewell},
     {{"meter-signature", "made-by-meter", "a report's meter has signed it"},
      0,
      OFF_METER,
@@ -256,6 +301,17 @@ static const struct rule rules[] = {
      OFF_ACK,
      gullible},
 };
+
+/* A shape has the troubles in which its rule matters; the committee changes where it says so. */
+static void calm_operator(struct sim_plan *p)
+{
+    p->spares = 0;
+    p->spare_lies = false;
+    p->change_every_us = 0;
+    memset(p->change_weight, 0, sizeof p->change_weight);
+    p->early_ppm = p->struck_ppm = 0;
+    p->change_pick = SIM_PICK_ANY;
+}
 
 const struct sim_rule *sim_rule_at(size_t index)
 {
@@ -273,6 +329,7 @@ const struct sim_rule *sim_rule_find(const char *name)
 void sim_rule_on(const struct sim_rule *rule, struct sim_plan *p)
 {
     const struct rule *r = (const struct rule *)(const void *)rule;
+    calm_operator(p);
     r->shape(p);
     if (r->off_here == OFF_LIARS)
         p->byzantine = members_f(p->dcs);
@@ -281,8 +338,10 @@ void sim_rule_on(const struct sim_rule *rule, struct sim_plan *p)
 void sim_rule_off(const struct sim_rule *rule, struct sim_plan *p)
 {
     const struct rule *r = (const struct rule *)(const void *)rule;
+    calm_operator(p);
     r->shape(p);
     p->rules_off |= r->off;
+    p->leave_early |= r->off_here == OFF_LEAVE;
     p->meter_unchecked |= r->off_here == OFF_METER;
     p->ack_unchecked |= r->off_here == OFF_ACK;
     p->record_repaired |= r->off_here == OFF_RECORD;

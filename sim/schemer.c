@@ -14,7 +14,7 @@
 #define ALONE_AFTER_US (5 * SIM_MS)
 #define ALONE_US       (4 * SIM_SECOND)
 
-enum plan { PLAN_NONE, PLAN_HOARD, PLAN_TWO_FACED };
+enum plan { PLAN_NONE, PLAN_HOARD, PLAN_TWO_FACED, PLAN_RELIC };
 
 /* Votes of one kind for one block. */
 struct ballot {
@@ -28,9 +28,9 @@ struct sim_schemer {
     uint32_t epoch; /* of the membership: a plan ends with it */
     uint64_t term, height;
     sm3_digest a, b;
-    struct qc a_prepared;
-    bool shown;    /* hoard: the certificate was shown */
-    bool finished; /* two-faced: B is committed */
+    struct qc a_prepared; /* relic: the certificate of the epoch before */
+    bool shown;           /* hoard: the certificate was shown */
+    bool finished;        /* two-faced: B is committed */
     struct ballot prepare, commit;
     struct {
         uint64_t term;
@@ -163,11 +163,47 @@ static bool begin(struct sim_schemer *s, const struct qc *prepared)
     return true;
 }
 
+static void tell_one(struct sim_schemer *s, const struct qc *qc, uint16_t who);
+
+/* An honest DC that can commit this at once; SIM_NOBODY: none. */
+static uint16_t who_is_ready(const struct sim_schemer *s, const struct qc *qc)
+{
+    const struct sim_world *w = s->host->world;
+    for (uint16_t i = 0; i < w->names; i++) {
+        const struct sim_dc *d = w->host[i].as.dc;
+        if (d->honest && sim_dc_runs(&w->host[i]) && s->host->as.dc->to_host[i] != 0 &&
+            sim_disk_height(d->disk) + 1 == qc->height && sim_disk_has(d->disk, &qc->block))
+            return i;
+    }
+    return SIM_NOBODY;
+}
+
+static bool begin_relic(struct sim_schemer *s, const struct qc *commit)
+{
+    struct sim_world *w = s->host->world;
+    const struct qc *old = sim_collude_highest(w, commit->epoch - 1);
+    const uint16_t who = who_is_ready(s, commit);
+    if (old == NULL || who == SIM_NOBODY || old->term <= commit->term ||
+        !sim_random_chance(&w->mischief, w->plan.mischief[SIM_MISCHIEF_OLD_EPOCH]))
+        return false;
+    s->plan = PLAN_RELIC;
+    s->term = commit->term;
+    s->height = commit->height;
+    s->a_prepared = *old;
+    s->finished = true;
+    sim_tell(w, s->host, "has a plan for term %llu: a certificate of the epoch before",
+             (unsigned long long)s->term);
+    tell_one(s, commit, who);
+    return true;
+}
+
 static bool on_announce(struct sim_schemer *s, struct span body)
 {
     struct qc_announce a;
     if (qc_announce_parse(&a, body) != AMI_OK)
         return false;
+    if (s->plan == PLAN_NONE && a.cert.kind == VOTE_COMMIT && begin_relic(s, &a.cert))
+        return true;
     bool mine = s->plan != PLAN_NONE && a.cert.term == s->term && a.cert.height == s->height;
     if (mine)
         return true;
@@ -185,22 +221,25 @@ bool sim_schemer_send(struct sim_schemer *s, enum message_type type, struct span
     }
     if (type == MSG_QC_ANNOUNCE)
         return on_announce(s, body);
+    if (s->plan == PLAN_RELIC && (type == MSG_PREVOTE_REQUEST || type == MSG_GRANT_REQUEST))
+        return true; /* somebody else is to lead */
     /* Silent from then on, so that somebody else is elected. */
     return (type == MSG_HEARTBEAT || type == MSG_PROPOSAL) &&
-           ((s->plan == PLAN_TWO_FACED && s->finished) || (s->plan == PLAN_HOARD && !s->shown));
+           (((s->plan == PLAN_TWO_FACED || s->plan == PLAN_RELIC) && s->finished) ||
+            (s->plan == PLAN_HOARD && !s->shown));
 }
 
 const struct qc *sim_schemer_high(const struct sim_schemer *s, uint64_t term)
 {
+    if (s->plan == PLAN_RELIC)
+        return term > s->a_prepared.term ? &s->a_prepared : NULL;
     return s->plan == PLAN_TWO_FACED && term > s->term ? &s->a_prepared : NULL;
 }
 
-/* The last DC, and the network keeps it apart from then on for a while: an adversary's network may.
- */
-static void tell_one(struct sim_schemer *s, const struct qc *qc)
+/* The network keeps it apart from then on for a while: an adversary's network may. */
+static void tell_one(struct sim_schemer *s, const struct qc *qc, uint16_t who)
 {
     struct sim_world *w = s->host->world;
-    uint16_t who = (uint16_t)(w->plan.dcs - 1);
     announce(s, qc, who);
     sim_faults_isolate_later(w, who, ALONE_AFTER_US, ALONE_US);
 }
@@ -248,7 +287,7 @@ static void on_vote(struct sim_schemer *s, struct span body)
         sim_tell(s->host->world, s->host, "its plan works: it has a commit certificate");
         s->finished = true;
         if (s->plan == PLAN_TWO_FACED)
-            tell_one(s, &qc);
+            tell_one(s, &qc, (uint16_t)(s->host->world->plan.dcs - 1));
         else
             announce(s, &qc, -1);
     }
@@ -293,10 +332,8 @@ void sim_schemer_storm(struct sim_schemer *s)
     static struct prevote_request q; /* large */
     if (r == NULL || r->epoch != m->epoch || self_of(s) >= m->count)
         return;
-    q = (struct prevote_request){.chain = m->chain,
-                                 .epoch = m->epoch,
-                                 .term = r->term + 1,
-                                 .candidate = self_of(s)};
+    q = (struct prevote_request){
+        .chain = m->chain, .epoch = m->epoch, .term = r->term + 1, .candidate = self_of(s)};
     if (r->has_term_cert && r->term_cert.term == r->term) {
         q.proof.has_prevotes = true;
         q.proof.prevotes = r->term_cert;
@@ -346,13 +383,20 @@ static void on_prevote(struct sim_schemer *s, struct span body)
     sign_and_say(s, &w, LABEL_GRANT_REQUEST);
 }
 
-void sim_schemer_receive(struct sim_schemer *s, enum message_type type, struct span body)
+void sim_schemer_receive(struct sim_schemer *s, env_link link, enum message_type type,
+                         struct span body)
 {
     look_at_epoch(s);
     if (type == MSG_PREVOTE)
         on_prevote(s, body);
     if (s->plan == PLAN_NONE)
         return;
+    if (s->plan == PLAN_RELIC) {
+        env_link back = sim_liar_link_back(s->host, link);
+        if (type == MSG_PROPOSAL && back != 0)
+            sim_collude_vote(s->host, back, body);
+        return;
+    }
     if (type == MSG_VOTE)
         on_vote(s, body);
     if (type != MSG_PROPOSAL || s->plan != PLAN_HOARD || s->shown ||

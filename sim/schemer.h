@@ -1,7 +1,8 @@
 /* sim/schemer.h - a Byzantine leader with a plan: what it takes to fork a network that lacks a
  * rule.
  *
- * Two plans, both begun when its node, which leads, has a prepare certificate (QC) for block A:
+ * Three plans, begun when its node, which leads, has a certificate (QC) for block A; two of them
+ * when that is a prepare certificate:
  *
  *   hoard      It shows the QC to nobody until others have elected somebody and he proposes; then
  * it shows it to all, and collects commit votes of the old term, which nobody honest gives (rule
@@ -9,7 +10,11 @@
  * votes for that, too, which nobody honest gives twice (rule 5); commits B, tells one DC, falls
  * silent, and shows A's certificate in its next grant. docs/model, MONOTONE.
  *
- * And a third, which needs no leading: it asks for the next term all the time, with a true proof of
+ *   relic      In a new membership epoch, with the commit certificate of block A: it tells one DC,
+ * falls silent, shows the others a certificate of the epoch before, whose terms were higher, as
+ * their highest, and votes for what they then put in A's place. Nobody honest takes it (rule 13).
+ *
+ * And another, which needs no leading: it asks for the next term all the time, with a true proof of
  * the present one, and calls the election when enough would give it their votes. While a leader is
  * heard nobody honest does (rule 1).
  */
@@ -27,7 +32,8 @@ bool sim_schemer_send(struct sim_schemer *s, enum message_type type, struct span
 /* The certificate to show in a grant for this term instead of the node's own; NULL: none. */
 const struct qc *sim_schemer_high(const struct sim_schemer *s, uint64_t term);
 /* What comes in; the node gets it all the same. */
-void sim_schemer_receive(struct sim_schemer *s, enum message_type type, struct span body);
+void sim_schemer_receive(struct sim_schemer *s, env_link link, enum message_type type,
+                         struct span body);
 
 /* Asks for the next term. */
 void sim_schemer_storm(struct sim_schemer *s);

@@ -391,8 +391,8 @@ struct sim_world *sim_world_new(const struct sim_plan *plan, FILE *trace_to)
     AMI_CHECK(w != NULL);
     w->plan = *plan;
     w->trace_to = trace_to;
-    const struct sim_cast_size size = {plan->dcs, plan->meters, plan->scheme, plan->gateway,
-                                       plan->heartbeat_ms};
+    const struct sim_cast_size size = {plan->dcs,     plan->meters,       plan->scheme,
+                                       plan->gateway, plan->heartbeat_ms, plan->block_txs_max};
     w->cast = sim_cast_get(&size);
     w->net = sim_random_stream(plan->seed, SIM_STREAM_NET, 0);
     w->faults = sim_random_stream(plan->seed, SIM_STREAM_FAULTS, 0);

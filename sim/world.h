@@ -4,14 +4,13 @@
  *   cast.c      keys, genesis     disk.c, kv.c  storage of DCs and of the MDMS
  *   world.c     hosts: clocks, starts, crashes, pauses; the loop
  *   net.c       links between hosts, with all that can go wrong on them
+ *   medium.c    the narrow medium that meters share, when a plan has one
  *   dc.c, fleet.c, mdms.c   the shells around the three cores: the same objects as in the processes
  *   enrol.c     a device gets keys while the network runs
- *   changes.c   what the operator asks for: DCs join, leave, rotate; meters renew, move, are revoked
- *   faults.c    what goes wrong and when, drawn from the seed
- *   byzantine.c what a lying DC does
- *   checks.c    the invariants; they see frames that left, disks, and what meters believe
- *   run.c       a whole run: safety phase, liveness phase, verdict
- *   hunt.c      many runs
+ *   changes.c   what the operator asks for: DCs join, leave, rotate; meters renew, move, are
+ * revoked faults.c    what goes wrong and when, drawn from the seed byzantine.c what a lying DC
+ * does checks.c    the invariants; they see frames that left, disks, and what meters believe run.c
+ * a whole run: safety phase, liveness phase, verdict hunt.c      many runs
  *
  * Everything that chance decides comes from streams of one seed; nothing depends on addresses,
  * the real time or the machine, so the same seed and program give the same run, bit for bit.
@@ -31,12 +30,12 @@
 
 #include <uthash.h>
 
-#define SIM_MS      UINT64_C(1000)
-#define SIM_SECOND  UINT64_C(1000000)
-#define SIM_MEMBERS AMI_MEMBERS_MAX
-#define SIM_DCS_MAX 32 /* by name; those that are no members at first come last */
-#define SIM_NOBODY  0xff
-#define SIM_HELD    16
+#define SIM_MS       UINT64_C(1000)
+#define SIM_SECOND   UINT64_C(1000000)
+#define SIM_MEMBERS  AMI_MEMBERS_MAX
+#define SIM_DCS_MAX  32 /* by name; those that are no members at first come last */
+#define SIM_NOBODY   0xff
+#define SIM_HELD     16
 #define SIM_KEYS_MAX 6 /* key epochs of a device in one run */
 _Static_assert(SIM_DCS_MAX <= METER_DCS, "a fleet never gives a place away");
 
@@ -82,8 +81,9 @@ struct sim_end {
     bool open, starved, breaking;
     bool datagrams;  /* DC to DC: frames may be lost, repeated and overtake each other */
     uint8_t greeted; /* frames sent so far: the first ones are never lost, as TCP's would not be */
-    uint8_t member;  /* whom the dialler wanted: a DC's number, a fleet's place, a slot of the MDMS */
-    uint8_t port;    /* at this end: enum node_port, or a number of the host's own */
+    uint8_t
+        member;   /* whom the dialler wanted: a DC's number, a fleet's place, a slot of the MDMS */
+    uint8_t port; /* at this end: enum node_port, or a number of the host's own */
     uint64_t queued; /* bytes sent from this end and not arrived */
     uint64_t last_us;
     uint64_t clogged_until_us;
@@ -100,15 +100,31 @@ struct sim_counters {
 struct sim_checks;
 struct sim_changes;
 struct sim_epoch;
+struct sim_meter;
+struct sim_world;
 
 /* A DC by its name, and the keys in its folder. Two copies that run at once share them. */
 struct sim_name {
     struct ami_id name;
     bool liar;
-    unsigned keys;                                /* key epochs 1 to `keys` */
-    const struct device_keys *key[SIM_KEYS_MAX];  /* [epoch - 1] */
-    struct enrol_pending *pending;                /* asks for the next one; NULL: does not */
-    uint64_t deaf_until_us;                       /* answers to that are lost */
+    unsigned keys;                               /* key epochs 1 to `keys` */
+    const struct device_keys *key[SIM_KEYS_MAX]; /* [epoch - 1] */
+    struct enrol_pending *pending;               /* asks for the next one; NULL: does not */
+    uint64_t deaf_until_us;                      /* answers to that are lost */
+};
+
+/* Somebody who looks on and changes nothing: the laboratory. Functions may be NULL. */
+struct sim_watch {
+    void *ctx;
+    /* A frame leaves `from`, arrives at `to`. */
+    void (*sent)(void *ctx, struct sim_world *w, uint16_t from, uint16_t to, struct span frame);
+    void (*arrived)(void *ctx, struct sim_world *w, uint16_t from, uint16_t to, struct span frame);
+    void (*noted)(void *ctx, struct sim_meter *m, enum meter_note_kind kind, uint64_t value);
+    void (*said)(void *ctx, struct sim_host *dc, const char *event, const char *detail);
+    /* From here on a DC's code runs; NULL: no more. */
+    void (*turn)(void *ctx, struct sim_host *dc);
+    /* A write is on a DC's disk; its height before. */
+    void (*stored)(void *ctx, struct sim_host *dc, uint64_t before);
 };
 
 struct sim_world {
@@ -133,9 +149,10 @@ struct sim_world {
     struct sim_changes *changes;
     struct sim_counters count;
     struct sim_checks *checks;
-    uint64_t trace;           /* hash of all that happened */
-    FILE *trace_to;           /* NULL: no lines */
-    char violation[16 + 240]; /* "name: what"; empty: none */
+    uint64_t trace;                /* hash of all that happened */
+    FILE *trace_to;                /* NULL: no lines */
+    const struct sim_watch *watch; /* NULL: nobody */
+    char violation[16 + 240];      /* "name: what"; empty: none */
     /* With more than f liars a fork is what must come; the run goes on until the two sides have
      * met, to see whom they name for it. */
     char fork[16 + 240];
@@ -317,10 +334,11 @@ struct sim_fleet {
     struct {
         size_t size;
         uint8_t *bytes;
-    } *proof;
+    } * proof;
     size_t proofs;
     struct sim_meter_write *write; /* under way, in order */
     size_t writes, writes_capacity;
+    struct sim_medium_state medium;
     bool stopped; /* no more reports are made */
 };
 void sim_fleet_new(struct sim_host *h, size_t first, size_t count);
@@ -361,6 +379,8 @@ void sim_changes_on_event(struct sim_world *w, const struct sim_event *e);
 void sim_changes_on_epoch(struct sim_world *w, const struct sim_epoch *next);
 /* A DC has a new key in its folder. */
 void sim_changes_on_key(struct sim_world *w, uint8_t number);
+/* A DC says that it counts no more. */
+void sim_changes_on_left(struct sim_host *h);
 /* Everything that was asked for has come about. */
 bool sim_changes_done(const struct sim_world *w);
 /* Whether this DC's record may be lost until its key is rotated: no committee that may still count

@@ -33,6 +33,7 @@
       "First part of an evidence transaction: signed statements that no honest DC makes.")         \
     X(member_entry, "What the other members and the meters know of a DC that joins.")              \
     X(membership, "First part of a membership transaction: who votes, from which epoch on.")       \
+    X(retention, "First part of a retention transaction: below which height reports may go.")      \
     X(tx, "A transaction: kind and the encodings of its two parts.")                               \
     X(certified_block, "A committed block as it is stored and served.")                            \
     X(prevote, "A DC would vote for this candidate in this term.")                                 \
@@ -186,12 +187,17 @@
     F(u32, delay, _, _, "the epoch begins so many blocks above the one that holds this")           \
     F(opt, entry, member_entry, _, "for a join or a rotation")
 
+#define AMI_FIELDS_retention(F)                                                                    \
+    F(u64, number, _, _, "running number of the MDMS's transactions")                              \
+    F(u64, below, _, _, "blocks below this height may be pruned")
+
 #define AMI_FIELDS_tx(F)                                                                           \
     F(u8, kind, _, _,                                                                              \
       "1 report, 2 meter enrolment, 3 DC enrolment, 4 revocation, 5 skip, 6 evidence, "            \
-      "7 membership")                                                                              \
+      "7 membership, 8 retention; 129 a report in a pruned block")                                 \
     F(bytes, first, AMI_TX_BYTES_MAX, _, "encoding of the first part")                             \
-    F(bytes, second, AMI_TX_BYTES_MAX, _, "encoding of the second part; empty for 5 and 6")
+    F(bytes, second, AMI_TX_BYTES_MAX, _,                                                          \
+      "encoding of the second part; empty for 5 and 6; for 129 the second part's SM3")
 
 #define AMI_FIELDS_certified_block(F)                                                              \
     F(type, header, block_header, _, "")                                                           \
@@ -486,6 +492,7 @@
     M(28, BODY, body_reply, "DC to DC")                                                            \
     M(29, TX_SUBMIT, tx_submit, "DC or MDMS to DC")                                                \
     M(30, TERM_PROOF, term_proof, "DC to DC: you are behind this term")                            \
+    M(31, RETENTION, tx, "DC to DC or MDMS, before pruned blocks: they may be")                    \
     M(48, AGREE_FLIGHT1, agree_flight1, "meter to DC")                                             \
     M(49, AGREE_FLIGHT2, agree_flight2, "DC to meter")                                             \
     M(50, AGREE_FLIGHT3, agree_flight3, "meter to DC")                                             \

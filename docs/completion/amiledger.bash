@@ -43,6 +43,15 @@ _ami_value() {
     esac
 }
 
+# An experiment of the laboratory, or what one is made of.
+_ami_experiment() {
+    if [ "$COMP_CWORD" -eq 2 ]; then
+        _ami_words "$("$1" lab --list 2>/dev/null | awk '{ print $1 }') all" "$2"
+    else
+        _ami_words "$("$1" lab "${COMP_WORDS[2]}" --list 2>/dev/null)" "$2"
+    fi
+}
+
 _ami_complete() {
     local program=$1 word=$2 before=$3 command=${COMP_WORDS[1]:-} kind
     COMPREPLY=()
@@ -60,14 +69,22 @@ _ami_complete() {
             _ami_words "csv jsonl" "$word"
         fi
         ;;
-    *:--scheme) _ami_words "sm2kx liu2023" "$word" ;;
+    *:--scheme)
+        if [ "$command" = lab ]; then
+            _ami_words "sm2kx liu2023 ecdh" "$word"
+        else
+            _ami_words "sm2kx liu2023" "$word"
+        fi
+        ;;
     *:--gateway) _ami_words "leader home" "$word" ;;
     *) _ami_value "$kind" "$word" ;;
     esac
     if [ -n "$kind" ]; then
         return
     fi
-    if [[ $word == -* ]]; then
+    if [ "$command" = lab ] && [[ $word != -* ]]; then
+        _ami_experiment "$program" "$word"
+    elif [[ $word == -* ]]; then
         _ami_words "$(_ami_options "$program" "$command" | awk '{ print $1 }')" "$word"
     else
         _ami_value "$(_ami_arguments "$program" "$command")" "$word"

@@ -8,8 +8,7 @@
 
 /* --- every field ----------------------------------------------------------------------------- */
 
-/* Fields that travel; of flight 1 those that have to be changed back in flight 2, or the meter does
- * not even know that it is meant, are. */
+/* Fields that travel. */
 enum field {
     F1_METER,
     F1_EPOCH,
@@ -43,7 +42,24 @@ static size_t ways(enum field f, const struct arena_run *r)
                             : 1;
 }
 
+static struct span flipped(uint8_t out[AMI_FLIGHT_BYTES_MAX], struct span flight, size_t way)
+{
+    memcpy(out, flight.data, flight.size);
+    out[way] ^= 1;
+    return span_of(out, flight.size);
+}
+
+/* What the DC knows of a meter of this name and epoch; NULL: there is none. */
+static const struct agree_peer *look_up(const struct arena *a, const struct agree_flight1 *f1)
+{
+    for (unsigned i = 0; i < ARENA_METERS; i++)
+        if (ami_id_equal(&a->meter[i].name, &f1->meter) && a->meter[i].epoch == f1->epoch)
+            return &a->peer[i];
+    return NULL;
+}
+
 /* One run with one change. True: both sides finished although they do not agree on what was said.
+ * What of flight 1 comes back in flight 2 is changed back there, and the session's id in flight 3.
  */
 static bool changed_run(struct arena *a, enum field f, size_t way)
 {
@@ -51,29 +67,22 @@ static bool changed_run(struct arena *a, enum field f, size_t way)
     uint8_t bytes[AMI_FLIGHT_BYTES_MAX];
     arena_start(a, &r, 0, 0);
     struct agree_flight1 f1 = r.f1;
-    const struct agree_peer *peer = &a->peer[0];
-    if (f == F1_METER) {
+    if (f == F1_METER)
         f1.meter = a->meter[1].name;
-        peer = &a->peer[1];
-    }
-    if (f == F1_EPOCH)
-        return false; /* the DC knows this meter by one epoch only */
+    f1.epoch += f == F1_EPOCH;
     f1.tag ^= f == F1_TAG;
     f1.insist ^= f == F1_INSIST;
-    if (f == F1_VALUES) {
-        memcpy(bytes, f1.flight.data, f1.flight.size);
-        bytes[way] ^= 1;
-        f1.flight.data = bytes;
-    }
+    if (f == F1_VALUES)
+        f1.flight = flipped(bytes, f1.flight, way);
+    const struct agree_peer *peer = look_up(a, &f1);
+    if (peer == NULL)
+        return false;
     arena_answer(a, &r, &f1, peer);
     if (r.answer.status != AMI_OK)
         return false;
     struct agree_flight2 f2 = r.f2;
-    if (f == F1_METER)
-        f2.meter = a->meter[0].name;
-    f2.tag ^= f == F1_TAG || f == F2_TAG;
-    if (f == F2_METER)
-        f2.meter = a->meter[1].name;
+    f2.meter = f == F2_METER ? a->meter[1].name : r.f1.meter;
+    f2.tag = f == F2_TAG ? r.f1.tag ^ 1 : r.f1.tag;
     f2.chain.b[0] ^= f == F2_CHAIN;
     f2.scheme ^= f == F2_SCHEME;
     f2.term += f == F2_TERM;
@@ -81,22 +90,16 @@ static bool changed_run(struct arena *a, enum field f, size_t way)
     if (f == F2_DC)
         f2.dc = a->dc[1].name;
     f2.dc_epoch += f == F2_DC_EPOCH;
-    if (f == F2_VALUES) {
-        memcpy(bytes, f2.flight.data, f2.flight.size);
-        bytes[way] ^= 1;
-        f2.flight.data = bytes;
-    }
+    if (f == F2_VALUES)
+        f2.flight = flipped(bytes, f2.flight, way);
     if (arena_meter(a, &r, &f2) != AMI_OK)
         return false;
-    if (f == F3_SESSION)
-        return false; /* the DC looks the run up by it and finds none */
-    struct span f3 = r.f3.flight;
-    if (f == F3_VALUES) {
-        memcpy(bytes, f3.data, f3.size);
-        bytes[way] ^= 1;
-        f3.data = bytes;
-    }
-    return arena_confirm(a, &r, f3) == AMI_OK;
+    struct agree_flight3 f3 = r.f3;
+    f3.session ^= f == F2_SESSION || f == F3_SESSION;
+    if (f == F3_VALUES)
+        f3.flight = flipped(bytes, f3.flight, way);
+    /* The DC looks the run up by its session's id. */
+    return f3.session == r.terms.session && arena_confirm(a, &r, f3.flight) == AMI_OK;
 }
 
 static bool every_field(struct attack_context *c)

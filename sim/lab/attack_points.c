@@ -281,7 +281,7 @@ static unsigned scalar_mod(const scalar *k, unsigned n)
 
 static bool foreign(struct attack_context *c, unsigned order)
 {
-    struct arena *a = arena_new(attack_scheme(c, 0) == NULL ? c->scheme : c->scheme, c->seed);
+    struct arena *a = arena_new(c->scheme, c->seed);
     struct arena_run r;
     size_t tried = 0;
     gcry_mpi_t modulus = mpi_of(p_hex);

@@ -131,7 +131,7 @@ static const struct lab_column columns[] = {
      .source = LAB_MEASURED,
      .hidden = true},
     {.name = "unavoidable", .title = "why nobody resists", .hidden = true},
-    {.name = "ms",
+    {.name = "cpu",
      .title = "processor time",
      .unit = "ms",
      .decimals = 2,
@@ -202,6 +202,19 @@ void attack_judge(struct lab_output *out, const struct attack *a, const struct s
                  a->nobody);
 }
 
+/* Who asks for some attacks by name wants all of what they found. */
+static void tell(struct lab_output *out, const struct attack *a, const struct scheme *s,
+                 const struct attack_outcome *r)
+{
+    lab_note(out, "%s, %s: %s\n  the adversary holds: %s\n  it wants: %s\n  found: %s", a->name,
+             s->name, r->broken ? "broken" : "resisted", a->knows, a->goal, r->evidence);
+    if (!r->broken)
+        lab_note(out, "  what stands in its way: %s\n  without that (control %s): %s",
+                 a->protection, control_name(r), r->control_evidence);
+    if (a->nobody != NULL)
+        lab_note(out, "  why nobody resists: %s", a->nobody);
+}
+
 static enum ami_status run(const struct lab_options *o, struct lab_output *out, struct why *why)
 {
     struct progress p;
@@ -223,6 +236,8 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
             put_row(t, a, s, r);
             AMI_CHECK(json_array_append_new(list, row_json(a, s, r)) == 0);
             attack_judge(out, a, s, r);
+            if (o->items != 0)
+                tell(out, a, s, r);
             progress_update(&p, ++done, a->name);
         }
     }

@@ -43,7 +43,10 @@ static struct span enrolment(struct bench *b, unsigned i, uint8_t out[BENCH_TX_B
 
 struct bench *bench_new(const struct scheme *scheme, uint64_t seed)
 {
-    const struct sim_cast_size size = {BENCH_DCS, BENCH_METERS, scheme->number, GATEWAY_LEADER, 0};
+    const struct sim_cast_size size = {.dcs = BENCH_DCS,
+                                       .meters = BENCH_METERS,
+                                       .scheme = scheme->number,
+                                       .gateway = GATEWAY_LEADER};
     struct bench *b = calloc(1, sizeof *b);
     uint8_t bytes[BENCH_METERS][BENCH_TX_BYTES];
     struct span tx[BENCH_METERS];

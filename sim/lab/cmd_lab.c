@@ -2,11 +2,13 @@
 #include "sim/cli.h"
 #include "sim/lab/output.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static int64_t seed = 1;
 static const char *scheme_name, *out_dir;
-static bool as_json, list_items, fast_only;
+static bool as_json, list_items, fast_only, tiny, large;
 
 static const struct option_spec options[] = {
     {.name = "seed",
@@ -27,7 +29,7 @@ static const struct option_spec options[] = {
      .kind = OPTION_TEXT,
      .value = &out_dir,
      .argument = "DIR",
-     .help = "writes NAME.json and a CSV file for each table there, too"},
+     .help = "writes NAME.json and a CSV file for each table there, too; made when needed"},
     {.name = "list",
      .kind = OPTION_FLAG,
      .value = &list_items,
@@ -36,6 +38,14 @@ static const struct option_spec options[] = {
      .kind = OPTION_FLAG,
      .value = &fast_only,
      .help = "with all: leaves out what takes minutes"},
+    {.name = "tiny",
+     .kind = OPTION_FLAG,
+     .value = &tiny,
+     .help = "as little as shows that it works; its figures say nothing"},
+    {.name = "large",
+     .kind = OPTION_FLAG,
+     .value = &large,
+     .help = "scale: up to a million meters; takes an hour and some GB"},
     {.name = "json", .kind = OPTION_FLAG, .value = &as_json, .help = "one JSON document"},
     {0}};
 
@@ -105,7 +115,8 @@ static int list_all(void)
 static int run(int argc, char **argv, void *ctx)
 {
     struct why why = {""};
-    struct lab_options o = {.seed = (uint64_t)seed, .json = as_json, .out = out_dir};
+    struct lab_options o = {
+        .seed = (uint64_t)seed, .json = as_json, .tiny = tiny, .large = large, .out = out_dir};
     (void)ctx;
     if (argc == 0 && list_items)
         return list_all();
@@ -121,6 +132,11 @@ static int run(int argc, char **argv, void *ctx)
             (void)why_set(&why, AMI_BAD_ARGUMENT, "there is no scheme '%.40s'", scheme_name);
             return usage(&why);
         }
+    }
+    if (out_dir != NULL && mkdir(out_dir, 0777) != 0 && errno != EEXIST) {
+        enum ami_status status = why_set(&why, why_status_of_errno(errno), "%s cannot be made: %s",
+                                         out_dir, strerror(errno));
+        return program_fail(PROGRAM, as_json, status, &why);
     }
     o.item = argv + 1;
     o.items = (size_t)argc - 1;

@@ -8,9 +8,8 @@
 
 /* One line per experiment, in the order of `ami-sim lab all`. */
 static const struct lab_experiment *const experiments[] = {
-    &lab_attacks,
-    &lab_table2,
-    NULL,
+    &lab_attacks,  &lab_table2, &lab_table4,   &lab_table5, &lab_pfs,
+    &lab_election, &lab_links,  &lab_gateways, &lab_scale,  NULL,
 };
 
 const struct lab_experiment *lab_experiment_at(size_t index)
@@ -32,12 +31,22 @@ void lab_progress(const struct lab_options *o, struct progress *p, const char *w
     progress_begin(p, stderr, o->json, what, unit, total);
 }
 
+/* What makes this document again. */
+static json_t *command(const struct lab_experiment *e, const struct lab_options *o)
+{
+    return json_sprintf("ami-sim lab %s --seed %llu%s%s%s%s", e->name, (unsigned long long)o->seed,
+                        o->scheme == NULL ? "" : " --scheme ",
+                        o->scheme == NULL ? "" : o->scheme->name, o->tiny ? " --tiny" : "",
+                        o->large ? " --large" : "");
+}
+
 struct lab_output *lab_output_of(const struct lab_experiment *e, const struct lab_options *o,
                                  enum ami_status *status, struct why *why)
 {
     struct lab_output *out = lab_output_new();
     lab_put(out, "experiment", json_string(e->name));
     lab_put(out, "summary", json_string(e->summary));
+    lab_put(out, "command", command(e, o));
     lab_put(out, "seed", json_integer((json_int_t)o->seed));
     lab_put(out, "version", json_string(AMI_VERSION));
     lab_put(out, "machine", json_string(lab_machine()));

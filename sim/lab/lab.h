@@ -11,8 +11,9 @@
  *
  * The document of an experiment:
  *
- *   {experiment, summary, seed, version, machine, sm2_path, failed: SENTENCE or null,
- *    notes: [SENTENCE], tables: {NAME: {title, columns: [{name, title, unit, source, clock}],
+ *   {experiment, summary, command, seed, version, machine, sm2_path, failed: SENTENCE or null,
+ *    notes: [SENTENCE], tables: {NAME: {title, columns: [{name, title, unit, source, clock,
+ *                                                  decimals}],
  *                                       rows: [{COLUMN: value or null}]}},
  *    ... what else the experiment puts there}
  *
@@ -32,9 +33,17 @@ struct lab_options {
     const struct scheme *scheme; /* the only one to look at; NULL: all (lab_scheme_next) */
     bool json;                   /* the document instead of text */
     const char *out;             /* directory for files; NULL: none */
+    bool tiny;                   /* as little as shows that it works: for tests */
+    bool large;                  /* sizes that take an hour and gigabytes, where there are such */
     char **item;                 /* the arguments behind the experiment's name, such as attacks */
     size_t items;
 };
+
+/* How much to do: `usual`, or `tiny` of it where that was asked for. */
+static inline size_t lab_size(const struct lab_options *o, size_t usual, size_t tiny)
+{
+    return o->tiny ? tiny : usual;
+}
 
 struct lab_output;
 
@@ -65,9 +74,11 @@ const struct scheme *lab_scheme_find(const char *name); /* NULL: there is none *
 /* Where the figures of a column come from. Text that names things has no source. */
 enum lab_source {
     LAB_NO_SOURCE,
-    LAB_MEASURED, /* on this machine, by this run: executed, counted or timed */
-    LAB_REPORTED, /* as the paper or another publication prints it */
-    LAB_MODEL     /* computed from published counts and measured unit times */
+    LAB_MEASURED,  /* on this machine, by this run: executed, counted or timed */
+    LAB_REPORTED,  /* as the paper or another publication prints it */
+    LAB_MODEL,     /* computed from published counts and measured unit times */
+    LAB_SIMULATED, /* virtual time, and what was counted in it: the same on every machine */
+    LAB_ASSUMED    /* configuration, planning values: put in, not found out */
 };
 
 struct lab_column {
@@ -117,5 +128,7 @@ json_t *lab_document(const struct lab_experiment *e, const struct lab_options *o
 
 /* Each has its line in lab.c. */
 extern const struct lab_experiment lab_attacks, lab_table2;
+extern const struct lab_experiment lab_table4, lab_table5, lab_pfs, lab_election, lab_links,
+    lab_gateways, lab_scale;
 
 #endif

@@ -144,10 +144,9 @@ void lab_put(struct lab_output *out, const char *key, json_t *value)
 
 static const char *source_name(enum lab_source source)
 {
-    static const char *const names[] = {[LAB_NO_SOURCE] = "none",
-                                        [LAB_MEASURED] = "measured",
-                                        [LAB_REPORTED] = "reported",
-                                        [LAB_MODEL] = "model"};
+    static const char *const names[] = {
+        [LAB_NO_SOURCE] = "none", [LAB_MEASURED] = "measured",   [LAB_REPORTED] = "reported",
+        [LAB_MODEL] = "model",    [LAB_SIMULATED] = "simulated", [LAB_ASSUMED] = "assumed"};
     return names[source];
 }
 
@@ -156,9 +155,10 @@ static json_t *table_json(const struct lab_table *t)
     json_t *columns = json_array();
     for (size_t i = 0; i < t->columns; i++) {
         const struct lab_column *c = &t->column[i];
-        json_array_append_new(columns, json_pack("{s:s, s:s, s:s?, s:s, s:b}", "name", c->name,
-                                                 "title", c->title, "unit", c->unit, "source",
-                                                 source_name(c->source), "clock", c->clock));
+        json_array_append_new(columns,
+                              json_pack("{s:s, s:s, s:s?, s:s, s:b, s:i}", "name", c->name, "title",
+                                        c->title, "unit", c->unit, "source", source_name(c->source),
+                                        "clock", c->clock, "decimals", (int)c->decimals));
     }
     return json_pack("{s:s, s:o, s:O}", "title", t->title, "columns", columns, "rows", t->rows);
 }
@@ -271,7 +271,7 @@ static void csv_table(FILE *to, const struct lab_table *t)
             if (json_is_integer(value))
                 fprintf(to, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
             else if (json_is_real(value))
-                fprintf(to, "%.17g", json_real_value(value));
+                fprintf(to, "%.15g", json_real_value(value));
             else if (json_is_string(value))
                 csv_text(to, json_string_value(value));
         }

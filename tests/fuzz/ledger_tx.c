@@ -3,6 +3,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #include "base/check.h"
+#include "ledger/pruned.h"
 #include "tests/ledger/fixture.h"
 
 #include <stdlib.h>
@@ -48,6 +49,50 @@ static void one_tx(struct span in)
     AMI_CHECK(sm3_equal(&root, &after));
 }
 
+/* As a block keeps it: a report perhaps pruned. The two ways of reading agree where both do. */
+static void kept_tx(struct span in)
+{
+    static uint8_t again[AMI_TX_BYTES_MAX];
+    struct tx_view kept, tx;
+    const enum ami_status status = tx_view_parse_kept(&kept, in);
+    const bool whole = tx_view_parse(&tx, in) == AMI_OK;
+    AMI_CHECK(whole == (status == AMI_OK && !kept.pruned));
+    if (status != AMI_OK)
+        return;
+    AMI_CHECK(!whole || sm3_equal(&kept.id, &tx.id));
+    if (!kept.pruned)
+        return;
+    const struct tx t = {TX_PRUNED_REPORT, kept.tx.first, span_of(kept.second.b, SM3_BYTES)};
+    struct writer w = writer_on(again, sizeof again);
+    tx_encode(&w, &t);
+    AMI_CHECK(kept.tx.kind == TX_REPORT && span_equal(writer_span(&w), in));
+}
+
+/* Pruned, a body keeps its ids, is no longer than before, and is pruned no further. */
+static void pruned_body(struct span in)
+{
+    static uint8_t once[1u << 20], twice[1u << 20];
+    bool changed, again;
+    struct writer w = writer_on(once, in.size), x = writer_on(twice, in.size);
+    if (in.size > sizeof once || body_prune(&w, in, &changed) != AMI_OK)
+        return;
+    const struct span pruned = writer_span(&w);
+    AMI_CHECK(changed != span_equal(pruned, in));
+    AMI_CHECK(body_prune(&x, pruned, &again) == AMI_OK && !again);
+    struct body_reader a = body_reader_on(in), b = body_reader_on(pruned);
+    struct span p, q;
+    while (body_next(&a, &p)) {
+        struct tx_view before, after;
+        AMI_CHECK(body_next(&b, &q));
+        kept_tx(q);
+        if (tx_view_parse_kept(&before, p) != AMI_OK)
+            continue;
+        AMI_CHECK(tx_view_parse_kept(&after, q) == AMI_OK);
+        AMI_CHECK(sm3_equal(&before.id, &after.id));
+    }
+    AMI_CHECK(body_ok(&b));
+}
+
 static void whole_body(struct span in)
 {
     struct block_header h = {
@@ -69,10 +114,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     struct span in = span_of(data + 1, size - 1);
-    if (data[0] % 2 == 0)
+    if (data[0] % 2 == 0) {
         one_tx(in);
-    else
+        kept_tx(in);
+    } else {
         whole_body(in);
+        pruned_body(in);
+    }
     return 0;
 }
 
@@ -85,7 +133,7 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
     meter.sequence = index % 70;
     fixture_clear(body);
     for (unsigned i = 0; i <= index / 5 % 3; i++) {
-        switch ((index + i) % 7) {
+        switch ((index + i) % 8) {
         case 0:
             fixture_report(f, body, &meter, &f->dc[index % 4], index % 200);
             break;
@@ -116,12 +164,22 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
             fixture_evidence_tx(body, &x.e);
             break;
         }
+        case 6:
+            fixture_retention(f, body, index % 100);
+            break;
         default:
             fixture_skip(f, body, &meter, index % 70);
             break;
         }
     }
-    struct span s = body->count == 1 ? fixture_last(body) : fixture_span(body);
+    static uint8_t pruned[1u << 16];
+    struct span s = fixture_span(body);
+    struct writer w = writer_on(pruned, sizeof pruned);
+    bool changed;
+    if (index % 11 == 3 && body_prune(&w, s, &changed) == AMI_OK)
+        s = writer_span(&w);
+    if (body->count == 1)
+        s = span_of(s.data + 4, s.size - 4);
     if (s.size + 1 > capacity)
         return 0;
     out[0] = body->count == 1 ? 0 : 1;

@@ -16,6 +16,8 @@ enum {
     KIND_BAD_SEAL,
     KIND_CHANGE,
     KIND_EPOCH,
+    KIND_RETENTION,
+    KIND_RETAINED,
     RECORDS
 };
 
@@ -78,6 +80,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case KIND_EPOCH:
         RECORD(&out, in, epoch);
         break;
+    case KIND_RETENTION:
+        RECORD(&out, in, retention);
+        break;
+    case KIND_RETAINED:
+        RECORD(&out, in, retained);
+        break;
     default:
         keys(in);
         break;
@@ -108,6 +116,9 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
                                          .dc = id,
                                          .delay = 10,
                                          .peer = SPAN_LITERAL("tcp://127.0.0.1:7001")};
+    const struct retention_record retention = {
+        .state = (uint8_t)(index % 3), .below = 2 + index, .number = index % 5};
+    const struct retained_record retained = {.below = index, .unread = 3, .unread_to = 7};
     const struct epoch_record epoch = {.height = index, .first = span_of(bytes, 77)};
     struct mdms_key key = index % 4 < 2 ? key_report(&id, 1, index) : key_device(1, &id, 2);
     switch (index % (RECORDS + 1)) {
@@ -134,6 +145,12 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
         break;
     case KIND_EPOCH:
         epoch_record_encode(&w, &epoch);
+        break;
+    case KIND_RETENTION:
+        retention_record_encode(&w, &retention);
+        break;
+    case KIND_RETAINED:
+        retained_record_encode(&w, &retained);
         break;
     default:
         write_raw(&w, key.b, key.size);

@@ -257,6 +257,15 @@ void fixture_revoke(struct fixture *f, struct fixture_body *b, uint8_t role,
     append_mdms(f, b, TX_REVOKE, writer_span(&w));
 }
 
+void fixture_retention(struct fixture *f, struct fixture_body *b, uint64_t below)
+{
+    uint8_t bytes[64];
+    struct writer w = writer_on(bytes, sizeof bytes);
+    struct retention r = {.number = ++f->mdms_number, .below = below};
+    retention_encode(&w, &r);
+    append_mdms(f, b, TX_RETENTION, writer_span(&w));
+}
+
 void fixture_skip(struct fixture *f, struct fixture_body *b, const struct fixture_device *m,
                   uint64_t below)
 {
@@ -555,7 +564,7 @@ static struct span place(const struct fixture_block *b, uint32_t index, sm3_dige
     AMI_CHECK(leaves != NULL && index < b->header.tx_count);
     for (uint32_t i = 0; body_next(&it, &encoded); i++) {
         struct tx_view tx;
-        OK(tx_view_parse(&tx, encoded));
+        OK(tx_view_parse_kept(&tx, encoded));
         leaves[i] = tx_leaf(&tx.id);
         if (i == index)
             found = encoded;

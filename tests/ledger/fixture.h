@@ -78,6 +78,8 @@ void fixture_revoke(struct fixture *f, struct fixture_body *b, uint8_t role,
 /* Number and epoch are the next ones. For a leave only name and epoch of the device count. */
 void fixture_membership(struct fixture *f, struct fixture_body *b, enum member_change change,
                         const struct fixture_device *d, uint32_t delay);
+/* Blocks below this height may be pruned. */
+void fixture_retention(struct fixture *f, struct fixture_body *b, uint64_t below);
 void fixture_skip(struct fixture *f, struct fixture_body *b, const struct fixture_device *m,
                   uint64_t below);
 /* The meter's next report, of m_size arbitrary bytes, through that gateway. Salt and m are those of

@@ -627,7 +627,7 @@ static void records_that_cannot_be(void **state)
     bad[2].floor = 0;
     bad[3].kind = 3;
     bad[4].enrolled_at = 0;
-    bad[5].window = 2;
+    bad[5].window = 1; /* there is no block below height 1 */
     bad[6].revoked_at = 1;
     bad[7].member_from = 2;
     bad[7].window = 2 << 8;

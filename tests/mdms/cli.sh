@@ -164,6 +164,12 @@ expect 2 "neither addresses nor a key epoch" "$mdms" member leave --dir m --id d
 expect 2 "delay" "$mdms" member leave --dir m --id dc-1 --delay 1
 expect 1 "not enrolled" "$mdms" member join --dir m --id dc-77 --peer tcp://127.0.0.1:7901 \
     --meter tcp://127.0.0.1:7902 --admin tcp://127.0.0.1:7903
+expect 2 "give --below HEIGHT or --before TIME" "$mdms" retain --dir m
+expect 2 "give --below HEIGHT or --before TIME" "$mdms" retain --dir m --below 5 --before 2026-01-01
+expect 2 "is no time" "$mdms" retain --dir m --before yesterday
+expect 2 "below" "$mdms" retain --dir m --below 1
+expect 1 "no report was committed before 2026-01-01" "$mdms" retain --dir m --before 2026-01-01
+expect 1 "followed to height 0 only" "$mdms" retain --dir m --below 5
 expect 1 "at least 4 members" "$mdms" member leave --dir m --id dc-1 --wait --timeout 20s
 expect 1 "is no member" "$mdms" member leave --dir m --id dc-77 --wait --timeout 20s
 expect 1 "has no newer key" "$mdms" member rotate --dir m --id dc-1 --wait --timeout 20s

@@ -1,6 +1,8 @@
 /* tests/mdms/rig.c - see the header. */
 #include "tests/mdms/rig.h"
 
+#include "ledger/pruned.h"
+
 #include "base/check.h"
 #include "crypto/sm4gcm.h"
 
@@ -771,6 +773,22 @@ struct span rig_damaged(struct rig *r, uint64_t height, enum rig_damage damage, 
     size_t size = encode_block(memory, &b);
     free(own);
     return span_of(*memory, size);
+}
+
+void rig_prune(struct rig *r, uint64_t height)
+{
+    struct rig_block *k = &r->block[height - 1];
+    struct certified_block b;
+    bool changed;
+    assert_ok(certified_block_parse(&b, span_of(k->bytes, k->size)));
+    uint8_t *body = malloc(b.body.size + 1), *old = k->bytes;
+    assert_non_null(body);
+    struct writer w = writer_on(body, b.body.size);
+    assert_ok(body_prune(&w, b.body, &changed));
+    b.body = writer_span(&w);
+    k->size = encode_block(&k->bytes, &b);
+    free(old);
+    free(body);
 }
 
 size_t rig_serve(struct rig *r, unsigned dc)

@@ -158,6 +158,8 @@ enum rig_damage {
 void rig_block(struct rig *r, const struct rig_tx *txs, size_t count);
 /* An altered copy of block `height`, malloc'ed. */
 struct span rig_damaged(struct rig *r, uint64_t height, enum rig_damage damage, uint8_t **memory);
+/* Block `height` is served pruned from now on (ledger/pruned.h). */
+void rig_prune(struct rig *r, uint64_t height);
 /* The DC answers the last FETCH_BLOCKS that waits, if any, from the honest chain: how many. */
 size_t rig_serve(struct rig *r, unsigned dc);
 /* Serves and lets time pass until the MDMS stands at the chain's end (a bounded time). */

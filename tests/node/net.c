@@ -74,6 +74,7 @@ struct host {
     struct kept_body *kept;
     uint8_t record[NODE_RECORD_BYTES_MAX];
     size_t record_size;
+    struct store_retention retention;
     /* Of the present life. */
     struct vote_record loaded;
     struct block_header tip_header;
@@ -233,8 +234,48 @@ static enum ami_status env_store(void *ctx, void *write)
 /* --- disk --------------------------------------------------------------------------------------
  */
 
+static void keep_retention(struct host *h, struct span encoded)
+{
+    struct tx_view tx;
+    AMI_CHECK(tx_view_parse(&tx, encoded) == AMI_OK && tx.tx.kind == TX_RETENTION);
+    if (tx.u.retention.below <= h->retention.below)
+        return;
+    AMI_CHECK(encoded.size == sizeof h->retention.tx);
+    memcpy(h->retention.tx, encoded.data, encoded.size);
+    h->retention.tx_size = encoded.size;
+    h->retention.below = tx.u.retention.below;
+}
+
+/* As the store does, but a block at a time. */
+static void disk_prune(struct host *h, uint64_t below)
+{
+    if (h->retention.pruned < 1)
+        h->retention.pruned = 1;
+    if (h->retention.pruned >= below)
+        return;
+    struct stored_block *s = &h->block[h->retention.pruned++ - 1];
+    struct certified_block b;
+    bool changed;
+    AMI_CHECK(certified_block_parse(&b, span_of(s->bytes, s->size)) == AMI_OK);
+    uint8_t *body = malloc(b.body.size + 1), *bytes = malloc(s->size);
+    AMI_CHECK(body != NULL && bytes != NULL);
+    struct writer pruned = writer_on(body, b.body.size), w = writer_on(bytes, s->size);
+    AMI_CHECK(body_prune(&pruned, b.body, &changed) == AMI_OK);
+    b.body = writer_span(&pruned);
+    certified_block_encode(&w, &b);
+    AMI_CHECK(writer_ok(&w));
+    free(body);
+    free(s->bytes);
+    s->bytes = bytes;
+    s->size = w.size;
+}
+
 static void disk_write(struct host *h, const struct store_batch *b)
 {
+    if (b->retention.size != 0)
+        keep_retention(h, b->retention);
+    if (b->prune_below != 0)
+        disk_prune(h, b->prune_below);
     if (b->vote_record.size != 0) {
         AMI_CHECK(b->vote_record.size <= sizeof h->record);
         memcpy(h->record, b->vote_record.data, b->vote_record.size);
@@ -268,6 +309,15 @@ static void disk_write(struct host *h, const struct store_batch *b)
         AMI_CHECK(writer_ok(&w));
         s->size = w.size;
         s->hash = block_hash(&c.header);
+        struct body_reader it = body_reader_on(c.body);
+        struct span encoded;
+        while (body_next(&it, &encoded)) {
+            struct tx_view tx;
+            AMI_CHECK(tx_view_parse_kept(&tx, encoded) == AMI_OK);
+            AMI_CHECK(!tx.pruned || h->blocks < h->retention.below); /* or the store refuses it */
+            if (tx.tx.kind == TX_RETENTION)
+                keep_retention(h, encoded);
+        }
     }
 }
 
@@ -333,7 +383,7 @@ static bool find(struct host *h, bool (*match)(const struct tx_view *tx, const v
         struct span encoded;
         for (uint32_t at = 0; body_next(&it, &encoded); at++) {
             struct tx_view tx;
-            AMI_CHECK(tx_view_parse(&tx, encoded) == AMI_OK);
+            AMI_CHECK(tx_view_parse_kept(&tx, encoded) == AMI_OK);
             if (!match(&tx, what))
                 continue;
             *height = i + 1;
@@ -383,6 +433,15 @@ static bool match_epoch(const struct tx_view *tx, const void *what)
 static enum ami_status disk_find_epoch(void *ctx, uint32_t epoch, uint64_t *height, uint32_t *index)
 {
     return find(ctx, match_epoch, &epoch, height, index) ? AMI_OK : AMI_NOT_FOUND;
+}
+
+static enum ami_status disk_retention(void *ctx, struct store_retention *out)
+{
+    struct host *h = ctx;
+    *out = h->retention;
+    if (out->pruned < 1)
+        out->pruned = 1;
+    return AMI_OK;
 }
 
 /* --- nodes --------------------------------------------------------------------------------------
@@ -520,7 +579,8 @@ void net_start(struct net *net, unsigned i)
                             .p_pub_table = net->p_pub,
                             .registry = h->registry,
                             .disk = {h, disk_block, disk_header, disk_body, disk_height_of,
-                                     disk_find_tx, disk_find_report, disk_find_epoch},
+                                     disk_find_tx, disk_find_report, disk_find_epoch,
+                                     disk_retention},
                             .height = h->blocks,
                             .tip = net->f->genesis.members.chain,
                             .tip_timestamp_ms = net->f->genesis.created_ms,

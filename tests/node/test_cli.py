@@ -606,6 +606,54 @@ def complete(cli, *words):
     return done.stdout.split()
 
 
+def pruned(cli, make_ledger, folder):
+    """A ledger whose first blocks are pruned: what is left is shown, what is gone is named."""
+    place = os.path.join(folder, "pruned")
+    made = subprocess.run([make_ledger, place, "prune"], capture_output=True, text=True, timeout=100, check=True)
+    facts = json.loads(made.stdout)
+    data, genesis = os.path.join(place, "ledger"), os.path.join(place, "genesis.json")
+    at = ("--data", data, "--genesis", genesis)
+    status, audit = cli.json("audit", *at)
+    runs = audit["pruned"]
+    check("a pruned ledger passes an audit, which says what is pruned",
+          status == 0 and audit["reports"] == facts["reports"] and audit["pruned_reports"] == facts["pruned"]
+          and len(runs) == 1 and (runs[0]["from"], runs[0]["to"]) == (2, facts["below"] - 1)
+          and runs[0]["reports"] == facts["pruned"], audit)
+    status, out, _ = cli.run("audit", *at)
+    check("also in words", status == 0 and f"blocks 2 to {facts['below'] - 1}: of {facts['pruned']} reports" in out, out)
+    status, whole = cli.json("audit", "--data", os.path.join(place, "whole"), "--genesis", genesis)
+    check("a whole one has nothing pruned", status == 0 and whole["pruned"] == [] and whole["tip"] == audit["tip"], whole)
+    status, same = cli.json("compare", data, os.path.join(place, "whole"))
+    check("pruned and whole are one ledger", status == 0 and same["ok"], same)
+    status, lines = cli.json("blocks", *at, "--from", "1", "--count", "20")
+    check("blocks says which are pruned", [b["height"] for b in lines["blocks"] if b["pruned"]]
+          == [h for h in range(2, facts["below"]) if h != 6], lines)  # block 6 is empty
+    status, block = cli.json("block", "2", *at)
+    check("a pruned block has all its transactions", status == 0 and block["pruned"]
+          and len(block["transactions"]) == block["header"]["transactions"]
+          and all(t["kind"] == "report" for t in block["transactions"]), block)
+    tx = block["transactions"][2]
+    status, shown = cli.json("tx", tx["id"], *at)
+    check("a pruned report is found by its id", status == 0 and shown["fields"]["pruned"]
+          and shown["fields"]["meter"] == tx["device"] and "sealed" not in shown["fields"], shown)
+    status, readings = cli.json("readings", tx["device"], *at)
+    first = readings["readings"][0]
+    check("readings says what is pruned", status == 0 and first["pruned"] and first["dc"] is None
+          and not readings["readings"][-1]["pruned"], readings)
+    status, out, _ = cli.run("readings", tx["device"], *at)
+    check("also in words", status == 0 and " pruned " in out, out)
+    status, table, _ = cli.run("export", *at, "--format", "csv")
+    check("a table has it, too", status == 0 and table.count("\n") == facts["transactions"] + 1, table[:300])
+    proof = os.path.join(place, "proof.json")
+    status, out, err = cli.run("proof", "--meter", tx["device"], "--sequence", "1", *at, "--out", proof)
+    check("a proof can still be made", status == 0, (out, err))
+    status, checked = cli.json("verify-proof", proof, "--genesis", genesis)
+    check("and holds", status == 0 and checked["ok"] and checked["report"]["pruned"]
+          and checked["report"]["gateway"] is None, checked)
+    status, out, _ = cli.run("verify-proof", proof, "--genesis", genesis)
+    check("and says so", status == 0 and "was pruned" in out, out)
+
+
 def completion(cli, folder):
     check("commands are completed", complete(cli, "dc-cli", "a") == ["audit"]
           and complete(cli, "dc-cli", "w") == ["why-stuck"])
@@ -642,6 +690,7 @@ def main():
         crashing_reader(cli, folder)
         proofs(cli, folder)
         changed_proofs(cli, folder)
+        pruned(cli, make_ledger, folder)
         completion(cli, folder)
     if failures:
         sys.exit(f"{len(failures)} checks failed")

@@ -7,6 +7,7 @@
 #include "sim/random.h"
 #include "sim/rules.h"
 #include "sim/run.h"
+#include "sim/world.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -210,6 +211,108 @@ static void a_trace_changes_nothing(void **state)
     free(text);
 }
 
+/* --- changes -----------------------------------------------------------------------------------
+ */
+
+/* A network where nothing goes wrong, and an operator who is never done. */
+static struct sim_plan busy_operator(uint64_t seed)
+{
+    struct sim_plan p;
+    sim_plan_calm(&p, seed);
+    p.spares = 2;
+    p.change_every_us = SIM_SECOND;
+    for (int k = 0; k < SIM_CHANGE_KINDS; k++)
+        p.change_weight[k] = 1;
+    return p;
+}
+
+static void committees_change_and_nothing_is_lost(void **state)
+{
+    (void)state;
+    struct sim_counters sum = {0};
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        struct sim_plan p = busy_operator(seed);
+        struct sim_result r;
+        p.safety_us = 30 * SIM_SECOND;
+        sim_run(&r, &p, NULL);
+        assert_string_equal(r.violation, "");
+        for (int k = 0; k < SIM_CHANGE_KINDS; k++)
+            sum.change[k] += r.count.change[k];
+        for (int k = 0; k < SIM_RARE_KINDS; k++)
+            sum.rare[k] += r.count.rare[k];
+        assert_true(r.count.reports_acknowledged <= r.count.reports_made);
+    }
+    static const enum sim_change asked[] = {
+        SIM_CHANGE_JOIN, SIM_CHANGE_LEAVE,  SIM_CHANGE_ROTATE, SIM_CHANGE_RENEW,
+        SIM_CHANGE_MOVE, SIM_CHANGE_REVOKE, SIM_CHANGE_REJOIN, SIM_CHANGE_SWITCH_OFF};
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++)
+        assert_true(sum.change[asked[i]] > 0);
+    assert_true(sum.rare[SIM_RARE_COMMITTEE_TOLD] > 0);
+    assert_true(sum.rare[SIM_RARE_RELAYED] > 0);
+    assert_true(sum.rare[SIM_RARE_OUTCAST] > 0);
+    assert_true(sum.rare[SIM_RARE_EMPTY_BLOCK] > 0);
+}
+
+static void a_lost_record_comes_back_with_the_next_key(void **state)
+{
+    (void)state;
+    struct sim_plan p = busy_operator(2);
+    struct sim_result r;
+    memset(p.change_weight, 0, sizeof p.change_weight);
+    p.change_weight[SIM_CHANGE_ROTATE_LOST] = 1;
+    p.fault_every_us = 2 * SIM_SECOND;
+    p.weight[SIM_FAULT_LOST_DISK] = 1;
+    sim_run(&r, &p, NULL);
+    assert_string_equal(r.violation, "");
+    /* More than f in all, never more than f at once. */
+    assert_true(r.count.fault[SIM_FAULT_LOST_DISK] > 1);
+    assert_true(r.count.change[SIM_CHANGE_ROTATE_LOST] > 1);
+    assert_true(r.count.rare[SIM_RARE_RECORD_RENEWED] > 1);
+}
+
+/* Two liars of five are more than f. */
+static void the_operator_keeps_to_the_budget(void **state)
+{
+    (void)state;
+    for (int lies = 0; lies <= 1; lies++) {
+        struct sim_plan p = busy_operator(3);
+        struct sim_result r;
+        memset(p.change_weight, 0, sizeof p.change_weight);
+        p.change_weight[SIM_CHANGE_JOIN] = 1;
+        p.byzantine = 1;
+        p.spares = 1;
+        p.spare_lies = lies == 1;
+        sim_run(&r, &p, NULL);
+        assert_string_equal(r.violation, "");
+        assert_int_equal(r.count.change[SIM_CHANGE_JOIN], lies == 1 ? 0 : 1);
+    }
+}
+
+/* A liar that leads shows what it has been granted in two ways, and others go by either. */
+static void several_election_certificates_are_shown(void **state)
+{
+    (void)state;
+    uint64_t shown = 0, acted = 0;
+    for (uint64_t seed = 1; seed <= 12 && acted == 0; seed++) {
+        struct sim_plan p;
+        struct sim_result r;
+        sim_plan_calm(&p, seed);
+        p.byzantine = 1;
+        p.mischief[SIM_MISCHIEF_SHOW_OTHER_M] = 1000000;
+        p.fault_every_us = SIM_SECOND;
+        p.weight[SIM_FAULT_POWER] = p.weight[SIM_FAULT_ISOLATE] = 1;
+        p.loss_ppm = 200000;
+        p.delay_mean_us = 20 * SIM_MS;
+        p.strike_ppm = 60000;
+        p.report_every_us = 100 * SIM_MS;
+        sim_run(&r, &p, NULL);
+        assert_string_equal(r.violation, "");
+        shown += r.count.mischief[SIM_MISCHIEF_SHOW_OTHER_M];
+        acted += r.count.rare[SIM_RARE_OTHER_M];
+    }
+    assert_true(shown > 0 && acted > 0);
+}
+
 static void every_rule_has_a_name_of_its_own(void **state)
 {
     (void)state;
@@ -234,6 +337,10 @@ int main(void)
         cmocka_unit_test(a_seed_is_a_run),
         cmocka_unit_test(a_calm_network_commits_all_it_is_given),
         cmocka_unit_test(a_trace_changes_nothing),
+        cmocka_unit_test(committees_change_and_nothing_is_lost),
+        cmocka_unit_test(a_lost_record_comes_back_with_the_next_key),
+        cmocka_unit_test(the_operator_keeps_to_the_budget),
+        cmocka_unit_test(several_election_certificates_are_shown),
         cmocka_unit_test(every_rule_has_a_name_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

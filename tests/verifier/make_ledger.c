@@ -3,8 +3,9 @@
  *
  * usage: make_ledger DIR                    genesis.json, ledger/, short/, fork/, proofs, and the
  *                                           figures of ledger/ as JSON on stdout
- *        make_ledger DIR WRONG              genesis.json and ledger/, wrong at its end
- *        make_ledger DIR damage WHAT        changes DIR/ledger behind the store's back
+ *        make_ledger DIR prune              genesis.json, ledger/, whole/: the same ledger, once
+ * pruned make_ledger DIR WRONG              genesis.json and ledger/, wrong at its end make_ledger
+ * DIR damage WHAT        changes DIR/ledger behind the store's back
  */
 #include "base/check.h"
 #include "ledger/store.h"
@@ -21,7 +22,9 @@
 #define OK(expr)      AMI_CHECK((expr) == AMI_OK)
 #define MDB_OK(expr)  AMI_CHECK((expr) == MDB_SUCCESS)
 #define METERS        6
-#define BLOCKS_MAX    64
+#define BLOCKS_MAX    96
+#define PRUNED_BELOW  12
+#define PRUNED_HEIGHT 82
 #define FORK_HEIGHT   8
 #define SHORT_HEIGHT  6
 #define REPORT_SALT   16
@@ -246,12 +249,8 @@ static void every_kind(struct maker *m)
     commit_block(m, 2);
 }
 
-/* Up to `height`; `fork` adds a report at FORK_HEIGHT. */
-static void make_chain(struct maker *m, unsigned height, bool fork)
+static void go_on(struct maker *m, unsigned height, bool fork)
 {
-    enrol_meters(m);
-    every_kind(m);
-    commit_block(m, 3); /* empty, on the way to the new epoch */
     while (m->blocks < height) {
         unsigned h = m->blocks + 1;
         for (unsigned i = 0; i == 0 || i < h % METERS; i++)
@@ -260,6 +259,15 @@ static void make_chain(struct maker *m, unsigned height, bool fork)
             add_report(m, h % METERS, &m->f->dc[2]);
         commit_block(m, 3 + h / 8);
     }
+}
+
+/* Up to `height`; `fork` adds a report at FORK_HEIGHT. */
+static void make_chain(struct maker *m, unsigned height, bool fork)
+{
+    enrol_meters(m);
+    every_kind(m);
+    commit_block(m, 3); /* empty, on the way to the new epoch */
+    go_on(m, height, fork);
 }
 
 static void write_proofs(const struct maker *m, const char *dir)
@@ -303,6 +311,52 @@ static void make_good(const char *dir)
            "\"tip\": \"%s\", \"fork_height\": %d, \"fork_hash\": \"%s\", \"short\": %d}\n",
            m.blocks, (unsigned long long)m.transactions, (unsigned long long)m.reports,
            (unsigned long long)m.pairs, METERS + 1, tip, FORK_HEIGHT, fork, SHORT_HEIGHT);
+    finish(&m);
+}
+
+/* --- pruned ------------------------------------------------------------------------------------
+ */
+
+static void make_retained(struct maker *m, const char *dir, const char *name)
+{
+    start(m, dir, name);
+    make_chain(m, PRUNED_HEIGHT - 3, false);
+    fixture_retention(m->f, m->body, PRUNED_BELOW);
+    add_report(m, 0, &m->f->dc[2]);
+    commit_block(m, 13);
+    go_on(m, PRUNED_HEIGHT, false);
+}
+
+static uint64_t reports_below(const struct maker *m, uint64_t height)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < m->blocks && m->block[i]->header.height < height; i++) {
+        struct body_reader it = body_reader_on(m->block[i]->body);
+        struct span encoded;
+        while (body_next(&it, &encoded))
+            count += encoded.data[0] == TX_REPORT;
+    }
+    return count;
+}
+
+static void make_pruned(const char *dir)
+{
+    struct maker m;
+    struct store_retention r = {0};
+    make_retained(&m, dir, "whole");
+    write_file(dir, "genesis.json", m.f->genesis_text);
+    finish(&m);
+    make_retained(&m, dir, "ledger");
+    const struct store_batch batch = {.prune_below = PRUNED_BELOW};
+    while (r.pruned < PRUNED_BELOW) {
+        OK(store_write(m.store, &batch));
+        OK(store_retention(m.store, &r));
+    }
+    printf("{\"blocks\": %u, \"transactions\": %llu, \"reports\": %llu, \"pairs\": %llu, "
+           "\"below\": %d, \"pruned\": %llu}\n",
+           m.blocks, (unsigned long long)m.transactions, (unsigned long long)m.reports,
+           (unsigned long long)m.pairs, PRUNED_BELOW,
+           (unsigned long long)reports_below(&m, PRUNED_BELOW));
     finish(&m);
 }
 
@@ -485,6 +539,8 @@ int main(int argc, char **argv)
     (void)mkdir(argv[1], 0700);
     if (argc == 2)
         make_good(argv[1]);
+    else if (argc == 3 && strcmp(argv[2], "prune") == 0)
+        make_pruned(argv[1]);
     else if (argc == 3)
         make_wrong(argv[1], argv[2]);
     else

@@ -5,6 +5,7 @@ from wire import Bad, put_id, u32, u64
 
 MDMS, METER, DC = 0, 1, 2
 WINDOW = 64
+RETENTION_MARGIN = 64
 JOIN, LEAVE, ROTATE = 1, 2, 3
 MEMBERS_MIN, MEMBERS_MAX = 4, 31
 
@@ -137,8 +138,10 @@ class Registry:
     # --- what a transaction does; Bad when it is not admissible ---
 
     def report(self, meter, gateway):
+        """gateway: None when the report is a pruned one."""
         record = self.valid(METER, meter.meter, meter.epoch)
-        self.valid(DC, gateway.dc, gateway.dc_epoch)
+        if gateway is not None:
+            self.valid(DC, gateway.dc, gateway.dc_epoch)
         at = meter.sequence - record.floor
         if at < 0 or at < WINDOW and record.window >> at & 1:
             raise Bad(f"number {meter.sequence} of {meter.meter} is settled already")
@@ -239,6 +242,14 @@ class Registry:
         if old is not None:
             old.window |= (height + part.delay) << 8
             self.touch(old)
+
+    def retention(self, part, height):
+        self._number(part.number)
+        if part.below <= self.records[0].window:
+            raise Bad(f"the watermark {part.below} follows {self.records[0].window}")
+        if part.below + RETENTION_MARGIN > height:
+            raise Bad(f"the watermark {part.below} is too near")
+        self.records[0].window = part.below
 
     def evidence(self, record, kind):
         if record.window >> kind & 1:

@@ -146,6 +146,63 @@ def sampled_flips(case, count):
         case.refused(f"digit {at} of block {height}'s {field} {index}", change, f"block {height}: ")
 
 
+def pruned_form(gm, encoded):
+    """A report's hex as a pruned block keeps it."""
+    data = bytes.fromhex(encoded)
+    first = int.from_bytes(data[1:5], "big")
+    second = data[5 + first + 4 :]
+    kept = bytes([129]) + data[1 : 5 + first] + (32).to_bytes(4, "big") + gm.sm3(second)
+    return kept.hex()
+
+
+def pruned_ledger(make_ledger, dc_cli, folder):
+    """What the MDMS has let go is missed nowhere; nobody else can let anything go."""
+    sys.path.insert(0, HERE)
+    import gm  # pylint: disable=import-outside-toplevel
+    place = os.path.join(folder, "pruned")
+    made = subprocess.run([make_ledger, place, "prune"], capture_output=True, text=True, timeout=100, check=True)
+    facts = json.loads(made.stdout)
+    genesis = os.path.join(place, "genesis.json")
+    lines = {}
+    for name in ("whole", "ledger"):
+        export = os.path.join(place, name + ".jsonl")
+        status, _, err = run(dc_cli, "export", "--data", os.path.join(place, name), "--genesis", genesis,
+                             "--out", export)
+        check(f"the ledger {name} is exported", status == 0, err)
+        status, out, err = verify(genesis, export)
+        check(f"the ledger {name} verifies", status == 0, err)
+        signatures = 3 * facts["blocks"] + facts["transactions"] + facts["reports"] + facts["pairs"] + 1
+        missing = facts["pruned"] if name == "ledger" else 0
+        check(f"every signature that {name} has was checked", f"{signatures - missing} signatures" in out, out)
+        check(f"{name} says what is pruned", (f"{missing} reports are pruned" in out) == (missing != 0), out)
+        with open(export, encoding="ascii") as file:
+            lines[name] = file.readlines()
+    case = Case(place, lines["ledger"])
+    below = facts["below"]
+    case.refused("a ledger pruned without a word of the MDMS", lambda d: d[0].update(retention=None),
+                 "block 2: transaction 0: it is pruned")
+    for at in (9, 40, -3):
+        case.refused(f"a digit of that word at {at}",
+                     lambda d, at=at: d[0].update(retention=flip(d[0]["retention"], at % len(d[0]["retention"]))), "")
+    for at in (1, 20, 60, 200, -70, -3):
+        case.refused(f"a digit of a pruned report at {at}", spoil_tx(2, 1, at), "block 2: ")
+    case.refused("a pruned report without its digest", lambda d: d[2]["transactions"].__setitem__(
+        0, d[2]["transactions"][0][:-2]), "block 2: ")
+
+    def prune_one_more(documents):
+        txs = documents[below]["transactions"]
+        txs[0] = pruned_form(gm, txs[0])
+
+    case.refused("a block pruned at the watermark", prune_one_more, f"block {below}: transaction 0: it is pruned")
+    whole = [json.loads(line) for line in lines["whole"]]
+    pruned = [json.loads(line) for line in lines["ledger"]]
+    check("both forms of a block are of one header", all(
+        w["header"] == p["header"] and w["commit"] == p["commit"] for w, p in zip(whole[1:-1], pruned[1:-1])))
+    check("the pruned form follows from the whole one", all(
+        [pruned_form(gm, t) if t[:2] == "01" else t for t in w["transactions"]] == p["transactions"]
+        for w, p in zip(whole[1:below], pruned[1:below])))
+
+
 def main():
     make_ledger, dc_cli = sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix="verifier.") as folder:
@@ -173,6 +230,7 @@ def main():
         spoilt_genesis(case, folder)
         wrong_ledgers(make_ledger, dc_cli, folder)
         sampled_flips(case, 40)
+        pruned_ledger(make_ledger, dc_cli, folder)
     if failures:
         sys.exit(f"{len(failures)} checks failed")
 

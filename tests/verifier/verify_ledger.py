@@ -10,7 +10,8 @@ It recomputes chain id, network id and member list; for every block its hash, li
 Merkle root, the registry and its root; and checks commit certificates and the signatures of meters,
 gateways and the MDMS. Python is slow: --sample N checks the signatures of about N reports, evenly
 spread, and --certificates K the certificate of every K-th block and the last one. Everything else
-is always checked. Exit status 0; 1 with the first thing wrong; 2 for wrong usage.
+is always checked. Of reports that were pruned, below a watermark that the MDMS has signed, what is left
+is checked: the meter's part. Exit status 0; 1 with the first thing wrong; 2 for wrong usage.
 """
 
 import argparse
@@ -25,9 +26,10 @@ import gm
 from evidence import statements
 from registry import Registry, leaf, merkle_root
 from wire import Bad, Reader, block_header, dc_enrol, evidence, mdms_part, membership, meter_enrol, put_id, \
-    qc, report_gateway_part, report_meter_part, revoke, skip_meter_part, tx, u32, u64
+    qc, report_gateway_part, report_meter_part, retention, revoke, skip_meter_part, tx, u32, u64
 
-REPORT, METER_ENROL, DC_ENROL, REVOKE, SKIP, EVIDENCE, MEMBERSHIP = 1, 2, 3, 4, 5, 6, 7
+REPORT, METER_ENROL, DC_ENROL, REVOKE, SKIP, EVIDENCE, MEMBERSHIP, RETENTION = 1, 2, 3, 4, 5, 6, 7, 8
+PRUNED_REPORT = 129
 COMMIT = 2
 
 
@@ -159,6 +161,7 @@ class Verifier:
         self.last = None  # certificate of the last block, when it was not checked
         self.epoch = Epoch(self.registry, 1)
         self.transactions = self.reports = self.signatures = 0
+        self.pruned_below = self.pruned = 0
 
     def check_signature(self, key, label, parts, signature, whose):
         need(key.verify(label.encode() + b"\x00" + b"".join(parts), signature),
@@ -177,24 +180,49 @@ class Verifier:
             self.check_signature(epoch.keys[i], "amiledger vote v1", [body], signature,
                                  f"{epoch.members[i].name} in the certificate")
 
+    def retention(self, encoded):
+        """The export's word of the MDMS: below which height reports may be pruned."""
+        t = tx(encoded)
+        need(t.kind == RETENTION, "what allows pruning is no retention transaction")
+        self.check_mdms(t)
+        self.pruned_below = retention(t.first).below
+
+    def check_mdms(self, t):
+        self.check_signature(self.genesis.mdms_key, "amiledger mdms v1",
+                             [self.genesis.chain, bytes([t.kind]), t.first], mdms_part(t.second).signature,
+                             "the MDMS")
+
+    def report(self, t, height):
+        g, r = self.genesis, self.registry
+        pruned = t.kind == PRUNED_REPORT
+        need(not pruned or height < self.pruned_below, "it is pruned, and the MDMS has not allowed that")
+        need(not pruned or len(t.second) == 32, "no digest stands for its second part")
+        meter = report_meter_part(t.first)
+        gateway = None if pruned else report_gateway_part(t.second)
+        need(meter.epoch and meter.sequence and (pruned or gateway.dc_epoch), "an epoch or number is 0")
+        r.report(meter, gateway)
+        if self.reports % self.stride == 0:
+            self.check_signature(
+                r.key(r.find(1, meter.meter, meter.epoch)), "amiledger report v1",
+                [g.chain, t.first[:-64]], meter.signature, f"meter {meter.meter}")
+            if not pruned:
+                self.check_signature(
+                    r.key(r.find(2, gateway.dc, gateway.dc_epoch)), "amiledger gateway v1",
+                    [g.chain, t.first, t.second[:-64]], gateway.signature, f"gateway {gateway.dc}")
+        self.reports += 1
+        self.pruned += pruned
+        self.transactions += 1
+        return leaf(labelled("amiledger tx v1", bytes([REPORT]), gm.sm3(t.first),
+                             t.second if pruned else gm.sm3(t.second)))
+
     def transaction(self, encoded, height):
         """Applies one transaction and returns its Merkle leaf."""
         g, r = self.genesis, self.registry
         need(len(encoded) <= 4640, f"it has {len(encoded)} bytes")
         t = tx(encoded)
-        if t.kind == REPORT:
-            meter, gateway = report_meter_part(t.first), report_gateway_part(t.second)
-            need(meter.epoch and meter.sequence and gateway.dc_epoch, "an epoch or number is 0")
-            r.report(meter, gateway)
-            if self.reports % self.stride == 0:
-                self.check_signature(
-                    r.key(r.find(1, meter.meter, meter.epoch)), "amiledger report v1",
-                    [g.chain, t.first[:-64]], meter.signature, f"meter {meter.meter}")
-                self.check_signature(
-                    r.key(r.find(2, gateway.dc, gateway.dc_epoch)), "amiledger gateway v1",
-                    [g.chain, t.first, t.second[:-64]], gateway.signature, f"gateway {gateway.dc}")
-            self.reports += 1
-        elif t.kind == SKIP:
+        if t.kind in (REPORT, PRUNED_REPORT):
+            return self.report(t, height)
+        if t.kind == SKIP:
             part = skip_meter_part(t.first)
             need(part.epoch and not t.second, "a skip has a wrong epoch or a second part")
             r.skip(part)
@@ -211,20 +239,20 @@ class Verifier:
             for s in made:
                 self.check_signature(r.key(record), s.label, [s.message], s.signature,
                                      f"{record.name}, whom evidence accuses,")
-        elif t.kind in (METER_ENROL, DC_ENROL, REVOKE, MEMBERSHIP):
+        elif t.kind in (METER_ENROL, DC_ENROL, REVOKE, MEMBERSHIP, RETENTION):
             decode = {METER_ENROL: meter_enrol, DC_ENROL: dc_enrol, REVOKE: revoke,
-                      MEMBERSHIP: membership}[t.kind]
-            part, by = decode(t.first), mdms_part(t.second)
-            need(part.number and part.epoch, "an epoch or number is 0")
+                      MEMBERSHIP: membership, RETENTION: retention}[t.kind]
+            part = decode(t.first)
+            need(part.number and (t.kind == RETENTION or part.epoch), "an epoch or number is 0")
+            need(t.kind != RETENTION or part.below >= 2, "there is no block below the watermark")
             need(t.kind != REVOKE or part.role in (1, 2) and part.reason <= 3,
                  "a revocation has an unknown role or reason")
             if t.kind == MEMBERSHIP:
                 check_membership(part)
             apply = {METER_ENROL: r.meter_enrol, DC_ENROL: r.dc_enrol, REVOKE: r.revoke,
-                     MEMBERSHIP: r.membership}[t.kind]
+                     MEMBERSHIP: r.membership, RETENTION: r.retention}[t.kind]
             apply(part, height)
-            self.check_signature(g.mdms_key, "amiledger mdms v1", [g.chain, bytes([t.kind]), t.first],
-                                 by.signature, "the MDMS")
+            self.check_mdms(t)
         else:
             raise Bad(f"there is no transaction of kind {t.kind}")
         self.transactions += 1
@@ -313,6 +341,8 @@ def verify(arguments):
                 need(line["kind"] == "genesis" and line["version"] == 1, "line 1 is not that of a genesis")
                 need(line["chain"] == genesis.chain.hex(), "the export is of another chain than the genesis file")
                 need(line["from"] == 1, "the export does not begin with block 1")
+                if line.get("retention"):
+                    v.retention(bytes.fromhex(line["retention"]))
             elif line["kind"] == "block":
                 try:
                     v.block(line)
@@ -346,6 +376,9 @@ def main():
     except (KeyError, TypeError, ValueError) as error:
         sys.exit(f"verify_ledger: not an export or genesis file as documented: {error!r}")
     if not arguments.quiet:
+        if v.pruned:
+            print(f"below height {v.pruned_below} {v.pruned} reports are pruned: their meters' parts "
+                  "are checked, their gateways' are gone")
         print(f"chain {v.genesis.chain.hex()}, {len(v.epoch.members)} members in epoch {v.epoch.number}: {v.height} blocks, "
               f"{v.transactions} transactions of which {v.reports} reports, {v.signatures} "
               f"signatures checked, {time.monotonic() - started:.1f} s: all as the documents say")

@@ -134,6 +134,7 @@ member_entry = _type(
 membership = _type(
     "membership", "number:u64 epoch:u32 change:u8 dc:id key_epoch:u32 delay:u32 entry:entry"
 )
+retention = _type("retention", "number:u64 below:u64")
 mdms_part = _type("mdms_part", "signature:sig")
 skip_meter_part = _type("skip_meter_part", "meter:id epoch:u32 below:u64 signature:sig")
 tx = _type("tx", "kind:u8 first:half second:half")

@@ -1,0 +1,461 @@
+/* Pruning on disk: in steps that a crash takes back whole, with all that is left still found, the
+ * space used again, and never above a watermark that is kept beside it. */
+#include "tests/harness.h"
+
+#include "ledger/store_check.h"
+#include "ledger/store_value.h"
+#include "tests/ledger/store_made.h"
+
+#include <errno.h>
+#include <lmdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BUFFER_BYTES (AMI_BLOCK_BYTES_MAX + 8192)
+#define BLOCKS       120
+#define TXS          20
+
+static char dir[256], why[256];
+static uint8_t buffer[BUFFER_BYTES];
+static struct made *made[BLOCKS];
+static struct store *s;
+
+/* --- the disk under LMDB: the write or sync numbered `die_at` ends the process -----------------
+ */
+
+static unsigned die_at, calls;
+
+static void disk_call(void)
+{
+    if (die_at != 0 && ++calls == die_at)
+        _exit(7);
+}
+
+ssize_t pwrite(int fd, const void *data, size_t size, off_t at)
+{
+    disk_call();
+    return syscall(SYS_pwrite64, fd, data, size, at);
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count)
+{
+    disk_call();
+    return syscall(SYS_writev, fd, parts, count);
+}
+
+int fdatasync(int fd)
+{
+    disk_call();
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+/* --- a ledger ----------------------------------------------------------------------------------
+ */
+
+static void open_store(void)
+{
+    enum ami_status status = store_open(&s, dir, &chain, STORE_READ_WRITE, 0, why, sizeof why);
+    if (status != AMI_OK)
+        fail_msg("%s: %s", ami_status_name(status), why);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    chain = made_chain();
+    const char *tmp = getenv("TMPDIR");
+    snprintf(dir, sizeof dir, "%s/ami-prune-XXXXXX", tmp == NULL ? "/tmp" : tmp);
+    if (mkdtemp(dir) == NULL)
+        return -1;
+    struct tip tip = tip_at_start();
+    open_store();
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        made[i] = make_block(&tip, i % 7 == 3 ? 0 : TXS, 600);
+        struct store_batch batch = commit_of(made[i]);
+        assert_ok(store_write(s, &batch));
+    }
+    return 0;
+}
+
+static void remove_file(const char *name)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_true(unlink(path) == 0 || errno == ENOENT);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    store_close(s);
+    for (unsigned i = 0; i < BLOCKS; i++)
+        free_block(made[i]);
+    remove_file("data.mdb");
+    remove_file("lock.mdb");
+    remove_file("ledger.lock");
+    return rmdir(dir);
+}
+
+/* Who signed it is the caller's business, not the store's. */
+static struct span retention_of(uint8_t out[RETENTION_TX_BYTES], uint64_t below)
+{
+    uint8_t first[16];
+    const sm2_signature nobody = {{0}};
+    struct writer f = writer_on(first, sizeof first), w = writer_on(out, RETENTION_TX_BYTES);
+    const struct retention r = {.number = 1, .below = below};
+    retention_encode(&f, &r);
+    mdms_tx_encode(&w, TX_RETENTION, writer_span(&f), &nobody);
+    assert_true(writer_ok(&w) && w.size == RETENTION_TX_BYTES);
+    return writer_span(&w);
+}
+
+static void allow(uint64_t below)
+{
+    uint8_t tx[RETENTION_TX_BYTES];
+    struct store_batch batch = {.retention = retention_of(tx, below)};
+    assert_ok(store_write(s, &batch));
+}
+
+static struct store_retention state_of(void)
+{
+    struct store_retention r;
+    assert_ok(store_retention(s, &r));
+    return r;
+}
+
+/* Returns how many steps it took. */
+static unsigned prune_all(uint64_t below)
+{
+    unsigned steps = 0;
+    while (state_of().pruned < below) {
+        const uint64_t before = state_of().pruned;
+        struct store_batch batch = {.prune_below = below};
+        assert_ok(store_write(s, &batch));
+        assert_true(state_of().pruned > before);
+        assert_true(state_of().pruned - before <= STORE_PRUNE_BLOCKS);
+        steps++;
+    }
+    return steps;
+}
+
+/* Everything is found where it was, blocks below this height in their pruned form. */
+static void assert_ledger(uint64_t pruned_below)
+{
+    static uint8_t pruned[AMI_BLOCK_BYTES_MAX];
+    const struct ami_id meter = meter_name();
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        const struct made *b = made[i];
+        struct certified_block got;
+        struct block_header header;
+        struct body_reply reply;
+        struct qc commit;
+        uint64_t height;
+        uint32_t index;
+        bool changed;
+        struct span body = span_of(b->body, b->body_size);
+        struct writer w = writer_on(pruned, sizeof pruned);
+        assert_ok(body_prune(&w, body, &changed));
+        if (b->header.height < pruned_below)
+            body = writer_span(&w);
+        assert_ok(store_block(s, b->header.height, &got, buffer, sizeof buffer));
+        assert_true(span_equal(got.body, body));
+        assert_int_equal(got.commit.signatures_count, 3);
+        assert_ok(store_header(s, b->header.height, &header, &commit));
+        sm3_digest hash = block_hash(&header);
+        assert_memory_equal(hash.b, b->hash.b, SM3_BYTES);
+        assert_ok(store_body(s, &b->hash, &reply, buffer, sizeof buffer));
+        assert_true(span_equal(reply.body, body));
+        assert_ok(store_height_of(s, &b->hash, &height));
+        if (b->header.tx_count == 0)
+            continue;
+        assert_ok(store_find_tx(s, &b->first_tx, &height, &index));
+        assert_int_equal(height, b->header.height);
+        assert_ok(store_find_report(s, &meter, 1, b->first_sequence + 1, &height, &index));
+        assert_int_equal(height, b->header.height);
+        assert_int_equal(index, 1);
+    }
+}
+
+/* The checker that knows no LMDB finds nothing wrong either. */
+static void assert_whole(void)
+{
+    struct store_check_result result;
+    store_close(s);
+    s = NULL;
+    why[0] = '\0';
+    enum ami_status status = store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why);
+    if (status != AMI_OK)
+        fail_msg("%s: %s", ami_status_name(status), why);
+    assert_true(result.height >= BLOCKS);
+    open_store();
+}
+
+static off_t file_size(void)
+{
+    struct stat st;
+    char path[512];
+    snprintf(path, sizeof path, "%s/data.mdb", dir);
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_size;
+}
+
+/* --- tests -------------------------------------------------------------------------------------
+ */
+
+static void it_goes_step_by_step_and_keeps_what_is_left(void **state)
+{
+    (void)state;
+    assert_int_equal(state_of().below, 0);
+    assert_int_equal(state_of().pruned, 1);
+    struct store_batch batch = {.prune_below = 80};
+    assert_ok(store_write(s, &batch)); /* nothing is allowed yet */
+    assert_int_equal(state_of().pruned, 1);
+    allow(80);
+    assert_int_equal(state_of().below, 80);
+    assert_int_equal(state_of().tx_size, RETENTION_TX_BYTES);
+    assert_ledger(1);
+    assert_ok(store_write(s, &batch));
+    const uint64_t part = state_of().pruned;
+    assert_true(part > 1 && part < 80);
+    assert_ledger(part);
+    assert_whole(); /* also half-way, and reopened it goes on there */
+    assert_int_equal(state_of().pruned, part);
+    assert_true(prune_all(80) >= 2);
+    assert_ledger(80);
+    assert_whole();
+    assert_ledger(80);
+    batch.prune_below = 100; /* never above the watermark */
+    assert_ok(store_write(s, &batch));
+    assert_int_equal(state_of().pruned, 80);
+    allow(60); /* which does not sink */
+    assert_int_equal(state_of().below, 80);
+    allow(UINT64_MAX); /* nor beyond the tip */
+    batch.prune_below = UINT64_MAX;
+    prune_all(BLOCKS + 1);
+    assert_ok(store_write(s, &batch));
+    assert_int_equal(state_of().pruned, BLOCKS + 1);
+    assert_ledger(BLOCKS + 1);
+    assert_whole();
+}
+
+static struct made *next_block(struct tip *tip, bool pruned, const struct span *more)
+{
+    struct made *b = make_block(tip, 2, 300);
+    if (more != NULL) {
+        uint8_t *body = malloc(b->body_size + 4 + more->size);
+        assert_non_null(body);
+        memcpy(body, b->body, b->body_size);
+        store_be32(body + b->body_size, (uint32_t)more->size);
+        memcpy(body + b->body_size + 4, more->data, more->size);
+        free(b->body);
+        b->body = body;
+        b->body_size += 4 + more->size;
+        b->header.tx_count++;
+        seal_block(b, VOTE_COMMIT);
+        tip->hash = b->hash;
+    }
+    if (pruned) {
+        bool changed;
+        uint8_t *body = malloc(b->body_size);
+        assert_non_null(body);
+        struct writer w = writer_on(body, b->body_size);
+        assert_ok(body_prune(&w, span_of(b->body, b->body_size), &changed));
+        free(b->body);
+        b->body = body;
+        b->body_size = w.size;
+    }
+    return b;
+}
+
+/* A node that is behind stores blocks that come pruned, with what allows it or after it. */
+static void blocks_may_come_pruned_below_the_watermark(void **state)
+{
+    (void)state;
+    uint8_t tx[RETENTION_TX_BYTES];
+    struct tip tip = {BLOCKS, made[BLOCKS - 1]->hash, 100000};
+    struct made *b = next_block(&tip, true, NULL);
+    struct store_batch batch = commit_of(b);
+    assert_status(store_write(s, &batch), AMI_BAD_ENCODING);
+    batch.retention = retention_of(tx, BLOCKS + 1);
+    assert_status(store_write(s, &batch), AMI_BAD_ENCODING);
+    assert_int_equal(state_of().below, 0); /* whole or not at all */
+    batch.retention = retention_of(tx, BLOCKS + 3);
+    assert_ok(store_write(s, &batch));
+    assert_int_equal(state_of().below, BLOCKS + 3);
+    free_block(b);
+    b = next_block(&tip, true, NULL);
+    batch = commit_of(b);
+    assert_ok(store_write(s, &batch));
+    uint64_t height;
+    uint32_t index;
+    assert_ok(store_find_tx(s, &b->first_tx, &height, &index));
+    const struct ami_id meter = meter_name();
+    assert_ok(store_find_report(s, &meter, 1, b->first_sequence, &height, &index));
+    assert_int_equal(height, BLOCKS + 2);
+    free_block(b);
+    const struct tip before = tip;
+    b = next_block(&tip, true, NULL);
+    batch = commit_of(b);
+    assert_status(store_write(s, &batch), AMI_BAD_ENCODING);
+    free_block(b);
+    /* A block's own retention transaction counts from then on. */
+    tip = before;
+    const struct span more = retention_of(tx, BLOCKS + 9);
+    b = next_block(&tip, false, &more);
+    batch = commit_of(b);
+    assert_ok(store_write(s, &batch));
+    assert_int_equal(state_of().below, BLOCKS + 9);
+    assert_memory_equal(state_of().tx, tx, sizeof tx);
+    free_block(b);
+    assert_whole();
+    prune_all(BLOCKS + 4);
+    assert_whole();
+    batch = (struct store_batch){.retention = span_of(tx, sizeof tx - 1)};
+    assert_int_not_equal(store_write(s, &batch), AMI_OK);
+}
+
+/* What pruning frees the next blocks take: the file does not grow. */
+static void the_space_is_used_again(void **state)
+{
+    (void)state;
+    struct tip tip = {BLOCKS, made[BLOCKS - 1]->hash, 100000};
+    allow(BLOCKS - 10);
+    const off_t before = file_size();
+    prune_all(BLOCKS - 10);
+    const off_t pruned = file_size();
+    unsigned more = 0;
+    while (more < 10 * BLOCKS) {
+        struct made *b = make_block(&tip, TXS, 600);
+        struct store_batch batch = commit_of(b);
+        assert_ok(store_write(s, &batch));
+        free_block(b);
+        more++;
+        if (file_size() > pruned)
+            break;
+    }
+    print_message("%lld bytes with %d blocks, %lld after pruning, then %u blocks more in them\n",
+                  (long long)before, BLOCKS, (long long)pruned, more);
+    assert_true(pruned - before < before / 8); /* steps are small: they need little room */
+    assert_true(more > BLOCKS / 3);
+    assert_whole();
+}
+
+/* The process ends at each write and sync of a step in turn: the ledger is as it was, or a step
+ * further, and pruning goes on. */
+static void a_crash_takes_back_a_step_or_nothing(void **state)
+{
+    (void)state;
+    allow(BLOCKS - 10);
+    const uint64_t before = state_of().pruned;
+    unsigned died = 0;
+    for (unsigned at = 1; state_of().pruned == before; at++) {
+        store_close(s);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            if (store_open(&s, dir, &chain, STORE_READ_WRITE, 0, why, sizeof why) != AMI_OK)
+                _exit(1);
+            struct store_batch batch = {.prune_below = BLOCKS - 10};
+            die_at = at;
+            _exit(store_write(s, &batch) == AMI_OK ? 0 : 1);
+        }
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 7 || WEXITSTATUS(status) == 0));
+        died += WEXITSTATUS(status) == 7;
+        open_store();
+        /* The last call is the sync behind the page that makes the step count. */
+        if (WEXITSTATUS(status) == 0)
+            assert_true(state_of().pruned > before);
+        assert_ledger(state_of().pruned);
+    }
+    assert_true(died >= 3);
+    prune_all(BLOCKS - 10);
+    assert_ledger(BLOCKS - 10);
+    assert_whole();
+}
+
+/* Puts another value under a key of `meta`, with its check, as no program of ours does. */
+static void tamper(const char *name, struct span value)
+{
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi db;
+    uint8_t stored[256];
+    const struct span key = span_of(name, strlen(name));
+    MDB_val k = {key.size, (void *)(uintptr_t)key.data};
+    MDB_val v = {value.size + STORE_CHECK_BYTES, stored};
+    memcpy(stored, value.data, value.size);
+    store_check(stored + value.size, "meta", key, value, span_of(NULL, 0));
+    assert_int_equal(mdb_env_create(&env), 0);
+    assert_int_equal(mdb_env_set_maxdbs(env, 16), 0);
+    assert_int_equal(mdb_env_open(env, dir, 0, 0600), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, "meta", 0, &db), 0);
+    assert_int_equal(mdb_put(txn, db, &k, &v, 0), 0);
+    /* As every write does. */
+    uint8_t of_writes[16 + STORE_CHECK_BYTES] = {0};
+    MDB_val wk = {5, (void *)(uintptr_t) "write"}, wv = {sizeof of_writes, of_writes};
+    store_be64(of_writes, mdb_txn_id(txn));
+    store_check(of_writes + 16, "meta", SPAN_LITERAL("write"), span_of(of_writes, 16),
+                span_of(NULL, 0));
+    assert_int_equal(mdb_put(txn, db, &wk, &wv, 0), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+}
+
+static void tamper_retention(uint64_t below)
+{
+    uint8_t tx[RETENTION_TX_BYTES];
+    tamper("retention", retention_of(tx, below));
+}
+
+static void tamper_pruned(uint64_t height)
+{
+    uint8_t mark[8];
+    store_be64(mark, height);
+    tamper("pruned", span_of(mark, sizeof mark));
+}
+
+/* What the checker must find: a block that is pruned where no retention says so. */
+static void the_checker_knows_what_may_be_pruned(void **state)
+{
+    (void)state;
+    struct store_check_result result;
+    allow(50);
+    prune_all(50);
+    assert_whole();
+    store_close(s);
+    s = NULL;
+    tamper_retention(49);
+    assert_status(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why), AMI_DAMAGED);
+    assert_non_null(strstr(why, "pruned that must not be"));
+    tamper_retention(50);
+    assert_ok(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why));
+    tamper_pruned(51); /* above the watermark */
+    assert_status(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why), AMI_DAMAGED);
+    tamper_retention(80);
+    assert_status(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why), AMI_DAMAGED);
+    assert_non_null(strstr(why, "says it has pruned"));
+    open_store();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(it_goes_step_by_step_and_keeps_what_is_left, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(blocks_may_come_pruned_below_the_watermark, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(the_space_is_used_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_crash_takes_back_a_step_or_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_checker_knows_what_may_be_pruned, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
