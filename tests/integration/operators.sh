@@ -40,7 +40,7 @@ as() { # as NAME STATUS TEXT COMMAND...
     shift 3
     expect "$status" "$text" "$bin/dc-cli" "$@" --node "$node" --credential "$work/$name.cred"
 }
-as bob 0 "follower" status
+as bob 0 "dc1 " status
 as alice 0 "noted" note "the fan is loud"
 as alice 0 "the fan is loud" events
 as alice 1 "needs a label that covers 2:metering; you are operator alice 1:operation" readings household-1
@@ -64,7 +64,7 @@ expect 0 "revoked" "$bin/ami-mdms" operator list --dir "$dir/mdms"
 mv "$work/alice.cred" "$work/old.cred"
 add alice 0:
 as old 1 "refused and gave no reason" events
-as bob 0 "follower" status
+as bob 0 "dc1 " status
 as alice 0 "" status
 
 say "another network's operator, and its list"
