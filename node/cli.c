@@ -10,9 +10,11 @@
 #include "ledger/registry.h"
 #include "ledger/store.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 int cli_fail(const struct cli *c, enum ami_status status, const char *format, ...)
 {
@@ -34,7 +36,7 @@ int cli_print_json(json_t *document)
     }
     putchar('\n');
     json_decref(document);
-    return fflush(stdout) == 0 ? EXIT_STATUS_OK : EXIT_STATUS_FAILED;
+    return EXIT_STATUS_OK; /* main sees whether it has arrived */
 }
 
 void cli_close(struct cli *c)
@@ -187,6 +189,10 @@ int main(int argc, char **argv)
         return program_fail(CLI_NAME, false, status, &why);
     }
     int exit_status = program_main(&program, argc, argv, &c);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && exit_status == EXIT_STATUS_OK) {
+        fprintf(stderr, CLI_NAME ": the output cannot be written: %s\n", strerror(errno));
+        exit_status = EXIT_STATUS_FAILED;
+    }
     cli_close(&c);
     return exit_status;
 }
