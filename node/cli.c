@@ -88,6 +88,16 @@ int main(int argc, char **argv)
         "FILE",
         "your credential as an operator (default: $AMI_CREDENTIAL)",
         false};
+    const struct option_spec roots = {
+        "x509-roots",
+        0,
+        OPTION_TEXT,
+        &c.x509_roots,
+        0,
+        0,
+        "FILE",
+        "believe DCs with X.509 certificates under these (default: $AMI_X509_ROOTS)",
+        false};
     const struct option_spec height = {
         "from",     0,
         OPTION_INT, &c.from,
@@ -116,15 +126,17 @@ int main(int argc, char **argv)
          "admin address of a DC to ask (default: $AMI_NODE, or all in --genesis)", false},
         network,
         credential,
+        roots,
         timeout,
         {0}};
-    const struct option_spec blocks[] = {height,  count,      follow,  node, data,
-                                         genesis, credential, timeout, {0}};
-    const struct option_spec one[] = {node, data, genesis, credential, timeout, {0}};
-    const struct option_spec meter[] = {epoch, node, data, genesis, credential, timeout, {0}};
-    const struct option_spec readings[] = {number,  count,      epoch,   node, data,
-                                           genesis, credential, timeout, {0}};
-    const struct option_spec note[] = {node, credential, timeout, {0}};
+    const struct option_spec blocks[] = {height,  count,      follow, node,    data,
+                                         genesis, credential, roots,  timeout, {0}};
+    const struct option_spec one[] = {node, data, genesis, credential, roots, timeout, {0}};
+    const struct option_spec meter[] = {epoch,      node,  data,    genesis,
+                                        credential, roots, timeout, {0}};
+    const struct option_spec readings[] = {number,  count,      epoch, node,    data,
+                                           genesis, credential, roots, timeout, {0}};
+    const struct option_spec note[] = {node, credential, roots, timeout, {0}};
     const struct option_spec prove[] = {
         {"meter", 0, OPTION_TEXT, &c.meter, 0, 0, "ID", "with --sequence, instead of TX", false},
         {"sequence", 0, OPTION_INT, &c.sequence, 1, INT64_MAX, "N", "number of the report", false},
@@ -134,6 +146,7 @@ int main(int argc, char **argv)
         data,
         genesis,
         credential,
+        roots,
         timeout,
         {0}};
     const struct option_spec verify[] = {network, {0}};
@@ -146,7 +159,8 @@ int main(int argc, char **argv)
         ledger,
         genesis,
         {0}};
-    const struct option_spec events[] = {number, newest, follow, node, credential, timeout, {0}};
+    const struct option_spec events[] = {number,     newest, follow,  node,
+                                         credential, roots,  timeout, {0}};
     const struct command_spec commands[] = {
         {"status", NULL, 0, 0, "every DC: role, term, height, peers, sessions",
          "dc-cli status --genesis genesis.json", status_options, cli_status},
