@@ -26,12 +26,32 @@ static void pem_free(struct pem *p)
     free(p->data);
 }
 
+static enum ami_status load_cfl(struct trust *out, const char *path, struct why *why)
+{
+    uint8_t *data = NULL;
+    size_t size;
+    if (path == NULL)
+        return AMI_OK;
+    AMI_TRY(file_read(path, CFL_PUBLIC_BYTES_MAX, &data, &size, why));
+    out->cfl = calloc(1, sizeof *out->cfl);
+    enum ami_status status =
+        out->cfl == NULL ? AMI_NO_MEMORY : cfl_public_parse(out->cfl, span_of(data, size));
+    free(data);
+    if (status != AMI_OK)
+        return why_set(why, status, "%.300s is no public seed set: %s", path,
+                       ami_status_text(status));
+    out->trust.cfl = out->cfl;
+    out->trust.kinds |= CREDENTIAL_BIT(CREDENTIAL_CFL);
+    return AMI_OK;
+}
+
 enum ami_status trust_load(struct trust *out, const struct network *net,
                            const struct trust_files *files, struct why *why)
 {
     struct pem roots, crls = {0};
     char reason[200] = "";
     *out = (struct trust){.trust = {.net = net, .kinds = CREDENTIAL_BIT(CREDENTIAL_IMPLICIT)}};
+    AMI_TRY(load_cfl(out, files->cfl_public, why));
     if (files->roots == NULL)
         return files->crls == NULL ? AMI_OK
                                    : why_set(why, AMI_BAD_ARGUMENT,
@@ -55,6 +75,7 @@ enum ami_status trust_load(struct trust *out, const struct network *net,
 void trust_end(struct trust *t)
 {
     x509_trust_free(t->x509);
+    free(t->cfl);
     *t = (struct trust){0};
 }
 

@@ -1,12 +1,13 @@
-/* net/trust.h - which X.509 credentials a program takes, and its own, from files.
+/* net/trust.h - which credentials a program takes, and its own, from files.
  *
  * Implicit certificates need no file: the network's keys are their anchor. With roots, X.509 ones
- * are taken as well; with a key and a chain, a program shows its X.509 credential instead of the
- * other.
+ * are taken as well, with a public seed set CFL ones; with a key and a chain, a program shows its
+ * X.509 credential instead of the other.
  */
 #ifndef AMI_NET_TRUST_H
 #define AMI_NET_TRUST_H
 
+#include "channel/cfl.h"
 #include "channel/channel.h"
 #include "channel/x509.h"
 #include "net/why.h"
@@ -15,11 +16,13 @@
 struct trust_files {
     const char *roots, *crls; /* PEM */
     const char *key, *chain;  /* PEM, the key without a passphrase */
+    const char *cfl_public;   /* as `ami-mdms operator` writes it */
 };
 
 struct trust {
     struct credential_trust trust; /* for channels */
     struct x509_trust *x509;       /* NULL: none */
+    struct cfl_public *cfl;        /* NULL: none */
 };
 
 /* `net` is borrowed. AMI_BAD_ARGUMENT: lists without roots; what is wrong with a file, in `why`. */

@@ -48,7 +48,7 @@ static struct options {
     const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
     const char *listen_peers, *listen_meters, *listen_admin; /* NULL: as the ledger says */
     const char *revoked;
-    struct trust_files x509;
+    struct trust_files trust;
     struct text_list peers; /* NAME=ADDRESS */
     int64_t timeout_ms, epoch, map_bytes, threads, patrol_ms;
 } opt = {.timeout_ms = 10000, .epoch = 1, .log_level = "info", .patrol_ms = PATROL_MS};
@@ -812,8 +812,8 @@ static enum ami_status use_credential(struct shell *s, const struct own_key *k, 
 {
     const struct network *net = &s->genesis.network;
     const struct ami_id *name = &k->file.keys.name;
-    if (opt.x509.key != NULL || opt.x509.chain != NULL)
-        return trust_own(&s->credential, net, &opt.x509, CREDENTIAL_DC, name, why);
+    if (opt.trust.key != NULL || opt.trust.chain != NULL)
+        return trust_own(&s->credential, net, &opt.trust, CREDENTIAL_DC, name, why);
     return credential_of_dc(&s->credential, net, name, k->file.keys.epoch, &k->file.keys.sign) ==
                    AMI_OK
                ? AMI_OK
@@ -1122,7 +1122,7 @@ static enum ami_status start(struct shell *s, struct why *why)
     AMI_TRY(choose_key(s, why));
     AMI_TRY(use_credential(s, s->used, why));
     warn_of_expiry(s);
-    AMI_TRY(trust_load(&s->trust, &s->genesis.network, &opt.x509, why));
+    AMI_TRY(trust_load(&s->trust, &s->genesis.network, &opt.trust, why));
     s->trust.trust.revoked = is_revoked;
     s->trust.trust.revoked_ctx = s;
     if (opt.revoked != NULL)
@@ -1258,14 +1258,16 @@ int main(int argc, char **argv)
          "where this DC reaches that one, if not where the ledger says", false},
         {"revoked", 0, OPTION_TEXT, &opt.revoked, 0, 0, "FILE",
          "the MDMS's list of revoked operators, read again whenever it changes", false},
-        {"x509-key", 0, OPTION_TEXT, &opt.x509.key, 0, 0, "FILE",
+        {"x509-key", 0, OPTION_TEXT, &opt.trust.key, 0, 0, "FILE",
          "speak under this X.509 certificate's SM2 key (PEM) instead of the enrolled one", false},
-        {"x509-chain", 0, OPTION_TEXT, &opt.x509.chain, 0, 0, "FILE",
+        {"x509-chain", 0, OPTION_TEXT, &opt.trust.chain, 0, 0, "FILE",
          "its certificate and those above, leaf first (PEM)", false},
-        {"x509-roots", 0, OPTION_TEXT, &opt.x509.roots, 0, 0, "FILE",
+        {"x509-roots", 0, OPTION_TEXT, &opt.trust.roots, 0, 0, "FILE",
          "let in others with X.509 certificates under these roots (PEM)", false},
-        {"x509-crls", 0, OPTION_TEXT, &opt.x509.crls, 0, 0, "FILE",
+        {"x509-crls", 0, OPTION_TEXT, &opt.trust.crls, 0, 0, "FILE",
          "the authorities' revocation lists (PEM)", false},
+        {"cfl-public", 0, OPTION_TEXT, &opt.trust.cfl_public, 0, 0, "FILE",
+         "let in operators with CFL certificates under this public seed set", false},
         {"patrol", 0, OPTION_DURATION, &opt.patrol_ms, 0, INT64_MAX / 1000, "TIME",
          "in which all of the ledger is looked at once while the DC runs (default 24h; 0: never)",
          false},
