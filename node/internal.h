@@ -27,11 +27,14 @@
 #include <uthash.h>
 
 /* Bounds, each named once. */
-#define NODE_LINKS_MAX            4096
-#define NODE_AGREE_QUEUE_MAX      4096 /* first flights waiting for the work pool */
-#define NODE_AGREE_BATCH_MAX      64
-#define NODE_REPORT_QUEUE_MAX     4096 /* reports waiting for the work pool */
-#define NODE_REPORT_BATCH_MAX     512
+#define NODE_LINKS_MAX        4096
+#define NODE_AGREE_QUEUE_MAX  4096 /* first flights waiting for the work pool */
+#define NODE_AGREE_BATCH_MAX  64
+#define NODE_REPORT_QUEUE_MAX 4096 /* reports waiting for the work pool */
+#define NODE_REPORT_BATCH_MAX 512
+/* Of these so many at most are one session's, or one link's: nobody fills them alone. */
+#define NODE_REPORTS_PER_SESSION  16
+#define NODE_FLIGHTS_PER_LINK     1024
 #define NODE_CHECK_BATCH_MAX      64 /* handed-over transactions in one job */
 #define NODE_CHECK_QUEUE_MAX      8  /* frames of one source that wait for the work pool */
 #define NODE_READERS_MAX          16 /* links that proved nothing and fetch blocks */
@@ -82,6 +85,7 @@ struct node_link {
     uint64_t proofs_sent[NODE_PROOFS_PER_LINK]; /* heights whose block_proof went out; a ring */
     unsigned proofs_at;
     struct gateway_session *sessions; /* whose answers go here */
+    unsigned flights_waiting;         /* first flights of this link, queued or being answered */
     UT_hash_handle hh;
 };
 
@@ -93,7 +97,8 @@ struct gateway_session {
     struct gateway_session *next_opening; /* of the same meter, a newer one */
     uint64_t meter;                       /* index in the registry */
     bool confirmed;
-    bool insist; /* the meter came here although another DC leads */
+    bool insist;             /* the meter came here although another DC leads */
+    uint8_t reports_waiting; /* reports of it that are queued or being checked */
     uint64_t opened_us;
     union {
         struct {

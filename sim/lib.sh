@@ -72,8 +72,11 @@ pid_of() {
     [ -f "$dir/run/$1.pid" ] || return 1
     read -r pid started <"$dir/run/$1.pid"
     [ "$(start_time "$pid")" = "$started" ] || return 1
-    # A zombie is dead.
-    ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null || return 1
+    # A zombie is dead, unless threads of it are still on their way out (amid a sync, say): until then
+    # it holds its ports and locks.
+    if grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null; then
+        [ "$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)" -gt 1 ] || return 1
+    fi
     printf '%s\n' "$pid"
 }
 

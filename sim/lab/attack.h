@@ -36,7 +36,8 @@ struct attack_context {
     const struct scheme *scheme; /* the one that is attacked: the real one, also in a control */
     uint64_t seed;
     bool control;
-    bool no_control; /* set by the attack: this scheme has no weakened form */
+    bool no_control;        /* set by the attack: this scheme has no weakened form */
+    enum ami_status failed; /* set by the attack: this machine did not let it run (a disk) */
     char evidence[512];
 };
 
@@ -57,18 +58,22 @@ const struct scheme *attack_scheme(struct attack_context *c, unsigned without);
 /* The proof of what was reached, or of what it failed on; the last one counts. Returns `broken`. */
 bool attack_says(struct attack_context *c, bool broken, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* It could not run: the sentence says why. Returns false. */
+bool attack_fails(struct attack_context *c, enum ami_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* Hex of at most 32 bytes, in one of four buffers in turn. */
 const char *attack_hex(const void *bytes, size_t size);
 
 /* All of them, subject by subject; each ends with a NULL name. */
 extern const struct attack attacks_replay[], attacks_impersonation[], attacks_middle[],
     attacks_leak[], attacks_points[], attacks_session[], attacks_ledger[], attacks_disk[],
-    attacks_network[];
+    attacks_links[], attacks_network[];
 
 /* attacks.c: in order; NULL behind the last. */
 const struct attack *attack_at(size_t index);
 /* One against one scheme, with its control where the scheme resists. */
 struct attack_outcome {
+    enum ami_status failed; /* it could not run; evidence says why */
     bool broken;
     enum { CONTROL_NOT_NEEDED, CONTROL_SUCCEEDS, CONTROL_FAILS, CONTROL_MISSING } control;
     char evidence[512];
@@ -78,6 +83,9 @@ struct attack_outcome {
 /* Kept until the process ends, so that one experiment can stand on what another has run. */
 const struct attack_outcome *attack_outcome(const struct attack *attack,
                                             const struct scheme *scheme, uint64_t seed);
+
+/* Of one that could not run: why. */
+const char *attack_why(const struct attack_outcome *r);
 
 struct lab_output;
 /* Says in the output what is wrong with an outcome: a control that fails, a feat that nobody can do

@@ -7,17 +7,20 @@
 #include "base/check.h"
 #include "ledger/lmdb_file.h"
 #include "ledger/store_check.h"
+#include "net/why.h"
 #include "sim/lab/bench.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define MAP_BYTES (8u << 20)
+#define MAP_BYTES      (8u << 20)
+#define FILE_BYTES_MAX (8u << 20)
 
-static void write_block(struct store *s, const struct bench_block *b)
+static enum ami_status write_block(struct store *s, const struct bench_block *b)
 {
     uint8_t header[512], commit[1024];
     struct writer h = writer_on(header, sizeof header), q = writer_on(commit, sizeof commit);
@@ -29,16 +32,7 @@ static void write_block(struct store *s, const struct bench_block *b)
                                       .block_commit = writer_span(&q),
                                       .block_body = span_of(b->body, b->body_size),
                                       .records = span_of(b->records, b->records_size)};
-    AMI_CHECK(store_write(s, &batch) == AMI_OK);
-}
-
-static struct store *open_store(const char *dir, const struct bench *b, enum store_mode mode,
-                                enum ami_status *status)
-{
-    char why[256];
-    struct store *s = NULL;
-    *status = store_open(&s, dir, &b->genesis->members.chain, mode, MAP_BYTES, why, sizeof why);
-    return s;
+    return store_write(s, &batch);
 }
 
 /* Every block of the ledger again, as dc-cli audit does it. With `signatures` off only what needs
@@ -81,42 +75,61 @@ static void remove_dir(const char *dir)
 {
     char path[256];
     DIR *d = opendir(dir);
-    AMI_CHECK(d != NULL);
+    if (d == NULL)
+        return;
     for (const struct dirent *e; (e = readdir(d)) != NULL;) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
         snprintf(path, sizeof path, "%s/%.64s", dir, e->d_name);
-        AMI_CHECK(unlink(path) == 0);
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            (void)unlink(path);
     }
-    AMI_CHECK(closedir(d) == 0 && rmdir(dir) == 0);
+    (void)closedir(d);
+    (void)rmdir(dir); /* what stays lies where such things may lie */
 }
 
-/* A folder for one ledger. */
-static void make_dir(char dir[64])
+/* A ledger of these blocks in a folder of its own, left open. NULL: c says why. */
+static struct store *make_ledger(struct attack_context *c, const struct bench *b,
+                                 const sm3_digest *chain, char dir[64])
 {
     const char *base = getenv("TMPDIR");
+    char why[256] = "";
+    struct store *s = NULL;
     snprintf(dir, 64, "%.40s/ami-lab-XXXXXX", base == NULL ? "/tmp" : base);
-    AMI_CHECK(mkdtemp(dir) != NULL);
+    if (mkdtemp(dir) == NULL) {
+        attack_fails(c, why_status_of_errno(errno), "%s: %s", dir, strerror(errno));
+        return NULL;
+    }
+    enum ami_status status =
+        store_open(&s, dir, chain, STORE_READ_WRITE, MAP_BYTES, why, sizeof why);
+    for (size_t i = 0; i < b->blocks && status == AMI_OK; i++)
+        status = write_block(s, &b->block[i]);
+    if (status == AMI_OK)
+        return s;
+    if (s != NULL)
+        store_close(s);
+    remove_dir(dir);
+    attack_fails(c, status, "%s: %s", dir, why[0] != 0 ? why : ami_status_text(status));
+    return NULL;
 }
 
 /* --- a byte in place ------------------------------------------------------------------------- */
 
 /* Flips a bit of the sealed report wherever it lies in the file. */
-static void flip(const char *path, const struct bench_report *r)
+static enum ami_status flip(const char *path, const struct bench_report *r)
 {
+    uint8_t *bytes = malloc(FILE_BYTES_MAX);
     FILE *f = fopen(path, "r+b");
-    AMI_CHECK(f != NULL && fseek(f, 0, SEEK_END) == 0);
-    size_t size = (size_t)ftell(f), hits = 0;
-    uint8_t *bytes = malloc(size);
-    AMI_CHECK(bytes != NULL && fseek(f, 0, SEEK_SET) == 0 && fread(bytes, 1, size, f) == size);
-    for (size_t at = 0; at + sizeof r->sealed <= size; at++) {
+    size_t size = f == NULL || bytes == NULL ? 0 : fread(bytes, 1, FILE_BYTES_MAX, f), hits = 0;
+    bool good = size > sizeof r->sealed && ferror(f) == 0;
+    for (size_t at = 0; good && at + sizeof r->sealed <= size; at++) {
         if (memcmp(bytes + at, r->sealed, sizeof r->sealed) != 0)
             continue;
         hits++;
-        AMI_CHECK(fseek(f, (long)at + 20, SEEK_SET) == 0 && fputc(bytes[at + 20] ^ 1, f) != EOF);
+        good = fseek(f, (long)at + 20, SEEK_SET) == 0 && fputc(bytes[at + 20] ^ 1, f) != EOF;
     }
-    AMI_CHECK(hits > 0 && fclose(f) == 0);
+    good = f != NULL && fclose(f) == 0 && good;
     free(bytes);
+    AMI_CHECK(!good || hits > 0);
+    return good ? AMI_OK : AMI_IO;
 }
 
 /* Looks at no value. */
@@ -130,33 +143,34 @@ static enum ami_status any_entry(void *ctx, const char *db, struct span key, str
 static bool edit_byte(struct attack_context *c)
 {
     struct bench *b = bench_new(c->scheme, c->seed);
+    const sm3_digest *chain = &b->genesis->members.chain;
     struct bench_report r;
     char dir[64], path[96], why[256] = "";
-    enum ami_status status;
+    bool broken = false;
     bench_measure(b, &r, 0, 1, "1042.000 kWh");
     bench_gateway(b, &r, 0, &b->cast->dc[0].sign);
     bench_commit(b, &r.tx, 1);
-    make_dir(dir);
-    snprintf(path, sizeof path, "%s/data.mdb", dir);
-    struct store *s = open_store(dir, b, STORE_READ_WRITE, &status);
-    AMI_CHECK(s != NULL);
-    for (size_t i = 0; i < b->blocks; i++)
-        write_block(s, &b->block[i]);
-    store_close(s);
-    flip(path, &r);
-    if (c->control) {
-        const struct lmdb_walk walk = {.entry = any_entry};
-        struct lmdb_file_result result;
-        status = lmdb_file_walk(path, &walk, &result, why, sizeof why);
-    } else {
-        struct store_check_result result;
-        status =
-            store_check_all(dir, &b->genesis->members.chain, NULL, NULL, &result, why, sizeof why);
+    struct store *s = make_ledger(c, b, chain, dir);
+    if (s != NULL) {
+        store_close(s);
+        snprintf(path, sizeof path, "%s/data.mdb", dir);
+        enum ami_status status = flip(path, &r);
+        if (status != AMI_OK) {
+            attack_fails(c, status, "%s cannot be changed", path);
+        } else {
+            const struct lmdb_walk walk = {.entry = any_entry};
+            struct lmdb_file_result walked;
+            struct store_check_result checked;
+            status = c->control
+                         ? lmdb_file_walk(path, &walk, &walked, why, sizeof why)
+                         : store_check_all(dir, chain, NULL, NULL, &checked, why, sizeof why);
+            const char *sentence = strstr(why, ": ") == NULL ? why : strstr(why, ": ") + 2;
+            broken =
+                attack_says(c, status == AMI_OK, "one bit of a sealed report changed: %s%s%.160s",
+                            ami_status_name(status), why[0] == 0 ? "" : ", ", sentence);
+        }
+        remove_dir(dir);
     }
-    const char *sentence = strstr(why, ": ") == NULL ? why : strstr(why, ": ") + 2;
-    bool broken = attack_says(c, status == AMI_OK, "one bit of a sealed report changed: %s%s%.160s",
-                              ami_status_name(status), why[0] == 0 ? "" : ", ", sentence);
-    remove_dir(dir);
     bench_free(b);
     return broken;
 }
@@ -170,7 +184,7 @@ static bool rewrite_block(struct attack_context *c)
     struct bench *b = bench_new(c->scheme, c->seed), *own = bench_new(c->scheme, c->seed);
     struct bench_report r, forged;
     char dir[64];
-    enum ami_status status;
+    bool broken = false;
     bench_measure(b, &r, 0, 1, "1042.000 kWh");
     bench_gateway(b, &r, 0, &b->cast->dc[0].sign);
     bench_commit(b, &r.tx, 1);
@@ -182,17 +196,15 @@ static bool rewrite_block(struct attack_context *c)
     struct bench_block *block = &own->block[1];
     block->commit = b->block[1].commit; /* nobody votes for it */
     block->commit.block = block->hash;
-    make_dir(dir);
-    struct store *s = open_store(dir, b, STORE_READ_WRITE, &status);
-    AMI_CHECK(s != NULL);
-    for (size_t i = 0; i < own->blocks; i++)
-        write_block(s, &own->block[i]);
-    status = audit(s, b, !c->control);
-    store_close(s);
-    bool broken = attack_says(
-        c, status == AMI_OK, "block 2 rewritten to say %s, all checks without a key recomputed: %s",
-        forged.m, ami_status_name(status));
-    remove_dir(dir);
+    struct store *s = make_ledger(c, own, &b->genesis->members.chain, dir);
+    if (s != NULL) {
+        enum ami_status status = audit(s, b, !c->control);
+        store_close(s);
+        broken = attack_says(c, status == AMI_OK,
+                             "block 2 rewritten to say %s, all checks without a key recomputed: %s",
+                             forged.m, ami_status_name(status));
+        remove_dir(dir);
+    }
     bench_free(own);
     bench_free(b);
     return broken;

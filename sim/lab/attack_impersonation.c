@@ -96,16 +96,6 @@ static bool leader_other_dc(struct attack_context *c)
     return leader_with(c, KEY_OF_OTHER_DC);
 }
 
-/* x' of GB/T 32918.3. */
-static scalar x_bar(const point *p)
-{
-    uint8_t xy[SM2_XY_BYTES], bytes[32] = {0};
-    point_xy(xy, p);
-    memcpy(bytes + 16, xy + 16, 16);
-    bytes[16] |= 0x80;
-    return scalar_reduce(bytes);
-}
-
 /* Key compromise. Beside the made-up key of leader_with, with the meter's private key at hand: R_B
  * is chosen so that P_B + x' R_B = uG for a guessed x'. Were the guess right, V = u (P_A + x'_A
  * R_A) could be computed without d_B; x' follows from R_B, though, so the guess is as good as any.
@@ -125,10 +115,10 @@ static bool cancel_dc_key(struct arena *a, struct attack_context *c)
     scalar u = scalar_from_wide(wide);
     point sum = point_mul_base(&u), p_b = point_negate(&a->dc[0].p), r_b = point_add(&sum, &p_b);
     r_b = point_mul(&inverse, &r_b);
-    scalar real = x_bar(&r_b);
+    scalar real = lab_sm2kx_x_bar(&r_b);
     memcpy(r_a_bytes.b, r.f1.flight.data, sizeof r_a_bytes.b);
     AMI_CHECK(point_decode(&r_a, &r_a_bytes) == AMI_OK);
-    scalar x_a = x_bar(&r_a);
+    scalar x_a = lab_sm2kx_x_bar(&r_a);
     point own = point_mul(&x_a, &r_a), t_a = point_add(&a->meter[0].p, &own),
           v = point_mul(&u, &t_a);
     return attack_says(c, scalar_equal(&guess, &real) && !point_is_infinity(&v),

@@ -1,5 +1,6 @@
 /* sim/lab/attacks.c - `ami-sim lab attacks`: every adversary against every scheme. */
 #include "sim/lab/attack.h"
+#include "sim/lab/figure.h"
 
 #include "base/check.h"
 #include "sim/lab/lab.h"
@@ -10,8 +11,8 @@
 #include <string.h>
 
 static const struct attack *const subjects[] = {
-    attacks_replay,  attacks_impersonation, attacks_middle, attacks_leak,    attacks_points,
-    attacks_session, attacks_ledger,        attacks_disk,   attacks_network,
+    attacks_replay,  attacks_impersonation, attacks_middle, attacks_leak,  attacks_points,
+    attacks_session, attacks_ledger,        attacks_disk,   attacks_links, attacks_network,
 };
 
 const struct attack *attack_at(size_t index)
@@ -42,6 +43,16 @@ bool attack_says(struct attack_context *c, bool broken, const char *format, ...)
     return broken;
 }
 
+bool attack_fails(struct attack_context *c, enum ami_status status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(c->evidence, sizeof c->evidence, format, args);
+    va_end(args);
+    c->failed = status;
+    return false;
+}
+
 const char *attack_hex(const void *bytes, size_t size)
 {
     static char text[4][65];
@@ -59,10 +70,12 @@ static void run_attack(struct attack_outcome *out, const struct attack *attack,
     uint64_t before = lab_cpu_ns();
     memset(out, 0, sizeof *out);
     out->broken = attack->run(&c);
+    out->failed = c.failed;
     memcpy(out->evidence, c.evidence, sizeof out->evidence);
-    if (!out->broken) {
+    if (!out->broken && out->failed == AMI_OK) {
         struct attack_context control = {.scheme = scheme, .seed = seed, .control = true};
         bool succeeds = attack->run(&control);
+        out->failed = control.failed;
         out->control = control.no_control ? CONTROL_MISSING
                        : succeeds         ? CONTROL_SUCCEEDS
                                           : CONTROL_FAILS;
@@ -93,6 +106,11 @@ const struct attack_outcome *attack_outcome(const struct attack *attack,
     return &k->outcome;
 }
 
+const char *attack_why(const struct attack_outcome *r)
+{
+    return r->control_evidence[0] != 0 ? r->control_evidence : r->evidence;
+}
+
 /* --- the experiment -------------------------------------------------------------------------- */
 
 static bool wanted(const struct lab_options *o, const struct attack *a)
@@ -116,6 +134,14 @@ static enum ami_status check_items(const struct lab_options *o, struct why *why)
     }
     return AMI_OK;
 }
+
+static const struct lab_figure figures[] = {{.kind = LAB_TALLY,
+                                             .name = "outcomes",
+                                             .title = "Attacks by outcome",
+                                             .table = "attacks",
+                                             .x = "scheme",
+                                             .series = "outcome"},
+                                            {0}};
 
 static const struct lab_column columns[] = {
     {.name = "attack", .title = "attack"},
@@ -233,6 +259,10 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
             continue;
         for (const struct scheme *s = NULL; (s = lab_scheme_next(o, s)) != NULL;) {
             const struct attack_outcome *r = attack_outcome(a, s, o->seed);
+            if (r->failed != AMI_OK) {
+                json_decref(list);
+                return why_set(why, r->failed, "%s: %s", a->name, attack_why(r));
+            }
             put_row(t, a, s, r);
             AMI_CHECK(json_array_append_new(list, row_json(a, s, r)) == 0);
             attack_judge(out, a, s, r);
@@ -243,6 +273,7 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
     }
     progress_end(&p, NULL);
     lab_put(out, "attacks", list);
+    lab_figures(out, figures);
     lab_note(out, "Machine: %s; SM2 path %s; times are processor time, controls included.",
              lab_machine(), sm2_path_name());
     return AMI_OK;

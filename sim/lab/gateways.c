@@ -169,7 +169,7 @@ static void measure_gaps(struct result *r, const struct sim_world *w, uint64_t d
         const struct sim_fleet *f = w->host[i].as.fleet;
         for (size_t k = 0; k < f->count; k++) {
             uint64_t worst = 0;
-            const struct sim_book *b = &f->meter[k].book[0]; /* nobody renews */
+            const struct sim_book *b = sim_book(&f->meter[k]);
             for (size_t n = 0; n < b->reports; n++) {
                 const struct sim_report *p = &b->report[n];
                 uint64_t end = p->acknowledged_us == 0 ? w->now_us : p->acknowledged_us;

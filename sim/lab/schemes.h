@@ -43,6 +43,9 @@ sm3_digest lab_liu2023_tag(uint8_t number, const point_bytes *k);
 void lab_liu2023_key(uint8_t out[AGREE_KEY_BYTES], const struct network *net,
                      const struct agree_terms *terms, const point_bytes *k);
 
+/* x' = 2^127 + (x mod 2^127) of a point, GB/T 32918.3. */
+scalar lab_sm2kx_x_bar(const point *p);
+
 extern const struct scheme lab_weak_liu2023, lab_weak_sm2kx, lab_ecdh, lab_weak_ecdh;
 
 #endif

@@ -117,7 +117,7 @@ static enum ami_status meter_start(struct agree_state *state, const struct agree
 /* --- the exchange ---------------------------------------------------------------------------- */
 
 /* x' = 2^127 + (x mod 2^127). */
-static scalar x_bar(const point *p)
+scalar lab_sm2kx_x_bar(const point *p)
 {
     uint8_t bytes[32] = {0}, coordinates[SM2_XY_BYTES];
     xy(coordinates, p);
@@ -148,7 +148,8 @@ static sm3_digest confirmation(uint8_t number, const uint8_t xy_v[SM2_XY_BYTES],
 static enum ami_status exchange(struct exchanged *out, const struct side *s, const point *r_a,
                                 const point *r_b, const sm3_digest *z_a, const sm3_digest *z_b)
 {
-    scalar own = x_bar(s->r_own), other = x_bar(s->r_peer), t = scalar_mul(&own, s->r);
+    scalar own = lab_sm2kx_x_bar(s->r_own), other = lab_sm2kx_x_bar(s->r_peer),
+           t = scalar_mul(&own, s->r);
     point sum = point_mul(&other, s->r_peer);
     if (lab_left_out(WITHOUT_EPHEMERAL)) {
         t = *s->d;
