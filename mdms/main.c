@@ -12,7 +12,6 @@ int main(int argc, char **argv)
         COMMAND_MEMBER,
         COMMAND_OPERATOR,
         COMMAND_RETAIN,
-        COMMAND_OPERATOR,
         COMMAND_STATUS,
         COMMAND_READINGS,
         COMMAND_EXPORT,
