@@ -829,7 +829,8 @@ static void warn_of_expiry(const struct shell *s)
                 credential_kind_name(s->credential.who.kind), (long long)(left / 86400));
 }
 
-/* The ledger calls for another key of ours. Nothing is being written at this moment. */
+/* The ledger calls for another key of ours. Nothing of the replica's is being written at this
+ * moment; a step of pruning may be, and then this waits for it. */
 static enum ami_status use_key(void *ctx, uint32_t epoch, struct node_key *out)
 {
     struct shell *s = ctx;

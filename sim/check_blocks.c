@@ -134,6 +134,28 @@ static void count_late(struct sim_world *w, const struct sim_epoch *e)
     }
 }
 
+static void check_retention(struct sim_world *w, const struct retention *x, uint64_t height)
+{
+    w->count.change[SIM_CHANGE_RETAIN]++;
+    if (x->below > sim_retained(w) || x->below > sim_followed(w) + 1)
+        sim_violate(w, "retained",
+                    "block %llu lets DCs prune below %llu: %llu was asked for, and the MDMS has "
+                    "followed to %llu",
+                    ull(height), ull(x->below), ull(sim_retained(w)), ull(sim_followed(w)));
+}
+
+/* A block that others have had before. */
+static void check_form(struct sim_host *h, const struct sim_block *b)
+{
+    struct sim_world *w = h->world;
+    if (!body_is_pruned(b->body))
+        return;
+    w->count.rare[SIM_RARE_PRUNED_FETCHED]++;
+    if (b->header.height >= sim_retained(w))
+        sim_violate(w, "retained", "dc-%u took block %llu pruned, and no more than below %llu may be",
+                    h->as.dc->number + 1u, ull(b->header.height), ull(sim_retained(w)));
+}
+
 /* A block that was not seen before at this height: what is in it. */
 static void check_body(struct sim_host *h, const struct sim_block *b)
 {
@@ -151,6 +173,8 @@ static void check_body(struct sim_host *h, const struct sim_block *b)
             check_revocation(w, &tx.u.revoke, b->header.height);
         if (tx.tx.kind == TX_MEMBERSHIP)
             check_membership(w, &tx.u.membership, b->header.height);
+        if (tx.tx.kind == TX_RETENTION)
+            check_retention(w, &tx.u.retention, b->header.height);
         if (tx.tx.kind == TX_METER_ENROL && tx.u.meter_enrol.epoch > 1)
             check_new_keys(w, &tx.u.meter_enrol);
         if (tx.tx.kind != TX_REPORT)
@@ -193,6 +217,7 @@ static void check_block(struct sim_host *h, uint64_t height)
         if (!sm3_equal(&c->agreed[height - 1], &b->hash))
             sim_violate(w, "agreement", "dc-%u committed another block at height %llu than others",
                         d->number + 1u, ull(height));
+        check_form(h, b);
         return;
     }
     AMI_CHECK(height == c->agreed_count + 1);

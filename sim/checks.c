@@ -30,6 +30,7 @@ static const struct {
     {"epoch", "a block is of the epoch that the changes before it decide"},
     {"revoked", "no report of a revoked key is committed from the revocation on"},
     {"changes", "what the operator asked for is in force within the bound"},
+    {"retained", "DCs prune what the MDMS has, below where it was allowed, and nothing else"},
     {"readings", "the MDMS has every reading once, as it was measured"},
     {"starts", "whatever a crash left, a process starts from it"},
     {"bounded", "queues and sessions stay within their limits"},
