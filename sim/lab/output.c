@@ -155,10 +155,10 @@ static json_t *table_json(const struct lab_table *t)
     json_t *columns = json_array();
     for (size_t i = 0; i < t->columns; i++) {
         const struct lab_column *c = &t->column[i];
-        json_array_append_new(columns,
-                              json_pack("{s:s, s:s, s:s?, s:s, s:b, s:i}", "name", c->name, "title",
-                                        c->title, "unit", c->unit, "source", source_name(c->source),
-                                        "clock", c->clock, "decimals", (int)c->decimals));
+        json_array_append_new(
+            columns, json_pack("{s:s, s:s, s:s?, s:s, s:b, s:i, s:b}", "name", c->name, "title",
+                               c->title, "unit", c->unit, "source", source_name(c->source), "clock",
+                               c->clock, "decimals", (int)c->decimals, "hidden", c->hidden));
     }
     return json_pack("{s:s, s:o, s:O}", "title", t->title, "columns", columns, "rows", t->rows);
 }
