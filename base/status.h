@@ -53,7 +53,8 @@
     X(NO_RECORD, "the node's durable vote record is missing or stale; it must not sign")           \
     X(EQUIVOCATION, "two different signed statements for one slot")                                \
     X(UNSUPPORTED, "not supported by this build or configuration")                                 \
-    X(TRUNCATED, "the file is cut short")
+    X(TRUNCATED, "the file is cut short")                                                          \
+    X(NOT_ALLOWED, "the credential does not allow this")
 
 enum ami_status {
 #define X(name, sentence) AMI_##name,

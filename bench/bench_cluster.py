@@ -5,7 +5,8 @@ Starts four DCs, an MDMS and fleets of meters as processes. First the fleets sen
 are acknowledged (a closed loop: each meter has a few reports under way), with one reading in a
 report; that rate is the saturation. Then they send at 25, 50, 75 and 100 % of it by the clock, for
 the latency from a report's first sending until its meter has checked the proof. Then a day's
-profile in a report, for readings a second. With --etcd a four-node etcd on the same machine in
+profile in a report, for readings a second; before that, three times the saturation, where the rate
+must hold and queues must not grow. With --etcd a four-node etcd on the same machine in
 the same run, as fast as wrk and `etcdctl check perf` can drive it.
 
 Times are shares of two cores that everything here shares with whatever else runs; the table of
@@ -84,10 +85,11 @@ def merged(stats, key):
     return max(s[key] for s in stats)
 
 
-def phase(cluster, o, batch, offered):
-    """offered: reports a second by the clock, or None for the closed loop."""
-    options = {"batch": batch, "seconds": WARM_UP + o.seconds + 1, "warm_up": WARM_UP, "drain": 60,
-               "connections": o.connections}
+def phase(cluster, o, batch, offered, drains=True):
+    """offered: reports a second by the clock, or None for the closed loop. drains: everything is
+    acknowledged at the end."""
+    options = {"batch": batch, "seconds": WARM_UP + o.seconds + 1, "warm_up": WARM_UP,
+               "drain": 120 if drains else 1, "connections": o.connections}
     if offered is None:
         options.update(interval=1, backlog=o.backlog)
     else:
@@ -99,7 +101,7 @@ def phase(cluster, o, batch, offered):
     time.sleep(o.seconds)
     after = Sample(cluster)
     peak = {n: max(after.memory[n], before.memory.get(n, 0)) for n in after.memory}
-    cluster.wait_fleets(120)
+    cluster.wait_fleets(180)
     stats = cluster.fleet_stats()
     if stats is None:
         raise Failure("a fleet wrote no statistics")
@@ -120,6 +122,8 @@ def phase(cluster, o, batch, offered):
                                   for p in ("peers", "meters")},
         "disk_bytes_per_report": {n: (after.written[n] - before.written.get(n, 0)) / reports
                                   for n in after.written},
+        "waiting_transactions": max((s["waiting_transactions"] for s in after.node.values() if s),
+                                    default=0),
         "elections": sum(a["counters"]["terms_seen"] - b["counters"]["terms_seen"]
                          for a, b in zip(after.node.values(), before.node.values()) if a and b),
     }
@@ -236,6 +240,12 @@ def table(o, result):
             print(f"{share:>5}% {row['offered_per_s']:10.0f} {row['reports_per_s']:10.0f} "
                   f"{c['p50']:9.1f} {c['p99']:9.1f} {c['p999']:9.1f} "
                   f"{row['cpu_us_per_report_all']:10.1f}")
+    if "overload" in result:
+        v = result["overload"]
+        print(f"\nthree times saturation: {v['reports_per_s']:.0f} reports/s are committed, "
+              f"{result['overload_ratio']:.2f} of it; p99 {v['commit_ms']['p99']:.0f} ms from the "
+              f"first sending, {v['waiting_transactions']} transactions wait at most, "
+              f"{v['nacks']} refusals")
     for name in ("saturation", "day"):
         if name not in result:
             continue
@@ -276,6 +286,9 @@ def main():
             say(f"bench-cluster: {share} % of it")
             result["load"][str(share)] = phase(cluster, o, 1, s["reports_per_s"] * share / 100)
         if not o.quick:
+            say("bench-cluster: three times that")
+            result["overload"] = phase(cluster, o, 1, s["reports_per_s"] * 3, drains=False)
+            result["overload_ratio"] = result["overload"]["reports_per_s"] / s["reports_per_s"]
             say(f"bench-cluster: {o.batch} readings a report")
             result["day"] = phase(cluster, o, o.batch, None)
             result["readings_per_s"] = result["day"]["readings_per_s"]

@@ -5,6 +5,7 @@
  *   implicit.c    GM/T 0130
  *   x509.c        X.509, through libcrypto
  *   cfl.c         CFL identity certificates
+ *   file.c        credential files and the list of revoked ones
  *   channel.c     a channel's life: what comes goes to the handshake or to the records
  *   handshake.c   three flights
  *   record.c      both suites

@@ -169,16 +169,19 @@ static enum ami_status liu_key_restore(struct agree_key *key, const struct netwo
     return fits ? AMI_OK : AMI_BAD_CRYPTO;
 }
 
-static enum ami_status liu_peer_init(struct agree_peer *out, const struct network *net,
-                                     const struct ami_id *meter, uint32_t epoch, struct span part)
+static void liu_peer_init_batch(struct agree_peer *out, enum ami_status *status,
+                                const struct network *net, const struct agree_peer_in *in,
+                                size_t count)
 {
-    uint8_t id[KEY_ID_BYTES_MAX];
-    point y_dc;
-    memset(out, 0, sizeof *out);
-    AMI_TRY(agree_point_parse(&y_dc, part));
-    scalar h = liu_h2(key_id(id, net, ROLE_METER_AGREE, meter, epoch), &y_dc);
-    scalar_encode(out->z.b, &h);
-    return AMI_OK;
+    for (size_t i = 0; i < count; i++) {
+        uint8_t id[KEY_ID_BYTES_MAX];
+        point y_dc;
+        status[i] = agree_point_parse(&y_dc, in[i].part);
+        if (status[i] != AMI_OK)
+            continue;
+        scalar h = liu_h2(key_id(id, net, ROLE_METER_AGREE, in[i].meter, in[i].epoch), &y_dc);
+        scalar_encode(out[i].z.b, &h);
+    }
 }
 
 /* --- flights ---------------------------------------------------------------------------------- */
@@ -196,17 +199,11 @@ static enum ami_status liu_meter_start(struct agree_state *state, const struct a
     return usable ? AMI_OK : AMI_BAD_CRYPTO;
 }
 
-static enum ami_status liu_meter_answer(struct agree_result *out, const struct agree_state *state,
-                                        const struct network *net, const struct agree_key *key,
-                                        struct span flight2)
+/* K and M1 are checked, M2 made, once k is computed. */
+static enum ami_status liu_meter_finish(struct agree_result *out, const struct network *net,
+                                        struct span flight2, const point *k)
 {
-    point t_dc;
-    if (flight2.size != LIU_FLIGHT2_BYTES)
-        return AMI_BAD_CRYPTO;
-    AMI_TRY(agree_point_parse(&t_dc, span_of(flight2.data, SM2_POINT_BYTES)));
-    scalar sum = scalar_add(&key->d, &state->secret); /* not zero: checked at the start */
-    point k = point_mul(&sum, &t_dc);
-    point_bytes k_bytes = point_encode(&k);
+    point_bytes k_bytes = point_encode(k);
     sm3_digest m1 = liu_tag(0, &k_bytes), m2 = liu_tag(1, &k_bytes);
     enum ami_status status = AMI_BAD_CRYPTO;
     if (secret_equal(m1.b, flight2.data + SM2_POINT_BYTES, sizeof m1.b)) {
@@ -215,11 +212,35 @@ static enum ami_status liu_meter_answer(struct agree_result *out, const struct a
         out->flight_size = LIU_FLIGHT3_BYTES;
         status = AMI_OK;
     }
-    secret_wipe(&sum, sizeof sum);
-    secret_wipe(&k, sizeof k);
     secret_wipe(&k_bytes, sizeof k_bytes);
     secret_wipe(&m2, sizeof m2);
     return status;
+}
+
+static void liu_meter_answer_batch(struct agree_result *out, enum ami_status *status,
+                                   const struct agree_meter_in *in, const struct network *net,
+                                   size_t count)
+{
+    point t_dc[AGREE_CHUNK] = {0}, k[AGREE_CHUNK];
+    scalar sum[AGREE_CHUNK] = {0};
+    size_t of[AGREE_CHUNK], good = 0;
+    AMI_CHECK(count <= AGREE_CHUNK);
+    for (size_t i = 0; i < count; i++) {
+        if (status[i] != AMI_OK)
+            continue;
+        const struct span flight2 = in[i].in->flight;
+        status[i] = AMI_BAD_CRYPTO;
+        if (flight2.size != LIU_FLIGHT2_BYTES ||
+            agree_point_parse(&t_dc[good], span_of(flight2.data, SM2_POINT_BYTES)) != AMI_OK)
+            continue;
+        sum[good] = scalar_add(&in[i].key->d, &in[i].state->secret); /* not zero: checked before */
+        of[good++] = i;
+    }
+    point_mul_batch(k, sum, t_dc, good);
+    for (size_t i = 0; i < good; i++)
+        status[of[i]] = liu_meter_finish(&out[of[i]], net, in[of[i]].in->flight, &k[i]);
+    secret_wipe(sum, good * sizeof sum[0]);
+    secret_wipe(k, good * sizeof k[0]);
 }
 
 static scalar liu_draw_b(const uint8_t random[SM2_WIDE_BYTES], unsigned draw)
@@ -296,6 +317,30 @@ static void liu_dc_answer(struct agree_answer *out, const struct network *net,
     }
 }
 
+static enum ami_status liu_peer_init(struct agree_peer *out, const struct network *net,
+                                     const struct ami_id *meter, uint32_t epoch, struct span part)
+{
+    const struct agree_peer_in in = {meter, epoch, part};
+    enum ami_status status;
+    memset(out, 0, sizeof *out);
+    liu_peer_init_batch(out, &status, net, &in, 1);
+    return status;
+}
+
+static enum ami_status liu_meter_answer(struct agree_result *out, const struct agree_state *state,
+                                        const struct network *net, const struct agree_key *key,
+                                        struct span flight2)
+{
+    const struct agree_flight2 f = {
+        .dc = out->terms.dc, .dc_epoch = out->terms.dc_epoch, .flight = flight2};
+    struct agree_state copy = *state;
+    const struct agree_meter_in in = {&copy, key, &f};
+    enum ami_status status = AMI_OK;
+    liu_meter_answer_batch(out, &status, &in, net, 1);
+    secret_wipe(&copy, sizeof copy);
+    return status;
+}
+
 const struct scheme scheme_liu2023 = {
     .name = "liu2023",
     .number = SCHEME_LIU2023,
@@ -306,7 +351,9 @@ const struct scheme scheme_liu2023 = {
     .device_accept = liu_device_accept,
     .key_restore = liu_key_restore,
     .peer_init = liu_peer_init,
+    .peer_init_batch = liu_peer_init_batch,
     .meter_start = liu_meter_start,
     .meter_answer = liu_meter_answer,
+    .meter_answer_batch = liu_meter_answer_batch,
     .dc_answer = liu_dc_answer,
 };

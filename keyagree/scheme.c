@@ -66,7 +66,24 @@ enum ami_status agree_peer_init(struct agree_peer *out, const struct scheme *sch
                                 const struct network *net, const struct ami_id *meter,
                                 uint32_t epoch, struct span part)
 {
-    return scheme->peer_init(out, net, meter, epoch, part);
+    const struct agree_peer_in one = {meter, epoch, part};
+    enum ami_status status;
+    agree_peer_init_batch(out, &status, scheme, net, &one, 1);
+    return status;
+}
+
+void agree_peer_init_batch(struct agree_peer *out, enum ami_status *status,
+                           const struct scheme *scheme, const struct network *net,
+                           const struct agree_peer_in *in, size_t count)
+{
+    memset(out, 0, count * sizeof *out);
+    for (size_t done = 0; done < count; done += AGREE_CHUNK) {
+        size_t size = count - done < AGREE_CHUNK ? count - done : AGREE_CHUNK;
+        if (scheme->peer_init_batch != NULL)
+            scheme->peer_init_batch(out + done, status + done, net, in + done, size);
+        for (size_t i = done; scheme->peer_init_batch == NULL && i < done + size; i++)
+            status[i] = scheme->peer_init(&out[i], net, in[i].meter, in[i].epoch, in[i].part);
+    }
 }
 
 /* --- meter ------------------------------------------------------------------------------------ */
@@ -99,34 +116,66 @@ struct agree_flight1 agree_flight1_of(const struct agree_state *state, const str
     };
 }
 
-enum ami_status agree_meter_answer(struct agree_result *out, struct agree_state *state,
-                                   const struct network *net, const struct agree_key *key,
-                                   const sm3_digest *chain, const struct agree_flight2 *in)
+/* Is this flight 2 the answer to what the meter asked? Fills in the terms. */
+static enum ami_status check_flight2(struct agree_result *out, const struct agree_meter_in *x,
+                                     const sm3_digest *chain)
 {
-    memset(out, 0, sizeof *out);
-    if (!state->open || in->tag != state->tag || !ami_id_equal(&in->meter, &key->name))
+    const struct agree_flight2 *in = x->in;
+    if (!x->state->open || in->tag != x->state->tag || !ami_id_equal(&in->meter, &x->key->name))
         return AMI_NO_SESSION;
     if (!sm3_equal(&in->chain, chain))
         return AMI_WRONG_CHAIN;
-    if (in->scheme != key->scheme)
+    if (in->scheme != x->key->scheme)
         return AMI_WRONG_SCHEME;
     out->terms = (struct agree_terms){
-        .meter = key->name,
-        .epoch = key->epoch,
-        .tag = state->tag,
-        .insist = state->insist,
+        .meter = x->key->name,
+        .epoch = x->key->epoch,
+        .tag = x->state->tag,
+        .insist = x->state->insist,
         .chain = *chain,
-        .scheme = key->scheme,
+        .scheme = x->key->scheme,
         .term = in->term,
         .session = in->session,
         .dc = in->dc,
         .dc_epoch = in->dc_epoch,
     };
-    enum ami_status status = scheme_of(key)->meter_answer(out, state, net, key, in->flight);
-    if (status == AMI_OK)
-        secret_wipe(state, sizeof *state);
-    else
-        secret_wipe(out, sizeof *out);
+    return AMI_OK;
+}
+
+void agree_meter_answer_batch(struct agree_result *out, enum ami_status *status,
+                              const struct agree_meter_in *in, const struct network *net,
+                              const sm3_digest *chain, size_t count)
+{
+    memset(out, 0, count * sizeof *out);
+    for (size_t i = 0; i < count; i++) {
+        AMI_CHECK(in[i].key->scheme == in[0].key->scheme);
+        status[i] = check_flight2(&out[i], &in[i], chain);
+    }
+    const struct scheme *scheme = count == 0 ? NULL : scheme_of(in[0].key);
+    for (size_t done = 0; done < count; done += AGREE_CHUNK) {
+        size_t size = count - done < AGREE_CHUNK ? count - done : AGREE_CHUNK;
+        if (scheme->meter_answer_batch != NULL)
+            scheme->meter_answer_batch(out + done, status + done, in + done, net, size);
+        for (size_t i = done; scheme->meter_answer_batch == NULL && i < done + size; i++)
+            if (status[i] == AMI_OK)
+                status[i] =
+                    scheme->meter_answer(&out[i], in[i].state, net, in[i].key, in[i].in->flight);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (status[i] == AMI_OK)
+            secret_wipe(in[i].state, sizeof *in[i].state);
+        else
+            secret_wipe(&out[i], sizeof out[i]);
+    }
+}
+
+enum ami_status agree_meter_answer(struct agree_result *out, struct agree_state *state,
+                                   const struct network *net, const struct agree_key *key,
+                                   const sm3_digest *chain, const struct agree_flight2 *in)
+{
+    const struct agree_meter_in one = {state, key, in};
+    enum ami_status status;
+    agree_meter_answer_batch(out, &status, &one, net, chain, 1);
     return status;
 }
 

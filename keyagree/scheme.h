@@ -70,6 +70,13 @@ struct agree_peer {
     sm3_digest z; /* sm2kx: Z_SM. liu2023: h = H2(ID_SM, y_DC), big-endian */
 };
 
+/* What a DC knows of a meter, before it is decoded. */
+struct agree_peer_in {
+    const struct ami_id *meter;
+    uint32_t epoch;
+    struct span part; /* of U */
+};
+
 /* --- flights ---------------------------------------------------------------------------------- */
 
 /* Everything of flights 1 and 2 that is not the scheme's: all of it is authenticated by sm2kx, none
@@ -104,6 +111,13 @@ struct agree_result {
     struct agree_terms terms;
     uint8_t flight_size;
     uint8_t flight[AGREE_FLIGHT3_BYTES]; /* the scheme's part of flight 3 */
+};
+
+/* One second flight for a meter to answer. */
+struct agree_meter_in {
+    struct agree_state *state;
+    const struct agree_key *key;
+    const struct agree_flight2 *in;
 };
 
 /* One first flight for a DC to answer. */
@@ -160,12 +174,23 @@ struct scheme {
     /* DC: decodes a meter's part of U. AMI_BAD_CRYPTO. */
     enum ami_status (*peer_init)(struct agree_peer *out, const struct network *net,
                                  const struct ami_id *meter, uint32_t epoch, struct span part);
+    /* The same for many side by side, at most as many at once as dc_answer gets; NULL: they are
+     * decoded one after another. */
+    void (*peer_init_batch)(struct agree_peer *out, enum ami_status *status,
+                            const struct network *net, const struct agree_peer_in *in,
+                            size_t count);
 
     enum ami_status (*meter_start)(struct agree_state *state, const struct agree_key *key,
                                    const uint8_t random[SM2_WIDE_BYTES]);
     enum ami_status (*meter_answer)(struct agree_result *out, const struct agree_state *state,
                                     const struct network *net, const struct agree_key *key,
                                     struct span flight2);
+    /* The same for many side by side, at most as many at once as dc_answer gets; NULL: they are
+     * computed one after another. out[i].terms are there. Those whose status is not AMI_OK are left
+     * out; the others' receive AMI_OK or AMI_BAD_CRYPTO. */
+    void (*meter_answer_batch)(struct agree_result *out, enum ami_status *status,
+                               const struct agree_meter_in *in, const struct network *net,
+                               size_t count);
     void (*dc_answer)(struct agree_answer *out, const struct network *net,
                       const struct agree_key *key, const struct point_table *p_pub,
                       const struct agree_request *in, size_t count);
@@ -184,7 +209,11 @@ const struct scheme *scheme_at(size_t index);
 #define SCHEMES_BROUGHT_MAX 16
 void scheme_bring(const struct scheme *scheme);
 
-/* Decodes the meter's part of U; a shorthand for scheme->peer_init. */
+/* Decodes meters' parts of U, each with its own status. */
+void agree_peer_init_batch(struct agree_peer *out, enum ami_status *status,
+                           const struct scheme *scheme, const struct network *net,
+                           const struct agree_peer_in *in, size_t count);
+/* The same for one. */
 enum ami_status agree_peer_init(struct agree_peer *out, const struct scheme *scheme,
                                 const struct network *net, const struct ami_id *meter,
                                 uint32_t epoch, struct span part) AMI_MUST_CHECK;
@@ -206,6 +235,11 @@ enum ami_status agree_meter_answer(struct agree_result *out, struct agree_state 
                                    const struct network *net, const struct agree_key *key,
                                    const sm3_digest *chain,
                                    const struct agree_flight2 *in) AMI_MUST_CHECK;
+/* The same for many meters at once, each with its own status; side by side it is several times
+ * faster. */
+void agree_meter_answer_batch(struct agree_result *out, enum ami_status *status,
+                              const struct agree_meter_in *in, const struct network *net,
+                              const sm3_digest *chain, size_t count);
 /* Borrows out->flight. */
 struct agree_flight3 agree_flight3_of(const struct agree_result *out);
 

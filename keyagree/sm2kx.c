@@ -127,11 +127,33 @@ static enum ami_status kx_public(point *p, sm3_digest *z, const struct network *
     return AMI_OK;
 }
 
-static enum ami_status kx_peer_init(struct agree_peer *out, const struct network *net,
-                                    const struct ami_id *meter, uint32_t epoch, struct span part)
+static void kx_peer_init_batch(struct agree_peer *out, enum ami_status *status,
+                               const struct network *net, const struct agree_peer_in *in,
+                               size_t count)
 {
-    memset(out, 0, sizeof *out);
-    return kx_public(&out->p, &out->z, net, ROLE_METER_AGREE, meter, epoch, part);
+    point_bytes w_bytes[AGREE_CHUNK] = {0};
+    point w[AGREE_CHUNK], p[AGREE_CHUNK];
+    sm3_digest h_a[AGREE_CHUNK];
+    bool decoded[AGREE_CHUNK], finite[AGREE_CHUNK];
+    AMI_CHECK(count <= AGREE_CHUNK);
+    for (size_t i = 0; i < count; i++) {
+        /* All zero is no encoding of a point: what has the wrong size fails with the rest. */
+        if (in[i].part.size == SM2_POINT_BYTES)
+            memcpy(w_bytes[i].b, in[i].part.data, SM2_POINT_BYTES);
+        h_a[i] = key_h_a(net, ROLE_METER_AGREE, in[i].meter, in[i].epoch);
+    }
+    const bool all = point_decode_batch(w, decoded, w_bytes, count) == AMI_OK;
+    for (size_t i = 0; !all && i < count; i++)
+        if (!decoded[i])
+            w[i] = *point_generator(); /* keeps the group whole; its result is not used */
+    const bool good = sm2_implicit_public_batch(p, finite, w, h_a, &net->p_pub, count) == AMI_OK;
+    for (size_t i = 0; i < count; i++) {
+        status[i] = (all || decoded[i]) && (good || finite[i]) ? AMI_OK : AMI_BAD_CRYPTO;
+        if (status[i] != AMI_OK)
+            continue;
+        out[i].p = p[i];
+        out[i].z = kx_z(net, ROLE_METER_AGREE, in[i].meter, in[i].epoch, &p[i]);
+    }
 }
 
 /* --- confirmation over the transcript --------------------------------------------------------- */
@@ -202,59 +224,103 @@ static enum ami_status kx_meter_start(struct agree_state *state, const struct ag
     return AMI_OK;
 }
 
-/* The exchange from the meter's side, up to K and the expected S_B. */
-static enum ami_status kx_meter_exchange(struct sm2_exchange_out *x, uint8_t k[AGREE_KEY_BYTES],
-                                         const struct agree_state *state,
-                                         const struct agree_terms *terms, const struct network *net,
-                                         const struct agree_key *key, struct span flight2)
+/* K, S_B and C_B are checked, S_A and C_A made, once the exchange is computed. */
+static enum ami_status kx_meter_finish(struct agree_result *out, const struct agree_meter_in *in,
+                                       const sm3_digest *z_dc, const struct sm2_exchange_out *x)
 {
-    point r_a, r_b, p_dc;
-    sm3_digest z_dc;
-    AMI_TRY(agree_point_parse(&r_a, span_of(state->flight, state->flight_size)));
-    AMI_TRY(agree_point_parse(&r_b, span_of(flight2.data + KX_R_B_AT, SM2_POINT_BYTES)));
-    AMI_TRY(kx_public(&p_dc, &z_dc, net, ROLE_DC_AGREE, &terms->dc, terms->dc_epoch,
-                      span_of(flight2.data + KX_W_AT, SM2_POINT_BYTES)));
-    const struct sm2_exchange_in in = {
-        .initiator = true,
-        .d = &key->d,
-        .r = &state->secret,
-        .r_a = &r_a,
-        .r_b = &r_b,
-        .p_peer = &p_dc,
-        .z_a = &key->z,
-        .z_b = &z_dc,
-    };
-    AMI_TRY(sm2_exchange(x, &in));
-    sm2_exchange_key(k, AGREE_KEY_BYTES, x, &key->z, &z_dc);
-    return AMI_OK;
-}
-
-static enum ami_status kx_meter_answer(struct agree_result *out, const struct agree_state *state,
-                                       const struct network *net, const struct agree_key *key,
-                                       struct span flight2)
-{
-    struct sm2_exchange_out x = {0};
-    const struct span flight1 = span_of(state->flight, state->flight_size);
-    if (flight2.size != KX_FLIGHT2_BYTES)
-        return AMI_BAD_CRYPTO;
-    sm3_digest k_c = {{0}};
-    enum ami_status status = kx_meter_exchange(&x, out->k, state, &out->terms, net, key, flight2);
-    if (status == AMI_OK) {
-        k_c = kx_k_c(out->k);
-        sm3_digest c_b = kx_c_b(&k_c, &out->terms, flight1, flight2.data);
-        bool s_good = secret_equal(x.s_b.b, flight2.data + KX_S_B_AT, SM3_BYTES);
-        bool c_good = secret_equal(c_b.b, flight2.data + KX_C_B_AT, SM3_BYTES);
-        status = s_good && c_good ? AMI_OK : AMI_BAD_CRYPTO;
-    }
-    if (status == AMI_OK) {
-        sm3_digest c_a = kx_c_a(&k_c, &out->terms, flight1, flight2.data);
-        memcpy(out->flight, x.s_a.b, SM3_BYTES);
+    const struct span flight1 = span_of(in->state->flight, in->state->flight_size);
+    const uint8_t *flight2 = in->in->flight.data;
+    sm2_exchange_key(out->k, AGREE_KEY_BYTES, x, &in->key->z, z_dc);
+    sm3_digest k_c = kx_k_c(out->k);
+    sm3_digest c_b = kx_c_b(&k_c, &out->terms, flight1, flight2);
+    const bool s_good = secret_equal(x->s_b.b, flight2 + KX_S_B_AT, SM3_BYTES);
+    const bool c_good = secret_equal(c_b.b, flight2 + KX_C_B_AT, SM3_BYTES);
+    if (s_good && c_good) {
+        sm3_digest c_a = kx_c_a(&k_c, &out->terms, flight1, flight2);
+        memcpy(out->flight, x->s_a.b, SM3_BYTES);
         memcpy(out->flight + SM3_BYTES, c_a.b, SM3_BYTES);
         out->flight_size = KX_FLIGHT3_BYTES;
     }
-    secret_wipe(&x, sizeof x);
     secret_wipe(&k_c, sizeof k_c);
-    return status;
+    return s_good && c_good ? AMI_OK : AMI_BAD_CRYPTO;
+}
+
+/* The DCs that a group of meters agrees with: mostly one, whose key is computed once. */
+struct kx_dc {
+    enum ami_status status;
+    const struct agree_flight2 *of;
+    point p;
+    sm3_digest z;
+};
+
+static bool kx_same_dc(const struct agree_flight2 *a, const struct agree_flight2 *b)
+{
+    return a->dc_epoch == b->dc_epoch && ami_id_equal(&a->dc, &b->dc) &&
+           memcmp(a->flight.data + KX_W_AT, b->flight.data + KX_W_AT, SM2_POINT_BYTES) == 0;
+}
+
+/* AMI_OK: this one's DC is *dc. */
+static enum ami_status kx_find_dc(struct kx_dc *dc, const struct network *net,
+                                  const struct agree_flight2 *f)
+{
+    if (dc->of == NULL || !kx_same_dc(dc->of, f)) {
+        dc->of = f;
+        dc->status = kx_public(&dc->p, &dc->z, net, ROLE_DC_AGREE, &f->dc, f->dc_epoch,
+                               span_of(f->flight.data + KX_W_AT, SM2_POINT_BYTES));
+    }
+    return dc->status;
+}
+
+static void kx_meter_answer_batch(struct agree_result *out, enum ami_status *status,
+                                  const struct agree_meter_in *in, const struct network *net,
+                                  size_t count)
+{
+    point_bytes r_bytes[2 * AGREE_CHUNK] = {0};
+    point r[2 * AGREE_CHUNK], p_dc[AGREE_CHUNK];
+    sm3_digest z_dc[AGREE_CHUNK];
+    struct sm2_exchange_in x_in[AGREE_CHUNK];
+    struct sm2_exchange_out x_out[AGREE_CHUNK];
+    bool decoded[2 * AGREE_CHUNK], finite[AGREE_CHUNK];
+    size_t of[AGREE_CHUNK], good = 0, kept = 0;
+    struct kx_dc dc = {.of = NULL};
+    AMI_CHECK(count <= AGREE_CHUNK);
+    for (size_t i = 0; i < count; i++) {
+        if (status[i] != AMI_OK)
+            continue;
+        status[i] = AMI_BAD_CRYPTO;
+        if (in[i].in->flight.size != KX_FLIGHT2_BYTES || kx_find_dc(&dc, net, in[i].in) != AMI_OK)
+            continue;
+        p_dc[good] = dc.p;
+        z_dc[good] = dc.z;
+        memcpy(r_bytes[2 * good].b, in[i].state->flight, SM2_POINT_BYTES);
+        memcpy(r_bytes[2 * good + 1].b, in[i].in->flight.data + KX_R_B_AT, SM2_POINT_BYTES);
+        of[good++] = i;
+    }
+    const bool all_decoded = point_decode_batch(r, decoded, r_bytes, 2 * good) == AMI_OK;
+    for (size_t k = 0; k < good; k++) {
+        if (!all_decoded && (!decoded[2 * k] || !decoded[2 * k + 1]))
+            continue;
+        const struct agree_meter_in *m = &in[of[k]];
+        r[2 * kept] = r[2 * k];
+        r[2 * kept + 1] = r[2 * k + 1];
+        p_dc[kept] = p_dc[k];
+        z_dc[kept] = z_dc[k];
+        of[kept] = of[k];
+        x_in[kept] = (struct sm2_exchange_in){.initiator = true,
+                                              .d = &m->key->d,
+                                              .r = &m->state->secret,
+                                              .r_a = &r[2 * kept],
+                                              .r_b = &r[2 * kept + 1],
+                                              .p_peer = &p_dc[kept],
+                                              .z_a = &m->key->z,
+                                              .z_b = &z_dc[kept]};
+        kept++;
+    }
+    const bool all = kept == 0 || sm2_exchange_batch(x_out, x_in, finite, kept) == AMI_OK;
+    for (size_t k = 0; k < kept; k++)
+        if (all || finite[k])
+            status[of[k]] = kx_meter_finish(&out[of[k]], &in[of[k]], &z_dc[k], &x_out[k]);
+    secret_wipe(x_out, kept * sizeof x_out[0]);
 }
 
 /* Fills in an answer once the exchange is computed. */
@@ -325,6 +391,30 @@ static void kx_dc_answer(struct agree_answer *out, const struct network *net,
     secret_wipe(x_out, sizeof x_out);
 }
 
+static enum ami_status kx_peer_init(struct agree_peer *out, const struct network *net,
+                                    const struct ami_id *meter, uint32_t epoch, struct span part)
+{
+    const struct agree_peer_in in = {meter, epoch, part};
+    enum ami_status status;
+    memset(out, 0, sizeof *out);
+    kx_peer_init_batch(out, &status, net, &in, 1);
+    return status;
+}
+
+static enum ami_status kx_meter_answer(struct agree_result *out, const struct agree_state *state,
+                                       const struct network *net, const struct agree_key *key,
+                                       struct span flight2)
+{
+    const struct agree_flight2 f = {
+        .dc = out->terms.dc, .dc_epoch = out->terms.dc_epoch, .flight = flight2};
+    struct agree_state copy = *state;
+    const struct agree_meter_in in = {&copy, key, &f};
+    enum ami_status status = AMI_OK;
+    kx_meter_answer_batch(out, &status, &in, net, 1);
+    secret_wipe(&copy, sizeof copy);
+    return status;
+}
+
 const struct scheme scheme_sm2kx = {
     .name = "sm2kx",
     .number = SCHEME_SM2KX,
@@ -335,7 +425,9 @@ const struct scheme scheme_sm2kx = {
     .device_accept = kx_device_accept,
     .key_restore = kx_key_restore,
     .peer_init = kx_peer_init,
+    .peer_init_batch = kx_peer_init_batch,
     .meter_start = kx_meter_start,
     .meter_answer = kx_meter_answer,
+    .meter_answer_batch = kx_meter_answer_batch,
     .dc_answer = kx_dc_answer,
 };

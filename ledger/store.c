@@ -437,19 +437,34 @@ static int put_value(struct store *s, MDB_txn *txn, int db, struct span key, str
 }
 
 /* Values of one database whose checks are computed side by side. */
-#define ROWS_MAX 256
+#define ROWS_MAX AMI_BLOCK_TXS_MAX
 struct rows {
     size_t count;
     struct span key[ROWS_MAX], value[ROWS_MAX];
     uint8_t key_bytes[ROWS_MAX][REPORT_KEY_BYTES]; /* room for keys that stand nowhere else */
     uint8_t check[ROWS_MAX][STORE_CHECK_BYTES];
+    const struct span *order[ROWS_MAX]; /* of the keys */
 };
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct span *const x = *(const struct span *const *)a;
+    const struct span *const y = *(const struct span *const *)b;
+    const size_t least = x->size < y->size ? x->size : y->size;
+    const int order = memcmp(x->data, y->data, least);
+    return order != 0 ? order : (x->size > y->size) - (x->size < y->size);
+}
 
 /* Stores all of them and empties the list. */
 static enum ami_status put_rows(struct attempt *a, int db, struct rows *rows, unsigned flags)
 {
     store_checks(rows->check, db_names[db], rows->key, rows->value, rows->count);
-    for (size_t i = 0; i < rows->count; i++) {
+    for (size_t i = 0; i < rows->count; i++)
+        rows->order[i] = &rows->key[i];
+    /* Those that go to one page follow one another. */
+    qsort(rows->order, rows->count, sizeof rows->order[0], compare_keys);
+    for (size_t at = 0; at < rows->count; at++) {
+        const size_t i = (size_t)(rows->order[at] - rows->key);
         const struct span value = rows->value[i];
         MDB_val k = {rows->key[i].size, (void *)(uintptr_t)rows->key[i].data};
         MDB_val v = {value.size + STORE_CHECK_BYTES, NULL};

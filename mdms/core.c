@@ -281,6 +281,15 @@ void mdms_on_open(struct mdms *m, env_link link, enum mdms_port port, uint8_t sl
     mdms_on_time(m);
 }
 
+void mdms_on_identity(struct mdms *m, env_link link, const struct credential_identity *who)
+{
+    int member = dcs_member_of(m, link);
+    if (member < 0)
+        return;
+    m->dc[member].identified = true;
+    m->dc[member].who = *who;
+}
+
 /* A meter that dials greets as it greets a DC; all it can have here is an enrolment. */
 static void welcome(struct mdms *m, env_link link, struct span body)
 {

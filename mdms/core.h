@@ -17,6 +17,7 @@
 #define AMI_MDMS_CORE_H
 
 #include "base/env.h"
+#include "channel/credential.h"
 #include "keyagree/enrol.h"
 #include "keyagree/keyfile.h"
 #include "ledger/block.h"
@@ -74,6 +75,9 @@ struct state_record mdms_state_initial(const struct network *net);
 
 /* Events. `slot` is meant with MDMS_PORT_DC only: at first a member's index. */
 void mdms_on_open(struct mdms *m, env_link link, enum mdms_port port, uint8_t slot);
+/* Right after mdms_on_open with MDMS_PORT_DC: who has proven itself on the link's channel. What its
+ * hello says has to agree. */
+void mdms_on_identity(struct mdms *m, env_link link, const struct credential_identity *who);
 void mdms_on_frame(struct mdms *m, env_link link, struct span frame);
 void mdms_on_writable(struct mdms *m, env_link link);
 void mdms_on_closed(struct mdms *m, env_link link);

@@ -1,5 +1,6 @@
 /* mdms/dcs.c - links to the DCs. The MDMS dials every member's peer address and proves itself with
- * its transaction-signing key; the DC proves itself with its signing key.
+ * its transaction-signing key; the DC proves itself with its signing key. All of it passes inside a
+ * channel (channel/), whose peer the hello has to name.
  *
  *   MDMS -> DC  LINK_HELLO  role 3, chain, network name, epoch 0, nonce
  *   DC -> MDMS  LINK_HELLO  role 2, chain, name, key epoch, nonce
@@ -37,6 +38,7 @@ void dcs_on_open(struct mdms *m, env_link link, uint8_t member)
     link_hello_encode(&own, &hello);
     AMI_CHECK(writer_ok(&own));
     l->id = link;
+    l->identified = false;
     l->state = DC_HELLO_SENT;
     l->opened_us = mdms_now_us(m);
     l->own_hello_size = own.size;
@@ -78,6 +80,12 @@ static void on_hello(struct mdms *m, uint8_t member, struct span body)
         return;
     }
     l->peer_epoch = h.epoch;
+    /* Nobody passes another's hello on. An X.509 certificate knows no key epoch. */
+    if (l->identified && (!ami_id_equal(&l->who.name, &h.name) ||
+                          (l->who.kind != CREDENTIAL_X509 && l->who.epoch != h.epoch))) {
+        drop(m, member, "a hello of somebody else than the channel's peer");
+        return;
+    }
     if (h.role != LINK_ROLE_DC || !ami_id_equal(&h.name, &l->name) || member_of(m, l) == NULL) {
         drop(m, member, "somebody else answers at its address");
         return;

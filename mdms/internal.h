@@ -27,7 +27,9 @@ struct dc_link {
     struct ami_id name;
     char address[AMI_ADDRESS_BYTES_MAX + 1];
     uint32_t peer_epoch; /* key epoch that it claims, and proves */
-    env_link id;         /* 0: none */
+    bool identified;     /* `who` proved itself on the link's channel */
+    struct credential_identity who;
+    env_link id; /* 0: none */
     enum dc_link_state state;
     uint64_t opened_us;
     uint8_t own_hello[MDMS_HELLO_BYTES_MAX];

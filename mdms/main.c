@@ -11,6 +11,7 @@ int main(int argc, char **argv)
         COMMAND_REVOKE,
         COMMAND_MEMBER,
         COMMAND_RETAIN,
+        COMMAND_OPERATOR,
         COMMAND_STATUS,
         COMMAND_READINGS,
         COMMAND_EXPORT,

@@ -171,6 +171,7 @@ struct dialled {
     struct serve *serve;
     uint8_t member;
     struct link_dialer *dialer;
+    struct link_security security;
 };
 
 struct open_link {
@@ -182,6 +183,8 @@ struct open_link {
 
 struct serve {
     struct mdms_keys keys;
+    struct credential credential;
+    struct credential_trust trust;
     struct genesis *genesis; /* NULL: none yet */
     char genesis_path[PATH_MAX];
     int lock;
@@ -468,8 +471,25 @@ static void on_dc_open(void *ctx, env_link link, const char *remote)
 {
     struct dialled *d = ctx;
     (void)remote;
+    const struct credential_identity who = *link_peer(d->serve->links, link);
     add_link(d->serve, link, false);
     mdms_on_open(d->serve->core, link, MDMS_PORT_DC, d->member);
+    mdms_on_identity(d->serve->core, link, &who);
+}
+
+static enum channel_fault accept_dc(void *ctx, const struct credential_identity *who)
+{
+    (void)ctx; /* which DC it has to be, the core knows */
+    return who->role == CREDENTIAL_DC ? FAULT_NONE : FAULT_UNEXPECTED;
+}
+
+static void on_dc_refused(void *ctx, const char *remote, enum channel_fault fault,
+                          const struct credential_identity *who)
+{
+    const struct dialled *d = ctx;
+    log_say(d->serve->log, ENV_LOG_WARN, "channel_refused", "remote=%s reason=%s%s%s", remote,
+            channel_fault_name(fault),
+            who == NULL ? "" : " who=", who == NULL ? "" : who->name.text);
 }
 
 static void on_dc_frame(void *ctx, env_link link, struct span frame)
@@ -544,6 +564,11 @@ static enum ami_status open_files(struct serve *s, struct why *why)
     enum ami_status status = cli_keys(common.dir, &net, passphrase, &s->keys, why);
     secret_wipe(passphrase, sizeof passphrase);
     AMI_TRY(status);
+    if (credential_of_mdms(&s->credential, &s->keys.net, &s->keys.sign) != AMI_OK)
+        return why_set(why, AMI_FOREIGN_KEY, "%s/%s: no key of this network", common.dir,
+                       FILE_KEYS);
+    s->trust = (struct credential_trust){.net = &s->keys.net,
+                                         .kinds = CREDENTIAL_BIT(CREDENTIAL_IMPLICIT)};
     return mdms_store_open(&s->store, common.dir, (uint64_t)map_mib << 20, why);
 }
 
@@ -556,6 +581,10 @@ static void dial(void *ctx, unsigned slot, const char *address)
     if (d->dialer != NULL)
         link_dialer_stop(d->dialer);
     *d = (struct dialled){.serve = s, .member = (uint8_t)slot};
+    d->security.config = (struct channel_config){.own = &s->credential,
+                                                 .trust = &s->trust,
+                                                 .suites = CHANNEL_SUITES_ALL,
+                                                 .accept = accept_dc};
     if (address == NULL || s->stopping)
         return;
     const struct link_limits limits = {.frame_bytes_max = AMI_FRAME_PEER_BYTES_MAX,
@@ -567,7 +596,9 @@ static void dial(void *ctx, unsigned slot, const char *address)
                                        .on_open = on_dc_open,
                                        .on_frame = on_dc_frame,
                                        .on_closed = on_dc_closed,
-                                       .on_writable = on_dc_writable};
+                                       .on_writable = on_dc_writable,
+                                       .on_refused = on_dc_refused,
+                                       .security = &d->security};
     if (link_dial(s->links, address, &limits, DC_RETRY_MS_MAX, &events, &d->dialer, &why) != AMI_OK)
         log_say(s->log, ENV_LOG_ERROR, "not_dialled", "%s", why.text);
 }
@@ -666,6 +697,7 @@ static void end(struct serve *s)
     if (s->lock >= 0)
         directory_unlock(s->lock);
     secret_wipe(&s->keys, sizeof s->keys);
+    secret_wipe(&s->credential, sizeof s->credential);
     free(s->genesis);
     free(s);
 }

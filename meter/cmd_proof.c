@@ -10,6 +10,7 @@
 #include "meter/cli.h"
 #include "net/ask.h"
 #include "net/file.h"
+#include "net/operator.h"
 #include "wire/report.h"
 
 #include <inttypes.h>
@@ -18,7 +19,7 @@
 #include <string.h>
 
 static int64_t sequence_given, epoch_given, timeout_ms = 10000;
-static const char *time_given, *node, *out_file;
+static const char *time_given, *node, *out_file, *credential_file;
 
 static const struct option_spec options[] = {
     CLI_OPTION_GENESIS,
@@ -63,6 +64,11 @@ static const struct option_spec options[] = {
      .value = &out_file,
      .argument = "FILE",
      .help = "where to write it (default stdout)"},
+    {.name = "credential",
+     .kind = OPTION_TEXT,
+     .value = &credential_file,
+     .argument = "FILE",
+     .help = "an operator's credential (default: $AMI_CREDENTIAL)"},
     {.name = "timeout",
      .kind = OPTION_DURATION,
      .value = &timeout_ms,
@@ -156,14 +162,15 @@ static enum ami_status find(struct wanted *w, const struct genesis *g, struct wh
 
 /* Adds the opening to what the DC gives and checks all of it. */
 static enum ami_status from_node(const struct wanted *w, const struct genesis *g,
-                                 const char *address, char **text, struct why *why)
+                                 const struct channel_config *security, const char *address,
+                                 char **text, struct why *why)
 {
     char reason[WHY_BYTES_MAX / 2];
     enum ami_status status;
     json_t *question =
         json_pack("{s:s, s:s, s:I, s:I}", "ask", "proof", "meter", w->meter.text, "epoch",
                   (json_int_t)w->epoch, "sequence", (json_int_t)w->sequence);
-    json_t *answer = admin_ask(address, question, (uint32_t)timeout_ms, &status, why);
+    json_t *answer = admin_ask(address, security, question, (uint32_t)timeout_ms, &status, why);
     json_decref(question);
     if (answer == NULL)
         return status;
@@ -186,14 +193,17 @@ static enum ami_status from_node(const struct wanted *w, const struct genesis *g
 
 static enum ami_status make(struct wanted *w, struct genesis **g, char **text, struct why *why)
 {
+    struct operator_link asker;
     AMI_TRY(cli_genesis(g, why));
     AMI_TRY(find(w, *g, why));
-    if (node != NULL)
-        return from_node(w, *g, node, text, why);
+    AMI_TRY(operator_begin_link(&asker, credential_file, why));
     enum ami_status status = AMI_UNREACHABLE;
     const struct committee *c = headers_committee(w->headers);
-    for (unsigned i = 0; i < c->members.count && status != AMI_OK; i++)
-        status = from_node(w, *g, c->address[i].admin, text, why);
+    if (node != NULL)
+        status = from_node(w, *g, &asker.config, node, text, why);
+    for (unsigned i = 0; node == NULL && i < c->members.count && status != AMI_OK; i++)
+        status = from_node(w, *g, &asker.config, c->address[i].admin, text, why);
+    operator_end_link(&asker);
     return status;
 }
 

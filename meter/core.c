@@ -300,47 +300,76 @@ enum ami_status meter_outcast(const struct meter *m)
 
 /* --- what DCs say ---------------------------------------------------------------------------- */
 
-static void on_flight2(struct meter *m, struct span body)
+/* The key is agreed: the last flight leaves and the session begins. */
+static void begin_session(struct meter *m, struct agree_result *result)
 {
     const struct genesis *g = m->shared->genesis;
-    struct agree_flight2 in;
-    struct agree_result result;
-    /* A wrong answer does not end the wait for the right one: whoever can send it could as well
-     * send nothing. */
-    if (m->phase != METER_AGREEING || agree_flight2_parse(&in, body) != AMI_OK ||
-        !ami_id_equal(&in.dc, &m->shared->headers->dc[m->target]))
-        return;
-    if (agree_meter_answer(&result, &m->u.agree, &g->network, &m->keys.agree, &g->members.chain,
-                           &in) != AMI_OK)
-        return;
     uint8_t frame[512];
     struct writer w = writer_on(frame, sizeof frame);
-    struct agree_flight3 flight = agree_flight3_of(&result);
+    struct agree_flight3 flight = agree_flight3_of(result);
     frame_begin(&w, MSG_AGREE_FLIGHT3);
     agree_flight3_encode(&w, &flight);
     AMI_CHECK(writer_ok(&w));
     if (m->shared->env->send(m->ctx, link_of(m->target), writer_span(&w)) != AMI_OK) {
         pause_for(m, m->target, backoff_us(m));
-    } else {
-        uint64_t now = meter_now_us(m);
-        meter_note(m, METER_NOTE_AGREED, now - m->began_us);
-        meter_learn_us(&m->shared->answer_us, now - m->began_us);
-        session_begin(&m->u.session, true, result.k, &result.terms,
-                      g->parameters.session_messages_max, g->parameters.session_seconds_max,
-                      meter_now_s(m));
-        m->phase = METER_IN_SESSION;
-        m->session_id = in.session;
-        m->began_us = now;
-        m->wake_us = UINT64_MAX;
-        m->resend_us = UINT64_MAX;
-        m->hops = 0;
-        m->refused_by = 0;
-        m->refusal = AMI_OK;
-        if (!meter_unsettled(m))
-            m->waiting_us = 0;
-        deliver_on_session(m);
+        return;
     }
-    secret_wipe(&result, sizeof result);
+    uint64_t now = meter_now_us(m);
+    meter_note(m, METER_NOTE_AGREED, now - m->began_us);
+    meter_learn_us(&m->shared->answer_us, now - m->began_us);
+    session_begin(&m->u.session, true, result->k, &result->terms,
+                  g->parameters.session_messages_max, g->parameters.session_seconds_max,
+                  meter_now_s(m));
+    m->phase = METER_IN_SESSION;
+    m->session_id = result->terms.session;
+    m->began_us = now;
+    m->wake_us = UINT64_MAX;
+    m->resend_us = UINT64_MAX;
+    m->hops = 0;
+    m->refused_by = 0;
+    m->refusal = AMI_OK;
+    if (!meter_unsettled(m))
+        m->waiting_us = 0;
+    deliver_on_session(m);
+}
+
+/* A wrong answer does not end the wait for the right one: whoever can send it could as well send
+ * nothing. */
+static bool is_awaited(const struct meter *m, const struct meter_answer *a,
+                       struct agree_flight2 *in)
+{
+    return m->phase == METER_AGREEING && a->link == link_of(m->target) &&
+           agree_flight2_parse(in, a->body) == AMI_OK &&
+           ami_id_equal(&in->dc, &m->shared->headers->dc[m->target]);
+}
+
+void meter_on_flight2s(const struct meter_answer *list, size_t count)
+{
+    struct agree_flight2 flight[METER_ANSWERS_MAX];
+    struct agree_meter_in in[METER_ANSWERS_MAX];
+    struct agree_result result[METER_ANSWERS_MAX];
+    enum ami_status status[METER_ANSWERS_MAX];
+    struct meter *of[METER_ANSWERS_MAX];
+    size_t good = 0;
+    AMI_CHECK(count <= METER_ANSWERS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        struct meter *m = list[i].meter;
+        if (!is_awaited(m, &list[i], &flight[good]))
+            continue;
+        in[good] = (struct agree_meter_in){&m->u.agree, &m->keys.agree, &flight[good]};
+        of[good++] = m;
+    }
+    if (good == 0)
+        return;
+    const struct genesis *g = of[0]->shared->genesis;
+    agree_meter_answer_batch(result, status, in, &g->network, &g->members.chain, good);
+    for (size_t i = 0; i < good; i++) {
+        /* Of two good answers to one flight the first counts. */
+        if (status[i] == AMI_OK && of[i]->phase == METER_AGREEING)
+            begin_session(of[i], &result[i]);
+        meter_rearm(of[i]);
+    }
+    secret_wipe(result, good * sizeof result[0]);
 }
 
 /* A leader named by a DC. Followed unless it failed us: then this very DC is asked to insist. */
@@ -464,9 +493,11 @@ void meter_on_frame(struct meter *m, env_link link, enum message_type type, stru
     if (m->phase == METER_OFF || link != link_of(m->target))
         return; /* not from whom we talk to now */
     switch ((int)type) {
-    case MSG_AGREE_FLIGHT2:
-        on_flight2(m, body);
+    case MSG_AGREE_FLIGHT2: {
+        const struct meter_answer one = {m, link, body};
+        meter_on_flight2s(&one, 1);
         break;
+    }
     case MSG_REFUSED:
         on_refused(m, body);
         break;
@@ -479,6 +510,22 @@ void meter_on_frame(struct meter *m, env_link link, enum message_type type, stru
     default:
         break;
     }
+    meter_rearm(m);
+}
+
+void meter_on_leads(struct meter *m, env_link link, uint64_t spread_us)
+{
+    const uint8_t place = (uint8_t)(link - 1);
+    /* Who waits comes; who is on the way to another DC is sent on from there, and who insists on
+     * being served by another one has its reasons. */
+    if (m->phase != METER_PAUSE || (m->failed_us >> place & 1u) != 0 ||
+        m->shared->genesis->parameters.gateway != GATEWAY_LEADER)
+        return;
+    if (m->target != place)
+        secret_wipe(&m->u, sizeof m->u); /* a flight that found no room elsewhere */
+    m->target = place;
+    m->starved = false;
+    m->wake_us = meter_now_us(m) + meter_random_below(m, spread_us);
     meter_rearm(m);
 }
 

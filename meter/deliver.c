@@ -400,8 +400,7 @@ static enum ami_status check_ack(const struct meter *m, const struct meter_slot 
         return AMI_BAD_CERTIFICATE; /* its block_proof never came or did not verify */
     sm3_digest id = tx_id(TX_REPORT, &s->first, &ack->second);
     sm3_digest leaf = tx_leaf(&id);
-    return merkle_check(&h->merkle_root, &leaf, ack->index, h->tx_count, ack->path,
-                        ack->path_count);
+    return headers_check_leaf(m->shared->headers, h, &leaf, ack->index, ack->path, ack->path_count);
 }
 
 static void on_ack(struct meter *m, struct span plain)

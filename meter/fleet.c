@@ -19,63 +19,66 @@ static uint64_t at_of(const struct fleet_meter *m)
     return m->core_at_us < m->measure_at_us ? m->core_at_us : m->measure_at_us;
 }
 
-static void heap_put(struct fleet *f, size_t place, struct fleet_meter *m)
+static void heap_put(struct fleet *f, size_t place, struct fleet_timer t)
 {
-    f->heap[place] = m;
-    m->heap_at = place + 1;
+    f->heap[place] = t;
+    t.meter->heap_at = place + 1;
 }
 
 static void heap_up(struct fleet *f, size_t i)
 {
-    struct fleet_meter *m = f->heap[i];
-    while (i > 0 && at_of(m) < at_of(f->heap[(i - 1) / 2])) {
+    const struct fleet_timer t = f->heap[i];
+    while (i > 0 && t.at_us < f->heap[(i - 1) / 2].at_us) {
         heap_put(f, i, f->heap[(i - 1) / 2]);
         i = (i - 1) / 2;
     }
-    heap_put(f, i, m);
+    heap_put(f, i, t);
 }
 
 static void heap_down(struct fleet *f, size_t i)
 {
-    struct fleet_meter *m = f->heap[i];
+    const struct fleet_timer t = f->heap[i];
     for (;;) {
         size_t child = 2 * i + 1;
         if (child >= f->heap_count)
             break;
-        if (child + 1 < f->heap_count && at_of(f->heap[child + 1]) < at_of(f->heap[child]))
+        if (child + 1 < f->heap_count && f->heap[child + 1].at_us < f->heap[child].at_us)
             child++;
-        if (at_of(f->heap[child]) >= at_of(m))
+        if (f->heap[child].at_us >= t.at_us)
             break;
         heap_put(f, i, f->heap[child]);
         i = child;
     }
-    heap_put(f, i, m);
+    heap_put(f, i, t);
 }
 
 /* After one of the meter's instants changed. */
 void fleet_set_timer(struct fleet_meter *m)
 {
     struct fleet *f = m->fleet;
-    bool wanted = at_of(m) != UINT64_MAX;
+    const struct fleet_timer t = {at_of(m), m};
     if (m->heap_at == 0) {
-        if (!wanted)
+        if (t.at_us == UINT64_MAX)
             return;
-        heap_put(f, f->heap_count++, m);
+        heap_put(f, f->heap_count++, t);
         heap_up(f, m->heap_at - 1);
-    } else if (wanted) {
+    } else if (t.at_us == f->heap[m->heap_at - 1].at_us) {
+        return;
+    } else if (t.at_us != UINT64_MAX) {
+        f->heap[m->heap_at - 1] = t;
         heap_up(f, m->heap_at - 1);
         heap_down(f, m->heap_at - 1);
     } else {
         size_t hole = m->heap_at - 1;
-        struct fleet_meter *last = f->heap[--f->heap_count];
+        const struct fleet_timer last = f->heap[--f->heap_count];
         m->heap_at = 0;
-        if (last != m) {
+        if (last.meter != m) {
             heap_put(f, hole, last);
             heap_up(f, hole);
-            heap_down(f, last->heap_at - 1);
+            heap_down(f, last.meter->heap_at - 1);
         }
     }
-    uint64_t first = f->heap_count == 0 ? UINT64_MAX : at_of(f->heap[0]);
+    uint64_t first = f->heap_count == 0 ? UINT64_MAX : f->heap[0].at_us;
     if (!f->timers.armed || first != f->timers.at_us)
         loop_alarm_set(f->loop, &f->timers, first);
 }
@@ -156,9 +159,36 @@ static void note_outcast(struct fleet *f, struct fleet_meter *m)
                    m->core.keys.name.text, ami_status_text(status));
 }
 
+/* Keeps count of those in session, and of how those who lost theirs come back. */
+static void count_session(struct fleet *f, struct fleet_meter *m)
+{
+    const bool now_in = m->core.phase == METER_IN_SESSION;
+    struct fleet_return *b = &f->back;
+    if (now_in == m->counted)
+        return;
+    m->counted = now_in;
+    f->in_session += now_in ? 1 : SIZE_MAX;
+    if (!now_in) {
+        /* A few that agree anew are no return; when a tenth of them is out, it is one. */
+        if ((b->began_us == 0 || b->all_us != 0) && f->count - f->in_session > f->count / 10)
+            *b = (struct fleet_return){.began_us = clock_mono_us()};
+        return;
+    }
+    if (b->began_us == 0)
+        return;
+    const uint64_t after_us = clock_mono_us() - b->began_us;
+    if (b->half_us == 0 && f->in_session >= f->count / 2)
+        b->half_us = after_us;
+    if (b->most_us == 0 && f->in_session >= f->count - f->count / 100)
+        b->most_us = after_us;
+    if (b->all_us == 0 && f->in_session == f->count)
+        b->all_us = after_us;
+}
+
 void fleet_touch(struct fleet_meter *m)
 {
     struct fleet *f = m->fleet;
+    count_session(f, m);
     if (m->agreeing != NULL &&
         (m->core.phase != METER_AGREEING || m->core.target != m->agreeing->place))
         fleet_links_agreed(m);
@@ -260,7 +290,7 @@ static enum ami_status load_all(struct fleet *f, struct why *why)
     size_t known = 0;
     AMI_TRY(meter_store_each_keys(f->c.store, count_key, &known));
     f->meter = calloc(known + 1, sizeof *f->meter);
-    f->heap = calloc(known + 1, sizeof(struct fleet_meter *));
+    f->heap = calloc(known + 1, sizeof *f->heap);
     if (f->meter == NULL || f->heap == NULL)
         return why_set(why, AMI_NO_MEMORY, "out of memory for %zu meters", known);
     AMI_TRY(meter_store_each_keys(f->c.store, load_meter, &load));
@@ -467,8 +497,8 @@ static void on_timers(void *arg)
     struct fleet *f = arg;
     uint64_t now = clock_mono_us();
     for (int i = 0; i < FLEET_TIMERS_PER_FIRE && f->heap_count > 0; i++) {
-        struct fleet_meter *m = f->heap[0];
-        if (at_of(m) > now)
+        struct fleet_meter *m = f->heap[0].meter;
+        if (f->heap[0].at_us > now)
             break;
         if (m->core_at_us <= now) {
             m->core_at_us = UINT64_MAX;
@@ -480,7 +510,7 @@ static void on_timers(void *arg)
         fleet_set_timer(m);
     }
     make_all(f, now);
-    loop_alarm_set(f->loop, &f->timers, f->heap_count == 0 ? UINT64_MAX : at_of(f->heap[0]));
+    loop_alarm_set(f->loop, &f->timers, f->heap_count == 0 ? UINT64_MAX : f->heap[0].at_us);
     fleet_check_over(f);
 }
 
@@ -621,6 +651,7 @@ enum ami_status fleet_new(struct fleet **out, const struct fleet_config *config,
                           .log = env_log,
                           .store = fleet_env_store};
     f->timers = (struct loop_alarm){.fire = on_timers, .arg = f};
+    f->answer_task = (struct loop_task){.run = fleet_links_answer, .arg = f};
     f->tick = (struct loop_alarm){.fire = on_tick, .arg = f};
     f->loop = loop_new();
     f->links = f->loop == NULL ? NULL : links_new(f->loop);
@@ -628,9 +659,10 @@ enum ami_status fleet_new(struct fleet **out, const struct fleet_config *config,
     f->lane = calloc(f->lanes, sizeof *f->lane);
     f->batch = calloc(1, sizeof *f->batch);
     f->making = calloc(1, sizeof *f->making);
+    f->answers = calloc(1, sizeof *f->answers);
     enum ami_status status = AMI_OK;
     if (f->links == NULL || f->headers == NULL || f->lane == NULL || f->batch == NULL ||
-        f->making == NULL || !fleet_disk_init(f)) {
+        f->making == NULL || f->answers == NULL || !fleet_disk_init(f)) {
         status = why_set(why, AMI_NO_MEMORY, "out of memory");
     } else {
         headers_init(f->headers, config->genesis);
@@ -673,6 +705,7 @@ void fleet_free(struct fleet *f)
     free(f->lane);
     free(f->batch);
     free(f->making);
+    free(f->answers);
     free(f->meter);
     free(f->heap);
     free(f);

@@ -3,8 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Writes of one round of the loop make one group; the storage thread puts all groups that wait into
- * one transaction. So a thousand meters that report at once cost one sync. */
+/* Writes that come soon after one another make one group; the storage thread puts all groups that
+ * wait into one transaction. So a thousand meters that report at once cost one sync. Who writes
+ * after a pause does not wait. */
 
 /* --- reports on their way -------------------------------------------------------------------- */
 
@@ -49,6 +50,7 @@ static void flush(void *arg)
         return;
     f->filling = NULL;
     g->busy = true;
+    f->flushed_us = clock_mono_us();
     enum ami_status status = disk_writer_put(f->writer, g);
     AMI_CHECK(status == AMI_OK); /* it has room for as many groups as there are */
 }
@@ -61,7 +63,8 @@ static enum ami_status put_write(struct fleet *f, struct fleet_meter *m, struct 
         f->filling = idle_group(f);
         if (f->filling == NULL)
             return AMI_AGAIN;
-        loop_post(f->loop, &f->flush_task);
+        const uint64_t now = clock_mono_us(), next = f->flushed_us + FLEET_STORE_US;
+        loop_alarm_set(f->loop, &f->flush_alarm, next > now ? next : now);
     }
     struct fleet_group *g = f->filling;
     g->write[g->count] = write;
@@ -219,7 +222,7 @@ bool fleet_disk_init(struct fleet *f)
         return false;
     for (size_t i = 0; i < FLEET_PUTS; i++)
         fleet_put_give(f, &f->puts[i]);
-    f->flush_task = (struct loop_task){.run = flush, .arg = f};
+    f->flush_alarm = (struct loop_alarm){.fire = flush, .arg = f};
     struct disk_writer_config config = {
         .ctx = f, .execute = execute, .on_done = on_done, .writes_max = FLEET_GROUPS};
     f->writer = disk_writer_new(f->loop, &config);
@@ -230,7 +233,7 @@ void fleet_disk_end(struct fleet *f)
 {
     if (f->writer == NULL)
         return;
-    loop_cancel(f->loop, &f->flush_task);
+    loop_alarm_set(f->loop, &f->flush_alarm, UINT64_MAX);
     flush(f);
     disk_writer_free(f->writer);
     f->writer = NULL;

@@ -19,8 +19,11 @@
 #define FLEET_QUEUE_SOFT   (1u << 20) /* beyond it only third flights are queued */
 /* First flights on the way per connection: many more would only wait in the DC's queue until they
  * are too old. */
-#define FLEET_AGREEING_MAX     256
-#define FLEET_UNBLOCK_US       5000u
+#define FLEET_AGREEING_MAX 256
+#define FLEET_UNBLOCK_US   5000u
+/* Between two transactions of the store while meters are busy: each costs a sync, and a page for
+ * every table that a meter's entry is in, which others share when there are many in it. */
+#define FLEET_STORE_US         20000u
 #define FLEET_TICK_US          1000000u
 #define FLEET_TIMERS_PER_FIRE  2000             /* then the loop looks at its links again */
 #define FLEET_UNKNOWN_GRACE_US (20u * 1000000u) /* an enrolment takes a block to be known */
@@ -37,6 +40,7 @@ struct fleet_meter {
     bool held;    /* its backlog is full */
     bool done;    /* its source has nothing more */
     bool blocked; /* waits for room on a link */
+    bool counted; /* among those in session */
     uint16_t outcast;
     struct fleet_link *agreeing; /* where its first flight is on the way */
     uint64_t routed;             /* session id under which frames find it */
@@ -100,6 +104,19 @@ struct fleet_making {
     uint8_t report[METER_MAKING_MAX][AMI_REPORT_BYTES_MAX];
 };
 
+/* Second flights that came in one round of the loop. */
+struct fleet_answers {
+    size_t count;
+    struct fleet_meter *meter[METER_ANSWERS_MAX];
+    struct meter_answer of[METER_ANSWERS_MAX];
+    uint8_t bytes[METER_ANSWERS_MAX][1024];
+};
+
+/* How meters that lost their DC came back: microseconds after the last time that many did. */
+struct fleet_return {
+    uint64_t began_us, half_us, most_us, all_us; /* 0: not yet */
+};
+
 /* Counts by magnitude with a resolution of about 3 %. */
 struct histogram {
     uint64_t count[64 * 32];
@@ -128,7 +145,11 @@ struct fleet {
     struct fleet_meter *meter;
     size_t count;
     struct fleet_meter *sessions; /* by_session */
-    struct fleet_meter **heap;
+    /* The instant stands beside the meter, so that ordering does not touch the meters. */
+    struct fleet_timer {
+        uint64_t at_us;
+        struct fleet_meter *meter;
+    } * heap;
     size_t heap_count;
     struct loop_alarm timers, tick, unblock;
     bool blocked_any;
@@ -137,7 +158,8 @@ struct fleet {
     const struct fleet_put *fresh; /* durable just now, and still in memory */
     struct fleet_group *group;     /* FLEET_GROUPS */
     struct fleet_group *filling;
-    struct loop_task flush_task;
+    struct loop_alarm flush_alarm;
+    uint64_t flushed_us;
     struct meter_op *ops;        /* storage thread */
     enum ami_status disk_status; /* storage thread: of the first write that failed */
     struct why disk_why;
@@ -146,6 +168,10 @@ struct fleet {
     struct source *source;
     struct source_batch *batch;
     struct fleet_making *making;
+    struct fleet_answers *answers;
+    struct loop_task answer_task;
+    size_t in_session;
+    struct fleet_return back;
     uint32_t backlog;
     uint64_t started_us, stop_us, drain_until_us;
     bool warm; /* the warm-up is over */
@@ -175,6 +201,7 @@ void fleet_check_over(struct fleet *f);
 enum ami_status fleet_links_open(struct fleet *f, struct why *why);
 enum ami_status fleet_env_send(void *ctx, env_link link, struct span frame);
 void fleet_links_tick(struct fleet *f);
+void fleet_links_answer(void *arg); /* the fleet's answer_task */
 /* The meter's first flight is no longer on the way. */
 void fleet_links_agreed(struct fleet_meter *m);
 

@@ -159,6 +159,51 @@ static void to_meter(struct fleet_link *l, struct fleet_meter *m, enum message_t
     fleet_touch(m);
 }
 
+/* Everything that came in this round is answered together. */
+void fleet_links_answer(void *arg)
+{
+    struct fleet *f = arg;
+    struct fleet_answers *a = f->answers;
+    const size_t count = a->count;
+    a->count = 0;
+    meter_on_flight2s(a->of, count);
+    for (size_t i = 0; i < count; i++)
+        fleet_touch(a->meter[i]);
+}
+
+static void on_flight2(struct fleet_link *l, struct fleet_meter *m, struct span body)
+{
+    struct fleet *f = l->fleet;
+    struct fleet_answers *a = f->answers;
+    if (m == NULL || &f->lane[m->lane] != l->lane || body.size > sizeof a->bytes[0])
+        return; /* a meter that another process runs, or no second flight */
+    memcpy(a->bytes[a->count], body.data, body.size);
+    a->meter[a->count] = m;
+    a->of[a->count] = (struct meter_answer){&m->core, (env_link)l->place + 1,
+                                            span_of(a->bytes[a->count], body.size)};
+    if (++a->count == METER_ANSWERS_MAX)
+        fleet_links_answer(f);
+    else
+        loop_post(f->loop, &f->answer_task);
+}
+
+/* A DC says that it leads: its meters come over the time that it names. */
+static void on_leads(struct fleet_link *l, struct span body)
+{
+    struct fleet *f = l->fleet;
+    struct leads in;
+    if (leads_parse(&in, body) != AMI_OK) {
+        drop(l);
+        return;
+    }
+    l->lane->shared.leader = l->place;
+    for (size_t i = 0; i < f->count; i++) {
+        struct fleet_meter *m = &f->meter[i];
+        if (&f->lane[m->lane] == l->lane)
+            meter_on_leads(&m->core, (env_link)l->place + 1, (uint64_t)in.spread_ms * 1000u);
+    }
+}
+
 /* A change of the committee. Every DC tells it; the first to do so is believed because of its
  * proof. */
 static void on_membership(struct fleet_link *l, struct span body)
@@ -218,11 +263,17 @@ static void on_frame(void *ctx, env_link link, struct span frame)
             drop(l);
         break;
     }
+    case MSG_LEADS:
+        on_leads(l, body);
+        break;
     case MSG_AGREE_FLIGHT2:
     case MSG_REFUSED: {
         /* Both begin with the meter's name. */
         struct ami_id name = read_id(&r);
-        to_meter(l, r.failed ? NULL : fleet_find(f, &name), type, body);
+        if (type == MSG_AGREE_FLIGHT2)
+            on_flight2(l, r.failed ? NULL : fleet_find(f, &name), body);
+        else
+            to_meter(l, r.failed ? NULL : fleet_find(f, &name), type, body);
         break;
     }
     case MSG_SESSION_ENDED:

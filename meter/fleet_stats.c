@@ -106,14 +106,6 @@ static void put_ms(json_t *o, const char *name, uint64_t us)
     json_object_set_new(o, name, json_real((double)(us / 10) / 100.0));
 }
 
-static size_t in_session(const struct fleet *f)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < f->count; i++)
-        count += f->meter[i].core.phase == METER_IN_SESSION;
-    return count;
-}
-
 void fleet_stats_begin(struct fleet *f)
 {
     const uint64_t now = clock_mono_us();
@@ -145,7 +137,7 @@ static json_t *stats_json(const struct fleet *f)
     json_object_set_new(o, "mode", json_string(f->c.mode));
     json_object_set_new(o, "scheme", json_string(scheme == NULL ? "?" : scheme->name));
     put(o, "meters", f->count);
-    put(o, "meters_in_session", in_session(f));
+    put(o, "meters_in_session", f->in_session);
     put(o, "meters_refused", f->outcast_count);
     json_object_set_new(o, "leader", json_string(leader_name(f)));
     put(o, "agreements", s->agreements);
@@ -174,6 +166,11 @@ static json_t *stats_json(const struct fleet *f)
     put_ms(o, "commit_ms_p99", histogram_at(&s->commit_us, 0.99));
     put_ms(o, "commit_ms_p999", histogram_at(&s->commit_us, 0.999));
     put_ms(o, "max_gap_ms", s->max_gap_us);
+    /* The last time that meters lost their DC: how long until so many were in session again. */
+    put_ms(o, "return_half_ms", f->back.half_us);
+    put_ms(o, "return_most_ms", f->back.most_us);
+    put_ms(o, "return_all_ms", f->back.all_us);
+    put(o, "connections", f->lanes * f->headers->dc_count);
     put_ms(o, "run_ms", clock_mono_us() - s->since_us);
     json_object_set_new(o, "measuring", json_boolean(f->measuring));
     json_object_set_new(o, "done", json_boolean(f->over));
@@ -202,6 +199,6 @@ void fleet_progress(struct fleet *f)
 {
     char note[160];
     snprintf(note, sizeof note, "%zu of %zu meters in session, leader %s, %llu reports waiting",
-             in_session(f), f->count, leader_name(f), (unsigned long long)f->outbox_reports);
+             f->in_session, f->count, leader_name(f), (unsigned long long)f->outbox_reports);
     progress_update(&f->progress, f->stats.readings_acknowledged_now, note);
 }

@@ -128,3 +128,51 @@ const struct certified_header *headers_find(const struct headers *h, uint64_t he
             return place[i];
     return NULL;
 }
+
+static struct shown_nodes *shown_of(struct headers *h, const struct certified_header *c)
+{
+    struct shown_nodes *s = &h->nodes[c->height % METER_SUBTREES_KEPT];
+    if (s->height != c->height || !sm3_equal(&s->hash, &c->hash)) {
+        s->height = c->height;
+        s->hash = c->hash;
+        memset(s->shown, 0, sizeof s->shown);
+    }
+    return s;
+}
+
+/* How many of the path's digests lie above the level where `index` of `count` nodes is. */
+static size_t path_above(uint64_t index, uint64_t count)
+{
+    size_t size = 0;
+    for (; count > 1; index /= 2, count = count / 2 + count % 2)
+        size += (index ^ 1) < count;
+    return size;
+}
+
+enum ami_status headers_check_leaf(struct headers *h, const struct certified_header *c,
+                                   const sm3_digest *leaf, uint64_t index, const sm3_digest *path,
+                                   size_t path_size)
+{
+    uint64_t count = c->tx_count;
+    sm3_digest node = *leaf;
+    size_t at = 0;
+    if (index >= count || count > AMI_BLOCK_TXS_MAX)
+        return AMI_BAD_PROOF;
+    for (unsigned level = 0; level < METER_SUBTREE && count > 1; level++) {
+        if ((index ^ 1) < count) {
+            if (at == path_size)
+                return AMI_BAD_PROOF;
+            node = index % 2 == 0 ? merkle_node(&node, &path[at]) : merkle_node(&path[at], &node);
+            at++;
+        }
+        index /= 2;
+        count = count / 2 + count % 2;
+    }
+    struct shown_nodes *s = shown_of(h, c);
+    if (s->shown[index] != 0 && sm3_equal(&s->node[index], &node))
+        return at + path_above(index, count) == path_size ? AMI_OK : AMI_BAD_PROOF;
+    AMI_TRY(merkle_check(&c->merkle_root, &node, index, count, path + at, path_size - at));
+    s->shown[index] = 1;
+    s->node[index] = node;
+    return AMI_OK;
+}

@@ -28,6 +28,17 @@ struct certified_header {
     uint32_t tx_count;
 };
 
+/* Many acknowledgements of one block share the upper part of their paths: what a proof has shown of
+ * it is kept for the last few blocks, one node for each subtree of 2^METER_SUBTREE leaves. */
+#define METER_SUBTREE       5
+#define METER_SUBTREES_KEPT 8
+struct shown_nodes {
+    uint64_t height; /* 0: nothing is kept */
+    sm3_digest hash;
+    uint8_t shown[AMI_BLOCK_TXS_MAX >> METER_SUBTREE];
+    sm3_digest node[AMI_BLOCK_TXS_MAX >> METER_SUBTREE];
+};
+
 /* Committees kept, for blocks that are acknowledged late. */
 #define METER_EPOCHS 8
 /* DCs that a process knows, present members and those that left: each has a place of its own. */
@@ -46,6 +57,7 @@ struct headers {
      * old blocks, and one DC that sends them must not push out what other DCs' acknowledgements
      * need. Height modulo METER_HEADERS_OLD. */
     struct certified_header old[METER_HEADERS_OLD];
+    struct shown_nodes nodes[METER_SUBTREES_KEPT]; /* height modulo METER_SUBTREES_KEPT */
 };
 
 /* The genesis file must outlive it. */
@@ -70,5 +82,11 @@ enum ami_status headers_add(struct headers *h, struct span block_proof_body);
 /* NULL when there is no certified header of this height with this hash. */
 const struct certified_header *headers_find(const struct headers *h, uint64_t height,
                                             const sm3_digest *hash);
+
+/* Whether this leaf is in the block; `c` is one that headers_find gave. What merkle_check says of
+ * its root, without computing again what an earlier proof has shown. AMI_BAD_PROOF. */
+enum ami_status headers_check_leaf(struct headers *h, const struct certified_header *c,
+                                   const sm3_digest *leaf, uint64_t index, const sm3_digest *path,
+                                   size_t path_size) AMI_MUST_CHECK;
 
 #endif

@@ -35,8 +35,9 @@ static json_t *read_answer(struct span frame, const char *address, enum ami_stat
     return NULL;
 }
 
-json_t *admin_ask(const char *address, const json_t *question, uint32_t timeout_ms,
-                  enum ami_status *status, struct why *why)
+json_t *admin_ask(const char *address, const struct channel_config *security,
+                  const json_t *question, uint32_t timeout_ms, enum ami_status *status,
+                  struct why *why)
 {
     json_t *answer = NULL;
     uint8_t frame[QUESTION_BYTES_MAX + 16];
@@ -53,7 +54,7 @@ json_t *admin_ask(const char *address, const json_t *question, uint32_t timeout_
         struct writer out = writer_on(frame, sizeof frame);
         frame_begin(&out, MSG_ADMIN_REQUEST);
         admin_request_encode(&out, &request);
-        *status = link_call(address, writer_span(&out), timeout_ms, reply,
+        *status = link_call(address, security, writer_span(&out), timeout_ms, reply,
                             AMI_FRAME_ADMIN_BYTES_MAX, &size, why);
         if (*status == AMI_OK)
             answer = read_answer(span_of(reply, size), address, status, why);

@@ -11,6 +11,10 @@
  * and nng's operations come back -> on_closed, freed. Only conn_settle frees, at the end of a task,
  * so that an owner's function may close or drop the link that it was called for.
  *
+ * Secure endpoints: a link's frames go to its channel first (conn_channel), which answers, says
+ * that it is open, which is when the owner hears of the link, or gives out what was inside. A sign
+ * of life is an empty record then.
+ *
  * Signs of life: who let the other in, and knows it, sends the first one; who dialled answers with
  * its own from then on, as a stranger's would count as garbage.
  *
@@ -28,6 +32,7 @@
 #include <sys/resource.h>
 
 #include "base/check.h"
+#include "crypto/secret.h"
 #include "net/link_url.h"
 
 #define SLOT_BITS         20
@@ -66,7 +71,9 @@ struct conn {
     struct loop_task received_task, sent_task, kick_task;
     bool receiving, sending; /* an operation is out; its task will come */
     bool known, paused, closing, shut, wants_writable;
-    bool signs; /* the other side takes signs of life */
+    bool signs;              /* the other side takes signs of life */
+    bool announced;          /* on_open was called */
+    struct channel *channel; /* NULL: in the clear */
     enum ami_status close_status;
 
     struct buffer in; /* in.size: end of what was received */
@@ -122,7 +129,7 @@ struct links {
 const char *link_drop_name(enum link_drop_reason reason)
 {
     static const char *const names[LINK_DROP_REASONS] = {
-        "garbage", "oversized", "half_frame", "mute", "too_many", "refused", "silent",
+        "garbage", "oversized", "half_frame", "mute", "too_many", "refused", "silent", "channel",
     };
     return (unsigned)reason < LINK_DROP_REASONS ? names[reason] : "unknown";
 }
@@ -282,6 +289,9 @@ static void conn_free(struct conn *c)
     links->slots[slot] = NULL;
     links->free_slots[links->free_count++] = slot;
     c->end->open_now--;
+    if (c->channel != NULL)
+        channel_wipe(c->channel);
+    free(c->channel);
     free(c->in.data);
     free(c->pending.data);
     free(c->writing.data);
@@ -298,12 +308,13 @@ static void conn_settle(struct conn *c)
     enum ami_status status = c->close_status;
     struct link_dialer *dialer = end->dialer;
     uint64_t lived_us = clock_mono_us() - c->opened_us;
+    const bool announced = c->announced;
     const struct link_events events = end->events;
     end->counters.closed++;
     conn_free(c);
     if (dialer != NULL)
         dialer_link_lost(dialer, lived_us); /* a stopped dialer, and `end` with it, ends here */
-    if (events.on_closed != NULL)
+    if (announced && events.on_closed != NULL)
         events.on_closed(events.ctx, id, status);
 }
 
@@ -364,7 +375,7 @@ static void sent(void *arg)
         c->end->counters.bytes_out += count;
         conn_write(c);
         if (c->closing && conn_queued(c) == 0)
-            conn_shut(c, AMI_CLOSED);
+            conn_shut(c, c->close_status);
         if (c->wants_writable && !c->closing &&
             conn_queued(c) <= c->end->limits.queue_bytes_max / 2) {
             c->wants_writable = false;
@@ -386,9 +397,12 @@ static void on_received(void *arg) /* nng's thread */
 static size_t conn_frame_max(const struct conn *c)
 {
     const struct link_limits *limits = &c->end->limits;
+    if (c->channel != NULL && !c->announced)
+        return CHANNEL_FLIGHT_BYTES_MAX;
+    const size_t overhead = c->channel != NULL ? CHANNEL_OVERHEAD_BYTES_MAX : 0;
     if (!c->known && limits->stranger_frame_bytes_max != 0)
-        return limits->stranger_frame_bytes_max;
-    return limits->frame_bytes_max;
+        return limits->stranger_frame_bytes_max + overhead;
+    return limits->frame_bytes_max + overhead;
 }
 
 /* Starts the next receive. The buffer doubles only when bytes have filled it, whatever a length
@@ -423,11 +437,146 @@ static bool conn_take_sign(struct conn *c)
 {
     if (!c->known || c->end->limits.silent_ms == 0)
         return false;
-    c->in_start += LINK_LENGTH_BYTES;
     if (!c->signs && c->end->limits.idle_ms != 0)
         deadline_add(c->end->links, clock_mono_us());
     c->signs = true;
     return true;
+}
+
+/* --- channels -------------------------------------------------------------------------------- */
+
+/* Room for one frame of so many bytes behind its prefix; NULL when there is no memory. */
+static uint8_t *frame_reserve(struct conn *c, size_t size)
+{
+    if (!buffer_reserve(&c->pending, LINK_LENGTH_BYTES + size))
+        return NULL;
+    return c->pending.data + c->pending.size + LINK_LENGTH_BYTES;
+}
+
+/* What was written there leaves. */
+static void frame_commit(struct conn *c, size_t size)
+{
+    store_be32(c->pending.data + c->pending.size, (uint32_t)size);
+    c->pending.size += LINK_LENGTH_BYTES + size;
+    c->said_us = clock_mono_us();
+    loop_post(c->end->links->loop, &c->kick_task);
+}
+
+/* Ends the link when what is queued has left, or soon. */
+static void conn_linger(struct conn *c)
+{
+    c->closing = true;
+    stranger_remove(c); /* it leaves by itself within the linger time */
+    c->linger_until_us = clock_mono_us() + LINK_LINGER_MS * 1000u;
+    deadline_add(c->end->links, c->linger_until_us);
+    loop_post(c->end->links->loop, &c->kick_task);
+}
+
+static void remote_text(nng_stream *stream, char out[LINK_REMOTE_BYTES])
+{
+    nng_sockaddr address;
+    char host[INET6_ADDRSTRLEN];
+    snprintf(out, LINK_REMOTE_BYTES, "unknown");
+    if (nng_stream_get_addr(stream, NNG_OPT_REMADDR, &address) != 0)
+        return;
+    if (address.s_family == NNG_AF_INET &&
+        inet_ntop(AF_INET, &address.s_in.sa_addr, host, sizeof host) != NULL)
+        snprintf(out, LINK_REMOTE_BYTES, "%s:%u", host, ntohs(address.s_in.sa_port));
+    else if (address.s_family == NNG_AF_INET6 &&
+             inet_ntop(AF_INET6, address.s_in6.sa_addr, host, sizeof host) != NULL)
+        snprintf(out, LINK_REMOTE_BYTES, "[%s]:%u", host, ntohs(address.s_in6.sa_port));
+}
+
+/* False when there is no memory for it. A dialer's first flight is queued. */
+static bool channel_begin(struct conn *c)
+{
+    uint8_t random[CHANNEL_RANDOM_BYTES];
+    const bool initiator = c->end->dialer != NULL;
+    c->channel = calloc(1, sizeof *c->channel);
+    if (c->channel == NULL)
+        return false;
+    secret_random(random, sizeof random);
+    channel_start(c->channel, &c->end->events.security->config, initiator, random, clock_wall_ms());
+    secret_wipe(random, sizeof random);
+    if (!initiator)
+        return true;
+    uint8_t *out = frame_reserve(c, CHANNEL_FIRST_BYTES);
+    if (out == NULL)
+        return false;
+    channel_first(c->channel, out);
+    frame_commit(c, CHANNEL_FIRST_BYTES);
+    return true;
+}
+
+/* May the first flight that has come be answered? */
+static bool channel_admitted(const struct conn *c)
+{
+    struct gate *gate = c->end->events.security->gate;
+    nng_sockaddr address;
+    if (gate == NULL || c->channel->state != CHANNEL_EXPECT_FIRST ||
+        nng_stream_get_addr(c->stream, NNG_OPT_REMADDR, &address) != 0)
+        return true;
+    const struct span source = address.s_family == NNG_AF_INET6
+                                   ? span_of(address.s_in6.sa_addr, sizeof address.s_in6.sa_addr)
+                                   : span_of(&address.s_in.sa_addr, sizeof address.s_in.sa_addr);
+    return gate_admit(gate, source, clock_mono_us());
+}
+
+static void channel_refused(struct conn *c)
+{
+    char remote[LINK_REMOTE_BYTES];
+    c->end->counters.dropped[LINK_DROP_CHANNEL]++;
+    conn_linger(c);
+    c->close_status = AMI_NOT_ALLOWED;
+    if (c->end->events.on_refused == NULL)
+        return;
+    remote_text(c->stream, remote);
+    c->end->events.on_refused(c->end->events.ctx, remote, channel_why(c->channel),
+                              channel_peer(c->channel));
+}
+
+/* One frame for the channel; what was inside goes to the owner. */
+static void conn_channel(struct conn *c, uint8_t *frame, size_t size)
+{
+    if (!channel_admitted(c)) {
+        conn_drop(c, LINK_DROP_TOO_MANY);
+        return;
+    }
+    uint8_t *reply = frame_reserve(c, CHANNEL_FLIGHT_BYTES_MAX);
+    if (reply == NULL) {
+        conn_shut(c, AMI_NO_MEMORY);
+        return;
+    }
+    struct channel_result result = channel_receive(c->channel, frame, size, reply, clock_wall_ms());
+    if (result.reply_size > 0)
+        frame_commit(c, result.reply_size);
+    const struct link_events *events = &c->end->events;
+    switch (result.event) {
+    case CHANNEL_NOTHING:
+        break;
+    case CHANNEL_OPEN: {
+        char remote[LINK_REMOTE_BYTES];
+        c->announced = true;
+        remote_text(c->stream, remote);
+        if (events->on_open != NULL)
+            events->on_open(events->ctx, c->id, remote);
+        break;
+    }
+    case CHANNEL_DATA:
+        if (result.data.size == 0) {
+            if (!conn_take_sign(c))
+                conn_drop(c, LINK_DROP_GARBAGE);
+        } else if (events->on_frame != NULL) {
+            events->on_frame(events->ctx, c->id, result.data);
+        }
+        break;
+    case CHANNEL_CLOSED:
+        conn_shut(c, AMI_CLOSED);
+        break;
+    case CHANNEL_FAILED:
+        channel_refused(c);
+        break;
+    }
 }
 
 /* Gives out every frame that has arrived whole, until the owner pauses or closes the link. */
@@ -435,10 +584,11 @@ static void conn_deliver(struct conn *c)
 {
     bool progress = false;
     while (!c->closing && !c->paused && c->in.size - c->in_start >= LINK_LENGTH_BYTES) {
-        const uint8_t *at = c->in.data + c->in_start;
+        uint8_t *at = c->in.data + c->in_start;
         size_t size = load_be32(at);
         if (size == 0) {
-            if (conn_take_sign(c)) {
+            if (c->channel == NULL && conn_take_sign(c)) {
+                c->in_start += LINK_LENGTH_BYTES;
                 progress = true;
                 continue;
             }
@@ -454,7 +604,9 @@ static void conn_deliver(struct conn *c)
         c->in_start += LINK_LENGTH_BYTES + size;
         c->end->counters.frames_in++;
         progress = true;
-        if (c->end->events.on_frame != NULL)
+        if (c->channel != NULL)
+            conn_channel(c, at + LINK_LENGTH_BYTES, size);
+        else if (c->end->events.on_frame != NULL)
             c->end->events.on_frame(c->end->events.ctx, c->id,
                                     span_of(at + LINK_LENGTH_BYTES, size));
     }
@@ -477,7 +629,11 @@ static void received(void *arg)
     int error = nng_aio_result(c->receive_aio);
     size_t count = error == 0 ? nng_aio_count(c->receive_aio) : 0;
     if (error != 0 || count == 0) {
-        conn_shut(c, error == 0 ? AMI_CLOSED : link_status_of_nng(error));
+        enum ami_status status = error == 0 ? AMI_CLOSED : link_status_of_nng(error);
+        /* A channel says when it ends: without that, somebody cut it. */
+        if (c->channel != NULL && !c->closing && channel_cut(c->channel) == FAULT_CUT)
+            status = AMI_UNREACHABLE;
+        conn_shut(c, status);
     } else {
         AMI_CHECK(count <= c->in.capacity - c->in.size);
         c->end->counters.bytes_in += count;
@@ -507,27 +663,12 @@ static void kicked(void *arg)
         conn_read(c);
         conn_write(c);
         if (c->closing && conn_queued(c) == 0 && !c->sending)
-            conn_shut(c, AMI_CLOSED);
+            conn_shut(c, c->close_status);
     }
     conn_settle(c);
 }
 
 /* --- opening --------------------------------------------------------------------------------- */
-
-static void remote_text(nng_stream *stream, char out[LINK_REMOTE_BYTES])
-{
-    nng_sockaddr address;
-    char host[INET6_ADDRSTRLEN];
-    snprintf(out, LINK_REMOTE_BYTES, "unknown");
-    if (nng_stream_get_addr(stream, NNG_OPT_REMADDR, &address) != 0)
-        return;
-    if (address.s_family == NNG_AF_INET &&
-        inet_ntop(AF_INET, &address.s_in.sa_addr, host, sizeof host) != NULL)
-        snprintf(out, LINK_REMOTE_BYTES, "%s:%u", host, ntohs(address.s_in.sa_port));
-    else if (address.s_family == NNG_AF_INET6 &&
-             inet_ntop(AF_INET6, address.s_in6.sa_addr, host, sizeof host) != NULL)
-        snprintf(out, LINK_REMOTE_BYTES, "[%s]:%u", host, ntohs(address.s_in6.sa_port));
-}
 
 /* Makes a link of a fresh stream, or frees the stream. */
 static struct conn *conn_open(struct endpoint *end, nng_stream *stream)
@@ -551,6 +692,7 @@ static struct conn *conn_open(struct endpoint *end, nng_stream *stream)
     c->received_task = (struct loop_task){.run = received, .arg = c};
     c->sent_task = (struct loop_task){.run = sent, .arg = c};
     c->kick_task = (struct loop_task){.run = kicked, .arg = c};
+    c->close_status = AMI_CLOSED;
     c->opened_us = clock_mono_us();
     c->heard_us = c->said_us = c->opened_us;
     c->known = end->dialer != NULL;
@@ -565,7 +707,14 @@ static struct conn *conn_open(struct endpoint *end, nng_stream *stream)
         if (end->limits.stranger_ms != 0)
             deadline_add(links, c->opened_us + (uint64_t)end->limits.stranger_ms * 1000);
     }
+    if (end->events.security != NULL) {
+        if (!channel_begin(c))
+            conn_shut(c, AMI_NO_MEMORY);
+        conn_read(c);
+        return c;
+    }
     char remote[LINK_REMOTE_BYTES];
+    c->announced = true;
     remote_text(stream, remote);
     conn_read(c);
     if (end->events.on_open != NULL)
@@ -584,17 +733,16 @@ static uint64_t silence_ends(const struct conn *c)
 /* Sends a sign of life when it is time for one. Returns when the next one is. */
 static uint64_t conn_give_sign(struct conn *c, uint64_t now)
 {
-    if (!c->known || !c->signs || c->closing || c->end->limits.idle_ms == 0)
+    if (!c->known || !c->signs || c->closing || !c->announced || c->end->limits.idle_ms == 0)
         return UINT64_MAX;
     const uint64_t idle_us = (uint64_t)c->end->limits.idle_ms * 1000;
     if (c->said_us + idle_us <= now) {
         c->said_us = now;
         /* With bytes under way already there is nothing to add. */
-        if (conn_queued(c) == 0 && buffer_reserve(&c->pending, LINK_LENGTH_BYTES)) {
-            store_be32(c->pending.data + c->pending.size, 0);
-            c->pending.size += LINK_LENGTH_BYTES;
-            loop_post(c->end->links->loop, &c->kick_task);
-        }
+        uint8_t *out = conn_queued(c) == 0 ? frame_reserve(c, CHANNEL_OVERHEAD_BYTES_MAX) : NULL;
+        if (out != NULL)
+            frame_commit(c,
+                         c->channel == NULL ? 0 : channel_seal(c->channel, out, span_of(NULL, 0)));
     }
     return c->said_us + idle_us;
 }
@@ -621,7 +769,7 @@ static void check_deadlines(void *arg)
             c->heard_us = now; /* what came meanwhile has not been read yet */
         const uint64_t silent = silence_ends(c);
         if (linger <= now) {
-            conn_shut(c, AMI_CLOSED);
+            conn_shut(c, c->close_status);
         } else if (half <= now) {
             conn_drop(c, LINK_DROP_HALF_FRAME);
         } else if (stranger <= now) {
@@ -1020,29 +1168,30 @@ enum ami_status link_send(struct links *links, env_link id, struct span frame)
 {
     AMI_CHECK(frame.size > 0);
     struct conn *c = conn_find(links, id);
-    if (c == NULL || c->closing)
+    if (c == NULL || c->closing || !c->announced)
         return AMI_CLOSED;
+    const size_t overhead =
+        LINK_LENGTH_BYTES + (c->channel != NULL ? CHANNEL_OVERHEAD_BYTES_MAX : 0);
     size_t queue_max = c->end->limits.queue_bytes_max;
-    if (frame.size > queue_max - LINK_LENGTH_BYTES)
+    if (overhead > queue_max || frame.size > queue_max - overhead)
         return AMI_TOO_LARGE;
-    if (conn_queued(c) + LINK_LENGTH_BYTES + frame.size > queue_max) {
+    if (conn_queued(c) + overhead + frame.size > queue_max) {
         c->wants_writable = true;
         c->end->counters.sends_refused++;
         return AMI_AGAIN;
     }
-    if (!buffer_reserve(&c->pending, LINK_LENGTH_BYTES + frame.size))
+    uint8_t *out = frame_reserve(c, frame.size + overhead - LINK_LENGTH_BYTES);
+    if (out == NULL)
         return AMI_NO_MEMORY;
-    store_be32(c->pending.data + c->pending.size, (uint32_t)frame.size);
-    memcpy(c->pending.data + c->pending.size + LINK_LENGTH_BYTES, frame.data, frame.size);
-    c->pending.size += LINK_LENGTH_BYTES + frame.size;
-    c->end->counters.frames_out++;
-    c->said_us = clock_mono_us();
-    if (c->sending)
-        return AMI_OK;
-    if (c->pending.size >= WRITE_EARLY_BYTES)
-        conn_write(c);
+    size_t size = frame.size;
+    if (c->channel != NULL)
+        size = channel_seal(c->channel, out, frame);
     else
-        loop_post(links->loop, &c->kick_task);
+        memcpy(out, frame.data, frame.size);
+    frame_commit(c, size);
+    c->end->counters.frames_out++;
+    if (!c->sending && c->pending.size >= WRITE_EARLY_BYTES)
+        conn_write(c);
     return AMI_OK;
 }
 
@@ -1096,11 +1245,18 @@ void link_close(struct links *links, env_link id)
     struct conn *c = conn_find(links, id);
     if (c == NULL || c->closing)
         return;
-    c->closing = true;
-    stranger_remove(c); /* it leaves by itself within the linger time */
-    c->linger_until_us = clock_mono_us() + LINK_LINGER_MS * 1000u;
-    deadline_add(links, c->linger_until_us);
-    loop_post(links->loop, &c->kick_task);
+    uint8_t *out =
+        c->channel == NULL || !c->announced ? NULL : frame_reserve(c, CHANNEL_OVERHEAD_BYTES_MAX);
+    size_t size = out == NULL ? 0 : channel_close(c->channel, out);
+    if (size > 0)
+        frame_commit(c, size);
+    conn_linger(c);
+}
+
+const struct credential_identity *link_peer(const struct links *links, env_link id)
+{
+    const struct conn *c = conn_find(links, id);
+    return c == NULL || c->channel == NULL || !c->announced ? NULL : channel_peer(c->channel);
 }
 
 void link_drop(struct links *links, env_link id, enum link_drop_reason reason)

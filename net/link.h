@@ -7,6 +7,10 @@
  * Nothing queues without a bound: a full send queue says AMI_AGAIN, a paused link is not read, and
  * a receive buffer grows only as far as bytes really arrived.
  *
+ * An endpoint may be secure: then every link of it is a channel of channel/, whose handshake is
+ * made here. The owner hears of a link when it is open, and link_peer tells who is there; who fails
+ * or is refused is dropped, and the owner hears why (on_refused).
+ *
  * An address is "host:port" or "tcp://host:port"; a numeric IPv6 host stands in brackets; port 0
  * of a listener lets the system choose; host "*" of a listener means every interface.
  *
@@ -19,6 +23,8 @@
 #define AMI_NET_LINK_H
 
 #include "base/env.h"
+#include "channel/channel.h"
+#include "channel/gate.h"
 #include "net/loop.h"
 #include "net/why.h"
 
@@ -38,6 +44,7 @@ enum link_drop_reason {
     LINK_DROP_TOO_MANY,   /* more connections than connections_max */
     LINK_DROP_REFUSED,    /* the owner refused it: failed handshake, broken rule */
     LINK_DROP_SILENT,     /* known, and nothing came for silent_ms, not even a sign of life */
+    LINK_DROP_CHANNEL,    /* a secure endpoint: the handshake or a record failed, see on_refused */
     LINK_DROP_REASONS
 };
 const char *link_drop_name(enum link_drop_reason reason); /* "half_frame"; never NULL */
@@ -68,10 +75,17 @@ struct link_counters {
     uint64_t dials_failed;        /* dialers only */
 };
 
+/* How an endpoint's links are secured. Borrowed for as long as the endpoint lives. */
+struct link_security {
+    struct channel_config config;
+    struct gate *gate; /* listeners: which first flights are answered; NULL: all */
+};
+
 /* What an endpoint's owner wants to be told; any function may be NULL. */
 struct link_events {
     void *ctx;
-    /* A link is there. `remote` is "address:port" of the other side, valid during the call. */
+    /* A link is there; of a secure endpoint: its channel is open. `remote` is "address:port" of the
+     * other side, valid during the call. */
     void (*on_open)(void *ctx, env_link link, const char *remote);
     /* One frame, without its prefix, never empty; the bytes are valid during the call. */
     void (*on_frame)(void *ctx, env_link link, struct span frame);
@@ -83,6 +97,11 @@ struct link_events {
     void (*on_writable)(void *ctx, env_link link);
     /* Dialers: an attempt failed; the next follows by itself. */
     void (*on_unreachable)(void *ctx, const char *why);
+    /* A secure endpoint: a channel failed, before it was open or later. `peer` is who it was, NULL
+     * when that is not proven. */
+    void (*on_refused)(void *ctx, const char *remote, enum channel_fault fault,
+                       const struct credential_identity *peer);
+    const struct link_security *security; /* NULL: in the clear */
 };
 
 struct links;         /* all links of a process */
@@ -143,6 +162,10 @@ size_t link_queued_bytes(const struct links *links, env_link link);
 /* The owner knows who this is: stranger_ms no longer applies. */
 void link_mark_known(struct links *links, env_link link);
 
+/* Who is at the other end of a secure link that is open; NULL for any other. Valid until the next
+ * call of this header. */
+const struct credential_identity *link_peer(const struct links *links, env_link link);
+
 /* Stops reading: no on_frame until link_resume, also not for frames that have arrived. The
  * other side's writes fill the system's buffers and then wait. Time-outs for half frames rest. */
 void link_pause(struct links *links, env_link link);
@@ -159,9 +182,12 @@ void link_drop(struct links *links, env_link link, enum link_drop_reason reason)
 /* A blocking link. Not to be mixed with the loop's thread. */
 struct link_caller;
 
-/* AMI_UNREACHABLE, AMI_TIMEOUT, AMI_BAD_ARGUMENT; `why` names the address. */
+/* `security`: a channel is opened first, NULL: in the clear; borrowed until link_caller_close.
+ * AMI_UNREACHABLE, AMI_TIMEOUT, AMI_BAD_ARGUMENT; AMI_NOT_ALLOWED (the channel was refused by
+ * either side); `why` names the address. */
 enum ami_status link_caller_open(const char *address, uint32_t timeout_ms, size_t frame_bytes_max,
-                                 struct link_caller **out, struct why *why) AMI_MUST_CHECK;
+                                 const struct channel_config *security, struct link_caller **out,
+                                 struct why *why) AMI_MUST_CHECK;
 
 /* Sends one frame. */
 enum ami_status link_caller_send(struct link_caller *caller, struct span frame, uint32_t timeout_ms,
@@ -176,8 +202,8 @@ void link_caller_close(struct link_caller *caller); /* NULL is allowed */
 /* Connects, sends one frame, waits for one frame, closes; timeout_ms covers all of it. The reply is
  * copied to reply[0..*reply_size). AMI_UNREACHABLE, AMI_TIMEOUT, AMI_CLOSED, AMI_TOO_LARGE when the
  * reply is larger than reply_max. */
-enum ami_status link_call(const char *address, struct span request, uint32_t timeout_ms,
-                          uint8_t *reply, size_t reply_max, size_t *reply_size,
-                          struct why *why) AMI_MUST_CHECK;
+enum ami_status link_call(const char *address, const struct channel_config *security,
+                          struct span request, uint32_t timeout_ms, uint8_t *reply,
+                          size_t reply_max, size_t *reply_size, struct why *why) AMI_MUST_CHECK;
 
 #endif

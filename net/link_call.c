@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "crypto/secret.h"
 #include "net/link.h"
 #include "net/link_url.h"
 
@@ -13,8 +14,11 @@ struct link_caller {
     nng_stream *stream;
     nng_aio *aio; /* one operation at a time, waited for */
     size_t frame_bytes_max;
-    uint8_t *buffer;
+    uint8_t *buffer; /* of what is received */
     size_t capacity;
+    struct channel *channel; /* NULL: in the clear */
+    uint8_t *sealed;         /* room for a record, as large as the largest so far */
+    size_t sealed_capacity;
     char url[LINK_URL_BYTES];
 };
 
@@ -41,9 +45,14 @@ static enum ami_status say(const struct link_caller *c, int error, struct why *w
     return why_set(why, status, "%s cannot be reached: %s", c->url, nng_strerror(error));
 }
 
+static enum ami_status open_channel(struct link_caller *c, const struct channel_config *config,
+                                    uint64_t deadline_us, struct why *why);
+
 enum ami_status link_caller_open(const char *address, uint32_t timeout_ms, size_t frame_bytes_max,
-                                 struct link_caller **out, struct why *why)
+                                 const struct channel_config *security, struct link_caller **out,
+                                 struct why *why)
 {
+    const uint64_t deadline_us = deadline_of(timeout_ms);
     AMI_CHECK(frame_bytes_max > 0 && frame_bytes_max <= AMI_FRAME_PEER_BYTES_MAX);
     char url[LINK_URL_BYTES];
     AMI_TRY(link_url(address, false, url, why));
@@ -58,7 +67,7 @@ enum ami_status link_caller_open(const char *address, uint32_t timeout_ms, size_
     if (error == 0)
         error = nng_aio_alloc(&c->aio, NULL, NULL);
     if (error == 0) {
-        nng_aio_set_timeout(c->aio, left_ms(deadline_of(timeout_ms)));
+        nng_aio_set_timeout(c->aio, left_ms(deadline_us));
         nng_stream_dialer_dial(c->dialer, c->aio);
         nng_aio_wait(c->aio);
         error = nng_aio_result(c->aio);
@@ -69,6 +78,13 @@ enum ami_status link_caller_open(const char *address, uint32_t timeout_ms, size_
         return status;
     }
     c->stream = (nng_stream *)nng_aio_get_output(c->aio, 0);
+    if (security != NULL) {
+        enum ami_status status = open_channel(c, security, deadline_us, why);
+        if (status != AMI_OK) {
+            link_caller_close(c);
+            return status;
+        }
+    }
     *out = c;
     return AMI_OK;
 }
@@ -87,6 +103,10 @@ void link_caller_close(struct link_caller *c)
         nng_stream_free(c->stream);
     if (c->dialer != NULL)
         nng_stream_dialer_free(c->dialer);
+    if (c->channel != NULL)
+        channel_wipe(c->channel);
+    free(c->channel);
+    free(c->sealed);
     free(c->buffer);
     free(c);
 }
@@ -127,10 +147,11 @@ static enum ami_status transfer(struct link_caller *c, bool out, nng_iov *iov, u
     }
 }
 
-static enum ami_status send_until(struct link_caller *c, struct span frame, uint64_t deadline_us,
+static enum ami_status send_plain(struct link_caller *c, struct span frame, uint64_t deadline_us,
                                   struct why *why)
 {
-    AMI_CHECK(frame.size > 0 && frame.size <= AMI_FRAME_PEER_BYTES_MAX);
+    AMI_CHECK(frame.size > 0 &&
+              frame.size <= AMI_FRAME_PEER_BYTES_MAX + CHANNEL_OVERHEAD_BYTES_MAX);
     uint8_t prefix[LINK_LENGTH_BYTES];
     store_be32(prefix, (uint32_t)frame.size);
     nng_iov iov[2] = {{.iov_buf = prefix, .iov_len = sizeof prefix},
@@ -138,7 +159,7 @@ static enum ami_status send_until(struct link_caller *c, struct span frame, uint
     return transfer(c, true, iov, 2, deadline_us, why);
 }
 
-static enum ami_status receive_until(struct link_caller *c, struct span *frame,
+static enum ami_status receive_plain(struct link_caller *c, struct span *frame,
                                      uint64_t deadline_us, struct why *why)
 {
     uint8_t prefix[LINK_LENGTH_BYTES];
@@ -147,10 +168,14 @@ static enum ami_status receive_until(struct link_caller *c, struct span *frame,
     size_t size = load_be32(prefix);
     if (size == 0)
         return why_set(why, AMI_BAD_ENCODING, "%s sent a frame of no bytes", c->url);
-    if (size > c->frame_bytes_max)
+    size_t size_max = c->frame_bytes_max;
+    if (c->channel != NULL)
+        size_max = c->channel->state == CHANNEL_UP ? size_max + CHANNEL_OVERHEAD_BYTES_MAX
+                                                   : CHANNEL_FLIGHT_BYTES_MAX;
+    if (size > size_max)
         return why_set(why, AMI_TOO_LARGE,
                        "%s announces a frame of %zu bytes, more than the %zu allowed", c->url, size,
-                       c->frame_bytes_max);
+                       size_max);
     for (size_t have = 0; have < size;) {
         /* Memory follows what has arrived, not what the prefix promises. */
         size_t want = size - have < CHUNK_BYTES ? size - have : CHUNK_BYTES;
@@ -170,6 +195,77 @@ static enum ami_status receive_until(struct link_caller *c, struct span *frame,
     return AMI_OK;
 }
 
+/* --- channels -------------------------------------------------------------------------------- */
+
+/* One frame for the channel, and its answer sent. */
+static enum ami_status channel_turn(struct link_caller *c, struct channel_result *result,
+                                    uint64_t deadline_us, struct why *why)
+{
+    uint8_t reply[CHANNEL_FLIGHT_BYTES_MAX];
+    struct span frame;
+    AMI_TRY(receive_plain(c, &frame, deadline_us, why));
+    *result = channel_receive(c->channel, c->buffer, frame.size, reply, clock_wall_ms());
+    if (result->reply_size > 0)
+        AMI_TRY(send_plain(c, span_of(reply, result->reply_size), deadline_us, why));
+    if (result->event != CHANNEL_FAILED)
+        return AMI_OK;
+    return why_set(why, AMI_NOT_ALLOWED, "no channel with %s: %s", c->url,
+                   channel_fault_text(channel_why(c->channel)));
+}
+
+static enum ami_status open_channel(struct link_caller *c, const struct channel_config *config,
+                                    uint64_t deadline_us, struct why *why)
+{
+    uint8_t random[CHANNEL_RANDOM_BYTES], first[CHANNEL_FIRST_BYTES];
+    struct channel_result result = {.event = CHANNEL_NOTHING};
+    c->channel = calloc(1, sizeof *c->channel);
+    if (c->channel == NULL)
+        return why_set(why, AMI_NO_MEMORY, "no memory for a channel with %s", c->url);
+    secret_random(random, sizeof random);
+    channel_start(c->channel, config, true, random, clock_wall_ms());
+    secret_wipe(random, sizeof random);
+    channel_first(c->channel, first);
+    AMI_TRY(send_plain(c, span_of(first, sizeof first), deadline_us, why));
+    while (result.event != CHANNEL_OPEN)
+        AMI_TRY(channel_turn(c, &result, deadline_us, why));
+    return AMI_OK;
+}
+
+static enum ami_status send_until(struct link_caller *c, struct span frame, uint64_t deadline_us,
+                                  struct why *why)
+{
+    if (c->channel == NULL)
+        return send_plain(c, frame, deadline_us, why);
+    AMI_CHECK(frame.size > 0 && frame.size <= AMI_FRAME_PEER_BYTES_MAX);
+    const size_t room = frame.size + CHANNEL_OVERHEAD_BYTES_MAX;
+    if (c->channel->state != CHANNEL_UP)
+        return why_set(why, AMI_CLOSED, "%s closed the connection", c->url);
+    if (c->sealed_capacity < room) {
+        uint8_t *sealed = realloc(c->sealed, room);
+        if (sealed == NULL)
+            return why_set(why, AMI_NO_MEMORY, "no memory for a question of %zu bytes", frame.size);
+        c->sealed = sealed;
+        c->sealed_capacity = room;
+    }
+    size_t size = channel_seal(c->channel, c->sealed, frame);
+    return send_plain(c, span_of(c->sealed, size), deadline_us, why);
+}
+
+static enum ami_status receive_until(struct link_caller *c, struct span *frame,
+                                     uint64_t deadline_us, struct why *why)
+{
+    struct channel_result result = {.event = CHANNEL_NOTHING};
+    if (c->channel == NULL)
+        return receive_plain(c, frame, deadline_us, why);
+    while (result.event != CHANNEL_DATA || result.data.size == 0) { /* empty: a sign of life */
+        AMI_TRY(channel_turn(c, &result, deadline_us, why));
+        if (result.event == CHANNEL_CLOSED)
+            return why_set(why, AMI_CLOSED, "%s closed the connection", c->url);
+    }
+    *frame = result.data;
+    return AMI_OK;
+}
+
 enum ami_status link_caller_send(struct link_caller *caller, struct span frame, uint32_t timeout_ms,
                                  struct why *why)
 {
@@ -182,13 +278,14 @@ enum ami_status link_caller_receive(struct link_caller *caller, struct span *fra
     return receive_until(caller, frame, deadline_of(timeout_ms), why);
 }
 
-enum ami_status link_call(const char *address, struct span request, uint32_t timeout_ms,
-                          uint8_t *reply, size_t reply_max, size_t *reply_size, struct why *why)
+enum ami_status link_call(const char *address, const struct channel_config *security,
+                          struct span request, uint32_t timeout_ms, uint8_t *reply,
+                          size_t reply_max, size_t *reply_size, struct why *why)
 {
     uint64_t deadline_us = deadline_of(timeout_ms);
     struct link_caller *c = NULL;
     struct span frame = {0};
-    AMI_TRY(link_caller_open(address, timeout_ms, reply_max, &c, why));
+    AMI_TRY(link_caller_open(address, timeout_ms, reply_max, security, &c, why));
     enum ami_status status = send_until(c, request, deadline_us, why);
     if (status == AMI_OK)
         status = receive_until(c, &frame, deadline_us, why);

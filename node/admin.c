@@ -2,6 +2,7 @@
  */
 #include "node/internal.h"
 
+#include "node/access.h"
 #include "node/answer.h"
 
 #include <stdio.h>
@@ -43,6 +44,7 @@ static json_t *counters(const struct node *n)
 #define PUT(name) json_object_set_new(o, #name, json_integer((json_int_t)c->name))
     PUT(frames_bad);
     PUT(links_refused);
+    PUT(requests_denied);
     PUT(agreements);
     PUT(agreements_refused);
     PUT(reports);
@@ -78,9 +80,9 @@ static json_t *ports(struct node *n)
         json_t *dropped = json_object();
         for (size_t i = 0; i < c.reasons; i++)
             json_object_set_new(dropped, c.reason[i], json_integer((json_int_t)c.dropped[i]));
-        json_t *port = json_pack("{s:I, s:I, s:I, s:o}", "open", (json_int_t)c.open_now, "opened",
-                                 (json_int_t)c.opened, "closed", (json_int_t)c.closed, "dropped",
-                                 dropped);
+        json_t *port =
+            json_pack("{s:I, s:I, s:I, s:o}", "open", (json_int_t)c.open_now, "opened",
+                      (json_int_t)c.opened, "closed", (json_int_t)c.closed, "dropped", dropped);
         json_object_set_new(port, "bytes_in", json_integer((json_int_t)c.bytes_in));
         json_object_set_new(port, "bytes_out", json_integer((json_int_t)c.bytes_out));
         json_object_set_new(port, "frames_in", json_integer((json_int_t)c.frames_in));
@@ -112,6 +114,17 @@ json_t *admin_committee(const struct node *n)
                                                    "key_epoch", (json_int_t)m->member[i].key_epoch,
                                                    "admin", n->committee.address[i].admin));
     return committee;
+}
+
+/* Of this DC, and how long it is good: null where no date ends it. */
+static json_t *own_credential(const struct node *n)
+{
+    const struct credential_identity *who = n->c.credential;
+    if (who == NULL)
+        return json_null();
+    const int64_t left = credential_left_s(who, node_wall_ms(n) / 1000);
+    return json_pack("{s:s, s:o}", "kind", credential_kind_name(who->kind), "expires_in_s",
+                     left == INT64_MAX ? json_null() : json_integer((json_int_t)left));
 }
 
 static json_t *ask_status(struct node *n)
@@ -160,6 +173,7 @@ static json_t *ask_status(struct node *n)
     prune_state(n, &below, &pruned);
     json_object_set_new(o, "retention_below", json_integer((json_int_t)below));
     json_object_set_new(o, "pruned_below", json_integer((json_int_t)pruned));
+    json_object_set_new(o, "credential", own_credential(n));
     json_object_set_new(o, "read_only", json_boolean(chain_read_only(n)));
     json_object_set_new(o, "reports_per_s", json_real(rate(n)));
     json_object_set_new(o, "uptime_ms",
@@ -207,21 +221,94 @@ static void add_session(struct node *n, const json_t *question, json_t *out)
                   (json_int_t)s->u.session.send.next, "insists", s->insist));
 }
 
-static json_t *ask(struct node *n, const json_t *question, enum ami_status *status, char *why,
-                   size_t why_size)
+/* Who asks, for the log: "operator alice 2:ledger". */
+static void asker_text(char *out, size_t size, const struct node_link *l)
+{
+    char label[LABEL_TEXT_BYTES];
+    label_text(label, l->who.label);
+    if (!l->identified)
+        snprintf(out, size, "nobody");
+    else if (l->who.role == CREDENTIAL_OPERATOR)
+        snprintf(out, size, "operator %s %s", l->who.name.text, label);
+    else
+        snprintf(out, size, "%s %s", credential_role_name(l->who.role), l->who.name.text);
+}
+
+/* The question's rule against the asker's label; a refusal is written down. The MDMS reads what the
+ * ledger holds anyway, and writes nothing here. */
+static bool allowed(struct node *n, const struct node_link *l, const struct access_rule *rule,
+                    char *why, size_t why_size)
+{
+    char needed[LABEL_TEXT_BYTES], asker[AMI_ID_BYTES_MAX + LABEL_TEXT_BYTES + 16];
+    const bool mdms = l->identified && l->who.role == CREDENTIAL_MDMS;
+    const bool is_operator = l->identified && l->who.role == CREDENTIAL_OPERATOR;
+    if ((mdms && rule->mode == ACCESS_READ) || (is_operator && access_allowed(rule, l->who.label)))
+        return true;
+    label_text(needed, rule->object);
+    asker_text(asker, sizeof asker, l);
+    n->counters.requests_denied++;
+    node_event_often(n, ENV_LOG_WARN, "request_denied", "who=\"%s\" ask=%s needs=%s", asker,
+                     rule->ask, needed);
+    if (!l->identified)
+        snprintf(why, why_size, "'%s' is answered to operators with a credential only", rule->ask);
+    else if (rule->mode == ACCESS_WRITE)
+        snprintf(why, why_size, "'%s' writes to %s, which your label must not exceed; you are %s",
+                 rule->ask, needed, asker);
+    else
+        snprintf(why, why_size, "'%s' needs a label that covers %s; you are %s", rule->ask, needed,
+                 asker);
+    return false;
+}
+
+/* A remark of an operator in the node's log. */
+static json_t *ask_note(struct node *n, const struct node_link *l, const json_t *question,
+                        enum ami_status *status, char *why, size_t why_size)
+{
+    char asker[AMI_ID_BYTES_MAX + LABEL_TEXT_BYTES + 16];
+    const char *text = json_string_value(json_object_get(question, "text"));
+    const size_t size = text == NULL ? 0 : strlen(text);
+    bool printable = size > 0 && size <= NODE_NOTE_BYTES_MAX;
+    for (size_t i = 0; printable && i < size; i++)
+        printable = text[i] >= ' ' && text[i] <= '~' && text[i] != '"';
+    if (!printable) {
+        *status = AMI_BAD_ARGUMENT;
+        snprintf(why, why_size, "a note has 1 to %d printable ASCII characters and no quotes",
+                 NODE_NOTE_BYTES_MAX);
+        return NULL;
+    }
+    asker_text(asker, sizeof asker, l);
+    node_event(n, ENV_LOG_INFO, "note", "who=\"%s\" text=\"%s\"", asker, text);
+    return json_pack("{s:I}", "number", (json_int_t)n->event_count);
+}
+
+static json_t *ask(struct node *n, const struct node_link *l, const json_t *question,
+                   enum ami_status *status, char *why, size_t why_size)
 {
     const char *name = json_string_value(json_object_get(question, "ask"));
+    const struct access_rule *rule = name == NULL ? NULL : access_rule_of(name);
     *status = AMI_OK;
-    if (name != NULL && strcmp(name, "status") == 0)
+    if (rule == NULL) {
+        *status = AMI_UNSUPPORTED;
+        snprintf(why, why_size, "'%.80s' is no question that this node answers",
+                 name == NULL ? "" : name);
+        return NULL;
+    }
+    if (!allowed(n, l, rule, why, why_size)) {
+        *status = AMI_NOT_ALLOWED;
+        return NULL;
+    }
+    if (strcmp(name, "note") == 0)
+        return ask_note(n, l, question, status, why, why_size);
+    if (strcmp(name, "status") == 0)
         return ask_status(n);
-    if (name != NULL && strcmp(name, "events") == 0)
+    if (strcmp(name, "events") == 0)
         return ask_events(n, question);
-    if (name != NULL && strcmp(name, "why_stuck") == 0)
+    if (strcmp(name, "why_stuck") == 0)
         return stuck_ask(n);
     const struct answer_source source = {n->c.genesis, n->c.registry, &n->c.disk,
                                          replica_height(n->replica)};
     json_t *out = answer(&source, question, status, why, why_size);
-    if (out != NULL && name != NULL && strcmp(name, "meter") == 0)
+    if (out != NULL && strcmp(name, "meter") == 0)
         add_session(n, question, out);
     return out;
 }
@@ -243,7 +330,7 @@ void admin_on_frame(struct node *n, struct node_link *l, enum message_type type,
         status = AMI_BAD_ENCODING;
         snprintf(why, sizeof why, "the question is no JSON object");
     } else {
-        out = ask(n, question, &status, why, sizeof why);
+        out = ask(n, l, question, &status, why, sizeof why);
     }
     char *text = out == NULL ? NULL : json_dumps(out, JSON_COMPACT);
     if (out != NULL && text == NULL)

@@ -39,6 +39,7 @@ int cli_print_json(json_t *document)
 
 void cli_close(struct cli *c)
 {
+    operator_end_link(&c->operator_link);
     free(c->genesis);
     free(c->genesis_bytes);
 }
@@ -75,6 +76,16 @@ int main(int argc, char **argv)
         "timeout", 0,       OPTION_DURATION, &c.timeout_ms,
         1,         3600000, "TIME",          "how long to wait for an answer (default 5s)",
         false};
+    const struct option_spec credential = {
+        "credential",
+        0,
+        OPTION_TEXT,
+        &c.credential,
+        0,
+        0,
+        "FILE",
+        "your credential as an operator (default: $AMI_CREDENTIAL)",
+        false};
     const struct option_spec height = {
         "from",     0,
         OPTION_INT, &c.from,
@@ -102,12 +113,16 @@ int main(int argc, char **argv)
         {"node", 'n', OPTION_LIST, &c.nodes, 0, 0, "URL",
          "admin address of a DC to ask (default: $AMI_NODE, or all in --genesis)", false},
         network,
+        credential,
         timeout,
         {0}};
-    const struct option_spec blocks[] = {height, count, follow, node, data, genesis, timeout, {0}};
-    const struct option_spec one[] = {node, data, genesis, timeout, {0}};
-    const struct option_spec meter[] = {epoch, node, data, genesis, timeout, {0}};
-    const struct option_spec readings[] = {number, count, epoch, node, data, genesis, timeout, {0}};
+    const struct option_spec blocks[] = {height,  count,      follow,  node, data,
+                                         genesis, credential, timeout, {0}};
+    const struct option_spec one[] = {node, data, genesis, credential, timeout, {0}};
+    const struct option_spec meter[] = {epoch, node, data, genesis, credential, timeout, {0}};
+    const struct option_spec readings[] = {number,  count,      epoch,   node, data,
+                                           genesis, credential, timeout, {0}};
+    const struct option_spec note[] = {node, credential, timeout, {0}};
     const struct option_spec prove[] = {
         {"meter", 0, OPTION_TEXT, &c.meter, 0, 0, "ID", "with --sequence, instead of TX", false},
         {"sequence", 0, OPTION_INT, &c.sequence, 1, INT64_MAX, "N", "number of the report", false},
@@ -116,6 +131,7 @@ int main(int argc, char **argv)
         node,
         data,
         genesis,
+        credential,
         timeout,
         {0}};
     const struct option_spec verify[] = {network, {0}};
@@ -128,7 +144,7 @@ int main(int argc, char **argv)
         ledger,
         genesis,
         {0}};
-    const struct option_spec events[] = {number, newest, follow, node, timeout, {0}};
+    const struct option_spec events[] = {number, newest, follow, node, credential, timeout, {0}};
     const struct command_spec commands[] = {
         {"status", NULL, 0, 0, "every DC: role, term, height, peers, sessions",
          "dc-cli status --genesis genesis.json", status_options, cli_status},
@@ -158,6 +174,8 @@ int main(int argc, char **argv)
          cli_export},
         {"events", NULL, 0, 0, "elections, refusals, connections, enrolments of a node",
          "dc-cli events --node 127.0.0.1:7301 --follow", events, cli_events},
+        {"note", "TEXT", 1, 1, "leave a remark in the log of a node",
+         "dc-cli note 'the disk is being exchanged' --node 127.0.0.1:7301", note, cli_note},
         {0}};
     const struct program_spec program = {
         CLI_NAME, "inspect the data concentrators of an AMI network and their ledger", commands,

@@ -12,6 +12,7 @@
 #ifndef AMI_NODE_CLI_H
 #define AMI_NODE_CLI_H
 
+#include "net/operator.h"
 #include "net/options.h"
 #include "node/answer.h"
 
@@ -29,6 +30,11 @@ struct cli {
     int64_t newest; /* of events; 0: all */
     bool follow;
     const char *meter, *format, *out;
+    const char *credential; /* --credential */
+
+    /* Read on demand by cli_ask_node, once. */
+    bool has_operator;
+    struct operator_link operator_link;
 
     /* Read on demand by cli_genesis. */
     struct genesis *genesis;
@@ -79,7 +85,7 @@ bool cli_child_open(struct cli_child *child, const char *data, const sm3_digest 
 enum ami_status cli_status_of(const json_t *document);
 
 /* Asks one live node. NULL: said why. */
-json_t *cli_ask_node(const struct cli *c, const char *url, const json_t *question,
+json_t *cli_ask_node(struct cli *c, const char *url, const json_t *question,
                      enum ami_status *status, char *why, size_t why_size);
 /* Asks the same of every --node, of AMI_NODE, or of all members of --genesis
  * and those that joined later. A list with one
@@ -103,6 +109,7 @@ int cli_tx(int argc, char **argv, void *ctx);
 int cli_meter(int argc, char **argv, void *ctx);
 int cli_readings(int argc, char **argv, void *ctx);
 int cli_events(int argc, char **argv, void *ctx);
+int cli_note(int argc, char **argv, void *ctx);
 int cli_proof(int argc, char **argv, void *ctx);
 int cli_verify_proof(int argc, char **argv, void *ctx);
 int cli_audit(int argc, char **argv, void *ctx);

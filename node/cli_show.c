@@ -311,6 +311,21 @@ static void print_event(const struct cli *c, const json_t *event)
     printf("%s  %-20s %s\n", when, text(event, "event"), text(event, "detail"));
 }
 
+int cli_note(int argc, char **argv, void *ctx)
+{
+    (void)argc;
+    struct cli *c = ctx;
+    int exit_status = EXIT_STATUS_OK;
+    json_t *a = cli_ask(c, json_pack("{s:s, s:s}", "ask", "note", "text", argv[0]), &exit_status);
+    if (a == NULL)
+        return exit_status;
+    if (c->json)
+        return cli_print_json(a);
+    printf("noted as event %lld\n", integer(a, "number"));
+    json_decref(a);
+    return EXIT_STATUS_OK;
+}
+
 int cli_events(int argc, char **argv, void *ctx)
 {
     (void)argc;

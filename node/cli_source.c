@@ -6,6 +6,7 @@
 #include "ledger/store.h"
 #include "net/ask.h"
 #include "net/file.h"
+#include "net/loop.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -107,11 +108,30 @@ const char *cli_node(const struct cli *c, int *exit_status)
     return NULL;
 }
 
-json_t *cli_ask_node(const struct cli *c, const char *url, const json_t *question,
+/* The credential, once. Says on stderr when it runs out soon. */
+static enum ami_status hold_credential(struct cli *c, struct why *why)
+{
+    if (c->has_operator)
+        return AMI_OK;
+    AMI_TRY(operator_begin_link(&c->operator_link, c->credential, why));
+    c->has_operator = true;
+    const int64_t left = credential_left_s(&c->operator_link.own.who, clock_wall_ms() / 1000);
+    if (left < CREDENTIAL_WARN_S)
+        fprintf(stderr, CLI_NAME ": your credential %s %lld days\n",
+                left < 0 ? "has expired for" : "expires in",
+                (long long)((left < 0 ? -left : left) / 86400));
+    return AMI_OK;
+}
+
+json_t *cli_ask_node(struct cli *c, const char *url, const json_t *question,
                      enum ami_status *status, char *why, size_t why_size)
 {
     struct why sentence = {""};
-    json_t *out = admin_ask(url, question, (uint32_t)c->timeout_ms, status, &sentence);
+    json_t *out = NULL;
+    *status = hold_credential(c, &sentence);
+    if (*status == AMI_OK)
+        out = admin_ask(url, &c->operator_link.config, question, (uint32_t)c->timeout_ms, status,
+                        &sentence);
     if (out == NULL)
         snprintf(why, why_size, "%s", sentence.text);
     return out;
@@ -119,7 +139,7 @@ json_t *cli_ask_node(const struct cli *c, const char *url, const json_t *questio
 
 /* --- several live nodes ----------------------------------------------------------------------- */
 
-static json_t *ask_dc(const struct cli *c, const char *ask, const char *url, const char *name)
+static json_t *ask_dc(struct cli *c, const char *ask, const char *url, const char *name)
 {
     json_t *question = json_pack("{s:s}", "ask", ask);
     enum ami_status status;
@@ -148,7 +168,7 @@ static bool was_asked(const json_t *nodes, const char *dc)
 }
 
 /* The DCs that joined after the genesis file, as those that were asked know them. */
-static void ask_later_members(const struct cli *c, const char *ask, json_t *nodes)
+static void ask_later_members(struct cli *c, const char *ask, json_t *nodes)
 {
     const json_t *newest = NULL;
     for (size_t i = 0; i < json_array_size(nodes); i++) {
@@ -182,6 +202,12 @@ json_t *cli_ask_dcs(struct cli *c, const char *ask, int *exit_status)
     }
     if (!named && !cli_genesis(c, NULL, exit_status))
         return NULL;
+    struct why why = {""};
+    const enum ami_status status = hold_credential(c, &why);
+    if (status != AMI_OK) {
+        *exit_status = cli_fail(c, status, "%s", why.text);
+        return NULL;
+    }
     json_t *nodes = json_array();
     if (named && c->nodes.count == 0)
         json_array_append_new(nodes, ask_dc(c, ask, url, "?"));

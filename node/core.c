@@ -203,6 +203,27 @@ void node_on_open(struct node *n, env_link link, enum node_port port, const stru
     node_alarm(n);
 }
 
+void node_on_identity(struct node *n, env_link link, const struct credential_identity *who)
+{
+    struct node_link *l = node_link_find(n, link);
+    if (l == NULL)
+        return;
+    l->identified = true;
+    l->who = *who;
+}
+
+void node_on_refused(struct node *n, enum node_port port, const char *remote,
+                     enum channel_fault fault, const struct credential_identity *who)
+{
+    static const char *const name[] = {[NODE_PORT_PEER] = "peers",
+                                       [NODE_PORT_METER] = "meters",
+                                       [NODE_PORT_ADMIN] = "admin",
+                                       [NODE_PORT_DIALLED] = "dialled"};
+    node_event_often(n, ENV_LOG_WARN, "channel_refused", "port=%s remote=%s reason=%s%s%s",
+                     name[port], remote, channel_fault_name(fault),
+                     who == NULL ? "" : " who=", who == NULL ? "" : who->name.text);
+}
+
 void node_on_closed(struct node *n, env_link link)
 {
     struct node_link *l = node_link_find(n, link);

@@ -13,6 +13,7 @@
 #define AMI_NODE_CORE_H
 
 #include "base/env.h"
+#include "channel/credential.h"
 #include "keyagree/scheme.h"
 #include "ledger/committee.h"
 #include "ledger/store.h"
@@ -88,6 +89,9 @@ struct node_config {
     /* Rules switched off, by the simulator alone, to see that its checks notice. */
     uint32_t rules_off;   /* enum rule_off of consensus/replica.h */
     bool meter_unchecked; /* registry_leave_meters_unchecked */
+    /* This DC's own credential on links, for the status; NULL: links are not secured (a
+     * simulation). */
+    const struct credential_identity *credential;
     /* For the status; NULL: the shell has no ports. `port` is PEER, METER or ADMIN. */
     void (*port_counters)(void *ctx, enum node_port port, struct node_port_counters *out);
     void *port_ctx;
@@ -105,6 +109,13 @@ void node_free(struct node *n);
 
 /* Events. `dialled`: whom NODE_PORT_DIALLED reached, as `dial` named it; else NULL. */
 void node_on_open(struct node *n, env_link link, enum node_port port, const struct ami_id *dialled);
+/* Right after node_on_open: who has proven itself on this link's channel (channel/). What the link
+ * says of itself later has to agree. A link of PEER, DIALLED or ADMIN without it is somebody of
+ * whom nothing is known but what its hello proves; ADMIN answers nothing then. */
+void node_on_identity(struct node *n, env_link link, const struct credential_identity *who);
+/* A channel was refused, by either side, or failed: for the log. `who` may be NULL. */
+void node_on_refused(struct node *n, enum node_port port, const char *remote,
+                     enum channel_fault fault, const struct credential_identity *who);
 void node_on_frame(struct node *n, env_link link, struct span frame);
 void node_on_writable(struct node *n, env_link link);
 void node_on_closed(struct node *n, env_link link);

@@ -27,6 +27,12 @@ enum { DATA_REPORT_SUBMIT = 1, DATA_REPORT_ACK = 2, DATA_REPORT_NACK = 3 };
 /* Reports that are sealed and signed together. */
 #define REPORT_SIGN_BATCH 32
 
+/* What an agreement takes before any was measured, and for how long meters may be told to spread.
+ */
+#define AGREE_US_FIRST 50u
+#define LEADS_MS_MIN   50u
+#define LEADS_MS_MAX   60000u
+
 /* --- a batch of first flights ------------------------------------------------------------------
  */
 
@@ -38,11 +44,15 @@ struct agree_item {
     struct agree_terms terms;
     size_t flight_size;
     uint8_t flight[AMI_FLIGHT_BYTES_MAX];
+    struct agree_peer peer; /* the meter's decoded part of U, of the table or made by the job */
+    uint8_t part_size;      /* 0: it is of the table */
+    uint8_t part[AMI_SCHEME_PART_BYTES_MAX];
 };
 
 struct agree_job {
     const struct node *node;
     const struct agree_key *agree_key; /* own, as it was when the job began */
+    uint64_t began_us;
     size_t count;
     struct agree_item *item[NODE_AGREE_BATCH_MAX];
     struct agree_request request[NODE_AGREE_BATCH_MAX];
@@ -92,6 +102,7 @@ struct gateway {
     struct agree_item *agree_queue, *agree_last;
     size_t agree_waiting;
     struct agree_job *agreeing;
+    uint64_t agree_us; /* what one takes, of late, when many come */
     struct report_item *report_queue, *report_last;
     size_t report_waiting;
     struct report_job *reporting;
@@ -110,6 +121,7 @@ bool gateway_init(struct node *n)
     n->gateway = calloc(1, sizeof *n->gateway);
     if (n->gateway == NULL)
         return false;
+    n->gateway->agree_us = AGREE_US_FIRST;
     n->gateway->tree = merkle_tree_new();
     bool ok = n->gateway->tree != NULL;
     for (unsigned i = 0; i < NODE_SETTLED_BLOCKS; i++) {
@@ -225,31 +237,38 @@ void gateway_free(struct node *n)
     n->gateway = NULL;
 }
 
-/* The meter's decoded part of U. NULL: out of memory, or a part that is none. */
-static const struct agree_peer *peer_of(struct node *n, uint64_t index, const struct record *rec)
+/* The meter's decoded part of U, or what it is to be decoded from: that costs a product, which the
+ * work pool computes together with the answer. */
+static void take_peer(const struct node *n, struct agree_item *a, const struct record *rec)
+{
+    const struct gateway *g = n->gateway;
+    if (a->meter < g->peers_size && g->peers[a->meter] != NULL) {
+        a->peer = *g->peers[a->meter];
+        return;
+    }
+    a->part_size = rec->agree_part_size;
+    memcpy(a->part, rec->agree_part, rec->agree_part_size);
+}
+
+/* Keeps what a job has decoded. When memory is short it is decoded again the next time. */
+static void keep_peer(struct node *n, const struct agree_item *a)
 {
     struct gateway *g = n->gateway;
-    if (index >= g->peers_size) {
+    if (a->part_size == 0)
+        return;
+    if (a->meter >= g->peers_size) {
         size_t size = (size_t)registry_size(n->c.registry) + 1024;
         struct agree_peer **peers = realloc(g->peers, size * sizeof *peers);
         if (peers == NULL)
-            return NULL;
+            return;
         memset(peers + g->peers_size, 0, (size - g->peers_size) * sizeof *peers);
         g->peers = peers;
         g->peers_size = size;
     }
-    if (g->peers[index] == NULL) {
-        struct agree_peer *p = malloc(sizeof *p);
-        if (p == NULL)
-            return NULL;
-        if (agree_peer_init(p, n->c.scheme, &n->c.genesis->network, &rec->name, rec->epoch,
-                            span_of(rec->agree_part, rec->agree_part_size)) != AMI_OK) {
-            free(p);
-            return NULL;
-        }
-        g->peers[index] = p;
-    }
-    return g->peers[index];
+    if (g->peers[a->meter] == NULL)
+        g->peers[a->meter] = malloc(sizeof *g->peers[a->meter]);
+    if (g->peers[a->meter] != NULL)
+        *g->peers[a->meter] = a->peer;
 }
 
 /* --- agreement ---------------------------------------------------------------------------------
@@ -275,9 +294,37 @@ static void refuse(struct node *n, env_link link, const struct ami_id *meter, ui
     (void)node_send(n, link, writer_span(&w)); /* the meter tries again */
 }
 
+/* A part of U was admitted to the ledger, so it leads to a point; if one does not, its answer is of
+ * no use to anybody. */
+static void decode_peers(struct agree_job *j)
+{
+    struct agree_peer_in in[NODE_AGREE_BATCH_MAX];
+    struct agree_peer peer[NODE_AGREE_BATCH_MAX];
+    enum ami_status status[NODE_AGREE_BATCH_MAX];
+    size_t of[NODE_AGREE_BATCH_MAX], count = 0;
+    for (size_t i = 0; i < j->count; i++) {
+        const struct agree_item *a = j->item[i];
+        if (a->part_size == 0)
+            continue;
+        in[count] =
+            (struct agree_peer_in){&a->terms.meter, a->terms.epoch, span_of(a->part, a->part_size)};
+        of[count++] = i;
+    }
+    if (count == 0)
+        return;
+    agree_peer_init_batch(peer, status, j->node->c.scheme, &j->node->c.genesis->network, in, count);
+    for (size_t k = 0; k < count; k++) {
+        struct agree_item *a = j->item[of[k]];
+        a->peer = peer[k];
+        if (status[k] != AMI_OK)
+            j->request[of[k]].flight = span_of(NULL, 0); /* no flight has this size */
+    }
+}
+
 static void agree_run(void *job)
 {
     struct agree_job *j = job;
+    decode_peers(j);
     agree_answer_batch(j->answer, &j->node->c.genesis->network, j->agree_key,
                        j->node->c.p_pub_table, j->request, j->count);
 }
@@ -292,12 +339,13 @@ static void agree_next(struct node *n)
         return;
     j->node = n;
     j->agree_key = n->c.key.agree;
+    j->began_us = node_now_us(n);
     struct agree_item *a = g->agree_queue;
     for (; a != NULL && j->count < NODE_AGREE_BATCH_MAX; a = a->next) {
         struct agree_request *q = &j->request[j->count];
         j->item[j->count++] = a;
         q->terms = a->terms;
-        q->peer = g->peers[a->meter];
+        q->peer = &a->peer;
         q->flight = span_of(a->flight, a->flight_size);
         node_random(n, q->random, sizeof q->random);
     }
@@ -331,7 +379,8 @@ static void on_flight1(struct node *n, struct node_link *l, const struct agree_f
                other_leads(n, &leader) ? AMI_NOT_LEADER : AMI_NO_QUORUM);
     } else if (chain_read_only(n)) {
         refuse(n, l->id, &f->meter, f->tag, AMI_FULL); /* another DC can acknowledge reports */
-    } else if (g->agree_waiting >= NODE_AGREE_QUEUE_MAX || peer_of(n, index, rec) == NULL) {
+    } else if (g->agree_waiting >= NODE_AGREE_QUEUE_MAX ||
+               l->flights_waiting >= NODE_FLIGHTS_PER_LINK) {
         refuse(n, l->id, &f->meter, f->tag, AMI_AGAIN);
     } else {
         struct agree_item *a = calloc(1, sizeof *a);
@@ -345,6 +394,7 @@ static void on_flight1(struct node *n, struct node_link *l, const struct agree_f
         a->link = l->id;
         a->meter = index;
         a->insist = f->insist != 0;
+        take_peer(n, a, rec);
         a->terms = agree_terms_for(f, n->c.key.agree, &n->c.genesis->members.chain,
                                    replica_term(n->replica), session);
         a->flight_size = f->flight.size; /* bounded by its decoder */
@@ -355,6 +405,7 @@ static void on_flight1(struct node *n, struct node_link *l, const struct agree_f
             g->agree_last->next = a;
         g->agree_last = a;
         g->agree_waiting++;
+        l->flights_waiting++;
         agree_next(n);
     }
 }
@@ -406,14 +457,22 @@ static void open_session(struct node *n, const struct agree_item *a, const struc
 
 static void agree_done(struct node *n)
 {
-    struct agree_job *j = n->gateway->agreeing;
-    n->gateway->agreeing = NULL;
+    struct gateway *g = n->gateway;
+    struct agree_job *j = g->agreeing;
+    g->agreeing = NULL;
+    if (j->count == NODE_AGREE_BATCH_MAX)
+        g->agree_us = (7 * g->agree_us + (node_now_us(n) - j->began_us) / j->count + 7) / 8;
     for (size_t i = 0; i < j->count; i++) {
         struct agree_item *a = j->item[i];
-        if (j->answer[i].status == AMI_OK)
+        struct node_link *l = node_link_find(n, a->link);
+        if (l != NULL)
+            l->flights_waiting--;
+        if (j->answer[i].status == AMI_OK) {
+            keep_peer(n, a);
             open_session(n, a, &j->answer[i]);
-        else
+        } else {
             refuse(n, a->link, &a->terms.meter, a->terms.tag, j->answer[i].status);
+        }
         free(a);
     }
     secret_wipe(j, sizeof *j);
@@ -808,6 +867,8 @@ static void report_made(struct node *n, const struct report_item *r)
 {
     struct gateway_session *s = find_session(n, r->session);
     enum ami_status status = r->status;
+    if (s != NULL)
+        s->reports_waiting--;
     struct pool_entry *e = NULL;
     /* A block may have settled it while it was made ready, when the meter had asked another DC too:
      * then it must not enter the pool, where it would wait for ever. */
@@ -886,7 +947,8 @@ static void on_report(struct node *n, struct gateway_session *s, struct span pla
     if (status == AMI_OK && chain_read_only(n))
         status = AMI_FULL;
     const struct verify_key *key = registry_key(n->c.registry, rec);
-    if (status == AMI_OK && (g->report_waiting >= NODE_REPORT_QUEUE_MAX || key == NULL))
+    if (status == AMI_OK && (g->report_waiting >= NODE_REPORT_QUEUE_MAX ||
+                             s->reports_waiting >= NODE_REPORTS_PER_SESSION || key == NULL))
         status = AMI_AGAIN;
     if (status != AMI_OK) {
         send_nack(n, s, q.sequence, status);
@@ -916,6 +978,7 @@ static void on_report(struct node *n, struct gateway_session *s, struct span pla
         g->report_last->next = r;
     g->report_last = r;
     g->report_waiting++;
+    s->reports_waiting++;
     report_next(n);
 }
 
@@ -1029,9 +1092,31 @@ bool gateway_on_work(struct node *n, void *job)
     return true;
 }
 
+/* Meters that wait for a leader come at once; in how long this DC can serve all that there are is
+ * known to nobody else. */
+static void say_leads(struct node *n)
+{
+    const uint64_t all_ms = registry_size(n->c.registry) * n->gateway->agree_us / 1000u;
+    struct leads x = {.term = replica_term(n->replica),
+                      .spread_ms = (uint32_t)(all_ms < LEADS_MS_MIN   ? LEADS_MS_MIN
+                                              : all_ms > LEADS_MS_MAX ? LEADS_MS_MAX
+                                                                      : all_ms)};
+    struct writer w = node_frame(n, MSG_LEADS);
+    leads_encode(&w, &x);
+    struct node_link *l, *tmp;
+    HASH_ITER(hh, n->links, l, tmp)
+    {
+        if (l->port == NODE_PORT_METER && l->state == LINK_READY && !l->enrol_only && !l->closing)
+            (void)node_send(n, l->id, writer_span(&w)); /* lost: the meter finds out by itself */
+    }
+}
+
 void gateway_on_leader(struct node *n)
 {
     uint8_t leader;
+    if (n->c.genesis->parameters.gateway == GATEWAY_LEADER &&
+        replica_role(n->replica) == REPLICA_LEADER)
+        say_leads(n);
     if (n->c.genesis->parameters.gateway != GATEWAY_LEADER || !other_leads(n, &leader))
         return;
     struct gateway_session *s, *tmp;

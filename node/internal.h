@@ -27,11 +27,14 @@
 #include <uthash.h>
 
 /* Bounds, each named once. */
-#define NODE_LINKS_MAX            4096
-#define NODE_AGREE_QUEUE_MAX      4096 /* first flights waiting for the work pool */
-#define NODE_AGREE_BATCH_MAX      64
-#define NODE_REPORT_QUEUE_MAX     4096 /* reports waiting for the work pool */
-#define NODE_REPORT_BATCH_MAX     512
+#define NODE_LINKS_MAX        4096
+#define NODE_AGREE_QUEUE_MAX  4096 /* first flights waiting for the work pool */
+#define NODE_AGREE_BATCH_MAX  64
+#define NODE_REPORT_QUEUE_MAX 4096 /* reports waiting for the work pool */
+#define NODE_REPORT_BATCH_MAX 512
+/* Of these so many at most are one session's, or one link's: nobody fills them alone. */
+#define NODE_REPORTS_PER_SESSION  16
+#define NODE_FLIGHTS_PER_LINK     1024
 #define NODE_CHECK_BATCH_MAX      64 /* handed-over transactions in one job */
 #define NODE_CHECK_QUEUE_MAX      8  /* frames of one source that wait for the work pool */
 #define NODE_READERS_MAX          16 /* links that proved nothing and fetch blocks */
@@ -46,6 +49,7 @@
 #define NODE_SETTLED_US           (1u * 1000000u)
 #define NODE_EVENTS_MAX           1000
 #define NODE_EVENT_TEXT_BYTES_MAX 200
+#define NODE_NOTE_BYTES_MAX       80 /* of an operator's remark */
 #define NODE_OFTEN_MAX            24 /* names of events that others can cause at will */
 #define NODE_OFTEN_SHOWN          20 /* of each in NODE_OFTEN_US */
 #define NODE_OFTEN_US             (10u * 1000000u)
@@ -60,10 +64,12 @@ struct node_link {
     env_link id;
     enum node_port port;
     enum link_state state;
-    bool closing;            /* no more frames are taken */
-    bool known;              /* it did something that a stranger cannot */
-    bool enrol_only;         /* a meter link whose hello named no chain */
-    struct ami_id dialled;   /* NODE_PORT_DIALLED: whom we dialled */
+    bool closing;          /* no more frames are taken */
+    bool known;            /* it did something that a stranger cannot */
+    bool enrol_only;       /* a meter link whose hello named no chain */
+    struct ami_id dialled; /* NODE_PORT_DIALLED: whom we dialled */
+    bool identified;       /* `who` proved itself on the link's channel */
+    struct credential_identity who;
     uint8_t role;            /* of link_hello: 2 DC, 3 MDMS, 5 reader */
     struct ami_id peer_name; /* of link_hello, when role is DC */
     uint32_t peer_epoch;
@@ -79,6 +85,7 @@ struct node_link {
     uint64_t proofs_sent[NODE_PROOFS_PER_LINK]; /* heights whose block_proof went out; a ring */
     unsigned proofs_at;
     struct gateway_session *sessions; /* whose answers go here */
+    unsigned flights_waiting;         /* first flights of this link, queued or being answered */
     UT_hash_handle hh;
 };
 
@@ -90,7 +97,8 @@ struct gateway_session {
     struct gateway_session *next_opening; /* of the same meter, a newer one */
     uint64_t meter;                       /* index in the registry */
     bool confirmed;
-    bool insist; /* the meter came here although another DC leads */
+    bool insist;             /* the meter came here although another DC leads */
+    uint8_t reports_waiting; /* reports of it that are queued or being checked */
     uint64_t opened_us;
     union {
         struct {
@@ -125,7 +133,7 @@ struct epoch_frame {
 };
 
 struct node_counters {
-    uint64_t frames_bad, links_refused;
+    uint64_t frames_bad, links_refused, requests_denied;
     uint64_t agreements, agreements_refused;
     uint64_t reports, reports_refused, acks, acks_dropped;
     uint64_t txs_handed_in, txs_refused, txs_not_taken, txs_committed;

@@ -5,6 +5,7 @@
  * network.
  */
 #include "base/check.h"
+#include "channel/file.h"
 #include "crypto/secret.h"
 #include "keyagree/keyfile.h"
 #include "ledger/committee.h"
@@ -26,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define NAME              "dc-node"
@@ -38,10 +40,14 @@
 #define KEYS_MAX          16 /* key epochs of this DC in its folder */
 #define PATROL_MS         (24LL * 3600 * 1000)
 
+/* How often it is looked whether the list of revoked operators has changed. */
+#define REVOKED_LOOK_US (1u * 1000000u)
+
 static struct options {
     const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
     const char *listen_peers, *listen_meters, *listen_admin; /* NULL: as the ledger says */
-    struct text_list peers;                                  /* NAME=ADDRESS */
+    const char *revoked;
+    struct text_list peers; /* NAME=ADDRESS */
     int64_t timeout_ms, epoch, map_bytes, threads, patrol_ms;
 } opt = {.timeout_ms = 10000, .epoch = 1, .log_level = "info", .patrol_ms = PATROL_MS};
 
@@ -157,8 +163,8 @@ static enum ami_status ask_mdms(struct enrol_reply *reply, uint8_t *buffer, size
     frame_begin(&w, MSG_ENROL_REQUEST);
     write_raw(&w, pending->request, pending->request_size);
     size_t size;
-    AMI_TRY(link_call(opt.mdms, writer_span(&w), (uint32_t)opt.timeout_ms, buffer, buffer_size,
-                      &size, why));
+    AMI_TRY(link_call(opt.mdms, NULL, writer_span(&w), (uint32_t)opt.timeout_ms, buffer,
+                      buffer_size, &size, why));
     enum message_type type;
     struct span body;
     if (frame_open(span_of(buffer, size), &type, &body) != AMI_OK || type != MSG_ENROL_REPLY ||
@@ -264,6 +270,7 @@ struct dial {
     struct dial *next;
     struct shell *shell;
     struct node_peer peer;
+    struct link_security security;
     struct link_dialer *dialer; /* NULL: stopped */
 };
 
@@ -275,6 +282,8 @@ struct own_key {
 struct port {
     struct shell *shell;
     enum node_port port;
+    struct link_security security; /* not of meters, which bring their own */
+    struct gate gate;
     struct link_listener *listener;
 };
 
@@ -284,7 +293,12 @@ struct shell {
     size_t genesis_size;
     struct own_key key[KEYS_MAX];
     size_t keys;
-    struct own_key *used; /* the one that the node began with */
+    struct own_key *used;         /* the one that the node began with */
+    struct credential credential; /* under which this DC speaks with other DCs, MDMS, operators */
+    struct credential_trust trust;
+    struct revoked_list *revoked; /* of operators; NULL: none was given */
+    struct timespec revoked_mtime;
+    uint64_t revoked_looked_us;
     struct registry *registry;
     struct store *store;
     struct point_table *p_pub;
@@ -436,7 +450,28 @@ static void port_open(void *ctx, env_link link, const char *remote)
 {
     struct port *p = ctx;
     (void)remote;
+    const struct credential_identity *who = link_peer(p->shell->links, link);
     node_on_open(p->shell->node, link, p->port, NULL);
+    if (who != NULL)
+        node_on_identity(p->shell->node, link, who);
+}
+
+static void port_refused(void *ctx, const char *remote, enum channel_fault fault,
+                         const struct credential_identity *who)
+{
+    struct port *p = ctx;
+    node_on_refused(p->shell->node, p->port, remote, fault, who);
+}
+
+/* Whom each port lets in; what it may do there, the core decides. */
+static enum channel_fault port_accept(void *ctx, const struct credential_identity *who)
+{
+    const struct port *p = ctx;
+    if (p->port == NODE_PORT_PEER)
+        return who->role == CREDENTIAL_DC || who->role == CREDENTIAL_MDMS ? FAULT_NONE
+                                                                          : FAULT_UNEXPECTED;
+    return who->role == CREDENTIAL_OPERATOR || who->role == CREDENTIAL_MDMS ? FAULT_NONE
+                                                                            : FAULT_UNEXPECTED;
 }
 
 static void port_frame(void *ctx, env_link link, struct span frame)
@@ -462,7 +497,23 @@ static void dial_open(void *ctx, env_link link, const char *remote)
 {
     struct dial *d = ctx;
     (void)remote;
+    const struct credential_identity *who = link_peer(d->shell->links, link);
     node_on_open(d->shell->node, link, NODE_PORT_DIALLED, &d->peer.name);
+    if (who != NULL)
+        node_on_identity(d->shell->node, link, who);
+}
+
+static void dial_refused(void *ctx, const char *remote, enum channel_fault fault,
+                         const struct credential_identity *who)
+{
+    node_on_refused(((struct dial *)ctx)->shell->node, NODE_PORT_DIALLED, remote, fault, who);
+}
+
+static enum channel_fault dial_accept(void *ctx, const struct credential_identity *who)
+{
+    const struct dial *d = ctx;
+    return who->role == CREDENTIAL_DC && ami_id_equal(&who->name, &d->peer.name) ? FAULT_NONE
+                                                                                 : FAULT_UNEXPECTED;
 }
 
 static void dial_frame(void *ctx, env_link link, struct span frame)
@@ -753,6 +804,13 @@ static struct node_key node_key_of(const struct own_key *k, bool sign)
                              .starts = k->file.starts};
 }
 
+/* Links are made with the newest key that votes, as hellos are. */
+static enum ami_status use_credential(struct shell *s, const struct own_key *k)
+{
+    return credential_of_dc(&s->credential, &s->genesis.network, &k->file.keys.name,
+                            k->file.keys.epoch, &k->file.keys.sign);
+}
+
 /* The ledger calls for another key of ours. Nothing is being written at this moment. */
 static enum ami_status use_key(void *ctx, uint32_t epoch, struct node_key *out)
 {
@@ -769,6 +827,8 @@ static enum ami_status use_key(void *ctx, uint32_t epoch, struct node_key *out)
     bool sign = status == AMI_OK && may_sign(s, k);
     if (sign)
         status = count_start(s, k, &why);
+    if (status == AMI_OK)
+        status = use_credential(s, k);
     if (status != AMI_OK) {
         log_say(s->log, ENV_LOG_ERROR, "key_failed", "%s: %s", k->name,
                 why.text[0] == '\0' ? ami_status_text(status) : why.text);
@@ -832,20 +892,101 @@ static enum ami_status check_peers(const struct shell *s, struct why *why)
     return AMI_OK;
 }
 
+/* --- channels ----------------------------------------------------------------------------------
+ */
+
+/* Reads the list. An older one than that which is known, or a bad one, changes nothing. */
+static enum ami_status read_revoked(struct shell *s, struct why *why)
+{
+    struct stat st;
+    uint8_t *data = NULL;
+    size_t size;
+    if (stat(opt.revoked, &st) != 0)
+        return why_set(why, AMI_NOT_FOUND, "%.300s: %s", opt.revoked, strerror(errno));
+    s->revoked_mtime = st.st_mtim;
+    AMI_TRY(file_read(opt.revoked, REVOKED_BYTES_MAX, &data, &size, why));
+    enum ami_status status = AMI_NO_MEMORY;
+    struct revoked_list *fresh = calloc(1, sizeof *fresh);
+    if (fresh != NULL)
+        status = revoked_list_parse(fresh, &s->genesis.network, span_of(data, size));
+    free(data);
+    if (status == AMI_OK && s->revoked != NULL && fresh->number < s->revoked->number)
+        status = AMI_EXISTS;
+    if (status != AMI_OK) {
+        free(fresh);
+        return why_set(why, status, "%.300s is no list of revoked operators to go by: %s",
+                       opt.revoked,
+                       status == AMI_EXISTS ? "a newer one is known" : ami_status_text(status));
+    }
+    free(s->revoked);
+    s->revoked = fresh;
+    log_say(s->log, ENV_LOG_INFO, "revoked_operators", "number=%llu count=%u",
+            (unsigned long long)fresh->number, fresh->count);
+    return AMI_OK;
+}
+
+/* Asked for each credential; the file is looked at no more often than REVOKED_LOOK_US. */
+static bool is_revoked(void *ctx, const struct credential_identity *who)
+{
+    struct shell *s = ctx;
+    struct stat st;
+    struct why why = {""};
+    if (who->role != CREDENTIAL_OPERATOR || s->revoked == NULL)
+        return false;
+    const uint64_t now = clock_mono_us();
+    if (now - s->revoked_looked_us >= REVOKED_LOOK_US) {
+        s->revoked_looked_us = now;
+        if (stat(opt.revoked, &st) == 0 &&
+            (st.st_mtim.tv_sec != s->revoked_mtime.tv_sec ||
+             st.st_mtim.tv_nsec != s->revoked_mtime.tv_nsec) &&
+            read_revoked(s, &why) != AMI_OK)
+            log_say(s->log, ENV_LOG_WARN, "revoked_operators", "%s", why.text);
+    }
+    return revoked_list_has(s->revoked, &who->fingerprint);
+}
+
+static struct channel_config
+channel_config_of(struct shell *s,
+                  enum channel_fault (*accept)(void *ctx, const struct credential_identity *who),
+                  void *ctx)
+{
+    return (struct channel_config){.own = &s->credential,
+                                   .trust = &s->trust,
+                                   .suites = CHANNEL_SUITES_ALL,
+                                   .accept = accept,
+                                   .accept_ctx = ctx};
+}
+
+/* First flights that strangers get answered on one port: in all, and from one address. An answer
+ * takes a tenth of a millisecond, so this is a twentieth of a core. */
+static const struct gate_rate gate_all = {1000, 500}, gate_one = {400, 200};
+
+static void secure_port(struct shell *s, struct port *p)
+{
+    uint8_t key[16];
+    secret_random(key, sizeof key);
+    gate_init(&p->gate, gate_all, gate_one, key, clock_mono_us());
+    p->security = (struct link_security){channel_config_of(s, port_accept, p), &p->gate};
+}
+
 static void dial_one(struct shell *s, const struct node_peer *peer)
 {
-    const struct link_events events = {NULL, dial_open, dial_frame, dial_closed, NULL, NULL};
-    struct link_events own = events;
     struct why why = {""};
     struct dial *d = calloc(1, sizeof *d);
     if (d == NULL) {
         log_say(s->log, ENV_LOG_ERROR, "not_dialled", "dc=%s: out of memory", peer->name.text);
         return;
     }
-    *d = (struct dial){s->dials, s, *peer, NULL};
+    *d = (struct dial){.next = s->dials, .shell = s, .peer = *peer};
+    d->security.config = channel_config_of(s, dial_accept, d);
     s->dials = d;
-    own.ctx = d;
-    if (link_dial(s->links, peer_address(peer), &port_limits[0], 1000, &own, &d->dialer, &why) !=
+    const struct link_events events = {.ctx = d,
+                                       .on_open = dial_open,
+                                       .on_frame = dial_frame,
+                                       .on_closed = dial_closed,
+                                       .on_refused = dial_refused,
+                                       .security = &d->security};
+    if (link_dial(s->links, peer_address(peer), &port_limits[0], 1000, &events, &d->dialer, &why) !=
         AMI_OK)
         log_say(s->log, ENV_LOG_ERROR, "not_dialled", "dc=%s: %s", peer->name.text, why.text);
 }
@@ -881,9 +1022,17 @@ static enum ami_status open_ports(struct shell *s, struct why *why)
     }
     const enum node_port port[3] = {NODE_PORT_PEER, NODE_PORT_METER, NODE_PORT_ADMIN};
     for (int i = 0; i < 3; i++) {
-        s->port[i] = (struct port){s, port[i], NULL};
-        const struct link_events events = {&s->port[i], port_open,     port_frame,
-                                           port_closed, port_writable, NULL};
+        s->port[i] = (struct port){.shell = s, .port = port[i]};
+        const bool secure = port[i] == NODE_PORT_PEER || port[i] == NODE_PORT_ADMIN;
+        if (secure)
+            secure_port(s, &s->port[i]);
+        const struct link_events events = {.ctx = &s->port[i],
+                                           .on_open = port_open,
+                                           .on_frame = port_frame,
+                                           .on_closed = port_closed,
+                                           .on_writable = port_writable,
+                                           .on_refused = port_refused,
+                                           .security = secure ? &s->port[i].security : NULL};
         const char *address = given[i] != NULL ? given[i] : from[i];
         if (address == NULL)
             return why_set(why, AMI_BAD_ARGUMENT,
@@ -917,6 +1066,7 @@ static enum ami_status make_node(struct shell *s, bool sign, struct why *why)
                             .sessions_max = SESSIONS_MAX,
                             .pool_txs_max = POOL_TXS_MAX,
                             .pool_bytes_max = POOL_BYTES_MAX,
+                            .credential = &s->credential.who,
                             .port_counters = port_counters,
                             .port_ctx = s};
     if (height > 0) {
@@ -952,6 +1102,14 @@ static enum ami_status start(struct shell *s, struct why *why)
     AMI_TRY(open_ledger(s, why));
     AMI_TRY(check_peers(s, why));
     AMI_TRY(choose_key(s, why));
+    if (use_credential(s, s->used) != AMI_OK)
+        return why_set(why, AMI_FOREIGN_KEY, "%s is no signing key of this DC", s->used->name);
+    s->trust = (struct credential_trust){.net = &s->genesis.network,
+                                         .kinds = CREDENTIAL_BIT(CREDENTIAL_IMPLICIT),
+                                         .revoked = is_revoked,
+                                         .revoked_ctx = s};
+    if (opt.revoked != NULL)
+        AMI_TRY(read_revoked(s, why));
     const bool sign = !s->key_missing && may_sign(s, s->used);
     if (sign)
         AMI_TRY(count_start(s, s->used, why));
@@ -1019,6 +1177,7 @@ static void stop(struct shell *s)
     log_close(s->log);
     loop_free(s->loop);
     free(s->genesis_text);
+    free(s->revoked);
     secret_wipe(s, sizeof *s);
     free(s);
 }
@@ -1079,6 +1238,8 @@ int main(int argc, char **argv)
          false},
         {"peer", 0, OPTION_LIST, &opt.peers, 0, 0, "ID=ADDRESS",
          "where this DC reaches that one, if not where the ledger says", false},
+        {"revoked", 0, OPTION_TEXT, &opt.revoked, 0, 0, "FILE",
+         "the MDMS's list of revoked operators, read again whenever it changes", false},
         {"patrol", 0, OPTION_DURATION, &opt.patrol_ms, 0, INT64_MAX / 1000, "TIME",
          "in which all of the ledger is looked at once while the DC runs (default 24h; 0: never)",
          false},

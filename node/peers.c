@@ -2,8 +2,10 @@
  *
  * Every DC dials every other one and sends on the link that it dialled; what it receives comes in
  * on the links that were dialled to it, and on its own, where the other side answers there.
- * Transcript of the handshake, dialler I and answerer R (protocol.md section 6 will put a secure
- * channel here; until then the proofs only keep strangers from taking a member's place):
+ * Links of a process are channels (channel/), and whoever is there has proven a credential of this
+ * network before its first frame. What follows says which member of which epoch that is, and proves
+ * it with the key that the ledger has. Both have to name the same: nobody passes another's hello
+ * on. Transcript, dialler I and answerer R:
  *
  *   I -> R  LINK_HELLO  role, chain, name, epoch, nonce_i
  *   R -> I  LINK_HELLO  ..., nonce_r
@@ -147,6 +149,22 @@ static unsigned reader_count(const struct node *n)
     return count;
 }
 
+/* The hello is of whom the channel has shown. An X.509 certificate knows no key epoch. */
+static bool fits_identity(const struct credential_identity *who, const struct link_hello *h)
+{
+    switch (who->role) {
+    case CREDENTIAL_DC:
+        return (h->role == LINK_ROLE_DC || h->role == LINK_ROLE_READER) &&
+               ami_id_equal(&who->name, &h->name) &&
+               (who->kind == CREDENTIAL_X509 || who->epoch == h->epoch);
+    case CREDENTIAL_MDMS:
+        return h->role == LINK_ROLE_MDMS;
+    case CREDENTIAL_OPERATOR:
+        return false;
+    }
+    return false;
+}
+
 static void on_hello(struct node *n, struct node_link *l, struct span body)
 {
     struct link_hello h;
@@ -157,6 +175,10 @@ static void on_hello(struct node *n, struct node_link *l, struct span body)
     }
     if (memcmp(&h.chain, &n->c.genesis->members.chain, sizeof h.chain) != 0) {
         refuse(n, l, "hello of another chain");
+        return;
+    }
+    if (l->identified && !fits_identity(&l->who, &h)) {
+        refuse(n, l, "a hello of somebody else than the channel's peer");
         return;
     }
     bool answer_expected = l->port == NODE_PORT_DIALLED;

@@ -477,6 +477,18 @@ static void on_frame(struct sim_host *h, env_link link, struct span frame)
             sim_net_close(h, link);
         return;
     }
+    case MSG_LEADS: {
+        struct leads leads;
+        if (leads_parse(&leads, body) != AMI_OK) {
+            sim_net_close(h, link);
+            return;
+        }
+        f->shared.leader = place;
+        for (size_t i = 0; i < f->count; i++)
+            meter_on_leads(&f->meter[i].core, place + (env_link)LINK_FIRST,
+                           (uint64_t)leads.spread_ms * 1000u);
+        return;
+    }
     case MSG_AGREE_FLIGHT2:
     case MSG_REFUSED: {
         struct ami_id name = read_id(&r);

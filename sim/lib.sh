@@ -72,8 +72,11 @@ pid_of() {
     [ -f "$dir/run/$1.pid" ] || return 1
     read -r pid started <"$dir/run/$1.pid"
     [ "$(start_time "$pid")" = "$started" ] || return 1
-    # A zombie is dead.
-    ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null || return 1
+    # A zombie is dead, unless threads of it are still on their way out (amid a sync, say): until then
+    # it holds its ports and locks.
+    if grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null; then
+        [ "$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)" -gt 1 ] || return 1
+    fi
     printf '%s\n' "$pid"
 }
 
@@ -142,6 +145,8 @@ load_cluster() {
     proxy=0 namespaces=0
     # shellcheck source=/dev/null
     . "$dir/cluster.env"
+    # dc-cli and whoever fetches a proof ask as this operator.
+    export AMI_CREDENTIAL=$dir/operator.cred
 }
 
 mdms_url() { printf 'tcp://127.0.0.1:%s\n' "$base_port"; }
@@ -223,7 +228,8 @@ start_dc() {
             [ "$i" = "$j" ] || behind+=(--peer "dc$j=$(proxy_host "$i"):$(way_port "$i" "$j")")
         done
     fi
-    start "dc$i" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc$i" "${behind[@]}"
+    start "dc$i" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc$i" \
+        --revoked "$dir/mdms/operators/revoked.list" "${behind[@]}"
     wait_ready "dc$i" 60 "$from"
 }
 

@@ -65,6 +65,7 @@
     X(agree_flight3, "Key agreement, meter to DC: confirmation.")                                  \
     X(redirect, "Where else a meter should go.")                                                   \
     X(refused, "An agreement was refused, perhaps with a redirection.")                            \
+    X(leads, "A DC tells its meters, under the policy leader, that it leads now.")                 \
     X(session_ended, "The DC does not hold this session (any more).")                              \
     X(session_data, "One message inside a session, in either direction, sealed.")                  \
     X(report_submit, "Inside a session, meter to DC: one signed report.")                          \
@@ -392,6 +393,10 @@
     F(u16, status, _, _, "number of the status")                                                   \
     F(opt, other, redirect, _, "who leads, when the DC knows it and this was the reason")
 
+#define AMI_FIELDS_leads(F)                                                                        \
+    F(u64, term, _, _, "in which it leads")                                                        \
+    F(u32, spread_ms, _, _, "over so long meters that come to it spread at random")
+
 #define AMI_FIELDS_session_ended(F)                                                                \
     F(u64, session, _, _, "session id")                                                            \
     F(u16, status, _, _, "why")                                                                    \
@@ -501,6 +506,7 @@
     M(53, SESSION_DATA, session_data, "both")                                                      \
     M(54, BLOCK_PROOF, block_proof, "DC to meter")                                                 \
     M(55, MEMBERSHIP, membership_proof, "DC to meter: what it does not know of yet, in order")     \
+    M(56, LEADS, leads, "DC to meter")                                                             \
     M(64, ENROL_REQUEST, enrol_request, "device to MDMS, or to any DC")                            \
     M(65, ENROL_REPLY, enrol_reply, "the way back")                                                \
     M(66, RELAY_REQUEST, relay, "DC to MDMS")                                                      \

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""hostile.py SECONDS NAME=HOST:PORT=FRAME_MAX...: a stranger who breaks every rule of a link, for so
+"""hostile.py SECONDS NETWORK_ID NAME=HOST:PORT=FRAME_MAX...: a stranger who breaks every rule of a link, for so
 long after the quiet part has begun.
 
 On every port, first a flood of connections; then, to the end, connections that say nothing,
 connections that begin a frame and never end it, connections that ask and never read. Meanwhile, round
 and round: random bytes, empty frames, lengths far too large and just too large, frames of a wrong
-version and of every type with a random body. Prints one JSON object: by port, what
+version and of every type with a random body; and on the peers' port floods of well-formed first flights
+of a channel, which cost the other side something to answer. Prints one JSON object: by port, what
 was tried and how often the other side ended the connection.
 """
 import json
@@ -20,6 +21,7 @@ import time
 
 QUIET = 6       # connections of each quiet kind on each port
 FLOOD = 1500    # connections of the flood of a port
+FLIGHTS = 900   # first flights of a round
 ANSWER_S = 5    # how long a broken rule may go unanswered
 ADMIN_REQUEST = 80
 
@@ -100,6 +102,31 @@ def greedy(address, kept):
         kept.append(s)
 
 
+def first_flights(address, network, seen):
+    """Well-formed ones, whose ephemeral key is the generator: how many are answered, and how many
+    are turned away unanswered."""
+    generator = "0232c4ae2c1f1981195f9904466a39c9948fe30bbff2660be1715a4589334c74c7"
+    sockets = []
+    for _ in range(FLIGHTS):
+        s = connect(address)
+        if s is not None:
+            first = b"\xa1\x01\x03\x0e" + network + os.urandom(32) + bytes.fromhex(generator)
+            try:
+                s.sendall(frame(first))
+            except OSError:
+                pass
+            sockets.append(s)
+    for s in sockets:
+        try:
+            s.settimeout(ANSWER_S)
+            seen["answered" if s.recv(5)[4:5] == b"\xa2" else "turned_away"] += 1
+        except socket.timeout:
+            seen["stayed"].append("a first flight")
+        except OSError:
+            seen["turned_away"] += 1
+        s.close()
+
+
 def drip(dripping):
     for s in dripping:
         try:
@@ -143,11 +170,13 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     del soft
     ports = {}
-    for text in sys.argv[2:]:
+    network = bytes.fromhex(sys.argv[2])
+    for text in sys.argv[3:]:
         name, address, frame_max = text.split("=")
         host, port = address.rsplit(":", 1)
         ports[name] = ((host, int(port)), int(frame_max))
-    report = {name: {"tried": 0, "ended": 0, "refused": 0, "flooded": 0, "stayed": []}
+    report = {name: {"tried": 0, "ended": 0, "refused": 0, "flooded": 0, "answered": 0, "turned_away": 0,
+                     "stayed": []}
               for name in ports}
     kept, dripping = [], []
     for name, (address, _) in ports.items():
@@ -162,6 +191,8 @@ def main():
         rounds += 1
         for name, (address, frame_max) in ports.items():
             seen = report[name]
+            if name == "peers":
+                first_flights(address, network, seen)
             for what, make in attacks(frame_max):
                 if rounds > 1 and time.monotonic() > until:
                     break

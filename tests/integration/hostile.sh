@@ -11,10 +11,14 @@ goes_on 20 "the fleet delivers"
 target=$(leader) || give_up "nobody leads"
 follower=$((target % nodes + 1))
 
+flight=$((128 + 4096 + 64 + 32 + 16)) # CHANNEL_FLIGHT_BYTES_MAX
+network=$(jq -r .id "$dir/network.json")
+
 resident_kb() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$(pid_of "$1")/status"; }
 ports_of() {
-    echo "peers=127.0.0.1:$(dc_port "$1" 1)=1024 meters=127.0.0.1:$(dc_port "$1" 2)=2048" \
-        "admin=127.0.0.1:$(dc_port "$1" 3)=8192"
+    # Where links are channels, the largest frame of a stranger is the largest flight of a handshake.
+    echo "peers=127.0.0.1:$(dc_port "$1" 1)=$flight meters=127.0.0.1:$(dc_port "$1" 2)=2048" \
+        "admin=127.0.0.1:$(dc_port "$1" 3)=$flight"
 }
 
 declare -A before
@@ -23,11 +27,11 @@ for name in "${victims[@]}"; do before[$name]=$(resident_kb "$name"); done
 
 say "attack on dc$target, which leads, and on the MDMS"
 # shellcheck disable=SC2046
-helper python3 "$here/hostile.py" 31 $(ports_of "$target") "enrol=${base_port:+127.0.0.1:$base_port}=16384" \
+helper python3 "$here/hostile.py" 31 "$network" $(ports_of "$target") "enrol=${base_port:+127.0.0.1:$base_port}=16384" \
     >"$work/leader.json" 2>"$work/leader.err"
 attack=$helper_pid
 # shellcheck disable=SC2046
-helper python3 "$here/hostile.py" 1 $(ports_of "$follower") >"$work/follower.json" 2>"$work/follower.err"
+helper python3 "$here/hostile.py" 1 "$network" $(ports_of "$follower") >"$work/follower.json" 2>"$work/follower.err"
 second=$helper_pid
 
 attacked() { kill -0 "$1" 2>/dev/null && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status"; }
@@ -69,11 +73,14 @@ counted() {
             ".nodes[0].ports.$port.dropped.$reason > 0"
     done
 }
-# Among DCs a stranger has no time for half a frame, and among meters as much as for saying nothing;
+# Among DCs a stranger is pushed out by others before it is mute for too long, and among meters has as
+# much time for half a frame as for saying nothing;
 # the meters' port has more places than the flood.
-counted peers garbage oversized mute too_many
+counted peers garbage oversized too_many channel
 counted meters garbage oversized mute
-counted admin garbage oversized half_frame mute too_many
+counted admin garbage oversized half_frame mute too_many channel
+check "first flights were not answered within bounds" holds "$work/leader.json" \
+    '.ports.peers.answered > 100 and .ports.peers.turned_away > 100'
 check "no bad frame was counted" holds "$work/status.json" '.nodes[0].counters.frames_bad > 100'
 check "links of strangers stay" holds "$work/status.json" \
     '[.nodes[0].ports[].open] | add < 100'

@@ -36,7 +36,7 @@ static enum ami_status enrol(const char *address, const struct network *net, enu
     size_t size;
     struct why why = {0};
     enum ami_status status =
-        link_call(address, writer_span(&w), 10000, answer, sizeof answer, &size, &why);
+        link_call(address, NULL, writer_span(&w), 10000, answer, sizeof answer, &size, &why);
     if (status != AMI_OK) {
         fprintf(stderr, "%s\n", why.text);
         return status;

@@ -184,6 +184,68 @@ static void only_what_is_proved(void **state)
     fixture_block_free(other);
 }
 
+/* Every leaf of trees of many shapes, with what was shown before and without; and whatever is wrong
+ * with a proof is found in both cases. */
+static void leaves_are_checked_once_for_all_that_is_above(void **state)
+{
+    (void)state;
+    static const uint32_t counts[] = {1, 2, 31, 32, 33, 64, 65, 100, 1000};
+    static sm3_digest leaves[1000];
+    for (size_t k = 0; k < sizeof counts / sizeof counts[0]; k++) {
+        const uint32_t count = counts[k];
+        struct certified_header c = {.height = 1000 + 8 * k, .tx_count = count};
+        c.hash.b[0] = (uint8_t)(k + 1);
+        struct merkle_tree *t = merkle_tree_new();
+        for (uint32_t i = 0; i < count; i++) {
+            const uint8_t bytes[2] = {(uint8_t)(i >> 8), (uint8_t)i};
+            leaves[i] = merkle_leaf(span_of(bytes, 2));
+            assert_ok(merkle_tree_set(t, i, &leaves[i]));
+        }
+        c.merkle_root = merkle_tree_root(t);
+        for (uint32_t i = 0; i < count; i++) {
+            sm3_digest path[MERKLE_PATH_MAX + 1] = {{{0}}};
+            const size_t size = merkle_tree_path(t, i, path);
+            sm3_digest other = leaves[i];
+            other.b[31] ^= 1;
+            for (unsigned warm = 0; warm < 2; warm++) {
+                for (size_t at = 0; at < size && at < (warm ? METER_SUBTREE : size); at++) {
+                    /* Of a tree that is no power of two some paths are short below. */
+                    if (warm && count % 32 != 0 && i / 32 == count / 32)
+                        break;
+                    path[at].b[5] ^= 1;
+                    assert_status(headers_check_leaf(h, &c, &leaves[i], i, path, size),
+                                  AMI_BAD_PROOF);
+                    path[at].b[5] ^= 1;
+                    if (!warm && i % 32 != 0)
+                        break; /* its subtree was shown by the first leaf in it */
+                }
+                assert_status(headers_check_leaf(h, &c, &other, i, path, size), AMI_BAD_PROOF);
+                assert_status(headers_check_leaf(h, &c, &leaves[i], i, path, size + 1),
+                              AMI_BAD_PROOF);
+                if (size > 0)
+                    assert_status(headers_check_leaf(h, &c, &leaves[i], i, path, size - 1),
+                                  AMI_BAD_PROOF);
+                if (count > 1)
+                    assert_status(
+                        headers_check_leaf(h, &c, &leaves[i], (i + 1) % count, path, size),
+                        AMI_BAD_PROOF);
+                assert_status(headers_check_leaf(h, &c, &leaves[i], count, path, size),
+                              AMI_BAD_PROOF);
+                assert_ok(headers_check_leaf(h, &c, &leaves[i], i, path, size));
+            }
+        }
+        /* What was shown of one block says nothing of another in its place. */
+        struct certified_header next = c;
+        next.height += METER_SUBTREES_KEPT;
+        next.hash.b[1] ^= 1;
+        next.merkle_root.b[0] ^= 1;
+        sm3_digest path[MERKLE_PATH_MAX];
+        const size_t size = merkle_tree_path(t, 0, path);
+        assert_status(headers_check_leaf(h, &next, &leaves[0], 0, path, size), AMI_BAD_PROOF);
+        merkle_tree_free(t);
+    }
+}
+
 /* Forty DCs come and go, one after the other. */
 static void places_and_committees_are_bounded(void **state)
 {
@@ -273,7 +335,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(blocks_count_in_their_epoch), TEST(former_members_certify_nothing_new),
         TEST(only_what_is_proved),         TEST(places_and_committees_are_bounded),
-        TEST(committees_are_kept_on_disk),
+        TEST(committees_are_kept_on_disk), TEST(leaves_are_checked_once_for_all_that_is_above),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

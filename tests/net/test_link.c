@@ -98,7 +98,12 @@ static void on_unreachable(void *ctx, const char *why)
 
 static struct link_events events_of(struct side *s)
 {
-    return (struct link_events){s, on_open, on_frame, on_closed, on_writable, on_unreachable};
+    return (struct link_events){.ctx = s,
+                                .on_open = on_open,
+                                .on_frame = on_frame,
+                                .on_closed = on_closed,
+                                .on_writable = on_writable,
+                                .on_unreachable = on_unreachable};
 }
 
 static const struct link_limits limits = {.frame_bytes_max = 16384,
@@ -685,8 +690,8 @@ static void *make_call(void *arg)
     struct call *c = (struct call *)arg;
     uint8_t *request = malloc(c->request_size);
     memset(request, 0x42, c->request_size);
-    c->status = link_call(c->address, span_of(request, c->request_size), c->timeout_ms, c->reply,
-                          c->reply_max, &c->reply_size, &c->why);
+    c->status = link_call(c->address, NULL, span_of(request, c->request_size), c->timeout_ms,
+                          c->reply, c->reply_max, &c->reply_size, &c->why);
     free(request);
     atomic_store(&c->done, true);
     return NULL;

@@ -94,6 +94,7 @@ struct net {
     struct net_peer *peers[256];
     size_t peer_count;
     struct point_table *p_pub;
+    struct credential_identity asker; /* who comes in by the admin port; role 0: nobody */
     uint8_t scratch[AMI_FRAME_PEER_BYTES_MAX];
 };
 
@@ -666,6 +667,8 @@ struct net *net_new(unsigned nodes, enum gateway_policy policy, uint64_t seed)
         h->key[0].device = net->f->dc[i];
         make_agree_key(net, &h->key[0].agree, ROLE_DC_AGREE, &net->f->dc[i].name, 1, &part);
     }
+    net_ask_as(net, CREDENTIAL_OPERATOR,
+               (struct label){LABEL_LEVEL_MAX, (1 << LABEL_CATEGORIES) - 1});
     for (unsigned i = 0; i < nodes; i++)
         net_start(net, i);
     return net;
@@ -788,6 +791,8 @@ static void to_node(struct net *net, struct event *e)
     switch (e->type) {
     case EVENT_OPEN:
         node_on_open(h->node, e->link, e->port, e->port == NODE_PORT_DIALLED ? &e->dialled : NULL);
+        if (e->port == NODE_PORT_ADMIN && net->asker.role != 0)
+            node_on_identity(h->node, e->link, &net->asker);
         break;
     case EVENT_CLOSED:
         node_on_closed(h->node, e->link);
@@ -1035,26 +1040,48 @@ bool net_expect(struct net_peer *p, enum message_type type, uint64_t limit_ms, s
     return false;
 }
 
-json_t *net_ask(struct net *net, unsigned node, const char *ask)
+void net_ask_as(struct net *net, enum credential_role role, struct label label)
+{
+    net->asker = (struct credential_identity){.kind = CREDENTIAL_IMPLICIT,
+                                              .role = role,
+                                              .name = fixture_id("alice"),
+                                              .epoch = 1,
+                                              .label = label};
+    for (unsigned i = 0; i < net->count; i++)
+        net->host[i].asker = NULL; /* a link has one identity: the next question takes another */
+}
+
+json_t *net_ask_status(struct net *net, unsigned node, const char *question,
+                       enum ami_status *status)
 {
     struct host *h = &net->host[node];
     if (h->asker == NULL || !h->asker->open)
         h->asker = net_dial(net, node, NODE_PORT_ADMIN);
     struct net_peer *p = h->asker;
-    char text[64];
-    uint8_t frame[128];
-    int size = snprintf(text, sizeof text, "{\"ask\":\"%s\"}", ask);
-    struct admin_request q = {span_of(text, (size_t)size)};
+    uint8_t frame[512];
+    struct admin_request q = {span_of(question, strlen(question))};
     struct writer w = writer_on(frame, sizeof frame);
     frame_begin(&w, MSG_ADMIN_REQUEST);
     admin_request_encode(&w, &q);
+    AMI_CHECK(writer_ok(&w));
     net_send(p, writer_span(&w));
     struct span body;
     struct admin_reply r;
     AMI_CHECK(net_expect(p, MSG_ADMIN_REPLY, 1000, &body));
-    AMI_CHECK(admin_reply_parse(&r, body) == AMI_OK && r.status == AMI_OK);
+    AMI_CHECK(admin_reply_parse(&r, body) == AMI_OK && r.status < AMI_STATUS_COUNT);
+    *status = (enum ami_status)r.status;
     json_t *answer = json_loadb((const char *)r.json.data, r.json.size, 0, NULL);
     AMI_CHECK(answer != NULL);
+    return answer;
+}
+
+json_t *net_ask(struct net *net, unsigned node, const char *ask)
+{
+    char text[64];
+    enum ami_status status;
+    snprintf(text, sizeof text, "{\"ask\":\"%s\"}", ask);
+    json_t *answer = net_ask_status(net, node, text, &status);
+    AMI_CHECK(status == AMI_OK);
     return answer;
 }
 

@@ -97,6 +97,12 @@ bool net_expect(struct net_peer *p, enum message_type type, uint64_t limit_ms, s
 
 /* Asks a node's admin port, as dc-cli does: {"ask": ask}. The caller frees the answer. */
 json_t *net_ask(struct net *net, unsigned node, const char *ask);
+/* The same with the whole question, and the status that the node answers with. */
+json_t *net_ask_status(struct net *net, unsigned node, const char *question,
+                       enum ami_status *status);
+/* Who asks from now on; at first an operator with every label. role 0: somebody of whom nothing is
+ * known. */
+void net_ask_as(struct net *net, enum credential_role role, struct label label);
 
 /* The handshake of a peer link, as the MDMS or as member `member` with its real key. */
 struct net_peer *net_dial_as_mdms(struct net *net, unsigned node);

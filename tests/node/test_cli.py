@@ -2,7 +2,7 @@
 """dc-cli from outside: what it prints, its exit statuses, and what it says of ledgers and proofs
 with something wrong in them.
 
-usage: test_cli.py MAKE_LEDGER DC_CLI
+usage: test_cli.py MAKE_LEDGER DC_CLI FAKE_DC
 """
 
 import fcntl
@@ -100,31 +100,71 @@ def dead_node(cli):
         cli.fails("a node that does not answer", 3, where, "blocks", "--node", where, "--timeout", "200ms")
 
 
+# --- credentials ----------------------------------------------------------------------------------
+
+
+def credentials(cli, folder, good):
+    node = Dc({"blocks": []})
+    for command in (["blocks"], ["status"], ["note", "x"]):
+        cli.fails(f"{command[0]} without a credential", 2, "--credential", *command, "--node", node.address)
+    cli.fails("a credential that is not there", 1, "no-such.cred", "blocks", "--node", node.address,
+              "--credential", os.path.join(folder, "no-such.cred"))
+    with open(good, "rb") as file:
+        whole = file.read()
+    for what, bytes_of, word in (("cut", whole[:200], "cut short"), ("altered", whole[:-40] + b"x" + whole[-39:], "damaged"),
+                                 ("none", b"hello", "not a valid encoding")):
+        path = os.path.join(folder, f"{what}.cred")
+        with open(path, "wb") as file:
+            file.write(bytes_of)
+        cli.fails(f"a credential that is {what}", 1, word, "blocks", "--node", node.address, "--credential", path)
+    status, document = cli.json("note", "all is well", "--node", node.address, "--credential", good)
+    check("a note with a credential", status == 0 and node.question() == {"ask": "note", "text": "all is well"},
+          (status, document))
+    node.close()
+    # Somebody who speaks in the clear at a DC's address gets nothing and is not believed.
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        def answer():
+            s, _ = server.accept()
+            with s:
+                seen.append(s.recv(4096))
+                text = b'{"blocks":[]}'
+                body = struct.pack(">BBHI", 1, 81, 0, len(text)) + text
+                s.sendall(struct.pack(">I", len(body)) + body)
+                s.recv(1)
+        seen = []
+        thread = threading.Thread(target=answer)
+        thread.start()
+        where = f"127.0.0.1:{server.getsockname()[1]}"
+        cli.fails("a DC that speaks in the clear", 1, "without a secure channel", "blocks", "--node", where,
+                  "--credential", good)
+        thread.join()
+        check("it was told nothing", len(seen[0]) < 200 and b"blocks" not in seen[0], seen)
+
+
 # --- why-stuck ------------------------------------------------------------------------------------
 
 
-class Dc(threading.Thread):
-    """Answers every question of one connection after the other with one document."""
+class Dc:
+    """A process (fake_dc.c) that answers every question with one document."""
+
+    program = None
 
     def __init__(self, document):
-        super().__init__(daemon=True)
-        self.answer = json.dumps(document).encode()
-        self.question = None
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(document, file)
+            file.flush()
+            self.process = subprocess.Popen([self.program, "serve", file.name], text=True,
+                                            stdout=subprocess.PIPE)
+            self.address = self.process.stdout.readline().strip()
 
-    def run(self):
-        while True:
-            try:
-                s, _ = self.listener.accept()
-            except OSError:
-                return
-            with s, s.makefile("rb") as stream:
-                size = struct.unpack(">I", stream.read(4))[0]
-                self.question = json.loads(stream.read(size)[6:])
-                body = struct.pack(">BBHI", 1, 81, 0, len(self.answer)) + self.answer
-                s.sendall(struct.pack(">I", len(body)) + body)
-                stream.read(1)
+    def question(self):
+        """The oldest one that was not asked for yet."""
+        return json.loads(self.process.stdout.readline())
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
 
 
 def dc(causes, **more):
@@ -167,16 +207,13 @@ def why_stuck(cli):
     ]
     for cause, sentence in cases:
         one = Dc(dc([cause]))
-        one.start()
         status, out, err = cli.run("why-stuck", "--node", one.address)
         check(f"why-stuck: {cause['cause']} {cause.get('stage', '')}", status == int(cause["stuck"])
               and sentence in out and out.count("\n") == 2
               and err == ("dc-cli: commits wait at 1 of the 1 DCs that answered\n" if cause["stuck"] else "")
-              and one.question == {"ask": "why_stuck"}, (status, out, err))
-        one.listener.close()
+              and one.question() == {"ask": "why_stuck"}, (status, out, err))
+        one.close()
     idle, busy = Dc(dc([])), Dc(dc([cases[2][0]], dc="dc2"))
-    idle.start()
-    busy.start()
     status, out, _ = cli.run("why-stuck", "--node", idle.address)
     check("why-stuck of an idle chain", status == 0 and "idle, nothing waits" in out, out)
     with socket.socket() as s:
@@ -194,8 +231,8 @@ def why_stuck(cli):
     cli.fails("why-stuck of a dead node", 3, "does not answer", "why-stuck", "--node", dead)
     status, document = cli.json("why-stuck", "--node", dead)
     check("the same as JSON", status == 3 and document["stuck"] is False, document)
-    idle.listener.close()
-    busy.listener.close()
+    idle.close()
+    busy.close()
 
 
 # --- a good ledger --------------------------------------------------------------------------------
@@ -629,12 +666,17 @@ def completion(cli, folder):
 
 
 def main():
-    make_ledger, program = sys.argv[1:]
+    make_ledger, program, Dc.program = sys.argv[1:]
     cli = Cli(program)
     with tempfile.TemporaryDirectory(prefix="dc-cli.") as folder:
+        credential = os.path.join(folder, "operator.cred")
+        subprocess.run([Dc.program, "credential", credential], check=True)
         made = subprocess.run([make_ledger, folder], capture_output=True, text=True, timeout=100, check=True)
         facts = json.loads(made.stdout)
+        os.environ.pop("AMI_CREDENTIAL", None)
         usage(cli)
+        credentials(cli, folder, credential)
+        os.environ["AMI_CREDENTIAL"] = credential
         dead_node(cli)
         why_stuck(cli)
         good_ledger(cli, folder, facts)

@@ -88,6 +88,46 @@ static void a_report_settled_while_it_is_checked_does_not_wait_for_ever(void **s
     net_free(net);
 }
 
+/* One meter sends more at once than all others together, and again and again: what it may have in
+ * the queue is bounded, it is told so, and others are served as if it were not there. */
+static void a_noisy_meter_holds_up_nobody(void **state)
+{
+    (void)state;
+    struct net *net = network(4, GATEWAY_HOME, 104);
+    struct net_meter noisy, quiet;
+    int redirect;
+    uint64_t height;
+    net_meter_enrol(net, &noisy, 1, 0);
+    net_meter_enrol(net, &quiet, 2, 0);
+    net_run_ms(net, 500);
+    unsigned leader = (unsigned)net_leader(net);
+    assert_ok(net_meter_agree(net, &noisy, leader, false, &redirect));
+    assert_ok(net_meter_agree(net, &quiet, leader, false, &redirect));
+    const struct node *n = net_node(net, leader);
+    net_work(net, 50000);
+    for (unsigned round = 0; round < 5; round++) {
+        for (uint64_t s = 1; s < AMI_SEQ_WINDOW; s++)
+            net_meter_report(net, &noisy, s);
+        net_run_us(net, 10000);
+    }
+    net_meter_report(net, &quiet, 1);
+    assert_ok(net_meter_ack(net, &quiet, 1, 2000, &height));
+    /* Not even all of the first round was taken. */
+    assert_true(n->counters.reports <= 2 * NODE_REPORTS_PER_SESSION + 1);
+    assert_true(n->counters.reports_refused > 4 * (AMI_SEQ_WINDOW - 1 - NODE_REPORTS_PER_SESSION));
+    net_work(net, 100);
+    for (unsigned i = 0; i < 10; i++) {
+        for (uint64_t s = 1; s < AMI_SEQ_WINDOW; s++)
+            net_meter_report(net, &noisy, s);
+        net_run_ms(net, 300);
+    }
+    net_run_ms(net, 1000);
+    assert_nothing_waits(net);
+    net_meter_report(net, &noisy, AMI_SEQ_WINDOW);
+    assert_ok(net_meter_ack(net, &noisy, AMI_SEQ_WINDOW, 5000, &height));
+    net_free(net);
+}
+
 /* A skip that the meter's own report overtakes: valid when it was handed to the followers, and void
  * ever after. */
 static void a_skip_that_was_overtaken_deposes_nobody(void **state)
@@ -716,6 +756,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_report_settled_while_it_is_checked_does_not_wait_for_ever),
+        cmocka_unit_test(a_noisy_meter_holds_up_nobody),
         cmocka_unit_test(a_skip_that_was_overtaken_deposes_nobody),
         cmocka_unit_test(a_number_with_a_gap_before_it_deposes_nobody),
         cmocka_unit_test(a_number_that_is_void_is_dropped_and_its_successors_wait),

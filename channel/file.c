@@ -1,0 +1,194 @@
+#include "channel/file.h"
+
+#include "base/check.h"
+#include "channel/internal.h"
+#include "crypto/secret.h"
+
+#include <string.h>
+
+#define FILE_VERSION 1
+#define MAGIC_BYTES  8
+#define LABEL_LIST   "amiledger revoked operators v1"
+#define MDMS_ID      "amiledger mdms"
+
+static const uint8_t credential_magic[MAGIC_BYTES] = {'a', 'm', 'i', 'c', 'r', 'e', 'd', '\n'};
+static const uint8_t revoked_magic[MAGIC_BYTES] = {'a', 'm', 'i', 'r', 'e', 'v', 'k', '\n'};
+
+/* Magic and version, for both. */
+static enum ami_status head_parse(struct reader *r, const uint8_t magic[MAGIC_BYTES])
+{
+    uint8_t found[MAGIC_BYTES];
+    const size_t known = r->size < MAGIC_BYTES ? r->size : MAGIC_BYTES;
+    if (known > 0 && memcmp(r->data, magic, known) != 0)
+        return AMI_BAD_ENCODING;
+    read_raw(r, found, sizeof found);
+    uint8_t version = read_u8(r);
+    if (r->failed)
+        return AMI_TRUNCATED;
+    return version == FILE_VERSION ? AMI_OK : AMI_BAD_VERSION;
+}
+
+static void write_point(struct writer *w, const point *p)
+{
+    point_bytes encoded = point_encode(p);
+    write_raw(w, encoded.b, sizeof encoded.b);
+}
+
+static void read_point(struct reader *r, point *out)
+{
+    point_bytes encoded;
+    read_raw(r, encoded.b, sizeof encoded.b);
+    if (!r->failed && point_decode(out, &encoded) != AMI_OK)
+        r->failed = true;
+}
+
+size_t credential_file_encode(uint8_t *out, const struct network *net, const struct credential *own)
+{
+    uint8_t d[SM2_SCALAR_BYTES];
+    struct writer w = writer_on(out, CREDENTIAL_FILE_BYTES_MAX);
+    AMI_CHECK(own->who.kind == CREDENTIAL_IMPLICIT);
+    write_raw(&w, credential_magic, MAGIC_BYTES);
+    write_u8(&w, FILE_VERSION);
+    write_u8(&w, (uint8_t)own->who.kind);
+    write_id(&w, &net->name);
+    write_u8(&w, net->scheme);
+    write_point(&w, &net->p_pub);
+    write_point(&w, &net->sign);
+    write_point(&w, &net->enrol);
+    write_point(&w, &net->readings);
+    write_u16(&w, (uint16_t)own->shown_size);
+    write_raw(&w, own->shown, own->shown_size);
+    scalar_encode(d, &own->key.d);
+    write_raw(&w, d, sizeof d);
+    secret_wipe(d, sizeof d);
+    sm3_digest digest = sm3(writer_span(&w));
+    write_raw(&w, digest.b, sizeof digest.b);
+    AMI_CHECK(writer_ok(&w));
+    return w.size;
+}
+
+/* What is shown, checked as a peer would; and the key, which has to be its. */
+static enum ami_status restore(struct credential *out, const struct network *net, struct span shown,
+                               const uint8_t d_bytes[SM2_SCALAR_BYTES])
+{
+    const struct credential_trust trust = {.net = net,
+                                           .kinds = CREDENTIAL_BIT(CREDENTIAL_IMPLICIT)};
+    const struct credential_moment at = {0};
+    struct credential_peer self = {0};
+    scalar d;
+    if (shown.size > sizeof out->shown || implicit_check(&self, shown, &trust, &at) != FAULT_NONE)
+        return AMI_DAMAGED;
+    if (scalar_decode(&d, d_bytes) != AMI_OK || sm2_private_init(&out->key, &d) != AMI_OK ||
+        !point_equal(&out->key.p, &self.p)) {
+        secret_wipe(&d, sizeof d);
+        return AMI_DAMAGED;
+    }
+    secret_wipe(&d, sizeof d);
+    out->who = self.who;
+    out->who.kind = CREDENTIAL_IMPLICIT;
+    out->who.key = point_encode(&self.p);
+    out->implicit = self.implicit;
+    out->w = self.w;
+    out->z = self.z;
+    out->shown_size = shown.size;
+    memcpy(out->shown, shown.data, shown.size);
+    return AMI_OK;
+}
+
+enum ami_status credential_file_parse(struct credential *out, struct network *net, struct span in)
+{
+    uint8_t d[SM2_SCALAR_BYTES];
+    struct reader r = reader_on(in);
+    memset(out, 0, sizeof *out);
+    memset(net, 0, sizeof *net);
+    AMI_TRY(head_parse(&r, credential_magic));
+    uint8_t kind = read_u8(&r);
+    net->name = read_id(&r);
+    net->scheme = read_u8(&r);
+    read_point(&r, &net->p_pub);
+    read_point(&r, &net->sign);
+    read_point(&r, &net->enrol);
+    read_point(&r, &net->readings);
+    struct span shown = read_span(&r, read_u16(&r));
+    read_raw(&r, d, sizeof d);
+    struct span digest = read_span(&r, SM3_BYTES);
+    enum ami_status status = AMI_TRUNCATED;
+    if (!r.failed) {
+        sm3_digest want = sm3(span_of(in.data, in.size - reader_left(&r) - SM3_BYTES));
+        bool whole = reader_done(&r) && memcmp(want.b, digest.data, SM3_BYTES) == 0;
+        status = !whole ? AMI_DAMAGED : kind != CREDENTIAL_IMPLICIT ? AMI_BAD_ENCODING : AMI_OK;
+    }
+    if (status == AMI_OK) {
+        net->id = network_id(net);
+        status = restore(out, net, shown, d);
+    }
+    secret_wipe(d, sizeof d);
+    if (status != AMI_OK)
+        secret_wipe(out, sizeof *out);
+    return status;
+}
+
+/* --- the list --------------------------------------------------------------------------------- */
+
+static sm3_digest list_digest(const struct network *net, struct span content)
+{
+    sm3_digest z = sm2_z(SPAN_LITERAL(MDMS_ID), &net->sign);
+    const struct span parts[] = {span_of(LABEL_LIST, sizeof LABEL_LIST), content};
+    return sm2_digest(&z, parts, 2);
+}
+
+size_t revoked_list_encode(uint8_t *out, const struct revoked_list *in, const struct network *net,
+                           const sm2_private *sign, const uint8_t random[SM2_WIDE_BYTES])
+{
+    struct writer w = writer_on(out, REVOKED_BYTES_MAX);
+    AMI_CHECK(in->count <= REVOKED_MAX);
+    write_raw(&w, revoked_magic, MAGIC_BYTES);
+    write_u8(&w, FILE_VERSION);
+    write_raw(&w, net->id.b, sizeof net->id.b);
+    write_u64(&w, in->number);
+    write_i64(&w, in->issued_ms);
+    write_u16(&w, in->count);
+    for (size_t i = 0; i < in->count; i++)
+        write_raw(&w, in->fingerprint[i].b, SM3_BYTES);
+    sm3_digest e = list_digest(net, writer_span(&w));
+    sm2_signature sig = sm2_sign(sign, &e, random);
+    write_raw(&w, sig.b, sizeof sig.b);
+    AMI_CHECK(writer_ok(&w));
+    return w.size;
+}
+
+enum ami_status revoked_list_parse(struct revoked_list *out, const struct network *net,
+                                   struct span in)
+{
+    struct reader r = reader_on(in);
+    sm3_digest network;
+    sm2_signature sig;
+    memset(out, 0, sizeof *out);
+    AMI_TRY(head_parse(&r, revoked_magic));
+    read_raw(&r, network.b, sizeof network.b);
+    out->number = read_u64(&r);
+    out->issued_ms = read_i64(&r);
+    uint16_t count = read_u16(&r);
+    if (count > REVOKED_MAX)
+        return AMI_BAD_ENCODING;
+    for (size_t i = 0; i < count; i++)
+        read_raw(&r, out->fingerprint[i].b, SM3_BYTES);
+    read_raw(&r, sig.b, sizeof sig.b);
+    if (r.failed)
+        return AMI_TRUNCATED;
+    if (!reader_done(&r))
+        return AMI_BAD_ENCODING;
+    if (!sm3_equal(&network, &net->id))
+        return AMI_WRONG_CHAIN;
+    out->count = count;
+    sm3_digest e = list_digest(net, span_of(in.data, in.size - sizeof sig.b));
+    return sm2_verify(&net->sign, &e, &sig);
+}
+
+bool revoked_list_has(const struct revoked_list *list, const sm3_digest *fingerprint)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (sm3_equal(&list->fingerprint[i], fingerprint))
+            return true;
+    return false;
+}

@@ -1,0 +1,50 @@
+/* channel/file.h - an operator's credential as a file, and the list of those that are revoked.
+ *
+ * The credential file holds all that dc-cli needs: the network's public keys, what is shown, and
+ * the private key. It is not sealed; its mode is the caller's to set, and 0600.
+ *
+ *   "amicred\n", version u8 1, kind u8, network (name, scheme u8, four points), shown u16 and
+ * bytes, private key 32, SM3 of everything before
+ *
+ * The list is the MDMS's word on which credentials count no more, for DCs to read, in the manner of
+ * a certificate revocation list:
+ *
+ *   "amirevk\n", version u8 1, network id, number u64, issued_ms i64, count u16, fingerprints,
+ *   signature of the MDMS's signing key over all of it (label "amiledger revoked operators v1")
+ */
+#ifndef AMI_CHANNEL_FILE_H
+#define AMI_CHANNEL_FILE_H
+
+#include "channel/credential.h"
+
+#define CREDENTIAL_FILE_BYTES_MAX (CREDENTIAL_BYTES_MAX + 512)
+
+/* out has CREDENTIAL_FILE_BYTES_MAX bytes. Returns the size. `own` is of the implicit kind. */
+size_t credential_file_encode(uint8_t *out, const struct network *net,
+                              const struct credential *own);
+/* AMI_BAD_ENCODING: no such file, or of a kind that no file holds; AMI_TRUNCATED; AMI_DAMAGED: the
+ * digest or the key does not fit. */
+enum ami_status credential_file_parse(struct credential *out, struct network *net,
+                                      struct span in) AMI_MUST_CHECK;
+
+/* Fingerprints in one list. */
+#define REVOKED_MAX 1000
+#define REVOKED_BYTES_MAX                                                                          \
+    (8 + 1 + SM3_BYTES + 8 + 8 + 2 + REVOKED_MAX * SM3_BYTES + SM2_SIGNATURE_BYTES)
+
+struct revoked_list {
+    uint64_t number; /* grows with every list */
+    int64_t issued_ms;
+    uint16_t count;
+    sm3_digest fingerprint[REVOKED_MAX];
+};
+
+/* out has REVOKED_BYTES_MAX bytes. Returns the size. */
+size_t revoked_list_encode(uint8_t *out, const struct revoked_list *in, const struct network *net,
+                           const sm2_private *sign, const uint8_t random[SM2_WIDE_BYTES]);
+/* AMI_BAD_ENCODING, AMI_TRUNCATED, AMI_WRONG_CHAIN (another network's), AMI_BAD_SIGNATURE. */
+enum ami_status revoked_list_parse(struct revoked_list *out, const struct network *net,
+                                   struct span in) AMI_MUST_CHECK;
+bool revoked_list_has(const struct revoked_list *list, const sm3_digest *fingerprint);
+
+#endif

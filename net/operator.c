@@ -1,0 +1,45 @@
+#include "net/operator.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "channel/file.h"
+#include "crypto/secret.h"
+#include "net/file.h"
+
+/* Which DC answers is the address's matter; that it is one of this network is ours. */
+static enum channel_fault accept_dc(void *ctx, const struct credential_identity *who)
+{
+    (void)ctx;
+    return who->role == CREDENTIAL_DC ? FAULT_NONE : FAULT_UNEXPECTED;
+}
+
+enum ami_status operator_begin_link(struct operator_link *out, const char *path, struct why *why)
+{
+    uint8_t *data = NULL;
+    size_t size;
+    memset(out, 0, sizeof *out);
+    if (path == NULL)
+        path = getenv("AMI_CREDENTIAL");
+    if (path == NULL || path[0] == '\0')
+        return why_set(
+            why, AMI_BAD_ARGUMENT,
+            "a DC answers operators only: name your credential with --credential FILE or "
+            "AMI_CREDENTIAL (ami-mdms operator add makes it)");
+    AMI_TRY(file_read(path, CREDENTIAL_FILE_BYTES_MAX, &data, &size, why));
+    enum ami_status status = credential_file_parse(&out->own, &out->net, span_of(data, size));
+    secret_wipe(data, size);
+    free(data);
+    if (status != AMI_OK)
+        return why_set(why, status, "%.300s is no credential: %s", path, ami_status_text(status));
+    out->trust =
+        (struct credential_trust){.net = &out->net, .kinds = CREDENTIAL_BIT(CREDENTIAL_IMPLICIT)};
+    out->config = (struct channel_config){
+        .own = &out->own, .trust = &out->trust, .suites = CHANNEL_SUITES_ALL, .accept = accept_dc};
+    return AMI_OK;
+}
+
+void operator_end_link(struct operator_link *o)
+{
+    secret_wipe(o, sizeof *o);
+}

@@ -1,0 +1,61 @@
+/* Credential files and lists of revoked operators, the first byte says which. What is taken is what
+ * was written: nobody else can sign or knows a key that fits. */
+#include "tests/fuzz/fuzz.h"
+
+#include "base/check.h"
+#include "channel/file.h"
+#include "crypto/secret.h"
+#include "tests/channel/support.h"
+
+#include <string.h>
+
+static struct realm realm;
+static uint8_t file[CREDENTIAL_FILE_BYTES_MAX], listed[REVOKED_BYTES_MAX];
+static size_t file_size, listed_size;
+
+static void prepare(void)
+{
+    static struct revoked_list list = {.number = 3, .issued_ms = 9, .count = 4};
+    struct credential own;
+    if (file_size != 0)
+        return;
+    AMI_CHECK(crypto_start() == AMI_OK);
+    realm_make(&realm, "grid", 1);
+    realm_credential(&realm, &own, CREDENTIAL_IMPLICIT, "alice", "2:ledger", 0, 0);
+    file_size = credential_file_encode(file, &realm.mdms.net, &own);
+    listed_size =
+        revoked_list_encode(listed, &list, &realm.mdms.net, &realm.mdms.sign, realm_random(&realm));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct revoked_list list;
+    prepare();
+    if (size == 0)
+        return 0;
+    const struct span rest = span_of(data + 1, size - 1);
+    if (data[0] % 2 == 0) {
+        static uint8_t again[CREDENTIAL_FILE_BYTES_MAX];
+        struct credential own;
+        struct network net;
+        if (credential_file_parse(&own, &net, rest) == AMI_OK)
+            AMI_CHECK(credential_file_encode(again, &net, &own) == rest.size &&
+                      memcmp(again, rest.data, rest.size) == 0);
+        return 0;
+    }
+    const bool same = rest.size == listed_size && memcmp(rest.data, listed, listed_size) == 0;
+    AMI_CHECK((revoked_list_parse(&list, &realm.mdms.net, rest) == AMI_OK) == same);
+    return 0;
+}
+
+size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
+{
+    prepare();
+    const bool is_file = index % 2 == 0;
+    const size_t size = is_file ? file_size : listed_size;
+    if (size + 1 > capacity)
+        return 0;
+    out[0] = is_file ? 0 : 1;
+    memcpy(out + 1, is_file ? file : listed, size);
+    return size + 1;
+}

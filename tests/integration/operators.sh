@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Operators: what each label may ask, a refusal that is written down, revocation at a running DC, other
+# networks' credentials; and nothing that DCs, MDMS and operators say shows on the wire.
+# shellcheck source=tests/integration/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+up a
+enrol_meters 3 household-
+pass=(--passphrase-file "$dir/passphrase")
+node=$(admin_url 1)
+
+# capture FILE PORT...: from now on, in the background. Sets captured when this user may.
+capture() {
+    local file=$1
+    shift
+    helper python3 "$here/capture.py" "$file" "$@" >"$file.said" 2>&1
+    captures+=("$helper_pid")
+    wait_for 10 "the capture" grep -q ready "$file.said"
+}
+captures=()
+sealed=() open=()
+for i in $(seq "$nodes"); do
+    sealed+=("$(dc_port "$i" 1)" "$(dc_port "$i" 3)")
+    open+=("$(dc_port "$i" 2)")
+done
+captured=1
+capture "$work/sealed.bytes" "${sealed[@]}" && capture "$work/open.bytes" "${open[@]}" || captured=0
+
+start_fleet
+
+say "labels"
+add() { # add NAME LABEL
+    expect 0 "operator $1" "$bin/ami-mdms" operator add "$1" --dir "$dir/mdms" "${pass[@]}" --label "$2" \
+        --out "$work/$1.cred"
+}
+add alice 1:operation
+add bob 2:ledger+metering+operation
+as() { # as NAME STATUS TEXT COMMAND...
+    local name=$1 status=$2 text=$3
+    shift 3
+    expect "$status" "$text" "$bin/dc-cli" "$@" --node "$node" --credential "$work/$name.cred"
+}
+as bob 0 "follower" status
+as alice 0 "noted" note "the fan is loud"
+as alice 0 "the fan is loud" events
+as alice 1 "needs a label that covers 2:metering; you are operator alice 1:operation" readings household-1
+as alice 1 "needs a label that covers 1:ledger" blocks
+as bob 0 "" readings household-1
+as bob 1 "which your label must not exceed" note "read by those below"
+as bob 0 'who="operator alice 1:operation" ask=readings needs=2:metering' events
+expect 1 "in force" "$bin/ami-mdms" operator add alice --dir "$dir/mdms" "${pass[@]}" --label 0: --out "$work/x.cred"
+expect 2 "is no label" "$bin/ami-mdms" operator add carol --dir "$dir/mdms" "${pass[@]}" --label 4:ledger --out "$work/x.cred"
+[ ! -e "$work/x.cred" ] || complain "a credential came out of a refusal"
+[ "$(stat -c %a "$work/alice.cred")" = 600 ] || complain "the credential can be read by others"
+
+say "revocation, without a restart"
+expect 0 "revoked" "$bin/ami-mdms" operator revoke alice --dir "$dir/mdms" "${pass[@]}"
+refused() { ! "$bin/dc-cli" status --node "$node" --credential "$work/alice.cred" >/dev/null 2>&1; }
+soon 10 "a revoked operator is refused" refused
+as alice 3 "unreachable" status
+as alice 1 "refused and gave no reason" events
+as bob 0 "reason=revoked" events
+expect 0 "revoked" "$bin/ami-mdms" operator list --dir "$dir/mdms"
+mv "$work/alice.cred" "$work/old.cred"
+add alice 0:
+as old 1 "refused and gave no reason" events
+as bob 0 "follower" status
+as alice 0 "" status
+
+say "another network's operator, and its list"
+"$bin/ami-mdms" init --dir "$work/other" --name other "${pass[@]}" >/dev/null
+expect 0 "" "$bin/ami-mdms" operator add mallory --dir "$work/other" "${pass[@]}" --out "$work/mallory.cred" \
+    --label 3:operation+ledger+metering+membership
+as mallory 1 "refused and gave no reason" events
+as bob 0 "reason=other_network" events
+kept=$dir/mdms/operators/revoked.list
+cp "$kept" "$work/kept"
+cp "$work/other/operators/revoked.list" "$kept"
+# The file is looked at when somebody asks.
+foreign_list() {
+    "$bin/dc-cli" status --node "$node" --credential "$work/bob.cred" >/dev/null 2>&1
+    grep -q "no list of revoked operators to go by" "$dir/log/dc1.log"
+}
+soon 10 "a foreign list is refused" foreign_list
+as old 1 "refused and gave no reason" events
+cp "$work/kept" "$kept"
+
+say "what shows on the wire"
+goes_on 20 "the fleet delivers"
+drain_fleet
+for pid in "${captures[@]}"; do
+    kill -TERM "$pid" 2>/dev/null
+    wait "$pid"
+done
+if [ "$captured" = 1 ]; then
+    [ "$(stat -c %s "$work/sealed.bytes")" -gt 100000 ] || complain "next to nothing was captured"
+    for word in household- alice '"ask"' readings "fan is loud" follower; do
+        ! grep -qaF -- "$word" "$work/sealed.bytes" || complain "\"$word\" shows between DCs, MDMS and operators"
+    done
+    # The control: a meter's first flight names it in the clear, and the capture sees that.
+    grep -qaF household- "$work/open.bytes" || complain "the capture does not see what is in the clear"
+else
+    say "not captured: this user may not"
+fi
+stop_all
+audit_all
+nothing_lost
+finish
