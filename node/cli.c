@@ -136,6 +136,11 @@ int main(int argc, char **argv)
         {0}};
     const struct option_spec verify[] = {network, {0}};
     const struct option_spec audit[] = {ledger, genesis, {0}};
+    const struct option_spec copy[] = {
+        ledger,
+        {"out", 'o', OPTION_TEXT, &c.out, 0, 0, "DIR", "the new folder", false},
+        genesis,
+        {0}};
     const struct option_spec compare[] = {genesis, {0}};
     const struct option_spec export_options[] = {
         {"format", 0, OPTION_TEXT, &c.format, 0, 0, "NAME", "jsonl (default) or csv", false},
@@ -169,6 +174,8 @@ int main(int argc, char **argv)
          "dc-cli audit --data dc1/ledger --genesis genesis.json", audit, cli_audit},
         {"compare", "DIR DIR...", 2, AMI_MEMBERS_MAX, "are ledgers prefixes of one another?",
          "dc-cli compare dc1/ledger dc2/ledger --genesis genesis.json", compare, cli_compare},
+        {"copy", NULL, 0, 0, "copy a ledger, verified, for another DC to begin with",
+         "dc-cli copy --data dc1/ledger --out dc5/ledger --genesis genesis.json", copy, cli_copy},
         {"export", NULL, 0, 0, "all transactions, one line each",
          "dc-cli export --data dc1/ledger --format jsonl --out ledger.jsonl", export_options,
          cli_export},

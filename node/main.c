@@ -811,7 +811,8 @@ static enum ami_status use_credential(struct shell *s, const struct own_key *k)
                             k->file.keys.epoch, &k->file.keys.sign);
 }
 
-/* The ledger calls for another key of ours. Nothing is being written at this moment. */
+/* The ledger calls for another key of ours. Nothing of the replica's is being written at this
+ * moment; a step of pruning may be, and then this waits for it. */
 static enum ami_status use_key(void *ctx, uint32_t epoch, struct node_key *out)
 {
     struct shell *s = ctx;
