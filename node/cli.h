@@ -31,7 +31,7 @@ struct cli {
     int64_t newest; /* of events; 0: all */
     bool follow;
     const char *meter, *format, *out;
-    const char *credential; /* --credential */
+    const char *credential, *x509_roots; /* --credential, --x509-roots */
 
     /* Read on demand by cli_ask_node, once. */
     bool has_operator;

@@ -5,12 +5,14 @@
  *   world.c     hosts: clocks, starts, crashes, pauses; the loop
  *   net.c       links between hosts, with all that can go wrong on them
  *   medium.c    the narrow medium that meters share, when a plan has one
- *   dc.c, fleet.c, mdms.c   the shells around the three cores: the same objects as in the processes
+ *   dc.c, fleet.c, mdms.c   the shells around the three cores: the objects of the processes
  *   enrol.c     a device gets keys while the network runs
- *   changes.c   what the operator asks for: DCs join, leave, rotate; meters renew, move, are
- * revoked faults.c    what goes wrong and when, drawn from the seed byzantine.c what a lying DC
- * does checks.c    the invariants; they see frames that left, disks, and what meters believe run.c
- * a whole run: safety phase, liveness phase, verdict hunt.c      many runs
+ *   changes.c   what the operator asks for: DCs join, leave, rotate; meters renew, are revoked
+ *   faults.c    what goes wrong and when, drawn from the seed
+ *   byzantine.c what a lying DC does (liars.h)
+ *   checks.c    the invariants (checks.h); they see frames that left, disks, what meters believe
+ *   run.c       a whole run: safety phase, liveness phase, verdict
+ *   hunt.c      many runs
  *
  * Everything that chance decides comes from streams of one seed; nothing depends on addresses,
  * the real time or the machine, so the same seed and program give the same run, bit for bit.

@@ -318,17 +318,19 @@ static void several_election_certificates_are_shown(void **state)
 {
     (void)state;
     uint64_t shown = 0, acted = 0;
-    for (uint64_t seed = 1; seed <= 12 && acted == 0; seed++) {
+    for (uint64_t seed = 1; seed <= 30 && acted == 0; seed++) {
         struct sim_plan p;
         struct sim_result r;
         sim_plan_calm(&p, seed);
+        p.dcs = 4;
         p.byzantine = 1;
         p.mischief[SIM_MISCHIEF_SHOW_OTHER_M] = 1000000;
         p.fault_every_us = SIM_SECOND;
         p.weight[SIM_FAULT_POWER] = p.weight[SIM_FAULT_ISOLATE] = 1;
-        p.loss_ppm = 200000;
+        p.loss_ppm = 30000;
         p.delay_mean_us = 20 * SIM_MS;
-        p.strike_ppm = 60000;
+        p.strike_ppm = 100000;
+        p.cut_mean_us = 500 * SIM_MS;
         p.report_every_us = 100 * SIM_MS;
         sim_run(&r, &p, NULL);
         assert_string_equal(r.violation, "");
