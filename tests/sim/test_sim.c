@@ -293,7 +293,7 @@ static void several_election_certificates_are_shown(void **state)
 {
     (void)state;
     uint64_t shown = 0, acted = 0;
-    for (uint64_t seed = 1; seed <= 12 && acted == 0; seed++) {
+    for (uint64_t seed = 1; seed <= 40 && acted == 0; seed++) {
         struct sim_plan p;
         struct sim_result r;
         sim_plan_calm(&p, seed);
