@@ -114,6 +114,11 @@ struct tx_check {
 enum ami_status registry_check_prepare(struct registry *r, const struct tx_view *tx,
                                        struct tx_check *out) AMI_MUST_CHECK;
 enum ami_status tx_check_run(const struct tx_check *c, const struct tx_view *tx) AMI_MUST_CHECK;
+/* The same for many, side by side: those whose status is AMI_OK receive theirs, the others are left
+ * out. At most TX_CHECK_BATCH. */
+#define TX_CHECK_BATCH 64
+void tx_check_run_batch(const struct tx_check *c, const struct tx_view *tx, enum ami_status *status,
+                        size_t count);
 
 /* Would it be admissible on the committed state (no signatures)? For the pending pool. AMI_EXISTS:
  * evidence against this key of this kind is on the ledger. A

@@ -13,7 +13,7 @@
 #define FLEET_LANES_MAX    16         /* connections to each DC */
 #define FLEET_GROUP_WRITES 512        /* writes in one group */
 #define FLEET_GROUPS       32         /* groups under way or being filled */
-#define FLEET_PUTS         1024       /* reports on their way to the outbox */
+#define FLEET_PUTS         4096       /* reports on their way to the outbox */
 #define FLEET_BACKLOG_MAX  48         /* unsettled reports of a meter whose source is bounded */
 #define FLEET_QUEUE_BYTES  (2u << 20) /* of a link */
 #define FLEET_QUEUE_SOFT   (1u << 20) /* beyond it only third flights are queued */
@@ -23,7 +23,7 @@
 #define FLEET_UNBLOCK_US   5000u
 /* Between two transactions of the store while meters are busy: each costs a sync, and a page for
  * every table that a meter's entry is in, which others share when there are many in it. */
-#define FLEET_STORE_US         20000u
+#define FLEET_STORE_US         40000u
 #define FLEET_TICK_US          1000000u
 #define FLEET_TIMERS_PER_FIRE  2000             /* then the loop looks at its links again */
 #define FLEET_UNKNOWN_GRACE_US (20u * 1000000u) /* an enrolment takes a block to be known */

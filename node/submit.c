@@ -28,9 +28,8 @@ struct check_job {
 static void check_run(void *job)
 {
     struct check_job *j = job;
-    for (size_t i = 0; i < j->count; i++)
-        if (j->status[i] == AMI_OK)
-            j->status[i] = tx_check_run(&j->check[i], &j->tx[i]);
+    _Static_assert(NODE_CHECK_BATCH_MAX <= TX_CHECK_BATCH, "one batch");
+    tx_check_run_batch(j->check, j->tx, j->status, j->count);
 }
 
 /* The sources take turns, so that none of them makes another's frames wait for long. */

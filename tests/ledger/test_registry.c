@@ -249,6 +249,20 @@ static void skips(void **state)
     assert_ok(tx_view_parse(&tx, fixture_last(body)));
     assert_ok(registry_check_prepare(f->registry, &tx, &check));
     assert_ok(tx_check_run(&check, &tx));
+    /* Many at once: each has its own answer, and one that has one already keeps it. */
+    struct tx_view many[TX_CHECK_BATCH];
+    struct tx_check checks[TX_CHECK_BATCH];
+    enum ami_status status[TX_CHECK_BATCH];
+    for (size_t i = 0; i < TX_CHECK_BATCH; i++) {
+        many[i] = tx;
+        checks[i] = check;
+        status[i] = i == 9 ? AMI_REVOKED : AMI_OK;
+        if (i % 7 == 3)
+            many[i].u.skip.signature.b[i % 64] ^= 4;
+    }
+    tx_check_run_batch(checks, many, status, TX_CHECK_BATCH);
+    for (size_t i = 0; i < TX_CHECK_BATCH; i++)
+        assert_status(status[i], i == 9 ? AMI_REVOKED : i % 7 == 3 ? AMI_BAD_SIGNATURE : AMI_OK);
     tx.u.skip.signature.b[7] ^= 1;
     assert_status(tx_check_run(&check, &tx), AMI_BAD_SIGNATURE);
     struct fixture_device stranger = fixture_meter(f, 2);
