@@ -289,3 +289,29 @@ enum ami_status cfl_public_parse(struct cfl_public *out, struct span in)
     }
     return reader_done(&r) ? AMI_OK : AMI_BAD_ENCODING;
 }
+
+size_t cfl_seed_encode(uint8_t *out, const struct cfl_seed *in)
+{
+    const size_t keys = (size_t)in->rows * in->columns;
+    out[0] = in->rows;
+    out[1] = in->columns;
+    for (size_t i = 0; i < keys; i++)
+        scalar_encode(out + 2 + i * SM2_SCALAR_BYTES, &in->key[i]);
+    return 2 + keys * SM2_SCALAR_BYTES;
+}
+
+enum ami_status cfl_seed_parse(struct cfl_seed *out, struct span in)
+{
+    memset(out, 0, sizeof *out);
+    if (in.size < 2 || !shape_valid(in.data[0], in.data[1]) ||
+        in.size != 2 + (size_t)in.data[0] * in.data[1] * SM2_SCALAR_BYTES)
+        return AMI_BAD_ENCODING;
+    out->rows = in.data[0];
+    out->columns = in.data[1];
+    for (size_t i = 0; i < (size_t)out->rows * out->columns; i++)
+        if (scalar_decode(&out->key[i], in.data + 2 + i * SM2_SCALAR_BYTES) != AMI_OK) {
+            secret_wipe(out, sizeof *out);
+            return AMI_BAD_ENCODING;
+        }
+    return AMI_OK;
+}

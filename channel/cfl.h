@@ -78,5 +78,9 @@ enum channel_fault cfl_certificate_check(const struct cfl_certificate *in,
 #define CFL_PUBLIC_BYTES_MAX (2 + CFL_KEYS_MAX * SM2_POINT_BYTES)
 size_t cfl_public_encode(uint8_t *out, const struct cfl_public *in);
 enum ami_status cfl_public_parse(struct cfl_public *out, struct span in) AMI_MUST_CHECK;
+/* The seed in the same form, to be sealed at once (crypto/secret.h). */
+#define CFL_SEED_BYTES_MAX (2 + CFL_KEYS_MAX * SM2_SCALAR_BYTES)
+size_t cfl_seed_encode(uint8_t *out, const struct cfl_seed *in);
+enum ami_status cfl_seed_parse(struct cfl_seed *out, struct span in) AMI_MUST_CHECK;
 
 #endif

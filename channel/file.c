@@ -1,6 +1,7 @@
 #include "channel/file.h"
 
 #include "base/check.h"
+#include "channel/cfl.h"
 #include "channel/internal.h"
 #include "crypto/secret.h"
 
@@ -46,7 +47,7 @@ size_t credential_file_encode(uint8_t *out, const struct network *net, const str
 {
     uint8_t d[SM2_SCALAR_BYTES];
     struct writer w = writer_on(out, CREDENTIAL_FILE_BYTES_MAX);
-    AMI_CHECK(own->who.kind == CREDENTIAL_IMPLICIT);
+    AMI_CHECK(own->who.kind == CREDENTIAL_IMPLICIT || own->who.kind == CREDENTIAL_CFL);
     write_raw(&w, credential_magic, MAGIC_BYTES);
     write_u8(&w, FILE_VERSION);
     write_u8(&w, (uint8_t)own->who.kind);
@@ -65,6 +66,27 @@ size_t credential_file_encode(uint8_t *out, const struct network *net, const str
     write_raw(&w, digest.b, sizeof digest.b);
     AMI_CHECK(writer_ok(&w));
     return w.size;
+}
+
+/* The issuer's signature is for who has the public set; the rest has to fit. */
+static enum ami_status restore_cfl(struct credential *out, const struct network *net,
+                                   struct span shown, const uint8_t d_bytes[SM2_SCALAR_BYTES])
+{
+    struct cfl_certificate certificate;
+    sm2_private rask;
+    scalar d;
+    enum ami_status status = cfl_certificate_parse(&certificate, shown);
+    if (status == AMI_OK && !sm3_equal(&certificate.who.network, &net->id))
+        status = AMI_WRONG_CHAIN;
+    if (status == AMI_OK)
+        status = scalar_decode(&d, d_bytes);
+    if (status == AMI_OK)
+        status = sm2_private_init(&rask, &d);
+    if (status == AMI_OK)
+        status = cfl_credential(out, &certificate, &rask);
+    secret_wipe(&d, sizeof d);
+    secret_wipe(&rask, sizeof rask);
+    return status == AMI_OK ? AMI_OK : AMI_DAMAGED;
 }
 
 /* What is shown, checked as a peer would; and the key, which has to be its. */
@@ -116,11 +138,13 @@ enum ami_status credential_file_parse(struct credential *out, struct network *ne
     if (!r.failed) {
         sm3_digest want = sm3(span_of(in.data, in.size - reader_left(&r) - SM3_BYTES));
         bool whole = reader_done(&r) && memcmp(want.b, digest.data, SM3_BYTES) == 0;
-        status = !whole ? AMI_DAMAGED : kind != CREDENTIAL_IMPLICIT ? AMI_BAD_ENCODING : AMI_OK;
+        bool known = kind == CREDENTIAL_IMPLICIT || kind == CREDENTIAL_CFL;
+        status = !whole ? AMI_DAMAGED : !known ? AMI_BAD_ENCODING : AMI_OK;
     }
     if (status == AMI_OK) {
         net->id = network_id(net);
-        status = restore(out, net, shown, d);
+        status =
+            kind == CREDENTIAL_CFL ? restore_cfl(out, net, shown, d) : restore(out, net, shown, d);
     }
     secret_wipe(d, sizeof d);
     if (status != AMI_OK)

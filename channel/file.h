@@ -19,7 +19,7 @@
 
 #define CREDENTIAL_FILE_BYTES_MAX (CREDENTIAL_BYTES_MAX + 512)
 
-/* out has CREDENTIAL_FILE_BYTES_MAX bytes. Returns the size. `own` is of the implicit kind. */
+/* out has CREDENTIAL_FILE_BYTES_MAX bytes. Returns the size. `own` is implicit or CFL. */
 size_t credential_file_encode(uint8_t *out, const struct network *net,
                               const struct credential *own);
 /* AMI_BAD_ENCODING: no such file, or of a kind that no file holds; AMI_TRUNCATED; AMI_DAMAGED: the

@@ -25,7 +25,7 @@ static bool is_held(const struct replica *r, const struct block_slot *s)
            s == r->write.commit;
 }
 
-struct block_slot *blocks_put(struct replica *r, const struct block_header *h,
+struct block_slot *blocks_put(struct replica *r, uint8_t from, const struct block_header *h,
                               const sm3_digest *hash, struct span body)
 {
     struct block_slot *best = blocks_find(r, hash);
@@ -45,6 +45,7 @@ struct block_slot *blocks_put(struct replica *r, const struct block_header *h,
     best->used = true;
     best->valid = best->stored = false;
     best->retry_us = 0;
+    best->from = from;
     best->header = *h;
     best->hash = *hash;
     best->body_size = (uint32_t)body.size;
@@ -53,6 +54,19 @@ struct block_slot *blocks_put(struct replica *r, const struct block_header *h,
     if (r->has_high && h->height > r->tip_height && sm3_equal(&r->high.block, hash))
         r->high_slot = best;
     return best;
+}
+
+void blocks_renew(struct replica *r, struct block_slot *s, uint8_t from, struct span body)
+{
+    if (s->valid || s == r->checking || s == r->committing || s == r->write.body ||
+        s->from == from || body.size > r->body_max)
+        return;
+    s->from = from;
+    s->stored = false;
+    s->retry_us = 0;
+    s->body_size = (uint32_t)body.size;
+    if (body.size != 0)
+        memcpy(s->body, body.data, body.size);
 }
 
 /* Forgets a block that proved to be worth nothing. */
@@ -121,10 +135,14 @@ void blocks_on_validated(struct replica *r, const sm3_digest *hash, enum ami_sta
     replica_note(r, r->check_certified ? REPLICA_NOTE_DIVERGED : REPLICA_NOTE_REFUSED, leader,
                  s->header.height, status);
     s->retry_us = r->now_us + RECHECK_US;
-    if (r->check_certified)
-        r->fetch.hold_us = r->now_us + RECHECK_US;
-    if (status == AMI_AGAIN || status == AMI_NO_MEMORY || status == AMI_IO)
+    if (status == AMI_AGAIN || status == AMI_NO_MEMORY || status == AMI_IO) {
+        if (r->check_certified)
+            r->fetch.hold_us = s->retry_us;
         return; /* says nothing about the block */
+    }
+    /* A quorum found the block good, so its bytes came wrong. */
+    if (r->check_certified || (s == r->high_slot && status != AMI_BAD_TIMESTAMP))
+        catchup_blame(r, s->from);
     if (!r->check_certified && r->prop.slot == s)
         r->prop.slot = NULL;
     if (status == AMI_BAD_TIMESTAMP && r->check_fresh) {

@@ -4,6 +4,9 @@
  * windows, checked and queued as they come in order, and handed one by one to commit.c, which
  * validates and stores them. A peer that stays silent is left for the next one. What others claim
  * to have committed is only a reason to ask; a false claim is forgotten when nobody can show it.
+ * A certificate says nothing of the bytes that come with it until they are validated: who sent
+ * wrong ones is not listened to any more, so that each liar holds this node up once, and not for
+ * as long as it is quicker than the others.
  *
  * A block without a commit certificate (M's, that a leader has to propose again) is asked for by
  * its hash, from the own store first and then from those who signed its certificate: they stored
@@ -12,6 +15,11 @@
 #include "consensus/internal.h"
 
 #include <string.h>
+
+static bool is_liar(const struct replica *r, uint8_t member)
+{
+    return member < r->n && (r->fetch.liars & bit_of(member)) != 0;
+}
 
 /* --- committed blocks ------------------------------------------------------------------------ */
 
@@ -22,7 +30,7 @@ void catchup_target(struct replica *r, uint64_t height, uint8_t from)
     if (r->fetch.target <= r->tip_height)
         r->fetch.since_us = r->now_us;
     r->fetch.target = height;
-    if (!r->fetch.asked && from != NOBODY)
+    if (!r->fetch.asked && from != NOBODY && !is_liar(r, from))
         r->fetch.peer = from;
 }
 
@@ -36,9 +44,9 @@ static bool have_next(struct replica *r)
            blocks_find(r, &r->commits[at].qc.block) != NULL;
 }
 
-/* The queue is a run of entries: u32 size, u64 height, encoding. They come mostly in order, and are
- * taken out in order. */
-#define ENTRY_BYTES 12
+/* The queue is a run of entries: u32 size, u64 height, u8 who sent it, encoding. They come mostly
+ * in order, and are taken out in order. */
+#define ENTRY_BYTES 13
 
 static uint64_t entry_height(const struct replica *r, size_t at)
 {
@@ -72,7 +80,12 @@ static void queue_remove(struct replica *r, size_t at)
         r->fetch.head = r->fetch.tail = 0;
 }
 
-static bool queue_put(struct replica *r, uint64_t height, struct span encoded)
+static uint8_t entry_from(const struct replica *r, size_t at)
+{
+    return r->fetch.queue[at + 12];
+}
+
+static bool queue_put(struct replica *r, uint8_t from, uint64_t height, struct span encoded)
 {
     size_t need = ENTRY_BYTES + encoded.size;
     if (r->fetch.queue_size - r->fetch.tail < need && r->fetch.head != 0) {
@@ -85,6 +98,7 @@ static bool queue_put(struct replica *r, uint64_t height, struct span encoded)
     uint8_t *entry = r->fetch.queue + r->fetch.tail;
     store_be32(entry, (uint32_t)encoded.size);
     store_be64(entry + 4, height);
+    entry[12] = from;
     memcpy(entry + ENTRY_BYTES, encoded.data, encoded.size);
     r->fetch.tail += need;
     return true;
@@ -108,7 +122,10 @@ static uint64_t first_missing(struct replica *r)
 void catchup_on_block(struct replica *r, uint8_t from, struct span body)
 {
     struct certified_block *b = &r->scratch.block;
-    if (certified_block_parse(b, body) != AMI_OK || b->body.size > r->body_max)
+    /* Who has not shown its key yet stands for the member that was asked by its name. */
+    const uint8_t sender = from == NOBODY ? r->fetch.peer : from;
+    if (is_liar(r, sender) || certified_block_parse(b, body) != AMI_OK ||
+        b->body.size > r->body_max)
         return;
     const struct block_header *h = &b->header;
     uint64_t first = first_missing(r);
@@ -124,7 +141,7 @@ void catchup_on_block(struct replica *r, uint8_t from, struct span body)
         contact_heard(r, from);
     if (body.size > r->fetch.size_seen)
         r->fetch.size_seen = (uint32_t)body.size;
-    if (!queue_put(r, h->height, body)) {
+    if (!queue_put(r, sender, h->height, body)) {
         r->fetch.asked = false; /* ask for the rest when there is room */
         return;
     }
@@ -150,8 +167,10 @@ static void feed(struct replica *r)
         span_of(r->fetch.queue + at + ENTRY_BYTES, entry_size(r, at) - ENTRY_BYTES);
     AMI_CHECK(certified_block_parse(b, encoded) == AMI_OK);
     sm3_digest hash = block_hash(&b->header);
-    if (blocks_put(r, &b->header, &hash, b->body) == NULL)
+    struct block_slot *s = blocks_put(r, entry_from(r, at), &b->header, &hash, b->body);
+    if (s == NULL)
         return;
+    blocks_renew(r, s, entry_from(r, at), b->body);
     commit_learn(r, &b->commit, NOBODY);
     queue_remove(r, at);
 }
@@ -160,7 +179,35 @@ static void next_peer(struct replica *r)
 {
     do
         r->fetch.peer = (uint8_t)((r->fetch.peer + 1) % r->n);
-    while (r->fetch.peer == r->self);
+    while (r->fetch.peer == r->self || is_liar(r, r->fetch.peer));
+}
+
+void catchup_blame(struct replica *r, uint8_t from)
+{
+    if (from >= r->n || from == r->self) {
+        r->fetch.hold_us = r->now_us + RECHECK_US;
+        return;
+    }
+    r->fetch.liars |= bit_of(from);
+    if ((all_others(r) & ~r->fetch.liars) == 0) {
+        r->fetch.liars = 0; /* they cannot all lie: something is wrong here */
+        r->fetch.hold_us = r->now_us + RECHECK_US;
+    }
+    size_t at = r->fetch.head;
+    while (at < r->fetch.tail) {
+        if (entry_from(r, at) != from) {
+            at += entry_size(r, at);
+            continue;
+        }
+        bool first = at == r->fetch.head;
+        queue_remove(r, at);
+        if (first)
+            at = r->fetch.head;
+    }
+    r->fetch.first = 0;
+    r->fetch.asked = false;
+    if (r->fetch.peer == from)
+        next_peer(r);
 }
 
 static void fetch_timed_out(struct replica *r)
@@ -203,7 +250,7 @@ static uint32_t fetch_window(const struct replica *r)
 
 static void fetch(struct replica *r, uint64_t first)
 {
-    if (r->fetch.peer == r->self || r->fetch.peer >= r->n)
+    if (r->fetch.peer == r->self || r->fetch.peer >= r->n || is_liar(r, r->fetch.peer))
         next_peer(r);
     r->fetch.from = r->fetch.last = first;
     uint32_t window = fetch_window(r);
@@ -264,14 +311,16 @@ void catchup_wish(struct replica *r, const sm3_digest *block, uint32_t signers)
 void catchup_on_body(struct replica *r, uint8_t from, struct span body)
 {
     struct body_reply b;
-    if (!r->wish.active || body_reply_parse(&b, body) != AMI_OK || b.body.size > r->body_max)
+    const uint8_t sender = from == NOBODY ? r->wish.peer : from;
+    if (!r->wish.active || is_liar(r, sender) || body_reply_parse(&b, body) != AMI_OK ||
+        b.body.size > r->body_max)
         return;
     sm3_digest hash = block_hash(&b.header);
     if (!sm3_equal(&hash, &r->wish.block))
         return;
     if (from != NOBODY)
         contact_heard(r, from);
-    if (blocks_put(r, &b.header, &hash, b.body) != NULL)
+    if (blocks_put(r, sender, &b.header, &hash, b.body) != NULL)
         r->wish.active = false;
 }
 
@@ -286,7 +335,7 @@ void catchup_on_stored_body(struct replica *r, const sm3_digest *hash, const str
     sm3_digest found = block_hash(h);
     if (!sm3_equal(&found, hash))
         return;
-    struct block_slot *s = blocks_put(r, h, hash, body);
+    struct block_slot *s = blocks_put(r, NOBODY, h, hash, body);
     if (s == NULL)
         return;
     s->stored = true;
@@ -308,6 +357,9 @@ static void advance_wish(struct replica *r)
     if (r->wish.store_waiting)
         return;
     uint32_t others = r->wish.signers & all_others(r);
+    if ((others & ~r->fetch.liars) == 0)
+        r->fetch.liars &= ~others; /* a quorum does not lie */
+    others &= ~r->fetch.liars;
     if (others == 0) {
         r->wish.active = false;
         return;

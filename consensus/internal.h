@@ -46,6 +46,7 @@
 /* A block in memory. `valid`: it validated on the tip that is its parent. */
 struct block_slot {
     bool used, valid, stored;
+    uint8_t from; /* who sent the body; NOBODY: this node's own */
     struct block_header header;
     sm3_digest hash;
     uint32_t body_size;
@@ -251,6 +252,7 @@ struct replica {
         bool asked, noted;
         uint64_t from, last; /* heights asked for */
         uint8_t peer;
+        uint32_t liars; /* members that sent a certified block with other bytes: they are not asked */
         uint64_t deadline_us;
         uint64_t hold_us;   /* nothing is asked for before */
         uint32_t size_seen; /* of the largest block in the last answers */
@@ -345,9 +347,12 @@ bool cert_same_chain(const struct replica *r, const sm3_digest *chain, uint32_t 
 
 /* blocks.c */
 struct block_slot *blocks_find(struct replica *r, const sm3_digest *hash);
-/* The slot that holds this block, filled if need be. NULL: too large, or no slot is free. */
-struct block_slot *blocks_put(struct replica *r, const struct block_header *h,
+/* The slot that holds this block, filled if need be with the body that `from` sent. NULL: too large,
+ * or no slot is free. */
+struct block_slot *blocks_put(struct replica *r, uint8_t from, const struct block_header *h,
                               const sm3_digest *hash, struct span body);
+/* The block is certified and came with this body: it takes the place of one not validated yet. */
+void blocks_renew(struct replica *r, struct block_slot *s, uint8_t from, struct span body);
 void blocks_drop(struct replica *r, struct block_slot *s);
 bool blocks_follows_tip(const struct replica *r, const struct block_slot *s);
 /* Asks the caller to check the block, unless one is being checked. */
@@ -438,6 +443,8 @@ void catchup_on_block(struct replica *r, uint8_t from, struct span body);
 void catchup_on_body(struct replica *r, uint8_t from, struct span body);
 void catchup_on_stored_body(struct replica *r, const sm3_digest *hash, const struct block_header *h,
                             struct span body);
+/* `from` sent a certified block with bytes that are not the block's. */
+void catchup_blame(struct replica *r, uint8_t from);
 /* The body of this block is wanted: from the own store, then from `signers` in turn. */
 void catchup_wish(struct replica *r, const sm3_digest *block, uint32_t signers);
 void catchup_progress(struct replica *r); /* the tip moved */

@@ -128,7 +128,7 @@ void lead_on_built(struct replica *r, uint64_t ticket, const struct block_header
     AMI_CHECK(h->height == r->tip_height + 1 && sm3_equal(&h->previous, &r->tip));
     AMI_CHECK(h->term == r->term && h->proposer == r->self && body.size <= r->body_max);
     sm3_digest hash = block_hash(h);
-    struct block_slot *s = blocks_put(r, h, &hash, body);
+    struct block_slot *s = blocks_put(r, NOBODY, h, &hash, body);
     AMI_CHECK(s != NULL);
     s->valid = true;
     if (vote_has_room(r, s))

@@ -187,7 +187,7 @@ static void take_proposal(struct replica *r, const struct proposal *p, const sm3
     if (r->prop.slot != NULL && r->prop.term == p->core.term &&
         sm3_equal(&r->prop.slot->hash, hash))
         return; /* the same again; vote_advance answers it */
-    struct block_slot *s = blocks_put(r, h, hash, p->body);
+    struct block_slot *s = blocks_put(r, p->core.leader, h, hash, p->body);
     if (s == NULL)
         return; /* the leader repeats it */
     r->prop.slot = s;

@@ -5,8 +5,9 @@
  * the simulator can keep it in memory instead. Readers run beside the writer, also from another
  * process. docs/ledger-format.md describes the files.
  *
- * Threads: one thread writes, any thread reads meanwhile; every read sees one committed state and
- * holds it only until it returns. A write waits for reads under way only when the map has to grow.
+ * Threads: one thread writes (a second one that wants to waits for it), any thread reads meanwhile;
+ * every read sees one committed state and holds it only until it returns. A write waits for reads
+ * under way only when the map has to grow.
  *
  * Caveats: every value has a check, so that a damaged one is never returned; but LMDB has no page
  * checksums, and a damaged page can crash its reader (`dc-node run` has the whole file checked
@@ -120,6 +121,17 @@ enum ami_status store_load_registry(struct store *s, struct registry *r) AMI_MUS
 /* The same, and the height whose registry it is: for a reader beside a writer. */
 enum ami_status store_load_registry_at(struct store *s, struct registry *r,
                                        uint64_t *height) AMI_MUST_CHECK;
+
+/* Copies the ledger, as it is at this moment, into a directory that is missing or empty: all but
+ * what is one node's alone, its vote record and the blocks that nobody has committed yet. Values go
+ * over as they are, checks included, in order of their keys, so the new file is as small as it can
+ * be; whether they are a ledger's, an audit of the copy tells. The writer of `s` may go on, but its
+ * file cannot use space again meanwhile. *height: of the copy. progress (may be NULL) counts bytes
+ * of values. AMI_EXISTS: the directory holds something. AMI_FULL, AMI_IO, ...: what is there is no
+ * ledger. */
+enum ami_status store_copy(struct store *s, const char *dir, uint64_t *height,
+                           void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
+                           char *why, size_t why_size) AMI_MUST_CHECK;
 
 /* A look at all values, a few at a time, for a process beside the writer. Zeroed, it begins. */
 #define STORE_DATABASES 8

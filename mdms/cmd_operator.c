@@ -10,6 +10,7 @@
  * MDMS's, so that this works beside `serve`.
  */
 #include "base/check.h"
+#include "channel/cfl.h"
 #include "channel/file.h"
 #include "crypto/secret.h"
 #include "mdms/cli.h"
@@ -27,7 +28,7 @@
 #define EARLY_S 3600
 
 static struct common_options common;
-static const char *label_given, *out_file;
+static const char *label_given, *out_file, *kind_given = "implicit";
 static int64_t days = 365;
 
 static const struct option_spec options[] = {
@@ -50,6 +51,11 @@ static const struct option_spec options[] = {
      .max = 3650,
      .argument = "N",
      .help = "add: how long it is good (default 365)"},
+    {.name = "kind",
+     .kind = OPTION_TEXT,
+     .value = &kind_given,
+     .argument = "KIND",
+     .help = "add: implicit (default) or cfl"},
     {.name = "out",
      .letter = 'o',
      .kind = OPTION_TEXT,
@@ -68,7 +74,8 @@ static const struct option_spec options[] = {
 struct work {
     struct network net;
     struct mdms_keys keys;
-    char folder[PATH_MAX], list[PATH_MAX], revoked[PATH_MAX];
+    char folder[PATH_MAX], list[PATH_MAX], revoked[PATH_MAX], seed[PATH_MAX], set[PATH_MAX];
+    char passphrase[PASSPHRASE_BYTES_MAX];
     json_t *all; /* of list.json: an array */
     int lock;    /* -1: none */
 };
@@ -178,17 +185,16 @@ static enum ami_status write_revoked(struct work *w, struct why *why)
 
 static enum ami_status begin(struct work *w, bool changes, struct why *why)
 {
-    char passphrase[PASSPHRASE_BYTES_MAX];
     w->lock = -1;
     AMI_TRY(cli_network(common.dir, &w->net, why));
     AMI_TRY(path_join(w->folder, sizeof w->folder, common.dir, "operators", why));
     AMI_TRY(path_join(w->list, sizeof w->list, w->folder, "list.json", why));
     AMI_TRY(path_join(w->revoked, sizeof w->revoked, w->folder, "revoked.list", why));
+    AMI_TRY(path_join(w->seed, sizeof w->seed, w->folder, "cfl.seed", why));
+    AMI_TRY(path_join(w->set, sizeof w->set, w->folder, "cfl.public", why));
     if (changes) {
-        AMI_TRY(cli_passphrase(common.passphrase_file, false, passphrase, why));
-        enum ami_status status = cli_keys(common.dir, &w->net, passphrase, &w->keys, why);
-        secret_wipe(passphrase, sizeof passphrase);
-        AMI_TRY(status);
+        AMI_TRY(cli_passphrase(common.passphrase_file, false, w->passphrase, why));
+        AMI_TRY(cli_keys(common.dir, &w->net, w->passphrase, &w->keys, why));
         AMI_TRY(directory_make(w->folder, 0755, why));
         AMI_TRY(directory_lock(w->folder, &w->lock, why));
     }
@@ -225,6 +231,106 @@ static enum ami_status issue(const struct work *w, const struct credential_ident
     return status;
 }
 
+/* --- CFL -------------------------------------------------------------------------------------- */
+
+/* Bound into the seal, so that another network's set does not pass for this one's. */
+static void seed_purpose(char out[128], const struct network *net)
+{
+    char hex[2 * SM3_BYTES + 1];
+    hex_encode(hex, net->id.b, SM3_BYTES);
+    snprintf(out, 128, "amiledger cfl seed v1 %s", hex);
+}
+
+/* Sealed, and its public half beside it; the public half is written last. */
+static enum ami_status make_seed(const struct work *w, struct cfl_seed *seed, struct why *why)
+{
+    enum { SEALED = CFL_SEED_BYTES_MAX + SECRET_SEAL_OVERHEAD_BYTES };
+    char purpose[128];
+    struct cfl_public *set = calloc(1, sizeof *set);
+    uint8_t(*random)[SM2_WIDE_BYTES] = malloc(CFL_KEYS_MAX * sizeof *random);
+    uint8_t *plain = malloc(CFL_SEED_BYTES_MAX), *out = malloc(CFL_PUBLIC_BYTES_MAX + SEALED);
+    enum ami_status status =
+        set == NULL || random == NULL || plain == NULL || out == NULL ? AMI_NO_MEMORY : AMI_OK;
+    if (status == AMI_OK) {
+        secret_random(random, CFL_KEYS_MAX * sizeof *random);
+        status = cfl_seed_make(seed, CFL_ROWS_MAX, CFL_COLUMNS_MAX,
+                               (const uint8_t(*)[SM2_WIDE_BYTES])random);
+    }
+    if (status == AMI_OK) {
+        size_t size = cfl_seed_encode(plain, seed);
+        seed_purpose(purpose, &w->net);
+        status = secret_seal(out, w->passphrase, purpose, span_of(plain, size));
+        if (status == AMI_OK)
+            status = file_write(w->seed, span_of(out, size + SECRET_SEAL_OVERHEAD_BYTES),
+                                FILE_MODE_SECRET, why);
+    }
+    if (status == AMI_OK) {
+        cfl_public_of(set, seed);
+        status =
+            file_write(w->set, span_of(out, cfl_public_encode(out, set)), FILE_MODE_PUBLIC, why);
+    }
+    if (random != NULL)
+        secret_wipe(random, CFL_KEYS_MAX * sizeof *random);
+    if (plain != NULL)
+        secret_wipe(plain, CFL_SEED_BYTES_MAX);
+    free(set);
+    free(random);
+    free(plain);
+    free(out);
+    return status;
+}
+
+static enum ami_status open_seed(const struct work *w, struct cfl_seed *seed, struct why *why)
+{
+    enum { SEALED = CFL_SEED_BYTES_MAX + SECRET_SEAL_OVERHEAD_BYTES };
+    char purpose[128];
+    uint8_t *sealed = NULL, *plain = NULL;
+    size_t size;
+    enum ami_status status = file_read(w->seed, SEALED, &sealed, &size, why);
+    if (status == AMI_NOT_FOUND || (status == AMI_OK && access(w->set, F_OK) != 0)) {
+        free(sealed); /* none yet, or one that nobody has the public half of */
+        return make_seed(w, seed, why);
+    }
+    AMI_TRY(status);
+    plain = malloc(SEALED);
+    seed_purpose(purpose, &w->net);
+    status = plain == NULL ? AMI_NO_MEMORY
+                           : secret_open(plain, w->passphrase, purpose, span_of(sealed, size));
+    if (status == AMI_OK)
+        status = cfl_seed_parse(seed, span_of(plain, size - SECRET_SEAL_OVERHEAD_BYTES));
+    if (plain != NULL)
+        secret_wipe(plain, SEALED);
+    free(plain);
+    free(sealed);
+    return status == AMI_OK ? AMI_OK
+                            : why_set(why, status, "%.300s: %s", w->seed, ami_status_text(status));
+}
+
+static enum ami_status issue_cfl(const struct work *w, const struct credential_identity *who,
+                                 struct credential *out, struct why *why)
+{
+    uint8_t random[3][SM2_WIDE_BYTES];
+    struct cfl_certificate certificate;
+    sm2_private rask;
+    struct credential_identity full = *who;
+    struct cfl_seed *seed = calloc(1, sizeof *seed);
+    enum ami_status status = seed == NULL ? AMI_NO_MEMORY : open_seed(w, seed, why);
+    full.network = w->net.id;
+    secret_random(random, sizeof random);
+    if (status == AMI_OK)
+        status = cfl_request(&certificate, &rask, &full, (const uint8_t(*)[SM2_WIDE_BYTES])random);
+    if (status == AMI_OK)
+        status = cfl_issue(&certificate, seed, random[2]);
+    if (status == AMI_OK)
+        status = cfl_credential(out, &certificate, &rask);
+    if (seed != NULL)
+        secret_wipe(seed, sizeof *seed);
+    free(seed);
+    secret_wipe(random, sizeof random);
+    secret_wipe(&rask, sizeof rask);
+    return status;
+}
+
 static enum ami_status next_epoch(const struct work *w, const char *name, uint32_t *epoch,
                                   struct why *why)
 {
@@ -248,9 +354,10 @@ static enum ami_status note_down(struct work *w, const struct credential *own, s
     label_text(label, own->who.label);
     hex_encode(hex, own->who.fingerprint.b, SM3_BYTES);
     json_t *entry =
-        json_pack("{s:s, s:I, s:s, s:I, s:I, s:s, s:n}", "name", own->who.name.text, "epoch",
-                  (json_int_t)own->who.epoch, "label", label, "from", (json_int_t)own->who.from_s,
-                  "until", (json_int_t)own->who.until_s, "fingerprint", hex, "revoked_ms");
+        json_pack("{s:s, s:I, s:s, s:s, s:I, s:I, s:s, s:n}", "name", own->who.name.text, "epoch",
+                  (json_int_t)own->who.epoch, "kind", credential_kind_name(own->who.kind), "label",
+                  label, "from", (json_int_t)own->who.from_s, "until", (json_int_t)own->who.until_s,
+                  "fingerprint", hex, "revoked_ms");
     if (json_array_append_new(w->all, entry) != 0)
         return AMI_NO_MEMORY;
     return write_list(w, why);
@@ -269,12 +376,16 @@ static enum ami_status add(struct work *w, const char *name, struct why *why)
                        "\"%.60s\" is no label: expected a level 0 to 3 and categories, such as "
                        "2:ledger+metering+operation+membership, or 0: for none",
                        label_given);
+    const bool cfl = strcmp(kind_given, "cfl") == 0;
+    if (!cfl && strcmp(kind_given, "implicit") != 0)
+        return why_set(why, AMI_BAD_ARGUMENT, "--kind is implicit or cfl, not \"%.60s\"",
+                       kind_given);
     if (access(out_file, F_OK) == 0)
         return why_set(why, AMI_EXISTS, "%.300s exists and will not be overwritten", out_file);
     AMI_TRY(next_epoch(w, name, &who.epoch, why));
     who.from_s = now_s() - EARLY_S;
     who.until_s = now_s() + days * DAY_S;
-    enum ami_status status = issue(w, &who, &own);
+    enum ami_status status = cfl ? issue_cfl(w, &who, &own, why) : issue(w, &who, &own);
     if (status == AMI_OK)
         status = note_down(w, &own, why);
     /* From the first operator on there is a list, so that every DC can be told where it is. */

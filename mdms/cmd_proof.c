@@ -203,7 +203,7 @@ static enum ami_status from_any(const struct wanted *w, const struct genesis *g,
                                 struct why *why)
 {
     struct operator_link asker;
-    AMI_TRY(operator_begin_link(&asker, credential_file, why));
+    AMI_TRY(operator_begin_link(&asker, credential_file, NULL, why));
     enum ami_status status = AMI_UNREACHABLE;
     const struct committee *c = &w->committee;
     if (node != NULL)

@@ -12,6 +12,7 @@
 #include "net/logline.h"
 #include "net/loop.h"
 #include "net/pool.h"
+#include "net/trust.h"
 #include "net/writer.h"
 
 #include <inttypes.h>
@@ -37,6 +38,8 @@ static struct common_options common;
 static const char *genesis_file, *listen_address = LISTEN_DEFAULT, *until_text, *log_level = "info";
 static int64_t threads, map_mib, poll_ms = 200;
 static bool allow_single;
+
+static struct trust_files x509;
 
 static const struct option_spec options[] = {
     {.name = "dir",
@@ -69,6 +72,16 @@ static const struct option_spec options[] = {
      .argument = "WHAT=N",
      .help = "end when dcs, meters (enrolled), committed (of them), height, reports or readings "
              "reach N"},
+    {.name = "x509-roots",
+     .kind = OPTION_TEXT,
+     .value = &x509.roots,
+     .argument = "FILE",
+     .help = "speak with DCs that have X.509 certificates under these roots (PEM)"},
+    {.name = "x509-crls",
+     .kind = OPTION_TEXT,
+     .value = &x509.crls,
+     .argument = "FILE",
+     .help = "the authorities' revocation lists (PEM)"},
     {.name = "poll",
      .kind = OPTION_DURATION,
      .value = &poll_ms,
@@ -184,7 +197,7 @@ struct open_link {
 struct serve {
     struct mdms_keys keys;
     struct credential credential;
-    struct credential_trust trust;
+    struct trust trust;
     struct genesis *genesis; /* NULL: none yet */
     char genesis_path[PATH_MAX];
     int lock;
@@ -567,8 +580,7 @@ static enum ami_status open_files(struct serve *s, struct why *why)
     if (credential_of_mdms(&s->credential, &s->keys.net, &s->keys.sign) != AMI_OK)
         return why_set(why, AMI_FOREIGN_KEY, "%s/%s: no key of this network", common.dir,
                        FILE_KEYS);
-    s->trust = (struct credential_trust){.net = &s->keys.net,
-                                         .kinds = CREDENTIAL_BIT(CREDENTIAL_IMPLICIT)};
+    AMI_TRY(trust_load(&s->trust, &s->keys.net, &x509, why));
     return mdms_store_open(&s->store, common.dir, (uint64_t)map_mib << 20, why);
 }
 
@@ -582,7 +594,7 @@ static void dial(void *ctx, unsigned slot, const char *address)
         link_dialer_stop(d->dialer);
     *d = (struct dialled){.serve = s, .member = (uint8_t)slot};
     d->security.config = (struct channel_config){.own = &s->credential,
-                                                 .trust = &s->trust,
+                                                 .trust = &s->trust.trust,
                                                  .suites = CHANNEL_SUITES_ALL,
                                                  .accept = accept_dc};
     if (address == NULL || s->stopping)
@@ -698,6 +710,7 @@ static void end(struct serve *s)
         directory_unlock(s->lock);
     secret_wipe(&s->keys, sizeof s->keys);
     secret_wipe(&s->credential, sizeof s->credential);
+    trust_end(&s->trust);
     free(s->genesis);
     free(s);
 }

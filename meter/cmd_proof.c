@@ -196,7 +196,7 @@ static enum ami_status make(struct wanted *w, struct genesis **g, char **text, s
     struct operator_link asker;
     AMI_TRY(cli_genesis(g, why));
     AMI_TRY(find(w, *g, why));
-    AMI_TRY(operator_begin_link(&asker, credential_file, why));
+    AMI_TRY(operator_begin_link(&asker, credential_file, NULL, why));
     enum ami_status status = AMI_UNREACHABLE;
     const struct committee *c = headers_committee(w->headers);
     if (node != NULL)

@@ -525,7 +525,9 @@ void meter_on_leads(struct meter *m, env_link link, uint64_t spread_us)
         secret_wipe(&m->u, sizeof m->u); /* a flight that found no room elsewhere */
     m->target = place;
     m->starved = false;
-    m->wake_us = meter_now_us(m) + meter_random_below(m, spread_us);
+    /* The DC knows what it can serve, the meters' own time what their medium carries. */
+    const uint64_t own_us = (uint64_t)m->shared->timing.spread_ms * 1000u;
+    m->wake_us = meter_now_us(m) + meter_random_below(m, spread_us > own_us ? spread_us : own_us);
     meter_rearm(m);
 }
 

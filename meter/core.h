@@ -173,8 +173,9 @@ void meter_reports(struct meter_making *list, size_t count);
 /* Events. DCs are named by their places in `headers`; links are place + 1. `type` is AGREE_FLIGHT2,
  * REFUSED, SESSION_ENDED or SESSION_DATA; others are ignored (BLOCK_PROOF goes to headers_add). */
 void meter_on_frame(struct meter *m, env_link link, enum message_type type, struct span body);
-/* The DC at this link leads now, as it says, and has time for all meters within spread_us. The
- * shell has set shared->leader. */
+/* The DC at this link leads now, as it says, and has time for all meters within spread_us; they come
+ * spread over that or over their own spread_ms, whichever is longer. The shell has set
+ * shared->leader. */
 void meter_on_leads(struct meter *m, env_link link, uint64_t spread_us);
 /* AGREE_FLIGHT2 for several meters at once; what meter_on_frame does, several times faster side by
  * side. At most METER_ANSWERS_MAX. */

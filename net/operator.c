@@ -14,7 +14,8 @@ static enum channel_fault accept_dc(void *ctx, const struct credential_identity 
     return who->role == CREDENTIAL_DC ? FAULT_NONE : FAULT_UNEXPECTED;
 }
 
-enum ami_status operator_begin_link(struct operator_link *out, const char *path, struct why *why)
+enum ami_status operator_begin_link(struct operator_link *out, const char *path, const char *roots,
+                                    struct why *why)
 {
     uint8_t *data = NULL;
     size_t size;
@@ -32,14 +33,19 @@ enum ami_status operator_begin_link(struct operator_link *out, const char *path,
     free(data);
     if (status != AMI_OK)
         return why_set(why, status, "%.300s is no credential: %s", path, ami_status_text(status));
-    out->trust =
-        (struct credential_trust){.net = &out->net, .kinds = CREDENTIAL_BIT(CREDENTIAL_IMPLICIT)};
-    out->config = (struct channel_config){
-        .own = &out->own, .trust = &out->trust, .suites = CHANNEL_SUITES_ALL, .accept = accept_dc};
+    if (roots == NULL)
+        roots = getenv("AMI_X509_ROOTS");
+    const struct trust_files files = {.roots = roots == NULL || roots[0] == '\0' ? NULL : roots};
+    AMI_TRY(trust_load(&out->trust, &out->net, &files, why));
+    out->config = (struct channel_config){.own = &out->own,
+                                          .trust = &out->trust.trust,
+                                          .suites = CHANNEL_SUITES_ALL,
+                                          .accept = accept_dc};
     return AMI_OK;
 }
 
 void operator_end_link(struct operator_link *o)
 {
+    trust_end(&o->trust);
     secret_wipe(o, sizeof *o);
 }

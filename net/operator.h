@@ -7,19 +7,21 @@
 #define AMI_NET_OPERATOR_H
 
 #include "channel/channel.h"
+#include "net/trust.h"
 #include "net/why.h"
 
 /* Memory of its owner; points into itself, so it stays where it is. Wipe with operator_end. */
 struct operator_link {
     struct network net;
     struct credential own;
-    struct credential_trust trust;
+    struct trust trust;
     struct channel_config config; /* for admin_ask */
 };
 
-/* `path` NULL: what AMI_CREDENTIAL names. AMI_BAD_ARGUMENT when neither is given, AMI_NOT_FOUND,
- * and what credential_file_parse says; `why` gets a sentence. */
-enum ami_status operator_begin_link(struct operator_link *out, const char *path,
+/* `roots`: X.509 anchors for DCs that speak under such a certificate; NULL: what AMI_X509_ROOTS
+ * names, or none. `path` NULL: what AMI_CREDENTIAL names. AMI_BAD_ARGUMENT when neither is given,
+ * AMI_NOT_FOUND, and what credential_file_parse says; `why` gets a sentence. */
+enum ami_status operator_begin_link(struct operator_link *out, const char *path, const char *roots,
                                     struct why *why) AMI_MUST_CHECK;
 void operator_end_link(struct operator_link *o);
 

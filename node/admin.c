@@ -169,11 +169,11 @@ static json_t *ask_status(struct node *n)
     json_object_set_new(o, "links", json_integer((json_int_t)n->link_count));
     json_object_set_new(o, "devices", json_integer((json_int_t)registry_size(n->c.registry)));
     json_object_set_new(o, "waiting_transactions", json_integer((json_int_t)pool_count(n->pool)));
+    json_object_set_new(o, "credential", own_credential(n));
     uint64_t below, pruned;
     prune_state(n, &below, &pruned);
     json_object_set_new(o, "retention_below", json_integer((json_int_t)below));
     json_object_set_new(o, "pruned_below", json_integer((json_int_t)pruned));
-    json_object_set_new(o, "credential", own_credential(n));
     json_object_set_new(o, "read_only", json_boolean(chain_read_only(n)));
     json_object_set_new(o, "reports_per_s", json_real(rate(n)));
     json_object_set_new(o, "uptime_ms",

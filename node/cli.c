@@ -10,9 +10,11 @@
 #include "ledger/registry.h"
 #include "ledger/store.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 int cli_fail(const struct cli *c, enum ami_status status, const char *format, ...)
 {
@@ -34,7 +36,7 @@ int cli_print_json(json_t *document)
     }
     putchar('\n');
     json_decref(document);
-    return fflush(stdout) == 0 ? EXIT_STATUS_OK : EXIT_STATUS_FAILED;
+    return EXIT_STATUS_OK; /* main sees whether it has arrived */
 }
 
 void cli_close(struct cli *c)
@@ -86,6 +88,16 @@ int main(int argc, char **argv)
         "FILE",
         "your credential as an operator (default: $AMI_CREDENTIAL)",
         false};
+    const struct option_spec roots = {
+        "x509-roots",
+        0,
+        OPTION_TEXT,
+        &c.x509_roots,
+        0,
+        0,
+        "FILE",
+        "believe DCs with X.509 certificates under these (default: $AMI_X509_ROOTS)",
+        false};
     const struct option_spec height = {
         "from",     0,
         OPTION_INT, &c.from,
@@ -114,15 +126,17 @@ int main(int argc, char **argv)
          "admin address of a DC to ask (default: $AMI_NODE, or all in --genesis)", false},
         network,
         credential,
+        roots,
         timeout,
         {0}};
-    const struct option_spec blocks[] = {height,  count,      follow,  node, data,
-                                         genesis, credential, timeout, {0}};
-    const struct option_spec one[] = {node, data, genesis, credential, timeout, {0}};
-    const struct option_spec meter[] = {epoch, node, data, genesis, credential, timeout, {0}};
-    const struct option_spec readings[] = {number,  count,      epoch,   node, data,
-                                           genesis, credential, timeout, {0}};
-    const struct option_spec note[] = {node, credential, timeout, {0}};
+    const struct option_spec blocks[] = {height,  count,      follow, node,    data,
+                                         genesis, credential, roots,  timeout, {0}};
+    const struct option_spec one[] = {node, data, genesis, credential, roots, timeout, {0}};
+    const struct option_spec meter[] = {epoch,      node,  data,    genesis,
+                                        credential, roots, timeout, {0}};
+    const struct option_spec readings[] = {number,  count,      epoch, node,    data,
+                                           genesis, credential, roots, timeout, {0}};
+    const struct option_spec note[] = {node, credential, roots, timeout, {0}};
     const struct option_spec prove[] = {
         {"meter", 0, OPTION_TEXT, &c.meter, 0, 0, "ID", "with --sequence, instead of TX", false},
         {"sequence", 0, OPTION_INT, &c.sequence, 1, INT64_MAX, "N", "number of the report", false},
@@ -132,10 +146,16 @@ int main(int argc, char **argv)
         data,
         genesis,
         credential,
+        roots,
         timeout,
         {0}};
     const struct option_spec verify[] = {network, {0}};
     const struct option_spec audit[] = {ledger, genesis, {0}};
+    const struct option_spec copy[] = {
+        ledger,
+        {"out", 'o', OPTION_TEXT, &c.out, 0, 0, "DIR", "the new folder", false},
+        genesis,
+        {0}};
     const struct option_spec compare[] = {genesis, {0}};
     const struct option_spec export_options[] = {
         {"format", 0, OPTION_TEXT, &c.format, 0, 0, "NAME", "jsonl (default) or csv", false},
@@ -144,7 +164,8 @@ int main(int argc, char **argv)
         ledger,
         genesis,
         {0}};
-    const struct option_spec events[] = {number, newest, follow, node, credential, timeout, {0}};
+    const struct option_spec events[] = {number,     newest, follow,  node,
+                                         credential, roots,  timeout, {0}};
     const struct command_spec commands[] = {
         {"status", NULL, 0, 0, "every DC: role, term, height, peers, sessions",
          "dc-cli status --genesis genesis.json", status_options, cli_status},
@@ -169,6 +190,8 @@ int main(int argc, char **argv)
          "dc-cli audit --data dc1/ledger --genesis genesis.json", audit, cli_audit},
         {"compare", "DIR DIR...", 2, AMI_MEMBERS_MAX, "are ledgers prefixes of one another?",
          "dc-cli compare dc1/ledger dc2/ledger --genesis genesis.json", compare, cli_compare},
+        {"copy", NULL, 0, 0, "copy a ledger, verified, for another DC to begin with",
+         "dc-cli copy --data dc1/ledger --out dc5/ledger --genesis genesis.json", copy, cli_copy},
         {"export", NULL, 0, 0, "all transactions, one line each",
          "dc-cli export --data dc1/ledger --format jsonl --out ledger.jsonl", export_options,
          cli_export},
@@ -187,6 +210,10 @@ int main(int argc, char **argv)
         return program_fail(CLI_NAME, false, status, &why);
     }
     int exit_status = program_main(&program, argc, argv, &c);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && exit_status == EXIT_STATUS_OK) {
+        fprintf(stderr, CLI_NAME ": the output cannot be written: %s\n", strerror(errno));
+        exit_status = EXIT_STATUS_FAILED;
+    }
     cli_close(&c);
     return exit_status;
 }

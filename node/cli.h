@@ -6,6 +6,7 @@
  *   cli_stuck.c    why-stuck
  *   cli_audit.c    audit: everything recomputed from the genesis on
  *   cli_export.c   compare, export
+ *   cli_copy.c     copy
  *   cli_proof.c    verify-proof
  *   cli_guard.c    ledgers are read in a process of its own, which damage may crash
  */
@@ -30,7 +31,7 @@ struct cli {
     int64_t newest; /* of events; 0: all */
     bool follow;
     const char *meter, *format, *out;
-    const char *credential; /* --credential */
+    const char *credential, *x509_roots; /* --credential, --x509-roots */
 
     /* Read on demand by cli_ask_node, once. */
     bool has_operator;
@@ -96,6 +97,9 @@ bool cli_reached(const json_t *of_dc);
 /* Asks --data or --node. NULL: said why, *exit_status set. Takes over `question`. */
 json_t *cli_ask(struct cli *c, json_t *question, int *exit_status);
 
+/* Audits this ledger in a child process: the document that `audit --json` prints. */
+json_t *cli_audit_of(struct cli *c, const char *data);
+
 void cli_close(struct cli *c);
 
 /* Prints a document in the project's JSON form and takes it over. */
@@ -114,6 +118,7 @@ int cli_proof(int argc, char **argv, void *ctx);
 int cli_verify_proof(int argc, char **argv, void *ctx);
 int cli_audit(int argc, char **argv, void *ctx);
 int cli_compare(int argc, char **argv, void *ctx);
+int cli_copy(int argc, char **argv, void *ctx);
 int cli_export(int argc, char **argv, void *ctx);
 
 #endif

@@ -483,18 +483,27 @@ static json_t *crash_document(const struct cli *c, const struct cli_guard_end *e
                      end->why);
 }
 
+json_t *cli_audit_of(struct cli *c, const char *data)
+{
+    struct cli_guard_end end;
+    const char *named = c->data;
+    c->data = data;
+    json_t *d = cli_guard(c, "audit", "blocks", audit_in_child, c, &end);
+    if (d == NULL)
+        d = crash_document(c, &end);
+    c->data = named;
+    return d;
+}
+
 int cli_audit(int argc, char **argv, void *ctx)
 {
     (void)argc;
     (void)argv;
     struct cli *c = ctx;
     int exit_status = EXIT_STATUS_OK;
-    struct cli_guard_end end;
     if (cli_data(c, &exit_status) == NULL || !cli_genesis(c, c->data, &exit_status))
         return exit_status;
-    json_t *d = cli_guard(c, "audit", "blocks", audit_in_child, c, &end);
-    if (d == NULL)
-        d = crash_document(c, &end);
+    json_t *d = cli_audit_of(c, c->data);
     bool ok = json_is_true(json_object_get(d, "ok"));
     exit_status = ok ? EXIT_STATUS_OK : EXIT_STATUS_FAILED;
     if (c->json) {

@@ -113,7 +113,7 @@ static enum ami_status hold_credential(struct cli *c, struct why *why)
 {
     if (c->has_operator)
         return AMI_OK;
-    AMI_TRY(operator_begin_link(&c->operator_link, c->credential, why));
+    AMI_TRY(operator_begin_link(&c->operator_link, c->credential, c->x509_roots, why));
     c->has_operator = true;
     const int64_t left = credential_left_s(&c->operator_link.own.who, clock_wall_ms() / 1000);
     if (left < CREDENTIAL_WARN_S)

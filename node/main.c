@@ -16,6 +16,7 @@
 #include "net/loop.h"
 #include "net/options.h"
 #include "net/pool.h"
+#include "net/trust.h"
 #include "net/writer.h"
 #include "node/core.h"
 #include "node/recover.h"
@@ -47,6 +48,7 @@ static struct options {
     const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
     const char *listen_peers, *listen_meters, *listen_admin; /* NULL: as the ledger says */
     const char *revoked;
+    struct trust_files trust;
     struct text_list peers; /* NAME=ADDRESS */
     int64_t timeout_ms, epoch, map_bytes, threads, patrol_ms;
 } opt = {.timeout_ms = 10000, .epoch = 1, .log_level = "info", .patrol_ms = PATROL_MS};
@@ -295,7 +297,7 @@ struct shell {
     size_t keys;
     struct own_key *used;         /* the one that the node began with */
     struct credential credential; /* under which this DC speaks with other DCs, MDMS, operators */
-    struct credential_trust trust;
+    struct trust trust;
     struct revoked_list *revoked; /* of operators; NULL: none was given */
     struct timespec revoked_mtime;
     uint64_t revoked_looked_us;
@@ -804,14 +806,31 @@ static struct node_key node_key_of(const struct own_key *k, bool sign)
                              .starts = k->file.starts};
 }
 
-/* Links are made with the newest key that votes, as hellos are. */
-static enum ami_status use_credential(struct shell *s, const struct own_key *k)
+/* Links are made with the newest key that votes, as hellos are; or with the X.509 certificate that
+ * the options name. */
+static enum ami_status use_credential(struct shell *s, const struct own_key *k, struct why *why)
 {
-    return credential_of_dc(&s->credential, &s->genesis.network, &k->file.keys.name,
-                            k->file.keys.epoch, &k->file.keys.sign);
+    const struct network *net = &s->genesis.network;
+    const struct ami_id *name = &k->file.keys.name;
+    if (opt.trust.key != NULL || opt.trust.chain != NULL)
+        return trust_own(&s->credential, net, &opt.trust, CREDENTIAL_DC, name, why);
+    return credential_of_dc(&s->credential, net, name, k->file.keys.epoch, &k->file.keys.sign) ==
+                   AMI_OK
+               ? AMI_OK
+               : why_set(why, AMI_FOREIGN_KEY, "%s is no signing key of this DC", k->name);
 }
 
-/* The ledger calls for another key of ours. Nothing is being written at this moment. */
+/* Said at the start, and in the status at any time. */
+static void warn_of_expiry(const struct shell *s)
+{
+    const int64_t left = credential_left_s(&s->credential.who, clock_wall_ms() / 1000);
+    if (left < CREDENTIAL_WARN_S)
+        log_say(s->log, ENV_LOG_WARN, "credential_expires", "kind=%s in_days=%lld",
+                credential_kind_name(s->credential.who.kind), (long long)(left / 86400));
+}
+
+/* The ledger calls for another key of ours. Nothing of the replica's is being written at this
+ * moment; a step of pruning may be, and then this waits for it. */
 static enum ami_status use_key(void *ctx, uint32_t epoch, struct node_key *out)
 {
     struct shell *s = ctx;
@@ -828,7 +847,7 @@ static enum ami_status use_key(void *ctx, uint32_t epoch, struct node_key *out)
     if (sign)
         status = count_start(s, k, &why);
     if (status == AMI_OK)
-        status = use_credential(s, k);
+        status = use_credential(s, k, &why);
     if (status != AMI_OK) {
         log_say(s->log, ENV_LOG_ERROR, "key_failed", "%s: %s", k->name,
                 why.text[0] == '\0' ? ami_status_text(status) : why.text);
@@ -951,7 +970,7 @@ channel_config_of(struct shell *s,
                   void *ctx)
 {
     return (struct channel_config){.own = &s->credential,
-                                   .trust = &s->trust,
+                                   .trust = &s->trust.trust,
                                    .suites = CHANNEL_SUITES_ALL,
                                    .accept = accept,
                                    .accept_ctx = ctx};
@@ -1102,12 +1121,11 @@ static enum ami_status start(struct shell *s, struct why *why)
     AMI_TRY(open_ledger(s, why));
     AMI_TRY(check_peers(s, why));
     AMI_TRY(choose_key(s, why));
-    if (use_credential(s, s->used) != AMI_OK)
-        return why_set(why, AMI_FOREIGN_KEY, "%s is no signing key of this DC", s->used->name);
-    s->trust = (struct credential_trust){.net = &s->genesis.network,
-                                         .kinds = CREDENTIAL_BIT(CREDENTIAL_IMPLICIT),
-                                         .revoked = is_revoked,
-                                         .revoked_ctx = s};
+    AMI_TRY(use_credential(s, s->used, why));
+    warn_of_expiry(s);
+    AMI_TRY(trust_load(&s->trust, &s->genesis.network, &opt.trust, why));
+    s->trust.trust.revoked = is_revoked;
+    s->trust.trust.revoked_ctx = s;
     if (opt.revoked != NULL)
         AMI_TRY(read_revoked(s, why));
     const bool sign = !s->key_missing && may_sign(s, s->used);
@@ -1178,6 +1196,7 @@ static void stop(struct shell *s)
     loop_free(s->loop);
     free(s->genesis_text);
     free(s->revoked);
+    trust_end(&s->trust);
     secret_wipe(s, sizeof *s);
     free(s);
 }
@@ -1240,6 +1259,16 @@ int main(int argc, char **argv)
          "where this DC reaches that one, if not where the ledger says", false},
         {"revoked", 0, OPTION_TEXT, &opt.revoked, 0, 0, "FILE",
          "the MDMS's list of revoked operators, read again whenever it changes", false},
+        {"x509-key", 0, OPTION_TEXT, &opt.trust.key, 0, 0, "FILE",
+         "speak under this X.509 certificate's SM2 key (PEM) instead of the enrolled one", false},
+        {"x509-chain", 0, OPTION_TEXT, &opt.trust.chain, 0, 0, "FILE",
+         "its certificate and those above, leaf first (PEM)", false},
+        {"x509-roots", 0, OPTION_TEXT, &opt.trust.roots, 0, 0, "FILE",
+         "let in others with X.509 certificates under these roots (PEM)", false},
+        {"x509-crls", 0, OPTION_TEXT, &opt.trust.crls, 0, 0, "FILE",
+         "the authorities' revocation lists (PEM)", false},
+        {"cfl-public", 0, OPTION_TEXT, &opt.trust.cfl_public, 0, 0, "FILE",
+         "let in operators with CFL certificates under this public seed set", false},
         {"patrol", 0, OPTION_DURATION, &opt.patrol_ms, 0, INT64_MAX / 1000, "TIME",
          "in which all of the ledger is looked at once while the DC runs (default 24h; 0: never)",
          false},

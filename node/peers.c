@@ -188,6 +188,11 @@ static void on_hello(struct node *n, struct node_link *l, struct span body)
     if (answer_expected ? !(dc && ami_id_equal(&h.name, &l->dialled))
                         : !(dc || h.role == LINK_ROLE_MDMS || h.role == LINK_ROLE_READER)) {
         refuse(n, l, "hello of nobody that we know here");
+        /* It may have joined in a block that is not here yet. Who hears the leader finds out from
+         * that; but the leader may be this very one, and without a record nobody is asked for votes
+         * either (rule 11): then this claim is all there is. */
+        if (!answer_expected && h.role == LINK_ROLE_DC && key_unheard_of(n, &h.name, h.epoch))
+            chain_on_unknown_key(n);
         return;
     }
     if ((h.role == LINK_ROLE_READER || (unproven && !answer_expected)) &&

@@ -584,8 +584,9 @@ void sim_byzantine_on_event(struct sim_host *h, const struct sim_event *e)
     }
     /* Only who leads has an election certificate to show: it asks whenever it can. */
     if (w->plan.mischief[SIM_MISCHIEF_SHOW_OTHER_M] != 0) {
-        chain_progress(h->as.dc->node, true);
-        node_alarm(h->as.dc->node);
+        struct node *n = h->as.dc->node;
+        chain_progress(n, replica_role(n->replica) != REPLICA_LEADER);
+        node_alarm(n);
     }
     if (sim_liar_does(h, SIM_MISCHIEF_INVENT))
         invent(h, false);

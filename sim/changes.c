@@ -1,7 +1,7 @@
 /* sim/changes.c - what the network's operator asks for: DCs join, leave, rotate their keys and are
- * switched off; meters get their next keys, move to another home DC, are revoked.
+ * switched off; meters get their next keys, move to another home DC, are revoked; DCs may prune.
  *
- * He writes into the MDMS's store what `ami-mdms codes`, `member` and `revoke` write there, beside
+ * He writes into the MDMS's store what `ami-mdms codes`, `member`, `revoke` and `retain` write there, beside
  * the MDMS that may be running or not; all that follows is the production code's.
  *
  * The budget over epochs: in every committee that may still count, those that lie and those that
@@ -27,6 +27,7 @@ struct sim_changes {
     struct planned *planned;
     size_t count, past; /* those below `past` count no more */
     uint64_t asked, revocations;
+    uint64_t retentions, retained; /* how many watermarks were asked for, and the last one */
     struct {
         uint8_t wants; /* enum member_change, when its key is there; 0: nothing */
         bool early;    /* as soon as the MDMS has issued the key */
@@ -412,6 +413,35 @@ static void change_meter(struct sim_world *w, enum sim_change kind, struct sim_r
                                                     : &w->name[sim_random_below(r, w->names)].name);
 }
 
+/* --- what the DCs keep ----------------------------------------------------------------------- */
+
+/* As `ami-mdms retain` asks, and refuses. */
+static void retain(struct sim_world *w, struct sim_random *r)
+{
+    struct sim_changes *c = w->changes;
+    struct sim_kv *kv = w->host[w->host_count - 1].as.mdms->kv;
+    uint8_t bytes[64];
+    const uint64_t followed = sim_followed(w), first = c->retained < 2 ? 2 : c->retained + 1;
+    if (followed + 1 < first + RETENTION_MARGIN)
+        return;
+    const struct retention_record q = {
+        .below = sim_random_between(r, first, followed + 1 - RETENTION_MARGIN),
+        .asked_ms = SIM_START_MS + (int64_t)(w->now_us / 1000)};
+    struct writer out = writer_on(bytes, sizeof bytes);
+    retention_record_encode(&out, &q);
+    AMI_CHECK(writer_ok(&out));
+    struct mdms_key key = key_number(++c->retentions);
+    sim_kv_put(kv, TABLE_RETENTIONS, key_span(&key), writer_span(&out));
+    c->retained = q.below;
+    sim_tell(w, NULL, "the operator asks: blocks below %llu may be pruned",
+             (unsigned long long)q.below);
+}
+
+uint64_t sim_retained(const struct sim_world *w)
+{
+    return w->changes->retained;
+}
+
 /* --- his turn -------------------------------------------------------------------------------- */
 
 static void change_something(struct sim_world *w)
@@ -431,7 +461,9 @@ static void change_something(struct sim_world *w)
             at -= w->plan.change_weight[k];
             continue;
         }
-        if (k < SIM_CHANGE_RENEW)
+        if (k == SIM_CHANGE_RETAIN)
+            retain(w, &r);
+        else if (k < SIM_CHANGE_RENEW)
             change_dc(w, (enum sim_change)k, &r);
         else
             change_meter(w, (enum sim_change)k, &r);
@@ -492,5 +524,6 @@ bool sim_changes_done(const struct sim_world *w)
             return false;
     const struct sim_epoch *newest = sim_epoch(w, (uint32_t)c->count);
     return newest != NULL && newest->committee.from <= sim_agreed(w) + 1 && !renews(w) &&
-           w->count.change[SIM_CHANGE_REVOKE] == c->revocations;
+           w->count.change[SIM_CHANGE_REVOKE] == c->revocations &&
+           w->count.change[SIM_CHANGE_RETAIN] == c->retentions;
 }

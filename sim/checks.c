@@ -3,7 +3,7 @@
  * They judge as an outsider would who has all wires tapped and all disks at hand: frames that
  * leave honest DCs, what is on disks, what meters made and believe. They read the wire format and
  * know nothing of how a node decides. */
-#include "sim/world.h"
+#include "sim/checks.h"
 
 #include "base/check.h"
 #include "ledger/block.h"
@@ -30,6 +30,7 @@ static const struct {
     {"epoch", "a block is of the epoch that the changes before it decide"},
     {"revoked", "no report of a revoked key is committed from the revocation on"},
     {"changes", "what the operator asked for is in force within the bound"},
+    {"retained", "DCs prune what the MDMS has, below where it was allowed, and nothing else"},
     {"readings", "the MDMS has every reading once, as it was measured"},
     {"starts", "whatever a crash left, a process starts from it"},
     {"bounded", "queues and sessions stay within their limits"},
@@ -50,45 +51,9 @@ void sim_check_list(FILE *to)
     (8 * SIM_SECOND) /* after the last fault: back-offs and meters' pauses are over */
 #define LED_US (2 * SIM_SECOND)
 
-/* What an honest DC has shown the others in its newest epoch; it outlives restarts. */
-struct shown {
-    uint32_t epoch;
-    struct vote vote[3];
-    bool has_vote[3];
-    uint64_t grant_term;
-    uint64_t term;
-};
-
-/* A statement that was signed for a slot. */
-struct slot_key {
-    uint8_t number, what;
-    uint16_t zero;
-    uint32_t epoch; /* of the membership; of a report's key */
-    uint64_t term, height;
-};
-struct slot {
-    struct slot_key key;
-    sm3_digest value;
-    UT_hash_handle hh;
-};
-
-struct sim_checks {
-    struct shown shown[SIM_DCS_MAX];
-    struct slot *slots;
-    struct sim_epoch **epoch; /* [epoch - 1] */
-    uint32_t epochs;
-    uint64_t committed; /* reports on the ledger */
-    sm3_digest *agreed; /* by height - 1 */
-    uint64_t agreed_count, agreed_capacity;
-    /* The announcement that was found good last: it goes to all, one after the other. */
-    size_t announced_size;
-    uint8_t announced[4096];
-    struct sim_meter **meter; /* by number in the cast */
-};
-
 /* --- epochs ---------------------------------------------------------------------------------- */
 
-static struct sim_epoch *add_epoch(struct sim_checks *c)
+struct sim_epoch *sim_checks_add_epoch(struct sim_checks *c)
 {
     c->epoch = realloc(c->epoch, (c->epochs + 1) * sizeof(struct sim_epoch *));
     struct sim_epoch *e = calloc(1, sizeof *e);
@@ -97,7 +62,7 @@ static struct sim_epoch *add_epoch(struct sim_checks *c)
     return e;
 }
 
-static void number_members(const struct sim_world *w, struct sim_epoch *e)
+void sim_checks_number(const struct sim_world *w, struct sim_epoch *e)
 {
     for (uint8_t i = 0; i < e->committee.members.count; i++)
         e->number[i] = sim_number_of(w, &e->committee.members.member[i].name);
@@ -174,9 +139,9 @@ struct sim_checks *sim_checks_new(struct sim_world *w)
         for (size_t k = 0; k < f->count; k++)
             c->meter[f->meter[k].number] = &f->meter[k];
     }
-    struct sim_epoch *first = add_epoch(c);
+    struct sim_epoch *first = sim_checks_add_epoch(c);
     committee_first(&first->committee, &w->cast->genesis);
-    number_members(w, first);
+    sim_checks_number(w, first);
     for (unsigned i = 0; i < w->names; i++)
         c->shown[i].epoch = 1;
     return c;
@@ -198,17 +163,6 @@ void sim_checks_free(struct sim_checks *c)
     free(c->agreed);
     free(c->meter);
     free(c);
-}
-
-/* With a rule off, what follows from it directly is not what is looked for. */
-static bool judged(const struct sim_world *w)
-{
-    return w->plan.rules_off == 0 && !w->plan.record_repaired;
-}
-
-static unsigned long long ull(uint64_t v)
-{
-    return (unsigned long long)v;
 }
 
 /* --- frames ---------------------------------------------------------------------------------- */
@@ -251,8 +205,7 @@ static bool slot_same(struct sim_checks *c, uint8_t number, uint8_t what, uint64
     return sm3_equal(&slot_at(c, &key, value, &was_free)->value, value);
 }
 
-/* False: this report was committed before. */
-static bool slot_free(struct sim_checks *c, const struct tx_view *tx)
+bool sim_checks_slot_free(struct sim_checks *c, const struct tx_view *tx)
 {
     const struct report_meter_part *p = &tx->u.report.meter;
     const struct slot_key key = {.what = SLOT_REPORT,
@@ -551,428 +504,4 @@ void sim_check_said(struct sim_host *h, const char *event, const char *detail)
     w->count.rare[SIM_RARE_STEPPED_DOWN]++;
     check_deposed(h, detail);
     d->leads_since_us = 0;
-}
-
-/* --- disks ----------------------------------------------------------------------------------- */
-
-static struct sim_meter *meter_named(const struct sim_world *w, const struct ami_id *name)
-{
-    unsigned long k = name->size > 2 ? strtoul(name->text + 2, NULL, 10) : 0; /* m-1, m-2, ... */
-    struct sim_meter *m = k >= 1 && k <= w->plan.meters ? w->checks->meter[k - 1] : NULL;
-    return m != NULL && ami_id_equal(&m->key[0]->name, name) ? m : NULL;
-}
-
-static void check_report(struct sim_host *h, const struct report_meter_part *p, uint64_t height)
-{
-    struct sim_world *w = h->world;
-    struct sim_meter *m = meter_named(w, &p->meter);
-    const struct sim_book *b =
-        m != NULL && p->epoch >= 1 && p->epoch <= m->epoch ? &m->book[p->epoch - 1] : NULL;
-    if (b == NULL || p->sequence == 0 || p->sequence > b->reports ||
-        !sm3_equal(&b->report[p->sequence - 1].commitment, &p->commitment))
-        sim_violate(w, "made-by-meter",
-                    "dc-%u: block %llu has report %llu of %s, which that meter did not make",
-                    h->as.dc->number + 1u, ull(height), ull(p->sequence), p->meter.text);
-    else if (b->revoked_at != 0)
-        sim_violate(w, "revoked",
-                    "dc-%u: block %llu has report %llu of %s, whose key was revoked in block %llu",
-                    h->as.dc->number + 1u, ull(height), ull(p->sequence), p->meter.text,
-                    ull(b->revoked_at));
-}
-
-/* --- changes --------------------------------------------------------------------------------- */
-
-static void check_new_keys(struct sim_world *w, const struct meter_enrol *e)
-{
-    const struct sim_meter *m = meter_named(w, &e->meter);
-    if (m != NULL)
-        w->count.change[ami_id_equal(&m->home, &e->home_dc) ? SIM_CHANGE_MOVE : SIM_CHANGE_RENEW]++;
-}
-
-static void check_revocation(struct sim_world *w, const struct revoke *r, uint64_t height)
-{
-    struct sim_meter *m = r->role == DEVICE_METER ? meter_named(w, &r->device) : NULL;
-    if (m == NULL || r->epoch == 0 || r->epoch > m->epoch || !m->to_revoke) {
-        sim_violate(w, "revoked", "block %llu revokes a key of %s that nobody asked for",
-                    ull(height), r->device.text);
-        return;
-    }
-    m->book[r->epoch - 1].revoked_at = height;
-    w->count.change[SIM_CHANGE_REVOKE]++;
-}
-
-static bool was_member(const struct sim_world *w, uint8_t number)
-{
-    for (uint32_t e = 1; e <= sim_epochs(w); e++)
-        if (sim_index_in(sim_epoch(w, e), number) != SIM_NOBODY)
-            return true;
-    return false;
-}
-
-static void count_change(struct sim_world *w, const struct membership *m, uint8_t number)
-{
-    static const enum sim_change kinds[] = {[MEMBER_JOIN] = SIM_CHANGE_JOIN,
-                                            [MEMBER_LEAVE] = SIM_CHANGE_LEAVE,
-                                            [MEMBER_ROTATE] = SIM_CHANGE_ROTATE};
-    enum sim_change kind = kinds[m->change];
-    if (kind == SIM_CHANGE_JOIN && was_member(w, number))
-        kind = SIM_CHANGE_REJOIN;
-    if (kind == SIM_CHANGE_ROTATE && w->host[number].as.dc->key_lost != 0)
-        kind = SIM_CHANGE_ROTATE_LOST;
-    w->count.change[kind]++;
-}
-
-/* The next epoch is decided. */
-static void check_membership(struct sim_world *w, const struct membership *m, uint64_t height)
-{
-    struct sim_checks *c = w->checks;
-    const struct sim_epoch *before = c->epoch[c->epochs - 1];
-    uint8_t number = sim_number_of(w, &m->dc);
-    if (before->committee.from > height || number == SIM_NOBODY) {
-        sim_violate(w, "epoch", "block %llu changes the committee while a change is pending",
-                    ull(height));
-        return;
-    }
-    count_change(w, m, number);
-    struct sim_epoch *e = add_epoch(c);
-    e->committee = before->committee;
-    if (committee_change(&e->committee, &w->cast->genesis.network, m, height) != AMI_OK)
-        sim_violate(w, "epoch", "block %llu holds a change that does not fit the committee",
-                    ull(height));
-    number_members(w, e);
-    e->change = m->change;
-    e->changed = number;
-    sim_changes_on_epoch(w, e);
-}
-
-/* Who was where when an epoch began: seldom paths. */
-static void count_begin(struct sim_world *w, const struct sim_epoch *e)
-{
-    const struct sim_host *h = &w->host[e->changed];
-    bool cut = true;
-    for (uint8_t i = 0; i < e->committee.members.count; i++) {
-        uint16_t other = e->number[i];
-        cut = cut && (other == e->changed || sim_net_is_cut(w, h->index, other) ||
-                      sim_net_is_cut(w, other, h->index));
-    }
-    if (e->change == MEMBER_JOIN) {
-        w->count.rare[SIM_RARE_JOINED_DOWN] += !sim_dc_runs(h);
-        w->count.rare[SIM_RARE_JOINED_CUT] += sim_dc_runs(h) && cut;
-    } else {
-        w->count.rare[SIM_RARE_LEADER_LEFT] += h->as.dc->leads_since_us != 0;
-    }
-}
-
-/* Its first block is committed, and some are not in it yet. */
-static void count_late(struct sim_world *w, const struct sim_epoch *e)
-{
-    const uint64_t last = e->committee.from - 1;
-    for (uint16_t i = 0; i < w->names; i++) {
-        const struct sim_dc *d = w->host[i].as.dc;
-        const struct vote_record *r = sim_disk_record(d->disk);
-        const uint64_t height = sim_disk_height(d->disk);
-        if (!d->honest || height >= last)
-            continue;
-        if (sim_index_in(e, (uint8_t)i) != SIM_NOBODY && height + 1 < last)
-            w->count.rare[SIM_RARE_EPOCH_BEHIND]++;
-        if (r != NULL && r->epoch + 1 == e->committee.members.epoch && r->has_high &&
-            r->high.height > height)
-            w->count.rare[SIM_RARE_EPOCH_OPEN_QC]++;
-    }
-}
-
-/* A block that was not seen before at this height: what is in it. */
-static void check_body(struct sim_host *h, const struct sim_block *b)
-{
-    struct sim_world *w = h->world;
-    struct body_reader it = body_reader_on(b->body);
-    struct span encoded;
-    while (body_next(&it, &encoded)) {
-        struct tx_view tx;
-        if (tx_view_parse(&tx, encoded) != AMI_OK) {
-            sim_violate(w, "chain", "block %llu holds something that is no transaction",
-                        ull(b->header.height));
-            return;
-        }
-        if (tx.tx.kind == TX_REVOKE)
-            check_revocation(w, &tx.u.revoke, b->header.height);
-        if (tx.tx.kind == TX_MEMBERSHIP)
-            check_membership(w, &tx.u.membership, b->header.height);
-        if (tx.tx.kind == TX_METER_ENROL && tx.u.meter_enrol.epoch > 1)
-            check_new_keys(w, &tx.u.meter_enrol);
-        if (tx.tx.kind != TX_REPORT)
-            continue;
-        const struct report_meter_part *p = &tx.u.report.meter;
-        check_report(h, p, b->header.height);
-        w->checks->committed++;
-        if (!slot_free(w->checks, &tx))
-            sim_violate(w, "once", "report %llu of %s is committed again in block %llu",
-                        ull(p->sequence), p->meter.text, ull(b->header.height));
-    }
-}
-
-static void new_height(struct sim_checks *c, const struct sim_block *b)
-{
-    if (c->agreed_count == c->agreed_capacity) {
-        c->agreed_capacity = c->agreed_capacity == 0 ? 256 : 2 * c->agreed_capacity;
-        c->agreed = realloc(c->agreed, c->agreed_capacity * sizeof *c->agreed);
-        AMI_CHECK(c->agreed != NULL);
-    }
-    c->agreed[c->agreed_count++] = b->hash;
-}
-
-static void check_block(struct sim_host *h, uint64_t height)
-{
-    struct sim_world *w = h->world;
-    struct sim_dc *d = h->as.dc;
-    struct sim_checks *c = w->checks;
-    const struct sim_block *b = sim_disk_block(d->disk, height);
-    const struct sim_block *parent = sim_disk_block(d->disk, height - 1);
-    const sm3_digest *previous = height == 1 ? &w->cast->genesis.members.chain : &parent->hash;
-    sim_trace_bytes(w, b->hash.b, sizeof b->hash.b);
-    sim_tell(w, h, "has block %llu: %02x%02x%02x%02x, term %llu, %u transactions", ull(height),
-             b->hash.b[0], b->hash.b[1], b->hash.b[2], b->hash.b[3], ull(b->header.term),
-             b->header.tx_count);
-    if (b->header.height != height || !sm3_equal(&b->header.previous, previous))
-        sim_violate(w, "chain", "dc-%u: block %llu does not extend the one before", d->number + 1u,
-                    ull(height));
-    if (height <= c->agreed_count) {
-        if (!sm3_equal(&c->agreed[height - 1], &b->hash))
-            sim_violate(w, "agreement", "dc-%u committed another block at height %llu than others",
-                        d->number + 1u, ull(height));
-        return;
-    }
-    AMI_CHECK(height == c->agreed_count + 1);
-    new_height(c, b);
-    w->count.commits++;
-    if (b->commit.kind != VOTE_COMMIT && judged(w))
-        sim_violate(w, "certified", "dc-%u: block %llu has no commit certificate", d->number + 1u,
-                    ull(height));
-    const struct sim_epoch *e = sim_epoch_at(w, height);
-    if (b->header.epoch != e->committee.members.epoch ||
-        !sm3_equal(&b->header.members, &e->committee.members.hash))
-        sim_violate(w, "epoch", "dc-%u: block %llu is of epoch %u, not %u", d->number + 1u,
-                    ull(height), (unsigned)b->header.epoch, (unsigned)e->committee.members.epoch);
-    if (b->commit.height != height || !sm3_equal(&b->commit.block, &b->hash) ||
-        (judged(w) && qc_check(&e->committee.members, &b->commit) != AMI_OK))
-        sim_violate(w, "certified", "dc-%u: the certificate of block %llu does not verify",
-                    d->number + 1u, ull(height));
-    if (height == e->committee.from && height > 1)
-        count_late(w, e);
-    w->count.rare[SIM_RARE_EMPTY_BLOCK] += b->header.tx_count == 0;
-    check_body(h, b);
-    const struct sim_epoch *next = sim_epoch_at(w, height + 1);
-    if (next != e)
-        count_begin(w, next);
-    sim_changes_on_height(w, height);
-}
-
-void sim_check_stored(struct sim_host *h, uint64_t before)
-{
-    struct sim_world *w = h->world;
-    struct sim_dc *d = h->as.dc;
-    if (w->watch != NULL && w->watch->stored != NULL)
-        w->watch->stored(w->watch->ctx, h, before);
-    if (!d->honest || w->plan.unjudged)
-        return;
-    for (uint64_t height = before + 1; height <= sim_disk_height(d->disk); height++)
-        check_block(h, height);
-    const struct vote_record *r = sim_disk_record(d->disk);
-    struct shown *s = &w->checks->shown[d->number];
-    if (judged(w) && r != NULL && !d->muted && r->epoch == s->epoch && r->term < s->term)
-        sim_violate(w, "rising", "dc-%u: term %llu was shown, %llu is on its disk", d->number + 1u,
-                    ull(s->term), ull(r->term));
-}
-
-void sim_check_started(struct sim_host *h)
-{
-    struct sim_dc *d = h->as.dc;
-    const struct sim_block *tip = sim_disk_block(d->disk, sim_disk_height(d->disk));
-    if (!d->honest || tip == NULL)
-        return;
-    sm3_digest root = registry_root(d->registry);
-    if (!sm3_equal(&root, &tip->header.state_root))
-        sim_violate(h->world, "state-root",
-                    "dc-%u starts with another registry than block %llu certifies", d->number + 1u,
-                    ull(tip->header.height));
-}
-
-/* --- meters ---------------------------------------------------------------------------------- */
-
-void sim_check_made(struct sim_host *h, struct sim_meter *m, struct sim_report *r)
-{
-    sim_trace_number(h->world, (uint64_t)m->number << 32 | r->sequence);
-}
-
-/* Honest disks that hold this report. */
-static unsigned holders(struct sim_world *w, const struct sim_meter *m, uint32_t epoch,
-                        const struct sim_report *r)
-{
-    unsigned count = 0;
-    for (uint16_t i = 0; i < w->dcs; i++) {
-        struct sim_host *h = &w->host[i];
-        uint64_t height;
-        uint32_t index;
-        if (sim_dc_counts(h) && sim_disk_find_report(h->as.dc->disk, &m->key[0]->name, epoch,
-                                                     r->sequence, &height, &index))
-            count++;
-    }
-    return count;
-}
-
-/* Where it is on somebody's disk; NULL: nowhere. */
-static const struct sim_block *block_with(struct sim_world *w, const struct sim_meter *m,
-                                          const struct sim_report *r)
-{
-    for (uint16_t i = 0; i < w->dcs; i++) {
-        uint64_t height;
-        uint32_t index;
-        const struct sim_disk *disk = w->host[i].as.dc->disk;
-        if (sim_disk_find_report(disk, &m->key[0]->name, m->epoch, r->sequence, &height, &index))
-            return sim_disk_block(disk, height);
-    }
-    return NULL;
-}
-
-/* The block itself may be committed on one disk only so far; but q members of its epoch have signed
- * to have it, so that q - f honest ones hold it, committed or kept. */
-static unsigned keepers(struct sim_world *w, const struct sim_epoch *e, const sm3_digest *block)
-{
-    unsigned count = 0;
-    for (uint16_t i = 0; i < w->dcs; i++) {
-        const struct sim_dc *d = w->host[i].as.dc;
-        count +=
-            d->honest && sim_index_in(e, d->number) != SIM_NOBODY && sim_disk_has(d->disk, block);
-    }
-    return count;
-}
-
-/* Members that lost their disk and may have held it. */
-static unsigned wiped(const struct sim_world *w, const struct sim_epoch *e)
-{
-    unsigned count = 0;
-    for (uint16_t i = 0; i < w->dcs; i++) {
-        const struct sim_dc *d = w->host[i].as.dc;
-        count += d->honest && d->wiped && sim_index_in(e, d->number) != SIM_NOBODY;
-    }
-    return count;
-}
-
-void sim_check_acknowledged(struct sim_host *h, struct sim_meter *m, struct sim_report *r)
-{
-    struct sim_world *w = h->world;
-    if (r->acknowledged_us != 0)
-        w->count.rare[SIM_RARE_BELIEVED_AGAIN]++;
-    if (r->acknowledged_us == 0) {
-        r->acknowledged_us = w->now_us;
-        w->count.reports_acknowledged++;
-    }
-    if (w->plan.unjudged)
-        return;
-    const struct sim_block *b = block_with(w, m, r);
-    const struct sim_epoch *e = sim_epoch_at(w, b == NULL ? 1 : b->header.height);
-    unsigned n = e->committee.members.count, f = members_f(n), need = members_quorum(n) - f;
-    unsigned kept = b == NULL ? 0 : keepers(w, e, &b->hash) + wiped(w, e);
-    if (w->plan.byzantine <= members_f(w->plan.dcs) && w->plan.rules_off == 0 && kept < need)
-        sim_violate(w, "acknowledged",
-                    "m-%zu believes report %llu acknowledged; %u honest DCs hold it, not %u",
-                    m->number + 1, ull(r->sequence), kept, need);
-}
-
-/* --- the end --------------------------------------------------------------------------------- */
-
-static bool mdms_has(struct sim_world *w, const struct sim_meter *m, uint32_t epoch,
-                     const struct sim_report *r, struct report_record *out)
-{
-    struct mdms_key at = key_report(&m->key[0]->name, epoch, r->sequence);
-    struct span key, value;
-    return sim_kv_seek(w->host[w->host_count - 1].as.mdms->kv, TABLE_REPORTS, key_span(&at), &key,
-                       &value) &&
-           span_equal(key, key_span(&at)) && report_record_parse(out, value) == AMI_OK;
-}
-
-/* Of a good key everything must get there; of a revoked one what was committed before. */
-static bool all_settled(const struct sim_world *w)
-{
-    for (size_t k = 0; k < w->plan.meters; k++) {
-        const struct sim_meter *m = w->checks->meter[k];
-        for (uint32_t e = 0; e < m->epoch; e++)
-            if (m->book[e].open != 0 && m->book[e].revoked_at == 0)
-                return false;
-    }
-    return true;
-}
-
-bool sim_check_complete(struct sim_world *w)
-{
-    uint64_t height = w->checks->agreed_count;
-    for (uint16_t i = 0; i < w->dcs; i++)
-        if (sim_dc_counts(&w->host[i]) &&
-            (!sim_dc_runs(&w->host[i]) || sim_disk_height(w->host[i].as.dc->disk) < height))
-            return false;
-    return all_settled(w) && sim_changes_done(w) &&
-           sim_kv_count(w->host[w->host_count - 1].as.mdms->kv, TABLE_REPORTS) >=
-               w->checks->committed;
-}
-
-static void check_reading(struct sim_world *w, const struct sim_meter *m, uint32_t epoch,
-                          const struct sim_report *r)
-{
-    struct report_record record;
-    if (!mdms_has(w, m, epoch, r, &record)) {
-        if (m->book[epoch - 1].revoked_at == 0 || r->acknowledged_us != 0)
-            sim_violate(w, "readings", "the MDMS has no report %llu of m-%zu, epoch %u",
-                        ull(r->sequence), m->number + 1, (unsigned)epoch);
-        return;
-    }
-    sm3_digest c = report_commitment(record.salt, record.m);
-    if (!sm3_equal(&c, &r->commitment))
-        sim_violate(w, "readings", "the MDMS has another report %llu of m-%zu", ull(r->sequence),
-                    m->number + 1);
-}
-
-static void check_kept(struct sim_world *w, const struct sim_meter *m, uint32_t epoch,
-                       const struct sim_report *r)
-{
-    unsigned has = holders(w, m, epoch, r), all = 0;
-    for (uint16_t d = 0; d < w->dcs; d++)
-        all += sim_dc_counts(&w->host[d]);
-    if (r->acknowledged_us != 0 && has < all)
-        sim_violate(w, "kept", "report %llu of m-%zu was acknowledged; %u of %u DCs have it",
-                    ull(r->sequence), m->number + 1, has, all);
-}
-
-static void each_report(struct sim_world *w,
-                        void (*check)(struct sim_world *w, const struct sim_meter *m,
-                                      uint32_t epoch, const struct sim_report *r))
-{
-    for (size_t k = 0; k < w->plan.meters; k++) {
-        const struct sim_meter *m = w->checks->meter[k];
-        for (uint32_t e = 1; e <= m->epoch; e++)
-            for (size_t i = 0; i < m->book[e - 1].reports; i++)
-                check(w, m, e, &m->book[e - 1].report[i]);
-    }
-}
-
-void sim_check_end(struct sim_world *w)
-{
-    each_report(w, check_kept);
-    for (uint16_t i = 0; i < w->dcs; i++) {
-        struct sim_host *h = &w->host[i];
-        const struct sim_block *tip =
-            sim_disk_block(h->as.dc->disk, sim_disk_height(h->as.dc->disk));
-        if (!sim_dc_counts(h) || !h->up || tip == NULL)
-            continue;
-        struct registry *r = sim_disk_registry(h->as.dc->disk);
-        sm3_digest root = registry_root(r);
-        registry_free(r);
-        if (!sm3_equal(&root, &tip->header.state_root))
-            sim_violate(w, "state-root", "dc-%u: the registry on its disk is not block %llu's",
-                        h->as.dc->number + 1u, ull(tip->header.height));
-    }
-    each_report(w, check_reading);
-    size_t has = sim_kv_count(w->host[w->host_count - 1].as.mdms->kv, TABLE_REPORTS);
-    if (has != w->checks->committed)
-        sim_violate(w, "readings", "the MDMS has %zu reports, %llu were committed", has,
-                    ull(w->checks->committed));
 }

@@ -174,3 +174,14 @@ void sim_mdms_on_event(struct sim_host *h, const struct sim_event *e)
     if (m->core != NULL && mdms_failed(m->core) != AMI_OK)
         sim_violate(w, "mdms", "the MDMS gave up: %s", ami_status_name(mdms_failed(m->core)));
 }
+
+uint64_t sim_followed(const struct sim_world *w)
+{
+    struct state_record state;
+    struct span key, value;
+    const struct mdms_key at = key_state();
+    const struct sim_kv *kv = w->host[w->host_count - 1].as.mdms->kv;
+    AMI_CHECK(sim_kv_seek(kv, TABLE_STATE, key_span(&at), &key, &value) &&
+              span_equal(key, key_span(&at)) && state_record_parse(&state, value) == AMI_OK);
+    return state.height;
+}

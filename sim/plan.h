@@ -42,7 +42,8 @@
     X(ROTATE_LOST, "rotate_lost", "the same, of a DC that had lost its record")                    \
     X(RENEW, "renew", "a meter gets its next keys")                                                \
     X(MOVE, "move", "the same, and another home DC")                                               \
-    X(REVOKE, "revoke", "a meter's key is revoked")
+    X(REVOKE, "revoke", "a meter's key is revoked")                                                \
+    X(RETAIN, "retain", "the DCs may prune below a height")
 
 /* What Byzantine DCs do, each with a counter. */
 #define SIM_MISCHIEFS(X)                                                                           \
@@ -103,7 +104,8 @@
     X(COMMITTEE_TOLD, "committee_told", "a fleet heard of a new committee and checked its proof")  \
     X(RELAYED, "relayed", "a meter's enrolment went through a DC")                                 \
     X(OUTCAST, "outcast", "a meter whose key was revoked was refused")                             \
-    X(OTHER_M, "other_m", "two members acted on election certificates of a term whose M differ")
+    X(OTHER_M, "other_m", "two members acted on election certificates of a term whose M differ")   \
+    X(PRUNED_FETCHED, "pruned_fetched", "a DC that was behind fetched a pruned block")
 
 #define SIM_ENUM_FAULT(NAME, name, what)    SIM_FAULT_##NAME,
 #define SIM_ENUM_MISCHIEF(NAME, name, what) SIM_MISCHIEF_##NAME,

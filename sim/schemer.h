@@ -1,18 +1,20 @@
 /* sim/schemer.h - a Byzantine leader with a plan: what it takes to fork a network that lacks a
  * rule.
  *
- * Three plans, begun when its node, which leads, has a certificate (QC) for block A; two of them
- * when that is a prepare certificate:
+ * Three plans, begun when its node, which leads, has a certificate (QC) for block A. The first two
+ * begin with a prepare certificate, the third with a commit certificate.
  *
- *   hoard      It shows the QC to nobody until others have elected somebody and he proposes; then
- * it shows it to all, and collects commit votes of the old term, which nobody honest gives (rule
- * 6). docs/model, COMMIT_TERM. two-faced  It proposes block B for the same place, collects prepare
- * votes for that, too, which nobody honest gives twice (rule 5); commits B, tells one DC, falls
- * silent, and shows A's certificate in its next grant. docs/model, MONOTONE.
+ * Hoard: it shows the QC to nobody until others have elected somebody and he proposes; then it
+ * shows it to all, and collects commit votes of the old term, which nobody honest gives (rule 6).
+ * docs/model, COMMIT_TERM.
  *
- *   relic      In a new membership epoch, with the commit certificate of block A: it tells one DC,
- * falls silent, shows the others a certificate of the epoch before, whose terms were higher, as
- * their highest, and votes for what they then put in A's place. Nobody honest takes it (rule 13).
+ * Two-faced: it proposes block B for the same place, collects prepare votes for that, too, which
+ * nobody honest gives twice (rule 5); commits B, tells one DC, falls silent, and shows A's
+ * certificate in its next grant. docs/model, MONOTONE.
+ *
+ * Relic, in a new membership epoch: it tells one DC of the commit, falls silent, shows the others a
+ * certificate of the epoch before, whose terms were higher, as their highest, and votes for what
+ * they then put in A's place. Nobody honest takes that certificate (rule 13).
  *
  * And another, which needs no leading: it asks for the next term all the time, with a true proof of
  * the present one, and calls the election when enough would give it their votes. While a leader is

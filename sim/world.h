@@ -5,12 +5,14 @@
  *   world.c     hosts: clocks, starts, crashes, pauses; the loop
  *   net.c       links between hosts, with all that can go wrong on them
  *   medium.c    the narrow medium that meters share, when a plan has one
- *   dc.c, fleet.c, mdms.c   the shells around the three cores: the same objects as in the processes
+ *   dc.c, fleet.c, mdms.c   the shells around the three cores: the objects of the processes
  *   enrol.c     a device gets keys while the network runs
- *   changes.c   what the operator asks for: DCs join, leave, rotate; meters renew, move, are
- * revoked faults.c    what goes wrong and when, drawn from the seed byzantine.c what a lying DC
- * does checks.c    the invariants; they see frames that left, disks, and what meters believe run.c
- * a whole run: safety phase, liveness phase, verdict hunt.c      many runs
+ *   changes.c   what the operator asks for: DCs join, leave, rotate; meters renew, are revoked
+ *   faults.c    what goes wrong and when, drawn from the seed
+ *   byzantine.c what a lying DC does (liars.h)
+ *   checks.c    the invariants (checks.h); they see frames that left, disks, what meters believe
+ *   run.c       a whole run: safety phase, liveness phase, verdict
+ *   hunt.c      many runs
  *
  * Everything that chance decides comes from streams of one seed; nothing depends on addresses,
  * the real time or the machine, so the same seed and program give the same run, bit for bit.
@@ -367,6 +369,7 @@ void sim_mdms_free(struct sim_host *h);
 void sim_mdms_start(struct sim_host *h);
 void sim_mdms_crash(struct sim_host *h);
 void sim_mdms_on_event(struct sim_host *h, const struct sim_event *e);
+uint64_t sim_followed(const struct sim_world *w); /* height up to which its store has the ledger */
 bool sim_mdms_dials(struct sim_host *h, uint16_t to, uint8_t slot);
 
 /* --- changes.c ------------------------------------------------------------------------------- */
@@ -383,6 +386,7 @@ void sim_changes_on_key(struct sim_world *w, uint8_t number);
 void sim_changes_on_left(struct sim_host *h);
 /* Everything that was asked for has come about. */
 bool sim_changes_done(const struct sim_world *w);
+uint64_t sim_retained(const struct sim_world *w); /* the last watermark that was asked for; 0: none */
 /* Whether this DC's record may be lost until its key is rotated: no committee that may still count
  * has more than f members that lie or sign nothing then. Notes that it is lost. */
 bool sim_changes_lose(struct sim_world *w, const struct sim_host *h);

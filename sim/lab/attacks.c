@@ -1,5 +1,6 @@
 /* sim/lab/attacks.c - `ami-sim lab attacks`: every adversary against every scheme. */
 #include "sim/lab/attack.h"
+#include "sim/lab/figure.h"
 
 #include "base/check.h"
 #include "sim/lab/lab.h"
@@ -134,6 +135,14 @@ static enum ami_status check_items(const struct lab_options *o, struct why *why)
     return AMI_OK;
 }
 
+static const struct lab_figure figures[] = {{.kind = LAB_TALLY,
+                                             .name = "outcomes",
+                                             .title = "Attacks by outcome",
+                                             .table = "attacks",
+                                             .x = "scheme",
+                                             .series = "outcome"},
+                                            {0}};
+
 static const struct lab_column columns[] = {
     {.name = "attack", .title = "attack"},
     {.name = "scheme", .title = "scheme"},
@@ -264,6 +273,7 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
     }
     progress_end(&p, NULL);
     lab_put(out, "attacks", list);
+    lab_figures(out, figures);
     lab_note(out, "Machine: %s; SM2 path %s; times are processor time, controls included.",
              lab_machine(), sm2_path_name());
     return AMI_OK;

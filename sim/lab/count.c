@@ -13,6 +13,11 @@ static struct lab_counts *counts; /* NULL: nobody counts */
 static bool timing, is_paused;
 static unsigned depth; /* of counted operations */
 
+/* Who takes so many times the shortest of its kind was interrupted by another process: it counts as
+ * the shortest. */
+#define INTERRUPTED_TIMES 20
+static uint64_t shortest_ns[LAB_OP_KINDS];
+
 #define LAB_OP_NAME(NAME, name, what, group)  name,
 #define LAB_OP_WHAT(NAME, name, what, group)  what,
 #define LAB_OP_GROUP(NAME, name, what, group) LAB_GROUP_##group,
@@ -39,6 +44,7 @@ void lab_count_begin(struct lab_counts *into, bool timed)
 {
     AMI_CHECK(counts == NULL && depth == 0);
     memset(into, 0, sizeof *into);
+    memset(shortest_ns, 0, sizeof shortest_ns);
     timing = timed;
     counts = into;
 }
@@ -63,16 +69,27 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+static void add_time(enum lab_op op, uint64_t ns, size_t size)
+{
+    uint64_t each = ns / size;
+    if (shortest_ns[op] == 0 || each < shortest_ns[op])
+        shortest_ns[op] = each;
+    if (each > INTERRUPTED_TIMES * shortest_ns[op])
+        ns = size * shortest_ns[op];
+    counts->ns[op] += ns;
+}
+
 /* One operation of `size` items from here to the end of the block. */
 struct mark {
     enum lab_op op;
     bool counted;
+    size_t size;
     uint64_t from_ns;
 };
 
 static struct mark enter(enum lab_op op, size_t size)
 {
-    struct mark m = {.op = op};
+    struct mark m = {.op = op, .size = size};
     if (counts == NULL || is_paused)
         return m;
     m.counted = true;
@@ -88,8 +105,8 @@ static void leave(const struct mark *m)
 {
     if (!m->counted)
         return;
-    if (--depth == 0 && timing)
-        counts->ns[m->op] += now_ns() - m->from_ns;
+    if (--depth == 0 && timing && m->size > 0)
+        add_time(m->op, now_ns() - m->from_ns, m->size);
 }
 
 #define COUNTED(op, size)                                                                          \

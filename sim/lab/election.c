@@ -248,7 +248,7 @@ static const struct row {
 
 static const struct lab_column columns[] = {
     {.name = "sweep", .title = "varied"},
-    {.name = "label", .title = "value"},
+    {.name = "label", .title = "case"},
     {.name = "dcs", .title = "DCs", .source = LAB_ASSUMED},
     {.name = "timeout", .title = "T", .unit = "ms", .source = LAB_ASSUMED},
     {.name = "link", .title = "link"},
@@ -437,4 +437,5 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
 const struct lab_experiment lab_election = {
     .name = "election",
     .summary = "time without a leader by DCs, time-out, link and loss, on virtual time",
+    .slow = true,
     .run = run};

@@ -1,9 +1,11 @@
 /* sim/lab/lab.c - the experiments, and running one. */
 #include "sim/lab/lab.h"
 
+#include "base/check.h"
 #include "crypto/sm2_group.h"
 #include "sim/lab/output.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* One line per experiment, in the order of `ami-sim lab all`. */
@@ -34,10 +36,19 @@ void lab_progress(const struct lab_options *o, struct progress *p, const char *w
 /* What makes this document again. */
 static json_t *command(const struct lab_experiment *e, const struct lab_options *o)
 {
-    return json_sprintf("ami-sim lab %s --seed %llu%s%s%s%s", e->name, (unsigned long long)o->seed,
-                        o->scheme == NULL ? "" : " --scheme ",
-                        o->scheme == NULL ? "" : o->scheme->name, o->tiny ? " --tiny" : "",
-                        o->large ? " --large" : "");
+    char *text, *more;
+    AMI_CHECK(asprintf(&text, "ami-sim lab %s", e->name) >= 0);
+    for (size_t i = 0; i < o->items; i++) {
+        AMI_CHECK(asprintf(&more, "%s %s", text, o->item[i]) >= 0);
+        free(text);
+        text = more;
+    }
+    json_t *all = json_sprintf("%s --seed %llu%s%s%s%s", text, (unsigned long long)o->seed,
+                               o->scheme == NULL ? "" : " --scheme ",
+                               o->scheme == NULL ? "" : o->scheme->name, o->tiny ? " --tiny" : "",
+                               o->large ? " --large" : "");
+    free(text);
+    return all;
 }
 
 struct lab_output *lab_output_of(const struct lab_experiment *e, const struct lab_options *o,

@@ -13,7 +13,7 @@
  *
  *   {experiment, summary, command, seed, version, machine, sm2_path, failed: SENTENCE or null,
  *    notes: [SENTENCE], tables: {NAME: {title, columns: [{name, title, unit, source, clock,
- *                                                  decimals}],
+ *                                                  decimals, hidden}],
  *                                       rows: [{COLUMN: value or null}]}},
  *    ... what else the experiment puts there}
  *

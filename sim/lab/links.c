@@ -457,4 +457,5 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
 const struct lab_experiment lab_links = {
     .name = "links",
     .summary = "agreement and re-keying over power lines and radio, on virtual time",
+    .slow = true,
     .run = run};

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -155,10 +156,10 @@ static json_t *table_json(const struct lab_table *t)
     json_t *columns = json_array();
     for (size_t i = 0; i < t->columns; i++) {
         const struct lab_column *c = &t->column[i];
-        json_array_append_new(columns,
-                              json_pack("{s:s, s:s, s:s?, s:s, s:b, s:i}", "name", c->name, "title",
-                                        c->title, "unit", c->unit, "source", source_name(c->source),
-                                        "clock", c->clock, "decimals", (int)c->decimals));
+        json_array_append_new(
+            columns, json_pack("{s:s, s:s, s:s?, s:s, s:b, s:i, s:b}", "name", c->name, "title",
+                               c->title, "unit", c->unit, "source", source_name(c->source), "clock",
+                               c->clock, "decimals", (int)c->decimals, "hidden", c->hidden));
     }
     return json_pack("{s:s, s:o, s:O}", "title", t->title, "columns", columns, "rows", t->rows);
 }
@@ -253,14 +254,27 @@ static void csv_text(FILE *to, const char *text)
     fputc('"', to);
 }
 
+/* "name" or "name_unit", in letters that every tool takes. */
+static void csv_head(FILE *to, const struct lab_column *c)
+{
+    fputs(c->name, to);
+    if (c->unit != NULL)
+        fputc('_', to);
+    for (const char *u = c->unit; u != NULL && *u != 0; u++)
+        if (*u == '%')
+            fputs("percent", to);
+        else
+            fputc(isalnum((unsigned char)*u) ? *u : '_', to);
+}
+
 static void csv_table(FILE *to, const struct lab_table *t)
 {
     size_t row;
     json_t *cells;
-    for (size_t i = 0; i < t->columns; i++)
-        fprintf(to, "%s%s%s%s", i == 0 ? "" : ",", t->column[i].name,
-                t->column[i].unit == NULL ? "" : "_",
-                t->column[i].unit == NULL ? "" : t->column[i].unit);
+    for (size_t i = 0; i < t->columns; i++) {
+        fputs(i == 0 ? "" : ",", to);
+        csv_head(to, &t->column[i]);
+    }
     fputc('\n', to);
     json_array_foreach(t->rows, row, cells)
     {

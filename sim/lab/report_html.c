@@ -35,11 +35,13 @@ static const char style[] =
     "color:var(--soft)}figcaption b{color:var(--ink)}svg{width:100%;height:auto;display:block}\n"
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-size:.84rem;"
     "font-variant-numeric:tabular-nums}th,td{border-bottom:1px solid var(--line);"
-    "padding:.22rem .6rem;text-align:left;vertical-align:bottom}td.n{text-align:right;"
+    "padding:.22rem "
+    ".6rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}th{vertical-align:bottom}td.n{"
+    "text-align:right;"
     "white-space:nowrap}td.t{white-space:nowrap}th{background:var(--head);font-weight:600}th "
     "small{display:block;"
     "font-weight:400;color:var(--soft)}\n"
-    "mark{background:none;font-weight:600;font-size:.78rem}mark.measured{color:var(--measured)}"
+    "mark{background:none;font-weight:600;font-size:.95em}mark.measured{color:var(--measured)}"
     "mark.simulated{color:var(--simulated)}mark.reported{color:var(--reported)}"
     "mark.model{color:var(--model)}mark.assumed{color:var(--assumed)}\n"
     "@media print{:root{color-scheme:light;--paper:#fff;--ink:#000;--soft:#444;--grid:#ccc;"
@@ -47,7 +49,9 @@ static const char style[] =
     "--s3:#2b8a5b;--s4:#8455ad;--s5:#a98500;--s6:#b8426a;--s7:#5f6b76;--s8:#2f9a9a;"
     "--measured:#2166ac;--simulated:#2b8a5b;--reported:#b8426a;--model:#8455ad;--assumed:#5f6b76}"
     "body{max-width:none;padding:0;font-size:10pt}nav{display:none}table{font-size:6.5pt}"
-    "th,td{padding:1pt 3pt}.wide{overflow:visible}.figures{grid-template-columns:1fr 1fr}}\n";
+    "th,td{padding:1pt 2pt}td.t{white-space:normal}.wide{overflow:visible}"
+    "figcaption{font-size:8pt}h3{break-after:avoid}tr{break-inside:avoid}.figures{grid-template-"
+    "columns:1fr 1fr}}\n";
 
 static const struct {
     const char *source, *means;
@@ -151,6 +155,12 @@ static void put_head(FILE *to, const json_t *column)
     fputs("</th>", to);
 }
 
+/* Long texts are in the CSV file and the document. */
+static bool is_shown(const json_t *column)
+{
+    return !json_is_true(json_object_get(column, "hidden"));
+}
+
 static void put_table(FILE *to, const char *experiment, const char *name, const json_t *table)
 {
     const json_t *columns = json_object_get(table, "columns");
@@ -167,13 +177,20 @@ static void put_table(FILE *to, const char *experiment, const char *name, const 
     fputc('-', to);
     report_escape(to, name);
     fputs(".csv\"><small>CSV</small></a></h3>\n<div class=\"wide\"><table>\n<thead><tr>", to);
-    json_array_foreach(columns, k, column) put_head(to, column);
+    json_array_foreach(columns, k, column)
+    {
+        if (is_shown(column))
+            put_head(to, column);
+    }
     fputs("</tr></thead>\n<tbody>\n", to);
     json_array_foreach(json_object_get(table, "rows"), i, row)
     {
         fputs("<tr>", to);
         json_array_foreach(columns, k, column)
-            put_cell(to, json_object_get(row, text_of(column, "name")), column);
+        {
+            if (is_shown(column))
+                put_cell(to, json_object_get(row, text_of(column, "name")), column);
+        }
         fputs("</tr>\n", to);
     }
     fputs("</tbody></table></div>\n", to);

@@ -15,6 +15,7 @@
 
 #define SERIES_MAX 8
 #define GROUPS_MAX 64
+#define TEXT_MAX   44 /* characters of a label or a legend */
 
 /* Colours that gnuplot is told: one shade of almost black for each role. What they become. */
 static const char *const roles[] = {
@@ -213,15 +214,17 @@ static enum ami_status take(struct plot *p, const json_t *document, const json_t
 
 /* --- gnuplot's script ------------------------------------------------------------------------ */
 
+/* What is longer than a plot has room for is cut. */
 static void quoted(FILE *to, const char *text)
 {
+    size_t size = strlen(text), room = size > TEXT_MAX ? TEXT_MAX - 3 : size;
     fputc('"', to);
-    for (; *text != 0; text++)
+    for (const char *end = text + room; text < end; text++)
         if (*text == '"' || *text == '\\')
             fputc('\'', to);
         else
             fputc(*text, to);
-    fputc('"', to);
+    fputs(size > room ? "...\"" : "\"", to);
 }
 
 static void put_data(FILE *to, const struct plot *p)

@@ -174,6 +174,7 @@ static const struct lab_figure figures[] = {
      .x_log = true,
      .y_log = true},
     {0}};
+#define FIGURES (sizeof figures / sizeof figures[0])
 
 struct onlooker {
     uint64_t frames, bytes, dc_ns, began_ns;
@@ -315,8 +316,37 @@ static bool run_case(const struct scale_case *c, const struct lab_options *opt, 
     return good;
 }
 
+static const char *const sweeps[] = {"DCs", "meters", "block", "readings"};
+#define SWEEPS (sizeof sweeps / sizeof sweeps[0])
+
+static void list(const struct lab_options *o, FILE *to)
+{
+    (void)o;
+    for (size_t i = 0; i < SWEEPS; i++)
+        fprintf(to, "%s\n", sweeps[i]);
+}
+
+static bool is_sweep(const char *name)
+{
+    for (size_t i = 0; i < SWEEPS; i++)
+        if (strcmp(sweeps[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* Those that were asked for by name, or all. */
+static bool is_asked(const char *sweep, const struct lab_options *o)
+{
+    for (size_t i = 0; i < o->items; i++)
+        if (strcmp(o->item[i], sweep) == 0)
+            return true;
+    return o->items == 0;
+}
+
 static bool wanted(const struct scale_case *c, const struct lab_options *o)
 {
+    if (!is_asked(c->sweep, o))
+        return false;
     if (o->tiny)
         return c->dcs <= 7 && c->meters <= 200 && c->readings <= 4 &&
                (c->block_txs_max == 0 || c->block_txs_max == 64);
@@ -328,8 +358,12 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
     struct lab_table *t = lab_table(
         out, "scale", "What reports cost, by size of the network (virtual time)", columns);
     struct progress progress;
+    struct lab_figure drawn[FIGURES] = {{0}};
     uint64_t done = 0, total = 0;
-    (void)why;
+    for (size_t i = 0; i < o->items; i++)
+        if (!is_sweep(o->item[i]))
+            return why_set(why, AMI_BAD_ARGUMENT,
+                           "scale varies DCs, meters, block or readings, not '%.40s'", o->item[i]);
     for (size_t i = 0; i < CASES; i++)
         total += wanted(&cases[i], o);
     lab_progress(o, &progress, "scale", "runs", total);
@@ -348,11 +382,17 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
              "Known signers are verified by tables that were made before.");
     if (!o->large)
         lab_note(out, "--large goes on to a million meters.");
-    lab_figures(out, figures);
+    for (size_t i = 0, n = 0; figures[i].name != NULL; i++)
+        if (is_asked(figures[i].is, o))
+            drawn[n++] = figures[i];
+    lab_figures(out, drawn);
     return AMI_OK;
 }
 
 const struct lab_experiment lab_scale = {
     .name = "scale",
     .summary = "what a report costs, by DCs, meters, and what a block and a report hold",
+    .items = "SWEEP",
+    .slow = true,
+    .list = list,
     .run = run};

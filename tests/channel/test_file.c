@@ -55,6 +55,37 @@ static void a_credential_comes_back_whole(void **state)
     assert_status(credential_file_parse(&back, &net, SPAN_LITERAL("amikey\r\n")), AMI_BAD_ENCODING);
 }
 
+static void cfl_credentials_and_seeds_come_back(void **state)
+{
+    (void)state;
+    static struct cfl_seed seed;
+    static uint8_t bytes[CFL_SEED_BYTES_MAX];
+    struct credential own, back, dc;
+    struct network net;
+    struct party i, r;
+    uint8_t file[CREDENTIAL_FILE_BYTES_MAX];
+    realm_credential(&realm, &own, CREDENTIAL_CFL, "carol", "1:ledger", 0, 0);
+    size_t size = credential_file_encode(file, &realm.mdms.net, &own);
+    assert_ok(credential_file_parse(&back, &net, span_of(file, size)));
+    assert_memory_equal(&back.who.fingerprint, &own.who.fingerprint, SM3_BYTES);
+    realm_credential(&realm, &dc, CREDENTIAL_IMPLICIT, "dc-1", NULL, 0, 0);
+    party_make(&i, &realm, &back);
+    party_make(&r, &realm, &dc);
+    assert_true(pair_handshake(&i, &r, &realm));
+    for (size_t at = 0; at < size; at++) {
+        file[at] ^= 1;
+        assert_int_not_equal(credential_file_parse(&back, &net, span_of(file, size)), AMI_OK);
+        file[at] ^= 1;
+    }
+    size = cfl_seed_encode(bytes, &realm.seed);
+    assert_int_equal(size, CFL_SEED_BYTES_MAX);
+    assert_ok(cfl_seed_parse(&seed, span_of(bytes, size)));
+    assert_memory_equal(&seed, &realm.seed, sizeof seed);
+    assert_status(cfl_seed_parse(&seed, span_of(bytes, size - 1)), AMI_BAD_ENCODING);
+    memset(bytes + 2, 0, SM2_SCALAR_BYTES);
+    assert_status(cfl_seed_parse(&seed, span_of(bytes, size)), AMI_BAD_ENCODING);
+}
+
 static void the_list_of_revoked_ones(void **state)
 {
     (void)state;
@@ -93,6 +124,7 @@ int main(void)
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_credential_comes_back_whole),
+        cmocka_unit_test(cfl_credentials_and_seeds_come_back),
         cmocka_unit_test(the_list_of_revoked_ones),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

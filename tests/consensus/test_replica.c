@@ -610,6 +610,75 @@ static void a_node_far_behind_catches_up(void **state)
     }
 }
 
+/* What a first run showed of the blocks, for a liar to show again with other bytes behind the true
+ * header and certificate. */
+#define SHOWN 200
+struct flood {
+    uint8_t liar, behind;
+    bool on;
+    struct {
+        size_t size;
+        uint8_t bytes[4096];
+    } shown[SHOWN + 1];
+    uint64_t next_us;
+    unsigned sent;
+};
+
+static bool flood_filter(struct world *w, void *ctx, const struct world_frame *f)
+{
+    struct flood *x = ctx;
+    struct certified_block b;
+    if (!x->on) {
+        if (f->type == MSG_BLOCK &&
+            certified_block_parse(&b, span_of(f->frame.data + 2, f->frame.size - 2)) == AMI_OK &&
+            b.header.height <= SHOWN && f->frame.size <= sizeof x->shown[0].bytes) {
+            assert_int_not_equal(b.body.size, 0);
+            x->shown[b.header.height].size = f->frame.size;
+            memcpy(x->shown[b.header.height].bytes, f->frame.data, f->frame.size);
+        }
+        return true;
+    }
+    uint64_t height = world_height(w, x->behind) + 1;
+    if (world_now(w) >= x->next_us && height <= SHOWN) {
+        uint8_t bytes[4096];
+        size_t size = x->shown[height].size;
+        memcpy(bytes, x->shown[height].bytes, size);
+        bytes[size - 1] ^= 1; /* the body comes last */
+        world_inject(w, x->liar, x->behind, span_of(bytes, size), 1);
+        x->next_us = world_now(w) + 50 * MS;
+        x->sent++;
+    }
+    /* Nor does it answer anything else. */
+    return f->from != x->liar || f->type != MSG_BLOCK;
+}
+
+/* A certificate says nothing of the bytes that come with it: a liar that is always quicker than the
+ * others, asked or not, holds up who is behind once. */
+static void false_bodies_hold_nobody_back(void **state)
+{
+    (void)state;
+    static struct flood x;
+    for (unsigned run = 0; run < 2; run++) {
+        struct world *w =
+            world_new(&(struct world_options){.n = 4, .seed = 3, .submit_every_us = 100 * MS});
+        for (unsigned i = 0; i < 3; i++)
+            world_preload(w, i, SHOWN);
+        x.on = run != 0;
+        x.liar = 2;
+        x.behind = 3;
+        world_set_byzantine(w, x.on ? 1u << x.liar : 0);
+        world_set_filter(w, flood_filter, &x);
+        world_run(w, 20 * SECONDS);
+        assert_sound(w);
+        assert_true(world_height(w, 3) > SHOWN);
+        assert_true(world_height(w, 3) + 5 > world_height(w, 0));
+        for (unsigned h = 1; h <= SHOWN && run == 0; h++)
+            assert_int_not_equal(x.shown[h].size, 0);
+        world_free(w);
+    }
+    assert_true(x.sent > 0);
+}
+
 /* All but one forgot their ledgers' last blocks: who is ahead brings the leader forward too. */
 static void a_leader_that_is_behind_catches_up_first(void **state)
 {
@@ -899,6 +968,7 @@ int main(void)
         cmocka_unit_test(a_censoring_leader_is_deposed),
         cmocka_unit_test(a_leader_whose_disk_is_full_steps_down),
         cmocka_unit_test(a_node_far_behind_catches_up),
+        cmocka_unit_test(false_bodies_hold_nobody_back),
         cmocka_unit_test(a_leader_that_is_behind_catches_up_first),
         cmocka_unit_test(a_restarted_leader_does_not_lead_its_old_term),
         cmocka_unit_test(a_node_without_its_record_only_follows),

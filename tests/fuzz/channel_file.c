@@ -10,19 +10,21 @@
 #include <string.h>
 
 static struct realm realm;
-static uint8_t file[CREDENTIAL_FILE_BYTES_MAX], listed[REVOKED_BYTES_MAX];
-static size_t file_size, listed_size;
+static uint8_t file[2][CREDENTIAL_FILE_BYTES_MAX], listed[REVOKED_BYTES_MAX];
+static size_t file_size[2], listed_size;
 
 static void prepare(void)
 {
     static struct revoked_list list = {.number = 3, .issued_ms = 9, .count = 4};
     struct credential own;
-    if (file_size != 0)
+    if (listed_size != 0)
         return;
     AMI_CHECK(crypto_start() == AMI_OK);
     realm_make(&realm, "grid", 1);
     realm_credential(&realm, &own, CREDENTIAL_IMPLICIT, "alice", "2:ledger", 0, 0);
-    file_size = credential_file_encode(file, &realm.mdms.net, &own);
+    file_size[0] = credential_file_encode(file[0], &realm.mdms.net, &own);
+    realm_credential(&realm, &own, CREDENTIAL_CFL, "bob", "1:", 0, 0);
+    file_size[1] = credential_file_encode(file[1], &realm.mdms.net, &own);
     listed_size =
         revoked_list_encode(listed, &list, &realm.mdms.net, &realm.mdms.sign, realm_random(&realm));
 }
@@ -51,11 +53,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
 {
     prepare();
-    const bool is_file = index % 2 == 0;
-    const size_t size = is_file ? file_size : listed_size;
+    const size_t which = index % 3;
+    const bool is_file = which < 2;
+    const size_t size = is_file ? file_size[which] : listed_size;
     if (size + 1 > capacity)
         return 0;
     out[0] = is_file ? 0 : 1;
-    memcpy(out + 1, is_file ? file : listed, size);
+    memcpy(out + 1, is_file ? file[which] : listed, size);
     return size + 1;
 }

@@ -52,8 +52,7 @@ read_only_is() { [ "$(status_of "$1" '.nodes[0].read_only')" = "$2" ]; }
 if small_disk "$work/small" 16m; then
     say "the file system of a follower's ledger fills up while it runs, and has room again"
     stop "$victim" || complain "$victim did not stop"
-    mv "$dir/$victim/dc.key" "$work/small/" # a new ledger would be refused: it has served
-    mv "$dir/$victim/ledger" "$work/small/ledger"
+    mv "$dir/$victim"/* "$work/small/" # all of it: with a new ledger the key would be refused
     rmdir "$dir/$victim"
     ln -s "$work/small" "$dir/$victim"
     start_dc "$number"

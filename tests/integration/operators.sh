@@ -40,7 +40,7 @@ as() { # as NAME STATUS TEXT COMMAND...
     shift 3
     expect "$status" "$text" "$bin/dc-cli" "$@" --node "$node" --credential "$work/$name.cred"
 }
-as bob 0 "follower" status
+as bob 0 "dc1 " status
 as alice 0 "noted" note "the fan is loud"
 as alice 0 "the fan is loud" events
 as alice 1 "needs a label that covers 2:metering; you are operator alice 1:operation" readings household-1
@@ -64,8 +64,32 @@ expect 0 "revoked" "$bin/ami-mdms" operator list --dir "$dir/mdms"
 mv "$work/alice.cred" "$work/old.cred"
 add alice 0:
 as old 1 "refused and gave no reason" events
-as bob 0 "follower" status
+as bob 0 "dc1 " status
 as alice 0 "" status
+
+say "a CFL certificate, checked with the public set alone"
+expect 0 "operator carol" "$bin/ami-mdms" operator add carol --dir "$dir/mdms" "${pass[@]}" --label 1:ledger --kind cfl \
+    --out "$work/carol.cred"
+as carol 1 "of a kind that is not accepted here" blocks
+stop dc1 || complain "dc1 did not stop"
+from=$(log_lines dc1)
+start dc1 "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc1" \
+    --revoked "$dir/mdms/operators/revoked.list" --cfl-public "$dir/mdms/operators/cfl.public"
+wait_ready dc1 30 "$from"
+as carol 0 "" blocks
+as carol 1 "needs a label that covers 1:operation; you are operator carol 1:ledger" events
+as bob 0 "dc1 " status
+expect 0 "operator dave" "$bin/ami-mdms" operator add dave --dir "$dir/mdms" "${pass[@]}" --label 0: --kind cfl \
+    --out "$work/dave.cred"
+as dave 0 "dc1 " status
+expect 0 "revoked" "$bin/ami-mdms" operator revoke dave --dir "$dir/mdms" "${pass[@]}"
+dave_refused() { ! "$bin/dc-cli" status --node "$node" --credential "$work/dave.cred" >/dev/null 2>&1; }
+soon 10 "a revoked CFL certificate is refused" dave_refused
+as carol 0 "" blocks
+# The seed set stays the same, and sealed.
+[ "$(stat -c %a "$dir/mdms/operators/cfl.seed")" = 600 ] || complain "the seed set can be read by others"
+expect 1 "passphrase" env AMI_PASSPHRASE=wrong "$bin/ami-mdms" operator add eve --dir "$dir/mdms" --label 0: --kind cfl \
+    --out "$work/eve.cred"
 
 say "another network's operator, and its list"
 "$bin/ami-mdms" init --dir "$work/other" --name other "${pass[@]}" >/dev/null

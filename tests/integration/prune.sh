@@ -42,6 +42,18 @@ start_dc 4
 soon 60 "dc4 begins anew" level_with 4 1
 soon 60 "dc4 has nothing to prune" pruned_at 4 $below
 
+say "one that begins with a copy of another's ledger, taken while that goes on"
+stop dc3 || complain "dc3 did not stop"
+rm -r "$dir/dc3/ledger"
+expect 0 "verified from its genesis on" "$bin/dc-cli" copy --data "$dir/dc1/ledger" --out "$dir/dc3/ledger" \
+    --genesis "$dir/genesis.json"
+from=$(log_lines dc3)
+start_dc 3
+check "dc3 begins where the copy ends" height_at_least 3 $below
+soon 60 "dc3 catches up" level_with 3 1
+tail -n +"$((from + 1))" "$dir/log/dc3.log" | grep -q ledger_damaged && complain "the copy is damaged"
+goes_on 20 "the fleet goes on"
+
 say "a proof of a report that is pruned"
 expect 0 "was checked and written" "$bin/ami-mdms" proof --genesis "$dir/genesis.json" --dir "$dir/mdms" \
     --id m-1 --sequence 1 --node "$(admin_url 4)" --out "$work/mdms.json"

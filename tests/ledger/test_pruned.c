@@ -2,6 +2,7 @@
  * replays what the whole one did, that no byte of it can be changed, and where it is not taken. */
 #include "tests/harness.h"
 
+#include "crypto/secret.h"
 #include "ledger/pruned.h"
 #include "tests/ledger/fixture.h"
 
@@ -388,6 +389,8 @@ static void a_consumers_proof_needs_no_gateway_part(void **state)
 
 int main(void)
 {
+    if (crypto_start() != AMI_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_watermark_rises_and_keeps_its_distance, start, stop),
         cmocka_unit_test_setup_teardown(one_that_comes_too_early_waits, start, stop),

@@ -2,6 +2,7 @@
  * space used again, and never above a watermark that is kept beside it. */
 #include "tests/harness.h"
 
+#include "crypto/secret.h"
 #include "ledger/store_check.h"
 #include "ledger/store_value.h"
 #include "tests/ledger/store_made.h"
@@ -446,8 +447,57 @@ static void the_checker_knows_what_may_be_pruned(void **state)
     open_store();
 }
 
+/* What another DC begins with: all of the ledger, also while it is pruned and grows, and nothing
+ * that is its node's own. */
+static void a_copy_is_the_ledger_and_no_more(void **state)
+{
+    (void)state;
+    char copy_dir[300], own_dir[256];
+    uint8_t record[512];
+    uint64_t height = 0;
+    struct tip tip = {BLOCKS, made[BLOCKS - 1]->hash, 100000};
+    struct made *next = make_block(&tip, 2, 300);
+    struct store_batch batch = pending_of(next);
+    batch.vote_record = vote_of(record, 9, &next->hash);
+    assert_ok(store_write(s, &batch));
+    allow(60);
+    prune_all(60);
+    const off_t before = file_size();
+    snprintf(copy_dir, sizeof copy_dir, "%s-copy", dir);
+    assert_ok(store_copy(s, copy_dir, &height, NULL, NULL, why, sizeof why));
+    assert_int_equal(height, BLOCKS);
+    assert_status(store_copy(s, copy_dir, &height, NULL, NULL, why, sizeof why), AMI_EXISTS);
+    assert_ledger(60); /* the first one goes on as it was */
+    struct vote_record vote;
+    struct body_reply kept;
+    assert_ok(store_vote_record(s, &vote, buffer, sizeof buffer));
+    struct store *first = s;
+    memcpy(own_dir, dir, sizeof own_dir);
+    snprintf(dir, sizeof dir, "%.250s-copy", own_dir);
+    open_store();
+    assert_true(file_size() < before);
+    assert_ledger(60);
+    assert_int_equal(state_of().pruned, 60);
+    assert_status(store_vote_record(s, &vote, buffer, sizeof buffer), AMI_NOT_FOUND);
+    assert_status(store_body(s, &next->hash, &kept, buffer, sizeof buffer), AMI_NOT_FOUND);
+    assert_whole();
+    batch = commit_of(next);
+    assert_ok(store_write(s, &batch));
+    assert_whole();
+    store_close(s);
+    s = first;
+    remove_file("data.mdb");
+    remove_file("lock.mdb");
+    remove_file("ledger.lock");
+    assert_int_equal(rmdir(dir), 0);
+    memcpy(dir, own_dir, sizeof own_dir);
+    free_block(next);
+}
+
 int main(void)
 {
+    if (crypto_start() != AMI_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(it_goes_step_by_step_and_keeps_what_is_left, set_up,
                                         tear_down),
@@ -455,6 +505,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(the_space_is_used_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_crash_takes_back_a_step_or_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_copy_is_the_ledger_and_no_more, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_checker_knows_what_may_be_pruned, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

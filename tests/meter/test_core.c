@@ -369,6 +369,35 @@ EACH_SCHEME(a_closed_link_leads_elsewhere)
     script_free(s);
 }
 
+/* The latest of some instants at which a meter that was told of a new leader would come. */
+static uint64_t latest_us(struct script *s, uint32_t own_ms, uint64_t leader_us)
+{
+    uint64_t latest = 0;
+    s->shared.timing.spread_ms = own_ms;
+    for (int i = 0; i < 50; i++) {
+        meter_on_leads(&s->meter, 3, leader_us);
+        assert_int_equal(s->meter.target, 2);
+        uint64_t wait_us = s->meter.wake_us - s->now_us;
+        latest = wait_us > latest ? wait_us : latest;
+    }
+    return latest;
+}
+
+/* A leader knows what it can serve, a meter's own time what its medium carries. */
+EACH_SCHEME(meters_spread_over_the_longer_of_two_times)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    script_measure(s, 1);
+    assert_true(script_run_settled(s, 1000));
+    for (unsigned k = 0; k < SCRIPT_DCS; k++)
+        script_close(s, k);
+    assert_int_equal(s->meter.phase, METER_PAUSE);
+    assert_in_range(latest_us(s, 60000, 1000), 30000000, 60000000);
+    assert_in_range(latest_us(s, 1, 60000000), 30000000, 60000000);
+    assert_in_range(latest_us(s, 1, 1000), 0, 1000);
+    script_free(s);
+}
+
 EACH_SCHEME(home_policy_stays_at_home)
 {
     struct script *s = script_new(scheme, GATEWAY_HOME);
@@ -565,6 +594,7 @@ int main(void)
         cmocka_unit_test(stays_inside_the_window),
         cmocka_unit_test(a_full_link_holds_reports_back),
         cmocka_unit_test(a_closed_link_leads_elsewhere),
+        cmocka_unit_test(meters_spread_over_the_longer_of_two_times),
         cmocka_unit_test(home_policy_stays_at_home),
         cmocka_unit_test(revocation_needs_more_than_one_voice),
         cmocka_unit_test(one_honest_dc_is_found_among_any_others),

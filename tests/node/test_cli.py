@@ -44,8 +44,9 @@ class Cli:
     def fails(self, what, status, expected, *arguments):
         """One sentence on stderr, nothing on stdout."""
         got, out, err = self.run(*arguments)
-        if arguments[:1] in (("audit",), ("compare",)):  # their progress comes first
-            err = "".join(line for line in err.splitlines(True) if not line.startswith(arguments[0]))
+        if arguments[:1] in (("audit",), ("compare",), ("copy",)):  # their progress comes first
+            err = "".join(line for line in err.splitlines(True)
+                          if not line.startswith((arguments[0] + " ", "audit ")))
         check(what, got == status and out == "" and err.startswith("dc-cli: ") and expected in err
               and err.count("\n") == 1, (got, out, err))
 
@@ -654,6 +655,45 @@ def pruned(cli, make_ledger, folder):
     check("and says so", status == 0 and "was pruned" in out, out)
 
 
+def copies(cli, make_ledger, folder):
+    """A copy is another DC's ledger whole, pruned or not, and nothing that does not verify."""
+    genesis, out = f"{folder}/genesis.json", f"{folder}/copied"
+    for data, to in ((f"{folder}/ledger", out), (f"{folder}/pruned/ledger", f"{folder}/copied-pruned")):
+        own = f"{os.path.dirname(data)}/genesis.json"
+        status, made = cli.json("copy", "--data", data, "--out", to, "--genesis", own)
+        check(f"{os.path.basename(to)} is made", status == 0 and made["ok"], made)
+        with open(own, "rb") as a, open(f"{to}/genesis.json", "rb") as b:
+            check("its genesis file stands beside it", a.read() == b.read())
+        status, a = cli.json("audit", "--data", data)
+        _, b = cli.json("audit", "--data", to)
+        same = ("height", "tip", "state_root", "transactions", "signatures", "pruned")
+        check("it is the same ledger", status == 0 and b["ok"] and all(a[k] == b[k] for k in same), b)
+        status, compared = cli.json("compare", data, to)
+        check("also block by block", status == 0 and compared["ok"], compared)
+        check("nothing else is left", not os.path.exists(f"{to}.part"))
+    cli.fails("a copy onto something", 1, "is there already", "copy", "--data", f"{folder}/ledger",
+              "--out", out, "--genesis", genesis)
+    cli.fails("a copy without a name", 2, "--out DIR", "copy", "--data", f"{folder}/ledger")
+    cli.fails("a copy of nothing", 1, "", "copy", "--data", f"{folder}/nothing", "--out",
+              f"{folder}/copy-of-nothing", "--genesis", genesis)
+    for wrong in ("vote", "state", "meter-signature", "registry"):
+        place = f"{folder}/copied-{wrong}"
+        subprocess.run([make_ledger, place, wrong], capture_output=True, timeout=100, check=True)
+        cli.fails(f"a copy of a ledger with a wrong {wrong}", 1, "is not worth copying", "copy", "--data",
+                  f"{place}/ledger", "--out", f"{place}/out", "--genesis", f"{place}/genesis.json")
+        check("leaves nothing", not os.path.exists(f"{place}/out") and not os.path.exists(f"{place}/out.part"))
+    place = f"{folder}/copied-damage"
+    shutil.copytree(f"{folder}/ledger", place)
+    with open(f"{place}/data.mdb", "r+b") as file:
+        size = file.seek(0, 2)
+        for at in range(8192, size, 4096):  # all but the meta pages
+            file.seek(at + 16)
+            file.write(b"\xa5" * 64)
+    got, _, err = cli.run("copy", "--data", place, "--out", f"{place}-out", "--genesis", genesis)
+    check("a copy of a damaged file fails in a sentence", got == 1 and "dc-cli: " in err, err)
+    check("and leaves nothing", not os.path.exists(f"{place}-out.part"))
+
+
 def completion(cli, folder):
     check("commands are completed", complete(cli, "dc-cli", "a") == ["audit"]
           and complete(cli, "dc-cli", "w") == ["why-stuck"])
@@ -691,6 +731,7 @@ def main():
         proofs(cli, folder)
         changed_proofs(cli, folder)
         pruned(cli, make_ledger, folder)
+        copies(cli, make_ledger, folder)
         completion(cli, folder)
     if failures:
         sys.exit(f"{len(failures)} checks failed")

@@ -726,6 +726,53 @@ static void one_joins_when_all_have_rotated(void **state)
     net_free(net);
 }
 
+static bool leads(struct net *net, void *arg)
+{
+    return net_leader(net) == (int)*(unsigned *)arg;
+}
+
+static bool fourth_is_level(struct net *net, void *arg)
+{
+    (void)arg;
+    return net_height_min(net) == net_height_max(net);
+}
+
+/* One that lost its disk has the genesis file alone and signs nothing, so it asks nobody for votes;
+ * and whom it would hear first, the leader, joined in a block that it has not got: its hello, which
+ * is refused, is what says that there is more. */
+static void one_that_signs_nothing_hears_of_a_newcomer_that_leads(void **state)
+{
+    (void)state;
+    struct net *net = network(4, 17);
+    struct net_meter m;
+    net_kill(net, 3);
+    net_lose_record(net, 3);
+    net_meter_enrol(net, &m, 1, 0);
+    unsigned dc5 = net_add(net);
+    enrol_dc(net, dc5);
+    net_start(net, dc5);
+    change(net, MEMBER_JOIN, dc5, 3);
+    uint32_t epoch = 2;
+    assert_true(net_until(net, 30000, all_in_epoch, &epoch));
+    for (unsigned i = 0; i < 40 && !net_until(net, 5000, leads, &dc5); i++) {
+        const int leader = net_leader(net);
+        if (leader < 0)
+            continue;
+        net_kill(net, (unsigned)leader);
+        net_start(net, (unsigned)leader);
+    }
+    assert_true(leads(net, &dc5));
+    assert_int_equal(net_height_min(net), net_height_max(net));
+    net_start(net, 3);
+    assert_int_equal(net_height_min(net), 0);
+    assert_true(net_until(net, 20000, fourth_is_level, NULL));
+    assert_int_equal(epoch_of(net, 3), 2);
+    one_report(net, &m, dc5, 1);
+    assert_true(net_until(net, 20000, fourth_is_level, NULL));
+    assert_one_chain(net);
+    net_free(net);
+}
+
 /* Its own key was rotated and the old one revoked, too, while it was away: it comes as one whose
  * key is revoked, is served as a reader, and takes up the new key on the way. */
 static void its_own_key_was_revoked_meanwhile(void **state)
@@ -771,6 +818,7 @@ int main(void)
         cmocka_unit_test(all_others_rotated_meanwhile),
         cmocka_unit_test(a_liar_at_a_members_address_counts_as_nobody),
         cmocka_unit_test(one_joins_when_all_have_rotated),
+        cmocka_unit_test(one_that_signs_nothing_hears_of_a_newcomer_that_leads),
         cmocka_unit_test(its_own_key_was_revoked_meanwhile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

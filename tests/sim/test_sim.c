@@ -244,7 +244,8 @@ static void committees_change_and_nothing_is_lost(void **state)
     }
     static const enum sim_change asked[] = {
         SIM_CHANGE_JOIN, SIM_CHANGE_LEAVE,  SIM_CHANGE_ROTATE, SIM_CHANGE_RENEW,
-        SIM_CHANGE_MOVE, SIM_CHANGE_REVOKE, SIM_CHANGE_REJOIN, SIM_CHANGE_SWITCH_OFF};
+        SIM_CHANGE_MOVE, SIM_CHANGE_REVOKE, SIM_CHANGE_REJOIN, SIM_CHANGE_SWITCH_OFF,
+        SIM_CHANGE_RETAIN};
     for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++)
         assert_true(sum.change[asked[i]] > 0);
     assert_true(sum.rare[SIM_RARE_COMMITTEE_TOLD] > 0);
@@ -270,6 +271,30 @@ static void a_lost_record_comes_back_with_the_next_key(void **state)
     assert_true(r.count.rare[SIM_RARE_RECORD_RENEWED] > 1);
 }
 
+/* DCs prune while others die, lose their disks and come back: these fetch what is left. */
+static void dcs_prune_and_catch_up_from_what_is_left(void **state)
+{
+    (void)state;
+    struct sim_counters sum = {0};
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        struct sim_plan p = busy_operator(seed);
+        struct sim_result r;
+        memset(p.change_weight, 0, sizeof p.change_weight);
+        p.change_weight[SIM_CHANGE_RETAIN] = 1;
+        p.report_every_us = 200 * SIM_MS;
+        p.safety_us = 60 * SIM_SECOND;
+        p.fault_every_us = 6 * SIM_SECOND;
+        p.down_mean_us = 10 * SIM_SECOND; /* longer than the blocks that stay whole */
+        p.weight[SIM_FAULT_CRASH] = 1;
+        sim_run(&r, &p, NULL);
+        assert_string_equal(r.violation, "");
+        sum.change[SIM_CHANGE_RETAIN] += r.count.change[SIM_CHANGE_RETAIN];
+        sum.rare[SIM_RARE_PRUNED_FETCHED] += r.count.rare[SIM_RARE_PRUNED_FETCHED];
+    }
+    assert_true(sum.change[SIM_CHANGE_RETAIN] > 3);
+    assert_true(sum.rare[SIM_RARE_PRUNED_FETCHED] > 0);
+}
+
 /* Two liars of five are more than f. */
 static void the_operator_keeps_to_the_budget(void **state)
 {
@@ -293,17 +318,19 @@ static void several_election_certificates_are_shown(void **state)
 {
     (void)state;
     uint64_t shown = 0, acted = 0;
-    for (uint64_t seed = 1; seed <= 40 && acted == 0; seed++) {
+    for (uint64_t seed = 1; seed <= 30 && acted == 0; seed++) {
         struct sim_plan p;
         struct sim_result r;
         sim_plan_calm(&p, seed);
+        p.dcs = 4;
         p.byzantine = 1;
         p.mischief[SIM_MISCHIEF_SHOW_OTHER_M] = 1000000;
         p.fault_every_us = SIM_SECOND;
         p.weight[SIM_FAULT_POWER] = p.weight[SIM_FAULT_ISOLATE] = 1;
-        p.loss_ppm = 200000;
+        p.loss_ppm = 30000;
         p.delay_mean_us = 20 * SIM_MS;
-        p.strike_ppm = 60000;
+        p.strike_ppm = 100000;
+        p.cut_mean_us = 500 * SIM_MS;
         p.report_every_us = 100 * SIM_MS;
         sim_run(&r, &p, NULL);
         assert_string_equal(r.violation, "");
@@ -339,6 +366,7 @@ int main(void)
         cmocka_unit_test(a_trace_changes_nothing),
         cmocka_unit_test(committees_change_and_nothing_is_lost),
         cmocka_unit_test(a_lost_record_comes_back_with_the_next_key),
+        cmocka_unit_test(dcs_prune_and_catch_up_from_what_is_left),
         cmocka_unit_test(the_operator_keeps_to_the_budget),
         cmocka_unit_test(several_election_certificates_are_shown),
         cmocka_unit_test(every_rule_has_a_name_of_its_own),

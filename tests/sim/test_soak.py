@@ -160,5 +160,70 @@ class Report(unittest.TestCase):
             self.assertIn("FAILED: ", text)
 
 
+class Compare(unittest.TestCase):
+    """A doctored record makes the soak fail: nothing that was lost, doubled or altered passes."""
+
+    # meter, readings of a report, its number
+    MEASURED = [f"m-{m},2024-01-01T0{k}:00:00Z,900,1-0:1.8.0.255,kWh,{m}{k}{r}.5,{k}"
+                for m in (1, 2) for k in (1, 2, 3) for r in (0, 1)]
+    LEDGER = [f"m-{m},{k}" for m in (1, 2) for k in (1, 2, 3)]
+
+    def compare(self, measured=None, exported=None, ledger=None):
+        """(exit status of the report, problems, figures)"""
+        measured = self.MEASURED if measured is None else measured
+        with tempfile.TemporaryDirectory() as folder:
+            for name, rows in (("measured.rows", measured),
+                               ("exported.rows", reversed(self.MEASURED if exported is None else exported)),
+                               ("ledger.reports", self.LEDGER if ledger is None else ledger)):
+                with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                    file.write("".join(row + "\n" for row in rows))
+            done = subprocess.run([os.path.join(SIM, "soak-compare"), folder], capture_output=True,
+                                  text=True, check=True)
+            with open(os.path.join(folder, "compared"), encoding="utf-8") as file:
+                figures = {k: int(v) for k, v in (line.strip().split("=") for line in file)}
+        problems = done.stdout.splitlines()
+        status, _, r = Report("test_what_is_wrong_fails").report(
+            Report.COMMITS, problems, reports_acknowledged=figures["on_ledger"],
+            reports_on_ledger=figures["on_ledger"])
+        self.assertEqual(r["problems"], problems)
+        return status, problems, figures
+
+    def test_records_that_agree_pass(self):
+        status, problems, figures = self.compare()
+        self.assertEqual((status, problems), (0, []))
+        self.assertEqual((figures["measured"], figures["exported"], figures["on_ledger"]), (12, 12, 6))
+
+    def test_a_lost_reading_fails(self):
+        for gone in range(len(self.MEASURED)):
+            exported = self.MEASURED[:gone] + self.MEASURED[gone + 1:]
+            status, problems, figures = self.compare(exported=exported)
+            self.assertEqual((status, len(problems), figures["lost"]), (1, 1, 1), gone)
+
+    def test_a_doubled_reading_fails(self):
+        status, problems, figures = self.compare(exported=self.MEASURED + self.MEASURED[4:5])
+        self.assertEqual(status, 1)
+        self.assertEqual((figures["doubled"], figures["foreign"]), (1, 1))
+        self.assertIn("1 readings are exported more than once", problems)
+
+    def test_an_altered_reading_fails(self):
+        for column, value in ((1, "2024-01-01T09:00:00Z"), (2, "901"), (3, "1-0:2.8.0.255"), (5, "999.5")):
+            fields = self.MEASURED[7].split(",")
+            fields[column] = value
+            exported = self.MEASURED[:7] + [",".join(fields)] + self.MEASURED[8:]
+            status, _, figures = self.compare(exported=exported)
+            self.assertEqual((status, figures["lost"], figures["foreign"]), (1, 1, 1), column)
+
+    def test_the_ledger_is_compared_too(self):
+        for ledger, figure in ((self.LEDGER[1:], "ledger_lost"), (self.LEDGER + ["m-1,2"], "ledger_doubled"),
+                               (self.LEDGER + ["m-1,4"], "ledger_foreign")):
+            status, problems, figures = self.compare(ledger=ledger)
+            self.assertEqual((status, len(problems), figures[figure]), (1, 1, 1), figure)
+
+    def test_nothing_at_all_fails(self):
+        status, problems, _ = self.compare(measured=[], exported=[], ledger=[])
+        self.assertEqual(status, 1)
+        self.assertIn("nothing was measured", problems)
+
+
 if __name__ == "__main__":
     sys.exit(unittest.main())

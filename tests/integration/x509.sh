@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# A DC with an X.509 certificate among others with implicit ones: it votes, gateways and is asked like any
+# other. Certificates that do not count are refused by every other DC, with the reason.
+# shellcheck source=tests/integration/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+up a
+enrol_meters 4
+ca=$work/ca
+"$here/../channel/make_certificates" "$ca" "$(jq -r .id "$dir/network.json")" dc1 dc2 || give_up "no certificates"
+roots=(--x509-roots "$ca/root.pem" --x509-crls "$ca/all.crl")
+
+# run_dc N [OPTION...]: with the roots, and the options.
+run_dc() {
+    local i=$1 from
+    shift
+    from=$(log_lines "dc$i")
+    start "dc$i" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc$i" "${roots[@]}" "$@"
+    wait_ready "dc$i" 30 "$from"
+}
+peers_of() { [ "$(status_of "$1" '.nodes[0].peers_connected')" = "$2" ]; }
+export AMI_X509_ROOTS=$ca/root.pem
+
+say "dc2 under an X.509 certificate"
+for i in $(seq "$nodes"); do stop "dc$i" || complain "dc$i did not stop"; done
+stop mdms || complain "the MDMS did not stop"
+from=$(log_lines mdms)
+start mdms "$bin/ami-mdms" serve --dir "$dir/mdms" --genesis "$dir/genesis.json" --listen "${base_port:+127.0.0.1:$base_port}" \
+    --passphrase-file "$dir/passphrase" "${roots[@]}"
+wait_ready mdms 30 "$from"
+run_dc 1
+run_dc 3
+run_dc 4
+run_dc 2 --x509-key "$ca/dc-2.key" --x509-chain "$ca/dc-2.chain"
+for i in $(seq "$nodes"); do soon 30 "dc$i has all peers" peers_of "$i" 3; done
+soon 30 "the MDMS has found dc2" grep -q 'dc_connected dc=dc2' <(tail -n +"$((from + 1))" "$dir/log/mdms.log")
+[ "$(status_of 2 '.nodes[0].credential.kind')" = x509 ] || complain "dc2 does not say what it speaks under"
+[ "$(status_of 2 '.nodes[0].credential.expires_in_s')" -gt 86400 ] || complain "dc2 does not say until when"
+[ "$(status_of 1 '.nodes[0].credential.kind')" = implicit ] || complain "dc1 does not say what it speaks under"
+# Who is not told of the roots cannot speak with it.
+expect 1 "refused and gave no reason" env -u AMI_X509_ROOTS "$bin/dc-cli" events --node "$(admin_url 2)"
+expect 0 "reason=no_kind" "$bin/dc-cli" events --node "$(admin_url 2)"
+start_fleet
+goes_on 30 "the fleet delivers"
+say "three DCs commit with it, and no others"
+stop dc3 || complain "dc3 did not stop"
+goes_on 60 "dc2 is needed and there"
+run_dc 3
+
+say "certificates that do not count"
+for case in expired:expired future:future revoked:revoked stranger:wrong_chain alone:self_signed no-signing:usage; do
+    name=${case%:*} reason=${case#*:}
+    stop dc1 || complain "dc1 did not stop"
+    run_dc 1 --x509-key "$ca/$name.key" --x509-chain "$ca/$name.chain"
+    soon 20 "dc3 refuses the certificate \"$name\": $reason" grep -q "channel_refused .*reason=$reason" "$dir/log/dc3.log"
+done
+# With what everybody else refuses one reaches nobody, and is told so.
+soon 20 "dc1 hears that it is refused" grep -q "channel_refused port=dialled .*reason=refused" "$dir/log/dc1.log"
+soon 10 "dc1 is nobody's peer" peers_of 3 2
+stop dc1 || complain "dc1 did not stop"
+expect 1 "is for another network" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc1" \
+    --x509-key "$ca/foreign.key" --x509-chain "$ca/foreign.chain"
+expect 1 "is the certificate of dc dc2" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc1" \
+    --x509-key "$ca/dc-2.key" --x509-chain "$ca/dc-2.chain"
+expect 1 "belong together" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc1" --x509-key "$ca/dc-1.key"
+run_dc 1 --x509-key "$ca/dc-1.key" --x509-chain "$ca/dc-1.chain"
+soon 30 "dc1 is back, under a good one" peers_of 1 3
+
+goes_on 30 "the fleet delivers"
+drain_fleet
+stop_all
+audit_all
+nothing_lost
+finish
