@@ -255,15 +255,17 @@ static void send_pruned(struct net_peer *p, const struct certified_block *whole,
     net_send(p, writer_span(&w));
 }
 
-/* Answers at dc-1's address with a key that node 3's ledger does not have: a source of blocks. */
-static struct net_peer *answer(struct net *net)
+/* Answers at a DC's address with a key that node 3's ledger does not have: a source of blocks. */
+static struct net_peer *answer(struct net *net, unsigned dc)
 {
     uint8_t out[256];
     struct span got;
     struct fixture *f = net_fixture(net);
-    struct net_peer *p = net_answer(net, 3, &f->dc[0].name);
-    const struct link_hello hello = {
-        .role = LINK_ROLE_DC, .chain = f->genesis.members.chain, .name = f->dc[0].name, .epoch = 9};
+    struct net_peer *p = net_answer(net, 3, &f->dc[dc].name);
+    const struct link_hello hello = {.role = LINK_ROLE_DC,
+                                     .chain = f->genesis.members.chain,
+                                     .name = f->dc[dc].name,
+                                     .epoch = 9};
     const struct link_proof proof = {{{1}}};
     assert_true(net_expect(p, MSG_LINK_HELLO, 1000, &got));
     struct writer w = writer_on(out, sizeof out);
@@ -312,7 +314,7 @@ static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
     for (unsigned i = 0; i < 3; i++)
         net_kill(net, i);
     net_start(net, 3);
-    struct net_peer *liar = answer(net);
+    struct net_peer *liar = answer(net, 0);
     struct fixture_body *txs = fixture_body();
 
     assert_int_equal(asked(liar), had + 1);
@@ -334,7 +336,7 @@ static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
     assert_int_equal(net_height_max(net), had);
 
     /* A true one, and blocks beyond it. */
-    liar = answer(net);
+    liar = answer(net, 0);
     fixture_clear(txs);
     fixture_retention(f, txs, had + 4);
     assert_int_equal(asked(liar), had + 1);
@@ -358,6 +360,8 @@ static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
         send_pruned(liar, &b[3], flips[i]);
         net_run_ms(net, 500);
         assert_int_equal(net_height_max(net), had + 3);
+        /* Who sent wrong bytes is asked no more, another one is. */
+        liar = answer(net, i + 1);
         assert_int_equal(asked(liar), had + 4);
     }
     for (unsigned i = 3; i < 12; i++)
