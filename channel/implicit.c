@@ -142,9 +142,9 @@ static enum channel_fault check_mdms(struct credential_peer *out, const point_by
     return FAULT_NONE;
 }
 
-enum channel_fault implicit_check(struct credential_peer *out, struct span shown,
-                                  const struct credential_trust *trust,
-                                  const struct credential_moment *at)
+enum channel_fault implicit_read(struct credential_peer *out, struct span shown,
+                                 const struct credential_trust *trust,
+                                 const struct credential_moment *at)
 {
     struct reader r = reader_on(shown);
     point_bytes w;

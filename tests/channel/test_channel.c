@@ -208,6 +208,13 @@ static void made_without_the_issuer(void **state)
     realm_credential(&realm, &mallory, CREDENTIAL_CFL, "mallory", "0:", 0, 0);
     mallory.shown[level_at] = 3;
     party_make(&i, &realm, &mallory);
+    expect_refusal(&i, &r, FAULT_SIGNATURE); /* which is over the identity that it was made for */
+    uint8_t identity[IDENTITY_BYTES_MAX];
+    struct writer w = writer_on(identity, sizeof identity);
+    mallory.who.label.level = 3;
+    identity_write(&w, &mallory.who);
+    mallory.z = sm2_z(writer_span(&w), &mallory.key.p);
+    party_make(&i, &realm, &mallory);
     expect_refusal(&i, &r, FAULT_WRONG_CHAIN);
     /* CFL: signed by another issuer for our network. */
     struct realm forger = elsewhere;
