@@ -104,6 +104,13 @@ static enum channel_fault check_common(const struct credential_identity *who,
 {
     if (!sm3_equal(&who->network, &trust->net->id))
         return FAULT_OTHER_NETWORK;
+    /* The network names its MDMS and that one's key; no authority may make another. */
+    if (who->role == CREDENTIAL_MDMS) {
+        const point_bytes pinned = point_encode(&trust->net->sign);
+        if (!ami_id_equal(&who->name, &trust->net->name) ||
+            memcmp(&who->key, &pinned, sizeof pinned) != 0)
+            return FAULT_UNEXPECTED;
+    }
     if (who->from_s != 0 && now_s < who->from_s)
         return FAULT_FUTURE;
     if (who->until_s != 0 && now_s > who->until_s)

@@ -72,7 +72,8 @@ struct credential {
     uint8_t shown[CREDENTIAL_BYTES_MAX]; /* without what CFL adds for a session */
 };
 
-/* A DC's signing key. AMI_BAD_ARGUMENT: the key is not that of this DC in this network. */
+/* A DC's signing key. AMI_BAD_ARGUMENT: the key is not that of this DC in this network; here and in
+ * the next one `out`, which links may be made with, is then left alone. */
 enum ami_status credential_of_dc(struct credential *out, const struct network *net,
                                  const struct ami_id *name, uint32_t epoch,
                                  const struct sign_key *key) AMI_MUST_CHECK;

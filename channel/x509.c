@@ -206,8 +206,10 @@ static enum channel_fault verify_chain(const struct x509_trust *trust, X509 *lea
     X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
     X509_VERIFY_PARAM_set_time(param, (time_t)now_s);
     X509_VERIFY_PARAM_set_depth(param, X509_CHAIN_MAX);
-    if (trust->has_crls &&
-        X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) != 1)
+    unsigned long flags = X509_V_FLAG_X509_STRICT; /* what RFC 5280 asks of every certificate */
+    if (trust->has_crls)
+        flags |= X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL;
+    if (X509_VERIFY_PARAM_set_flags(param, flags) != 1)
         goto out;
     if (X509_verify_cert(ctx) != 1) {
         fault = fault_of(X509_STORE_CTX_get_error(ctx));

@@ -98,6 +98,14 @@ static void the_mdms_speaks_under_its_pinned_key(void **state)
     assert_ok(credential_of_mdms(&mdms, &realm.mdms.net, &realm.mdms.sign));
     assert_status(credential_of_mdms(&dc, &realm.mdms.net, &realm.mdms.enrol), AMI_BAD_ARGUMENT);
     realm_credential(&realm, &dc, CREDENTIAL_IMPLICIT, "dc-1", NULL, 0, 0);
+    /* What cannot be made leaves the one that is there alone. */
+    struct credential before = dc;
+    struct sign_key key;
+    realm_dc_key(&realm, &key, "dc-1", 2);
+    const struct ami_id dc_1 = id_of("dc-1");
+    assert_status(credential_of_dc(&dc, &realm.mdms.net, &dc_1, 3, &key), AMI_BAD_ARGUMENT);
+    assert_status(credential_of_mdms(&dc, &realm.mdms.net, &realm.mdms.enrol), AMI_BAD_ARGUMENT);
+    assert_memory_equal(&dc, &before, sizeof dc);
     party_make(&i, &realm, &mdms);
     party_make(&r, &realm, &dc);
     assert_true(pair_handshake(&i, &r, &realm));

@@ -154,7 +154,7 @@ static void refused_with_the_reason(void **state)
         enum channel_fault fault;
     } cases[] = {
         {"dc-1", FAULT_NONE},
-        {"mdms", FAULT_NONE},
+        {"mdms", FAULT_UNEXPECTED}, /* the network has a key for it */
         {"alice", FAULT_NONE},
         {"expired", FAULT_EXPIRED},
         {"future", FAULT_FUTURE},
@@ -165,6 +165,7 @@ static void refused_with_the_reason(void **state)
         {"usurper", FAULT_USAGE},
         {"alone", FAULT_SELF_SIGNED},
         {"gap", FAULT_WRONG_CHAIN},
+        {"lax", FAULT_WRONG_CHAIN},
         {"stranger", FAULT_WRONG_CHAIN},
         {"empty-id", FAULT_WRONG_CHAIN},
     };
@@ -191,6 +192,30 @@ static void refused_with_the_reason(void **state)
     struct x509_trust *itself = trust_of("alone.pem", NULL);
     assert_int_equal(check("alone", itself, SUITE_WALL_MS), FAULT_SELF_SIGNED);
     x509_trust_free(itself);
+}
+
+/* An authority makes no MDMS: name and key are the network's. */
+static void the_mdms_is_pinned(void **state)
+{
+    (void)state;
+    struct credential own;
+    struct credential_peer peer;
+    struct party r;
+    struct network net = realm.mdms.net;
+    const uint8_t nonce[CREDENTIAL_NONCE_BYTES] = {0};
+    const struct credential_moment at = {SUITE_WALL_MS, nonce};
+    assert_ok(load(&own, &net, "mdms"));
+    const struct span shown = span_of(own.shown, own.shown_size);
+    party_make(&r, &realm, &own);
+    r.trust.x509 = with_lists;
+    r.trust.net = &net;
+    assert_int_equal(credential_check(&peer, CREDENTIAL_X509, shown, &r.trust, &at),
+                     FAULT_UNEXPECTED);
+    net.sign = own.key.p;
+    assert_int_equal(credential_check(&peer, CREDENTIAL_X509, shown, &r.trust, &at), FAULT_NONE);
+    net.name = id_of("grid-2");
+    assert_int_equal(credential_check(&peer, CREDENTIAL_X509, shown, &r.trust, &at),
+                     FAULT_UNEXPECTED);
 }
 
 static void certificates_that_cannot_be_held(void **state)
@@ -329,6 +354,7 @@ int main(void)
         cmocka_unit_test(channels_between_certificates),
         cmocka_unit_test(without_an_anchor_there_is_no_x509),
         cmocka_unit_test(refused_with_the_reason),
+        cmocka_unit_test(the_mdms_is_pinned),
         cmocka_unit_test(certificates_that_cannot_be_held),
         cmocka_unit_test(anothers_chain_and_another_network),
         cmocka_unit_test(another_chain_has_no_other_fingerprint),
