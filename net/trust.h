@@ -26,7 +26,8 @@ struct trust {
     struct cfl_public *cfl;        /* NULL: none */
 };
 
-/* `net` is borrowed. AMI_BAD_ARGUMENT: roots or lists without the other; what is wrong with a file, in `why`. */
+/* `net` is borrowed. AMI_BAD_ARGUMENT: roots or lists without the other; what is wrong with a file,
+ * in `why`. */
 enum ami_status trust_load(struct trust *out, const struct network *net,
                            const struct trust_files *files, struct why *why) AMI_MUST_CHECK;
 void trust_end(struct trust *t);
