@@ -40,6 +40,13 @@ int64_t credential_left_s(const struct credential_identity *who, int64_t now_s)
     return who->until_s == 0 ? INT64_MAX : who->until_s - now_s;
 }
 
+int64_t credential_own_left_s(const struct credential *own, int64_t now_s)
+{
+    const int64_t left = credential_left_s(&own->who, now_s);
+    const int64_t chain = own->chain_until_s == 0 ? INT64_MAX : own->chain_until_s - now_s;
+    return chain < left ? chain : left;
+}
+
 /* --- identities ------------------------------------------------------------------------------- */
 
 bool identity_valid(const struct credential_identity *who)

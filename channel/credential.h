@@ -67,10 +67,14 @@ struct credential {
     sm2_private key;
     bool implicit; /* signatures hash W too */
     point w;
-    sm3_digest z; /* Z of the key, H_A of an implicit one */
+    sm3_digest z;          /* Z of the key, H_A of an implicit one */
+    int64_t chain_until_s; /* X.509: when the first certificate that is shown ends; else 0 */
     size_t shown_size;
     uint8_t shown[CREDENTIAL_BYTES_MAX]; /* without what CFL adds for a session */
 };
+
+/* Seconds until nobody takes it any more, whatever of it ends first; INT64_MAX: never. */
+int64_t credential_own_left_s(const struct credential *own, int64_t now_s);
 
 /* A DC's signing key. AMI_BAD_ARGUMENT: the key is not that of this DC in this network; here and in
  * the next one `out`, which links may be made with, is then left alone. */

@@ -21,6 +21,7 @@
 struct x509_trust {
     X509_STORE *store;
     bool has_crls;
+    int64_t until_s;
 };
 
 /* --- certificates ----------------------------------------------------------------------------- */
@@ -58,6 +59,14 @@ static bool seconds_of(int64_t *out, const ASN1_TIME *t)
         return false;
     *out = (int64_t)timegm(&tm);
     return true;
+}
+
+/* Of several ends the first; one that cannot be read, or is not there, is none. */
+static void end_sooner(int64_t *until_s, const ASN1_TIME *t)
+{
+    int64_t s;
+    if (seconds_of(&s, t) && s < *until_s)
+        *until_s = s;
 }
 
 /* The text up to the next colon, or the rest; NULL at the end. */
@@ -276,11 +285,12 @@ static BIO *bio_of(struct span s)
 }
 
 /* How many were added; -1 when one cannot be. */
-static int add_roots(X509_STORE *store, BIO *in)
+static int add_roots(X509_STORE *store, BIO *in, int64_t *until_s)
 {
     int count = 0;
     for (X509 *x; (x = PEM_read_bio_X509(in, NULL, NULL, NULL)) != NULL; count++) {
         bool good = set_id(x) && X509_STORE_add_cert(store, x) == 1;
+        end_sooner(until_s, X509_get0_notAfter(x));
         X509_free(x);
         if (!good)
             return -1;
@@ -288,11 +298,12 @@ static int add_roots(X509_STORE *store, BIO *in)
     return count;
 }
 
-static int add_crls(X509_STORE *store, BIO *in)
+static int add_crls(X509_STORE *store, BIO *in, int64_t *until_s)
 {
     int count = 0;
     for (X509_CRL *l; (l = PEM_read_bio_X509_CRL(in, NULL, NULL, NULL)) != NULL; count++) {
         bool good = X509_STORE_add_crl(store, l) == 1;
+        end_sooner(until_s, X509_CRL_get0_nextUpdate(l));
         X509_CRL_free(l);
         if (!good)
             return -1;
@@ -305,12 +316,14 @@ struct x509_trust *x509_trust_new(struct span roots, struct span crls, char *why
     struct x509_trust *trust = calloc(1, sizeof *trust);
     BIO *roots_in = bio_of(roots), *crls_in = crls.size == 0 ? NULL : bio_of(crls);
     const char *bad = NULL;
+    if (trust != NULL)
+        trust->until_s = INT64_MAX;
     if (trust == NULL || roots_in == NULL || (crls.size != 0 && crls_in == NULL) ||
         (trust->store = X509_STORE_new()) == NULL)
         bad = "out of memory";
-    else if (add_roots(trust->store, roots_in) < 1)
+    else if (add_roots(trust->store, roots_in, &trust->until_s) < 1)
         bad = "there is no certificate in PEM among the roots";
-    else if (crls_in != NULL && add_crls(trust->store, crls_in) < 1)
+    else if (crls_in != NULL && add_crls(trust->store, crls_in, &trust->until_s) < 1)
         bad = "there is no revocation list in PEM where one is named";
     if (bad == NULL)
         trust->has_crls = crls_in != NULL;
@@ -322,6 +335,11 @@ struct x509_trust *x509_trust_new(struct span roots, struct span crls, char *why
     snprintf(why, why_size, "%s", bad);
     x509_trust_free(trust);
     return NULL;
+}
+
+int64_t x509_trust_until_s(const struct x509_trust *trust)
+{
+    return trust->until_s;
 }
 
 void x509_trust_free(struct x509_trust *trust)
@@ -366,6 +384,7 @@ static bool write_chain(struct credential *out, point *leaf_point, BIO *in)
     struct writer w = writer_on(out->shown, sizeof out->shown);
     uint8_t count = 0;
     bool good = true;
+    out->chain_until_s = INT64_MAX;
     write_u8(&w, 0);
     for (X509 *x; good && (x = PEM_read_bio_X509(in, NULL, NULL, NULL)) != NULL; X509_free(x)) {
         unsigned char *der = NULL;
@@ -375,6 +394,7 @@ static bool write_chain(struct credential *out, point *leaf_point, BIO *in)
         good = size > 0 && size <= UINT16_MAX && count < X509_CHAIN_MAX &&
                (count > 0 || leaf_identity(&out->who, leaf_point, x));
         if (good) {
+            end_sooner(&out->chain_until_s, X509_get0_notAfter(x));
             write_u16(&w, (uint16_t)size);
             write_raw(&w, der, (size_t)size);
             count++;

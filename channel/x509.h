@@ -31,6 +31,8 @@ struct x509_trust;
 /* Roots and revocation lists as PEM; `crls` may be empty. NULL on failure, with a sentence in `why`
  * (why_size bytes). */
 struct x509_trust *x509_trust_new(struct span roots, struct span crls, char *why, size_t why_size);
+/* When the first of its roots and lists runs out, in seconds since 1970. */
+int64_t x509_trust_until_s(const struct x509_trust *trust);
 void x509_trust_free(struct x509_trust *trust); /* NULL is allowed */
 
 /* From PEM: the private key (not encrypted), and the chain, leaf first, with or without its root.

@@ -77,6 +77,17 @@ enum ami_status trust_load(struct trust *out, const struct network *net,
     return AMI_OK;
 }
 
+int64_t trust_until_s(const struct trust *t)
+{
+    return t->x509 == NULL ? INT64_MAX : x509_trust_until_s(t->x509);
+}
+
+int64_t trust_left_s(const struct trust *t, int64_t now_s)
+{
+    const int64_t until_s = trust_until_s(t);
+    return until_s == INT64_MAX ? INT64_MAX : until_s - now_s;
+}
+
 void trust_end(struct trust *t)
 {
     x509_trust_free(t->x509);

@@ -31,6 +31,10 @@ struct trust {
 enum ami_status trust_load(struct trust *out, const struct network *net,
                            const struct trust_files *files, struct why *why) AMI_MUST_CHECK;
 void trust_end(struct trust *t);
+/* When the first of the X.509 roots and lists runs out, and how many seconds that is from now_s;
+ * INT64_MAX: nothing does. */
+int64_t trust_until_s(const struct trust *t);
+int64_t trust_left_s(const struct trust *t, int64_t now_s);
 
 /* The program's own, when the files name one; else, and on failure, `out` stays as it is. It must
  * be of `role` and have this name. AMI_BAD_ARGUMENT: one file without the other; AMI_FOREIGN_KEY:

@@ -116,15 +116,31 @@ json_t *admin_committee(const struct node *n)
     return committee;
 }
 
-/* Of this DC, and how long it is good: null where no date ends it. */
-static json_t *own_credential(const struct node *n)
+static json_t *seconds_left(int64_t left)
 {
-    const struct credential_identity *who = n->c.credential;
-    if (who == NULL)
-        return json_null();
-    const int64_t left = credential_left_s(who, node_wall_ms(n) / 1000);
-    return json_pack("{s:s, s:o}", "kind", credential_kind_name(who->kind), "expires_in_s",
-                     left == INT64_MAX ? json_null() : json_integer((json_int_t)left));
+    return left == INT64_MAX ? json_null() : json_integer((json_int_t)left);
+}
+
+/* This DC's credential and what it judges others by, and how long they are good: null where no date
+ * ends them. */
+static void add_anchors(const struct node *n, json_t *o)
+{
+    struct node_anchors a;
+    if (n->c.anchors == NULL)
+        return;
+    n->c.anchors(n->c.anchors_ctx, &a);
+    const int64_t now_s = node_wall_ms(n) / 1000;
+    json_object_set_new(o, "credential",
+                        json_pack("{s:s, s:o}", "kind", credential_kind_name(a.own->who.kind),
+                                  "expires_in_s",
+                                  seconds_left(credential_own_left_s(a.own, now_s))));
+    json_object_set_new(o, "trust_expires_in_s",
+                        seconds_left(a.until_s == INT64_MAX ? INT64_MAX : a.until_s - now_s));
+    json_object_set_new(o, "revoked_operators",
+                        a.revoked_known
+                            ? json_pack("{s:I, s:I}", "number", (json_int_t)a.revoked_number,
+                                        "count", (json_int_t)a.revoked_count)
+                            : json_null());
 }
 
 static json_t *ask_status(struct node *n)
@@ -169,7 +185,7 @@ static json_t *ask_status(struct node *n)
     json_object_set_new(o, "links", json_integer((json_int_t)n->link_count));
     json_object_set_new(o, "devices", json_integer((json_int_t)registry_size(n->c.registry)));
     json_object_set_new(o, "waiting_transactions", json_integer((json_int_t)pool_count(n->pool)));
-    json_object_set_new(o, "credential", own_credential(n));
+    add_anchors(n, o);
     uint64_t below, pruned;
     prune_state(n, &below, &pruned);
     json_object_set_new(o, "retention_below", json_integer((json_int_t)below));

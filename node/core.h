@@ -64,6 +64,15 @@ struct node_peer {
     char address[AMI_ADDRESS_BYTES_MAX + 1];
 };
 
+/* What links go by, for the status. */
+struct node_anchors {
+    const struct credential *own;
+    int64_t until_s; /* of the first X.509 root or list to end; INT64_MAX: none does */
+    bool revoked_known;
+    uint64_t revoked_number; /* of the list of revoked operators */
+    unsigned revoked_count;
+};
+
 struct node_config {
     const struct genesis *genesis; /* outlives the node, as all pointers here */
     /* The key that votes on the next block, when this DC is a member then; else its newest. */
@@ -89,9 +98,9 @@ struct node_config {
     /* Rules switched off, by the simulator alone, to see that its checks notice. */
     uint32_t rules_off;   /* enum rule_off of consensus/replica.h */
     bool meter_unchecked; /* registry_leave_meters_unchecked */
-    /* This DC's own credential on links, for the status; NULL: links are not secured (a
-     * simulation). */
-    const struct credential_identity *credential;
+    /* For the status; NULL: links are not secured (a simulation). */
+    void (*anchors)(void *ctx, struct node_anchors *out);
+    void *anchors_ctx;
     /* For the status; NULL: the shell has no ports. `port` is PEER, METER or ADMIN. */
     void (*port_counters)(void *ctx, enum node_port port, struct node_port_counters *out);
     void *port_ctx;

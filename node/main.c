@@ -5,7 +5,6 @@
  * network.
  */
 #include "base/check.h"
-#include "channel/file.h"
 #include "crypto/secret.h"
 #include "keyagree/keyfile.h"
 #include "ledger/committee.h"
@@ -16,8 +15,8 @@
 #include "net/loop.h"
 #include "net/options.h"
 #include "net/pool.h"
-#include "net/trust.h"
 #include "net/writer.h"
+#include "node/anchors.h"
 #include "node/core.h"
 #include "node/recover.h"
 #include "node/starts.h"
@@ -40,11 +39,6 @@
 #define WORK_JOBS_MAX     64
 #define KEYS_MAX          16 /* key epochs of this DC in its folder */
 #define PATROL_MS         (24LL * 3600 * 1000)
-
-/* How often it is looked whether the list of revoked operators, or X.509 roots and lists, have
- * changed. */
-#define REVOKED_LOOK_US (1u * 1000000u)
-#define TRUST_LOOK_US   (2u * 1000000u)
 
 static struct options {
     const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
@@ -299,11 +293,8 @@ struct shell {
     size_t keys;
     struct own_key *used;         /* the one that the node began with */
     struct credential credential; /* under which this DC speaks with other DCs, MDMS, operators */
-    struct trust trust;
-    struct revoked_list *revoked; /* of operators; NULL: none was given */
-    struct timespec revoked_mtime, roots_mtime, crls_mtime;
-    struct loop_alarm trust_alarm;
-    uint64_t revoked_looked_us;
+    struct anchors anchors;
+    struct loop_alarm anchors_alarm;
     struct registry *registry;
     struct store *store;
     struct point_table *p_pub;
@@ -823,15 +814,6 @@ static enum ami_status use_credential(struct shell *s, const struct own_key *k, 
                : why_set(why, AMI_FOREIGN_KEY, "%s is no signing key of this DC", k->name);
 }
 
-/* Said at the start, and in the status at any time. */
-static void warn_of_expiry(const struct shell *s)
-{
-    const int64_t left = credential_left_s(&s->credential.who, clock_wall_ms() / 1000);
-    if (left < CREDENTIAL_WARN_S)
-        log_say(s->log, ENV_LOG_WARN, "credential_expires", "kind=%s in_days=%lld",
-                credential_kind_name(s->credential.who.kind), (long long)(left / 86400));
-}
-
 /* The ledger calls for another key of ours. Nothing of the replica's is being written at this
  * moment; a step of pruning may be, and then this waits for it. */
 static enum ami_status use_key(void *ctx, uint32_t epoch, struct node_key *out)
@@ -917,88 +899,12 @@ static enum ami_status check_peers(const struct shell *s, struct why *why)
 /* --- channels ----------------------------------------------------------------------------------
  */
 
-/* Reads the list. An older one than that which is known, or a bad one, changes nothing. */
-static enum ami_status read_revoked(struct shell *s, struct why *why)
-{
-    struct stat st;
-    uint8_t *data = NULL;
-    size_t size;
-    if (stat(opt.revoked, &st) != 0)
-        return why_set(why, AMI_NOT_FOUND, "%.300s: %s", opt.revoked, strerror(errno));
-    s->revoked_mtime = st.st_mtim;
-    AMI_TRY(file_read(opt.revoked, REVOKED_BYTES_MAX, &data, &size, why));
-    enum ami_status status = AMI_NO_MEMORY;
-    struct revoked_list *fresh = calloc(1, sizeof *fresh);
-    if (fresh != NULL)
-        status = revoked_list_parse(fresh, &s->genesis.network, span_of(data, size));
-    free(data);
-    if (status == AMI_OK && s->revoked != NULL && fresh->number < s->revoked->number)
-        status = AMI_EXISTS;
-    if (status != AMI_OK) {
-        free(fresh);
-        return why_set(why, status, "%.300s is no list of revoked operators to go by: %s",
-                       opt.revoked,
-                       status == AMI_EXISTS ? "a newer one is known" : ami_status_text(status));
-    }
-    free(s->revoked);
-    s->revoked = fresh;
-    log_say(s->log, ENV_LOG_INFO, "revoked_operators", "number=%llu count=%u",
-            (unsigned long long)fresh->number, fresh->count);
-    return AMI_OK;
-}
-
-/* Notes a file's time; whether it is another than before. */
-static bool has_changed(const char *path, struct timespec *mtime)
-{
-    struct stat st;
-    if (path == NULL || stat(path, &st) != 0)
-        return false;
-    const bool changed = st.st_mtim.tv_sec != mtime->tv_sec || st.st_mtim.tv_nsec != mtime->tv_nsec;
-    *mtime = st.st_mtim;
-    return changed;
-}
-
-/* New roots or lists count from the next handshake on; what cannot be read changes nothing. */
-static void look_at_trust(void *arg)
+static void look_at_anchors(void *arg)
 {
     struct shell *s = arg;
-    struct why why = {""};
-    struct trust fresh;
-    const bool roots = has_changed(opt.trust.roots, &s->roots_mtime);
-    const bool crls = has_changed(opt.trust.crls, &s->crls_mtime);
-    loop_alarm_set(s->loop, &s->trust_alarm, clock_mono_us() + TRUST_LOOK_US);
-    if (!roots && !crls)
-        return;
-    if (trust_load(&fresh, &s->genesis.network, &opt.trust, &why) != AMI_OK) {
-        trust_end(&fresh);
-        log_say(s->log, ENV_LOG_WARN, "trust_not_read", "%s", why.text);
-        return;
-    }
-    fresh.trust.revoked = s->trust.trust.revoked;
-    fresh.trust.revoked_ctx = s->trust.trust.revoked_ctx;
-    trust_end(&s->trust);
-    s->trust = fresh;
-    log_say(s->log, ENV_LOG_INFO, "trust_read", "roots=%s", opt.trust.roots);
-}
-
-/* Asked for each credential; the file is looked at no more often than REVOKED_LOOK_US. */
-static bool is_revoked(void *ctx, const struct credential_identity *who)
-{
-    struct shell *s = ctx;
-    struct stat st;
-    struct why why = {""};
-    if (who->role != CREDENTIAL_OPERATOR || s->revoked == NULL)
-        return false;
     const uint64_t now = clock_mono_us();
-    if (now - s->revoked_looked_us >= REVOKED_LOOK_US) {
-        s->revoked_looked_us = now;
-        if (stat(opt.revoked, &st) == 0 &&
-            (st.st_mtim.tv_sec != s->revoked_mtime.tv_sec ||
-             st.st_mtim.tv_nsec != s->revoked_mtime.tv_nsec) &&
-            read_revoked(s, &why) != AMI_OK)
-            log_say(s->log, ENV_LOG_WARN, "revoked_operators", "%s", why.text);
-    }
-    return revoked_list_has(s->revoked, &who->fingerprint);
+    anchors_look(&s->anchors, now, clock_wall_ms());
+    loop_alarm_set(s->loop, &s->anchors_alarm, now + ANCHORS_LOOK_US);
 }
 
 static struct channel_config
@@ -1007,7 +913,7 @@ channel_config_of(struct shell *s,
                   void *ctx)
 {
     return (struct channel_config){.own = &s->credential,
-                                   .trust = &s->trust.trust,
+                                   .trust = &s->anchors.trust.trust,
                                    .suites = CHANNEL_SUITES_ALL,
                                    .accept = accept,
                                    .accept_ctx = ctx};
@@ -1122,7 +1028,8 @@ static enum ami_status make_node(struct shell *s, bool sign, struct why *why)
                             .sessions_max = SESSIONS_MAX,
                             .pool_txs_max = POOL_TXS_MAX,
                             .pool_bytes_max = POOL_BYTES_MAX,
-                            .credential = &s->credential.who,
+                            .anchors = anchors_state,
+                            .anchors_ctx = &s->anchors,
                             .port_counters = port_counters,
                             .port_ctx = s};
     if (height > 0) {
@@ -1159,18 +1066,15 @@ static enum ami_status start(struct shell *s, struct why *why)
     AMI_TRY(check_peers(s, why));
     AMI_TRY(choose_key(s, why));
     AMI_TRY(use_credential(s, s->used, why));
-    warn_of_expiry(s);
-    AMI_TRY(trust_load(&s->trust, &s->genesis.network, &opt.trust, why));
-    s->trust.trust.revoked = is_revoked;
-    s->trust.trust.revoked_ctx = s;
-    s->trust_alarm = (struct loop_alarm){.fire = look_at_trust, .arg = s};
-    if (opt.trust.roots != NULL) {
-        (void)has_changed(opt.trust.roots, &s->roots_mtime);
-        (void)has_changed(opt.trust.crls, &s->crls_mtime);
-        loop_alarm_set(s->loop, &s->trust_alarm, clock_mono_us() + TRUST_LOOK_US);
-    }
-    if (opt.revoked != NULL)
-        AMI_TRY(read_revoked(s, why));
+    s->anchors = (struct anchors){.net = &s->genesis.network,
+                                  .files = &opt.trust,
+                                  .revoked_path = opt.revoked,
+                                  .dir = opt.dir,
+                                  .own = &s->credential,
+                                  .log = s->log};
+    AMI_TRY(anchors_start(&s->anchors, clock_mono_us(), clock_wall_ms(), why));
+    s->anchors_alarm = (struct loop_alarm){.fire = look_at_anchors, .arg = s};
+    loop_alarm_set(s->loop, &s->anchors_alarm, clock_mono_us() + ANCHORS_LOOK_US);
     const bool sign = !s->key_missing && may_sign(s, s->used);
     if (sign)
         AMI_TRY(count_start(s, s->used, why));
@@ -1238,8 +1142,7 @@ static void stop(struct shell *s)
     log_close(s->log);
     loop_free(s->loop);
     free(s->genesis_text);
-    free(s->revoked);
-    trust_end(&s->trust);
+    anchors_end(&s->anchors);
     secret_wipe(s, sizeof *s);
     free(s);
 }

@@ -194,6 +194,22 @@ static void refused_with_the_reason(void **state)
     x509_trust_free(itself);
 }
 
+/* What is shown is good only as long as all of it is. */
+static void a_chain_ends_with_its_first_certificate(void **state)
+{
+    (void)state;
+    struct credential own;
+    const int64_t leaf = 2082758400, authority = 1804032000; /* 2036-01-01, 2027-03-03 */
+    assert_ok(load(&own, &realm.mdms.net, "early"));
+    assert_int_equal(own.who.until_s, leaf);
+    assert_int_equal(credential_own_left_s(&own, authority - 7), 7);
+    assert_int_equal(check("early", without_lists, (authority + 1) * 1000), FAULT_EXPIRED);
+    assert_ok(load(&own, &realm.mdms.net, "dc-1"));
+    assert_int_equal(credential_own_left_s(&own, leaf - 7), 7);
+    realm_credential(&realm, &own, CREDENTIAL_IMPLICIT, "dc-3", NULL, 0, 0);
+    assert_true(credential_own_left_s(&own, leaf) == INT64_MAX);
+}
+
 /* An authority makes no MDMS: name and key are the network's. */
 static void the_mdms_is_pinned(void **state)
 {
@@ -354,6 +370,7 @@ int main(void)
         cmocka_unit_test(channels_between_certificates),
         cmocka_unit_test(without_an_anchor_there_is_no_x509),
         cmocka_unit_test(refused_with_the_reason),
+        cmocka_unit_test(a_chain_ends_with_its_first_certificate),
         cmocka_unit_test(the_mdms_is_pinned),
         cmocka_unit_test(certificates_that_cannot_be_held),
         cmocka_unit_test(anothers_chain_and_another_network),

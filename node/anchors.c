@@ -1,0 +1,185 @@
+#include "node/anchors.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "net/file.h"
+
+static bool is_revoked(void *ctx, const struct credential_identity *who)
+{
+    const struct anchors *a = ctx;
+    return who->role == CREDENTIAL_OPERATOR && a->revoked != NULL &&
+           revoked_list_has(a->revoked, &who->fingerprint);
+}
+
+/* Notes a file's time; whether it is another than before. */
+static bool has_changed(const char *path, struct timespec *mtime)
+{
+    struct stat st;
+    if (path == NULL || stat(path, &st) != 0)
+        return false;
+    const bool changed = st.st_mtim.tv_sec != mtime->tv_sec || st.st_mtim.tv_nsec != mtime->tv_nsec;
+    *mtime = st.st_mtim;
+    return changed;
+}
+
+/* --- operators -------------------------------------------------------------------------------- */
+
+static enum ami_status read_list(struct revoked_list **out, uint8_t **data, size_t *size,
+                                 const struct network *net, const char *path, struct why *why)
+{
+    AMI_TRY(file_read(path, REVOKED_BYTES_MAX, data, size, why));
+    *out = calloc(1, sizeof **out);
+    enum ami_status status =
+        *out == NULL ? AMI_NO_MEMORY : revoked_list_parse(*out, net, span_of(*data, *size));
+    if (status == AMI_OK)
+        return AMI_OK;
+    free(*out);
+    free(*data);
+    *out = NULL;
+    *data = NULL;
+    return why_set(why, status, "%.300s is no list of revoked operators to go by: %s", path,
+                   ami_status_text(status));
+}
+
+/* A newer one is kept before it counts: it must not be forgotten once somebody was refused. */
+static enum ami_status read_revoked(struct anchors *a, struct why *why)
+{
+    char kept[PATH_MAX];
+    uint8_t *data = NULL;
+    size_t size = 0;
+    struct revoked_list *fresh = NULL;
+    AMI_TRY(path_join(kept, sizeof kept, a->dir, ANCHORS_KEPT, why));
+    AMI_TRY(read_list(&fresh, &data, &size, a->net, a->revoked_path, why));
+    enum ami_status status = AMI_OK;
+    if (a->revoked != NULL && fresh->number < a->revoked->number)
+        status = why_set(why, AMI_EXISTS,
+                         "%.300s is no list of revoked operators to go by: it has number %llu, and "
+                         "%llu is known",
+                         a->revoked_path, (unsigned long long)fresh->number,
+                         (unsigned long long)a->revoked->number);
+    else if (a->revoked == NULL || fresh->number > a->revoked->number)
+        status = file_write(kept, span_of(data, size), FILE_MODE_PUBLIC, why);
+    free(data);
+    /* On a disk that takes nothing it counts all the same, until the end. */
+    if (status == AMI_EXISTS) {
+        free(fresh);
+        return status;
+    }
+    free(a->revoked);
+    a->revoked = fresh;
+    log_say(a->log, ENV_LOG_INFO, "revoked_operators", "number=%llu count=%u",
+            (unsigned long long)fresh->number, fresh->count);
+    return status;
+}
+
+static enum ami_status read_kept(struct anchors *a, struct why *why)
+{
+    char kept[PATH_MAX];
+    uint8_t *data = NULL;
+    size_t size = 0;
+    AMI_TRY(path_join(kept, sizeof kept, a->dir, ANCHORS_KEPT, why));
+    enum ami_status status = read_list(&a->revoked, &data, &size, a->net, kept, why);
+    free(data);
+    return status == AMI_NOT_FOUND ? AMI_OK : status;
+}
+
+/* --- for how long ----------------------------------------------------------------------------- */
+
+static void warn(struct anchors *a, uint64_t mono_us, int64_t wall_ms)
+{
+    const int64_t now_s = wall_ms / 1000;
+    const int64_t own = credential_own_left_s(a->own, now_s),
+                  trust = trust_left_s(&a->trust, now_s);
+    a->warned_us = mono_us;
+    if (own < CREDENTIAL_WARN_S)
+        log_say(a->log, ENV_LOG_WARN, "credential_expires", "kind=%s in_days=%lld",
+                credential_kind_name(a->own->who.kind), (long long)(own / 86400));
+    if (trust < CREDENTIAL_WARN_S)
+        log_say(a->log, ENV_LOG_WARN, "trust_expires",
+                "a root or a revocation list of X.509 runs out: in_days=%lld",
+                (long long)(trust / 86400));
+    if (a->revoked == NULL)
+        log_say(a->log, ENV_LOG_WARN, "operators_unchecked",
+                "there is no list of revoked operators (--revoked): each is let in until its "
+                "credential expires");
+}
+
+/* --- their life ------------------------------------------------------------------------------- */
+
+static enum ami_status load(struct anchors *a, struct why *why)
+{
+    struct trust fresh;
+    enum ami_status status = trust_load(&fresh, a->net, a->files, why);
+    if (status != AMI_OK) {
+        trust_end(&fresh);
+        return status;
+    }
+    fresh.trust.revoked = is_revoked;
+    fresh.trust.revoked_ctx = a;
+    trust_end(&a->trust);
+    a->trust = fresh;
+    return AMI_OK;
+}
+
+enum ami_status anchors_start(struct anchors *a, uint64_t mono_us, int64_t wall_ms, struct why *why)
+{
+    struct why old = {""};
+    (void)has_changed(a->files->roots, &a->roots_mtime);
+    (void)has_changed(a->files->crls, &a->crls_mtime);
+    (void)has_changed(a->files->cfl_public, &a->cfl_mtime);
+    AMI_TRY(load(a, why));
+    AMI_TRY(read_kept(a, why));
+    if (a->revoked_path != NULL) {
+        (void)has_changed(a->revoked_path, &a->revoked_mtime);
+        enum ami_status status = read_revoked(a, &old);
+        if (status == AMI_EXISTS)
+            log_say(a->log, ENV_LOG_WARN, "revoked_operators", "%s", old.text);
+        else if (status != AMI_OK)
+            return why_set(why, status, "%s", old.text);
+    }
+    a->looked_us = mono_us;
+    warn(a, mono_us, wall_ms);
+    return AMI_OK;
+}
+
+void anchors_look(struct anchors *a, uint64_t mono_us, int64_t wall_ms)
+{
+    struct why why = {""};
+    const bool roots = has_changed(a->files->roots, &a->roots_mtime);
+    const bool crls = has_changed(a->files->crls, &a->crls_mtime);
+    const bool cfl = has_changed(a->files->cfl_public, &a->cfl_mtime);
+    a->looked_us = mono_us;
+    if (roots || crls || cfl) {
+        if (load(a, &why) == AMI_OK)
+            log_say(a->log, ENV_LOG_INFO, "trust_read", "roots=%s",
+                    a->files->roots == NULL ? "-" : a->files->roots);
+        else
+            log_say(a->log, ENV_LOG_WARN, "trust_not_read", "%s", why.text);
+    }
+    if (has_changed(a->revoked_path, &a->revoked_mtime) && read_revoked(a, &why) != AMI_OK)
+        log_say(a->log, ENV_LOG_WARN, "revoked_operators", "%s", why.text);
+    if (mono_us - a->warned_us >= ANCHORS_WARN_US)
+        warn(a, mono_us, wall_ms);
+}
+
+void anchors_end(struct anchors *a)
+{
+    free(a->revoked);
+    trust_end(&a->trust);
+    a->revoked = NULL;
+}
+
+void anchors_state(void *ctx, struct node_anchors *out)
+{
+    const struct anchors *a = ctx;
+    *out = (struct node_anchors){.own = a->own, .until_s = trust_until_s(&a->trust)};
+    if (a->revoked != NULL) {
+        out->revoked_known = true;
+        out->revoked_number = a->revoked->number;
+        out->revoked_count = a->revoked->count;
+    }
+}

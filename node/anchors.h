@@ -1,0 +1,51 @@
+/* node/anchors.h - what dc-node goes by when it lets somebody in: X.509 roots and revocation lists,
+ * the public seed set, the MDMS's list of revoked operators; and for how long all of that is good.
+ *
+ * Files that change are read again. What cannot be read, and a list of operators that is older than
+ * one known before, changes nothing and is logged. The newest such list is kept in the DC's folder
+ * (ANCHORS_KEPT), so that a restart with an older file, or with none, takes nobody back.
+ *
+ * Shell only: files and the clock are its own.
+ */
+#ifndef AMI_NODE_ANCHORS_H
+#define AMI_NODE_ANCHORS_H
+
+#include "channel/file.h"
+#include "net/logline.h"
+#include "net/trust.h"
+#include "node/core.h"
+
+#include <time.h>
+
+#define ANCHORS_KEPT    "operators-revoked.list"
+#define ANCHORS_LOOK_US (1u * 1000000u)            /* how often files are looked at */
+#define ANCHORS_WARN_US (24ull * 3600u * 1000000u) /* how often a warning is repeated */
+
+struct anchors {
+    /* Set by the owner; all outlive it. */
+    const struct network *net;
+    const struct trust_files *files;
+    const char *revoked_path; /* NULL: none was given */
+    const char *dir;
+    const struct credential *own; /* under which this DC speaks; its contents may change */
+    struct log_sink *log;
+    /* Its own. */
+    struct trust trust;           /* links use trust.trust, which stays where it is */
+    struct revoked_list *revoked; /* NULL: there is none */
+    struct timespec revoked_mtime, roots_mtime, crls_mtime, cfl_mtime;
+    uint64_t looked_us, warned_us;
+};
+
+/* Reads all of it, and warns of what runs out or is missing. AMI_DAMAGED: the list that was kept is
+ * none; AMI_NOT_FOUND and so on: a file that was named is not there or bad, with `why`. */
+enum ami_status anchors_start(struct anchors *a, uint64_t mono_us, int64_t wall_ms,
+                              struct why *why) AMI_MUST_CHECK;
+void anchors_end(struct anchors *a);
+
+/* Reads what has changed, and repeats warnings that are due; to be called every ANCHORS_LOOK_US. */
+void anchors_look(struct anchors *a, uint64_t mono_us, int64_t wall_ms);
+
+/* For the node's status. `a` is a struct anchors. */
+void anchors_state(void *a, struct node_anchors *out);
+
+#endif

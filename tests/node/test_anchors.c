@@ -1,0 +1,232 @@
+/* What a DC goes by when it lets somebody in, over changes of its files and over restarts. */
+#include "node/anchors.h"
+
+#include "crypto/secret.h"
+#include "net/file.h"
+#include "tests/channel/support.h"
+#include "tests/harness.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DAY_S INT64_C(86400)
+
+static struct realm realm;
+static char dir[] = "/tmp/amiledger-anchors-XXXXXX";
+static struct credential alice, own;
+static char *log_text;
+static size_t log_size;
+static FILE *log_file;
+static struct log_sink *log_sink;
+
+/* The path of a file in the folder; stays until the eighth call after. */
+static const char *path(const char *name)
+{
+    static char out[8][256];
+    static unsigned at;
+    char *p = out[at++ % 8];
+    snprintf(p, sizeof out[0], "%s/%s", dir, name);
+    return p;
+}
+
+static int setup(void **state)
+{
+    char command[512], network[2 * SM3_BYTES + 1];
+    (void)state;
+    realm_make(&realm, "grid", 1);
+    realm_credential(&realm, &alice, CREDENTIAL_IMPLICIT, "alice", "1:operation", 0, 0);
+    realm_credential(&realm, &own, CREDENTIAL_IMPLICIT, "dc-1", NULL, 0, 0);
+    if (mkdtemp(dir) == NULL)
+        return -1;
+    hex_encode(network, realm.mdms.net.id.b, SM3_BYTES);
+    snprintf(command, sizeof command, "tests/channel/make_certificates %s %s", path("ca"), network);
+    return system(command);
+}
+
+static int teardown(void **state)
+{
+    char command[128];
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    return system(command);
+}
+
+static int fresh(void **state)
+{
+    (void)state;
+    unlink(path(ANCHORS_KEPT));
+    log_file = open_memstream(&log_text, &log_size);
+    log_sink = log_open(log_file, ENV_LOG_DEBUG, 0);
+    return log_sink == NULL ? -1 : 0;
+}
+
+static int done(void **state)
+{
+    (void)state;
+    log_close(log_sink);
+    fclose(log_file);
+    free(log_text);
+    return 0;
+}
+
+static unsigned said(const char *part)
+{
+    unsigned count = 0;
+    fflush(log_file);
+    for (const char *at = log_text; at != NULL && (at = strstr(at, part)) != NULL; at++)
+        count++;
+    return count;
+}
+
+/* The MDMS's list of this number, with or without alice on it, as a file of its own time. */
+static void write_list(uint64_t number, bool with_alice)
+{
+    static struct revoked_list list;
+    static uint8_t bytes[REVOKED_BYTES_MAX];
+    static time_t moment = 1800000000;
+    memset(&list, 0, sizeof list);
+    list.number = number;
+    list.count = with_alice ? 1 : 0;
+    list.fingerprint[0] = alice.who.fingerprint;
+    size_t size =
+        revoked_list_encode(bytes, &list, &realm.mdms.net, &realm.mdms.sign, realm_random(&realm));
+    assert_ok(file_write(path("list"), span_of(bytes, size), FILE_MODE_PUBLIC, NULL));
+    const struct timespec times[2] = {{.tv_sec = ++moment}, {.tv_sec = moment}};
+    assert_int_equal(utimensat(AT_FDCWD, path("list"), times, 0), 0);
+}
+
+static const struct trust_files nothing;
+
+static struct anchors of(const char *list, const struct trust_files *files)
+{
+    return (struct anchors){.net = &realm.mdms.net,
+                            .files = files,
+                            .revoked_path = list,
+                            .dir = dir,
+                            .own = &own,
+                            .log = log_sink};
+}
+
+static bool refuses_alice(struct anchors *a)
+{
+    const struct credential_trust *t = &a->trust.trust;
+    return t->revoked(t->revoked_ctx, &alice.who);
+}
+
+static void a_restart_takes_nobody_back(void **state)
+{
+    (void)state;
+    struct why why = {""};
+    const char *list = path("list");
+    char given[256];
+    snprintf(given, sizeof given, "%s", list);
+    write_list(7, false);
+    struct anchors a = of(given, &nothing);
+    assert_ok(anchors_start(&a, 0, SUITE_WALL_MS, &why));
+    assert_false(refuses_alice(&a));
+    write_list(8, true);
+    anchors_look(&a, ANCHORS_LOOK_US, SUITE_WALL_MS);
+    assert_true(refuses_alice(&a));
+    /* An older one, while it runs. */
+    write_list(7, false);
+    anchors_look(&a, 2 * ANCHORS_LOOK_US, SUITE_WALL_MS);
+    assert_true(refuses_alice(&a));
+    assert_int_equal(said("it has number 7, and 8 is known"), 1);
+    anchors_end(&a);
+    /* An older one at the start, and none at all. */
+    for (unsigned round = 0; round < 2; round++) {
+        a = of(round == 0 ? given : NULL, &nothing);
+        assert_ok(anchors_start(&a, 0, SUITE_WALL_MS, &why));
+        assert_true(refuses_alice(&a));
+        struct node_anchors state_of;
+        anchors_state(&a, &state_of);
+        assert_true(state_of.revoked_known);
+        assert_int_equal(state_of.revoked_number, 8);
+        assert_int_equal(state_of.revoked_count, 1);
+        anchors_end(&a);
+    }
+    assert_int_equal(said("it has number 7, and 8 is known"), 2);
+    assert_int_equal(said("operators_unchecked"), 0);
+    /* What was kept and is none any more is no reason to let everybody in. */
+    assert_ok(file_write(path(ANCHORS_KEPT), span_of("x", 1), FILE_MODE_PUBLIC, NULL));
+    a = of(given, &nothing);
+    assert_int_not_equal(anchors_start(&a, 0, SUITE_WALL_MS, &why), AMI_OK);
+    assert_non_null(strstr(why.text, ANCHORS_KEPT));
+    anchors_end(&a);
+}
+
+static void without_a_list_it_says_so_every_day(void **state)
+{
+    (void)state;
+    struct why why = {""};
+    struct node_anchors state_of;
+    struct anchors a = of(NULL, &nothing);
+    assert_ok(anchors_start(&a, 0, SUITE_WALL_MS, &why));
+    assert_false(refuses_alice(&a));
+    anchors_state(&a, &state_of);
+    assert_false(state_of.revoked_known);
+    assert_true(state_of.until_s == INT64_MAX);
+    assert_int_equal(said("operators_unchecked"), 1);
+    for (uint64_t hour = 1; hour <= 49; hour++)
+        anchors_look(&a, hour * 3600u * 1000000u, SUITE_WALL_MS);
+    assert_int_equal(said("operators_unchecked"), 3);
+    anchors_end(&a);
+}
+
+/* Not only the own leaf: authorities, roots and lists run out as well. */
+static void whatever_runs_out_is_warned_of(void **state)
+{
+    (void)state;
+    struct why why = {""};
+    struct node_anchors state_of;
+    char roots[256], crls[256];
+    snprintf(roots, sizeof roots, "%s", path("ca/root.pem"));
+    snprintf(crls, sizeof crls, "%s", path("ca/all.crl"));
+    const struct trust_files files = {.roots = roots, .crls = crls};
+    const int64_t root_until = 2082758400; /* 2036-01-01; the lists: 2040 */
+    struct anchors a = of(NULL, &files);
+    assert_ok(anchors_start(&a, 0, (root_until - 31 * DAY_S) * 1000, &why));
+    anchors_state(&a, &state_of);
+    assert_int_equal(state_of.until_s, root_until);
+    assert_int_equal(said("trust_expires"), 0);
+    anchors_look(&a, ANCHORS_WARN_US, (root_until - 29 * DAY_S) * 1000);
+    assert_int_equal(said("trust_expires"), 1);
+    anchors_look(&a, ANCHORS_WARN_US + 5, (root_until - 29 * DAY_S) * 1000);
+    assert_int_equal(said("trust_expires"), 1);
+    anchors_look(&a, 2 * ANCHORS_WARN_US, (root_until - 28 * DAY_S) * 1000);
+    assert_int_equal(said("trust_expires"), 2);
+    assert_int_equal(said("credential_expires"), 0);
+    anchors_end(&a);
+    /* A list that ends sooner than the root. */
+    snprintf(crls, sizeof crls, "%s", path("ca/soon.crl"));
+    a = of(NULL, &files);
+    assert_ok(anchors_start(&a, 0, SUITE_WALL_MS, &why));
+    anchors_state(&a, &state_of);
+    assert_int_equal(state_of.until_s, 1801526400); /* 2027-02-02 */
+    assert_int_equal(said("trust_expires"), 3);
+    anchors_end(&a);
+    /* The authority of the own certificate. */
+    struct credential before = own;
+    own.chain_until_s = SUITE_WALL_MS / 1000 + 5 * DAY_S;
+    a = of(NULL, &nothing);
+    assert_ok(anchors_start(&a, 0, SUITE_WALL_MS, &why));
+    assert_int_equal(said("credential_expires"), 1);
+    own = before;
+    anchors_end(&a);
+}
+
+int main(void)
+{
+    if (crypto_start() != AMI_OK)
+        return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_restart_takes_nobody_back, fresh, done),
+        cmocka_unit_test_setup_teardown(without_a_list_it_says_so_every_day, fresh, done),
+        cmocka_unit_test_setup_teardown(whatever_runs_out_is_warned_of, fresh, done),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
