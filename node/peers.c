@@ -255,6 +255,25 @@ static void on_proof(struct node *n, struct node_link *l, struct span body)
     link_ready(n, l);
 }
 
+/* The last block that whoever is there may have. A DC whose key was revoked is shown the block that
+ * did it, and where it has another key by now the epoch that it votes in, so that it finds out;
+ * whoever else holds the revoked key learns no more than that. An X.509 certificate has no key
+ * epoch: its authority's list stands in for this. */
+static uint64_t served_to(struct node *n, const struct node_link *l)
+{
+    const bool shown = l->identified && l->who.role == CREDENTIAL_DC && l->who.epoch != 0;
+    const struct ami_id *name = shown ? &l->who.name : &l->peer_name;
+    const uint32_t epoch = shown ? l->who.epoch : l->peer_epoch;
+    if ((!shown && l->role != LINK_ROLE_DC) || !key_revoked(n, name, epoch))
+        return UINT64_MAX;
+    uint64_t to = registry_find(n->c.registry, RECORD_DC, name, epoch)->revoked_at;
+    const struct members *m = &n->committee.members;
+    for (uint8_t i = 0; i < m->count; i++)
+        if (ami_id_equal(&m->member[i].name, name) && n->committee.from > to)
+            to = n->committee.from;
+    return to;
+}
+
 /* Committed blocks, one frame each, until the request, the serving bounds or the link's queue are
  * exhausted; the asker asks again from where it stands. */
 static void serve_blocks(struct node *n, struct node_link *l, struct span body)
@@ -268,9 +287,10 @@ static void serve_blocks(struct node *n, struct node_link *l, struct span body)
     size_t bytes = 0;
     bool shown = false;
     uint64_t count = f.count_max < NODE_SERVE_BLOCKS_MAX ? f.count_max : NODE_SERVE_BLOCKS_MAX;
+    const uint64_t to = served_to(n, l);
     for (uint64_t i = 0; i < count && bytes < NODE_SERVE_BYTES_MAX; i++) {
         struct certified_block b;
-        if (f.from_height == 0 || f.from_height > UINT64_MAX - i ||
+        if (f.from_height == 0 || f.from_height > UINT64_MAX - i || f.from_height + i > to ||
             n->c.disk.block(n->c.disk.ctx, f.from_height + i, &b, n->block, n->block_size) !=
                 AMI_OK)
             return;

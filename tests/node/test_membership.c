@@ -798,6 +798,24 @@ static void its_own_key_was_revoked_meanwhile(void **state)
     net_kill(net, 1);
     one_report(net, &m, 0, 3);
     assert_one_chain(net);
+    /* Whoever took the old key gets no block behind the one that revoked it. */
+    const uint64_t revoked_at =
+        registry_find(net_node(net, 0)->c.registry, RECORD_DC, &net_key(net, 3)->name, 1)
+            ->revoked_at;
+    assert_true(net_height_max(net) > revoked_at && revoked_at > 1);
+    struct net_peer *thief = net_dial_as_member(net, 0, 3);
+    assert_true(thief != NULL);
+    uint8_t frame[64];
+    struct writer w = writer_on(frame, sizeof frame);
+    struct fetch_blocks ask = {.from_height = revoked_at - 1, .count_max = 64};
+    frame_begin(&w, MSG_FETCH_BLOCKS);
+    fetch_blocks_encode(&w, &ask);
+    assert_true(writer_ok(&w));
+    net_send(thief, writer_span(&w));
+    struct span body;
+    for (uint64_t height = revoked_at - 1; height <= revoked_at; height++)
+        assert_true(net_expect(thief, MSG_BLOCK, 1000, &body));
+    assert_false(net_expect(thief, MSG_BLOCK, 5000, &body));
     net_free(net);
 }
 
