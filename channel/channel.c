@@ -58,7 +58,8 @@ static void down(struct channel *c, enum channel_fault fault)
     secret_wipe(c->sign_random, sizeof c->sign_random);
 }
 
-/* One byte, the same for every reason; sealed when there are keys. */
+/* One byte, the same for every reason, and in the clear as long as the two may not have the same
+ * keys: whose flight did not fit could open nothing else. Behind the handshake, a record. */
 static struct channel_result fail(struct channel *c, enum channel_fault fault, uint8_t *reply)
 {
     struct channel_result result = {.event = CHANNEL_FAILED};

@@ -193,7 +193,8 @@ enum ami_status link_caller_open(const char *address, uint32_t timeout_ms, size_
 enum ami_status link_caller_send(struct link_caller *caller, struct span frame, uint32_t timeout_ms,
                                  struct why *why) AMI_MUST_CHECK;
 
-/* Receives one frame; it is valid until the next call. AMI_TOO_LARGE, AMI_TIMEOUT, AMI_CLOSED. */
+/* Receives one frame; it is valid until the next call. AMI_TOO_LARGE, AMI_TIMEOUT, AMI_CLOSED;
+ * AMI_UNREACHABLE: a channel's connection ended, and its peer had not said so. */
 enum ami_status link_caller_receive(struct link_caller *caller, struct span *frame,
                                     uint32_t timeout_ms, struct why *why) AMI_MUST_CHECK;
 

@@ -89,10 +89,18 @@ enum ami_status link_caller_open(const char *address, uint32_t timeout_ms, size_
     return AMI_OK;
 }
 
+static enum ami_status send_plain(struct link_caller *c, struct span frame, uint64_t deadline_us,
+                                  struct why *why);
+
 void link_caller_close(struct link_caller *c)
 {
+    uint8_t out[CHANNEL_OVERHEAD_BYTES_MAX];
     if (c == NULL)
         return;
+    /* So that the other side knows that nobody cut it. It may be gone: then this is not needed. */
+    const size_t size = c->channel == NULL ? 0 : channel_close(c->channel, out);
+    if (size > 0)
+        (void)send_plain(c, span_of(out, size), deadline_of(LINK_LINGER_MS), NULL);
     if (c->stream != NULL)
         nng_stream_close(c->stream);
     if (c->dialer != NULL)
@@ -258,7 +266,10 @@ static enum ami_status receive_until(struct link_caller *c, struct span *frame,
     if (c->channel == NULL)
         return receive_plain(c, frame, deadline_us, why);
     while (result.event != CHANNEL_DATA || result.data.size == 0) { /* empty: a sign of life */
-        AMI_TRY(channel_turn(c, &result, deadline_us, why));
+        enum ami_status status = channel_turn(c, &result, deadline_us, why);
+        if (status == AMI_CLOSED && channel_cut(c->channel) == FAULT_CUT)
+            return why_set(why, AMI_UNREACHABLE, "%s: %s", c->url, channel_fault_text(FAULT_CUT));
+        AMI_TRY(status);
         if (result.event == CHANNEL_CLOSED)
             return why_set(why, AMI_CLOSED, "%s closed the connection", c->url);
     }

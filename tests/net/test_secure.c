@@ -42,6 +42,7 @@ struct side {
     enum channel_fault fault;
     char refused_name[AMI_ID_BYTES_MAX + 1], peer_name[AMI_ID_BYTES_MAX + 1];
     bool echo, mark_known;
+    enum { END_NOT, END_CLOSE, END_CUT } end; /* at the first frame */
     size_t answer_size; /* with echo: so many bytes instead of what came; 0: what came */
 };
 
@@ -65,7 +66,11 @@ static void on_frame(void *ctx, env_link link, struct span frame)
     s->bytes += frame.size;
     memcpy(s->last, frame.data, frame.size < sizeof s->last ? frame.size : sizeof s->last);
     static const uint8_t zeros[8192];
-    if (s->echo)
+    if (s->end == END_CLOSE)
+        link_close(links, link);
+    else if (s->end == END_CUT)
+        link_drop(links, link, LINK_DROP_GARBAGE);
+    else if (s->echo)
         assert_ok(
             link_send(links, link, s->answer_size > 0 ? span_of(zeros, s->answer_size) : frame));
 }
@@ -556,6 +561,16 @@ static void a_call_goes_through_a_channel(void **state)
     assert_int_equal(c.reply_size, sizeof secret_text);
     assert_memory_equal(c.reply, secret_text, sizeof secret_text);
     assert_string_equal(server.peer_name, "alice");
+    turn_until(server.closed == 1);
+    assert_status(server.why, AMI_CLOSED); /* with a close, not cut */
+    /* Ended by the other side, in order and not. */
+    for (int cut = 0; cut < 2; cut++) {
+        server.end = cut == 0 ? END_CLOSE : END_CUT;
+        run_call(&c);
+        assert_status(c.status, cut == 0 ? AMI_CLOSED : AMI_UNREACHABLE);
+        assert_int_equal(strstr(c.why.text, "ended without a close") != NULL, cut);
+    }
+    server.end = END_NOT;
     /* What is inside a record is held to the limit, not the record: a suite with less overhead than
      * the other leaves no room for a few bytes more. */
     for (uint8_t suite = CHANNEL_SM4_GCM; suite <= CHANNEL_SM4_CTR_HMAC; suite++) {
