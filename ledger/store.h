@@ -108,6 +108,16 @@ enum ami_status store_find_report(struct store *s, const struct ami_id *meter, u
 enum ami_status store_find_epoch(struct store *s, uint32_t epoch, uint64_t *height,
                                  uint32_t *index) AMI_MUST_CHECK;
 enum ami_status store_retention(struct store *s, struct store_retention *out) AMI_MUST_CHECK;
+
+/* How much stands in a ledger at one moment. That an index leads to all that it should, and has no
+ * row more, together say that it is what the blocks make of it. */
+struct store_counts {
+    uint64_t height; /* of the last block */
+    uint64_t blocks, hashes, txs, reports, epochs;
+    bool foreign; /* something is there that no ledger has */
+    struct store_retention retention;
+};
+enum ami_status store_count(struct store *s, struct store_counts *out) AMI_MUST_CHECK;
 /* Whether these indexes lead to every transaction of this body, which stands at that height; for
  * many at once this is several times faster than to look for each. AMI_DAMAGED: they do not, for
  * transaction *bad, and *index says which: "transactions", "reports" or "epochs". Other errors are

@@ -34,7 +34,12 @@ bool prune_init(struct node *n)
     struct prune *p = n->prune = calloc(1, sizeof *n->prune);
     if (p == NULL)
         return false;
+    uint64_t below;
     n->start_status = n->c.disk.retention(n->c.disk.ctx, &p->at);
+    /* The store does not know who signed it, and the ledger may have come from anywhere. */
+    if (n->start_status == AMI_OK && p->at.tx_size != 0 &&
+        retention_check(n->c.genesis, span_of(p->at.tx, p->at.tx_size), &below) != AMI_OK)
+        n->start_status = AMI_DAMAGED;
     if (n->start_status != AMI_OK)
         return false;
     p->said = p->at.pruned >= registry_retention(n->c.registry);

@@ -561,7 +561,21 @@ static void replay_registry(struct host *h)
     }
 }
 
+void net_disk_retention(struct net *net, unsigned i, struct span encoded)
+{
+    struct host *h = &net->host[i];
+    AMI_CHECK(h->node == NULL);
+    h->retention = (struct store_retention){.pruned = 1};
+    if (encoded.size != 0)
+        keep_retention(h, encoded);
+}
+
 void net_start(struct net *net, unsigned i)
+{
+    AMI_CHECK(net_try_start(net, i) == AMI_OK);
+}
+
+enum ami_status net_try_start(struct net *net, unsigned i)
 {
     struct host *h = &net->host[i];
     AMI_CHECK(h->node == NULL);
@@ -599,8 +613,13 @@ void net_start(struct net *net, unsigned i)
     }
     enum ami_status status;
     h->node = node_new(&c, &env, &status);
-    AMI_CHECK(h->node != NULL);
+    if (h->node == NULL) {
+        registry_free(h->registry);
+        h->registry = NULL;
+        return status;
+    }
     net->connect_us = net->now_us;
+    return AMI_OK;
 }
 
 void net_kill(struct net *net, unsigned i)

@@ -379,6 +379,28 @@ static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
     net_free(net);
 }
 
+/* A disk that somebody made says what the MDMS never signed: nothing starts from it. */
+static void a_forged_retention_on_the_disk_is_found_at_the_start(void **state)
+{
+    (void)state;
+    struct net *net = network(6);
+    struct net_meter m;
+    struct fixture_body *b = fixture_body();
+    uint8_t tx[RETENTION_TX_BYTES];
+    begin(net, &m, 2);
+    fixture_retention(net_fixture(net), b, 1000);
+    memcpy(tx, fixture_last(b).data, sizeof tx);
+    tx[sizeof tx - 1] ^= 1; /* of the signature */
+    net_kill(net, 3);
+    net_disk_retention(net, 3, span_of(tx, sizeof tx));
+    assert_status(net_try_start(net, 3), AMI_DAMAGED);
+    net_disk_retention(net, 3, span_of(NULL, 0));
+    net_start(net, 3);
+    assert_true(net_until(net, 5000, all_equal, NULL));
+    free(b);
+    net_free(net);
+}
+
 /* A meter's report in pruned form is no transaction for a DC to take, nor a block to vote for. */
 static void a_pruned_report_is_no_transaction(void **state)
 {
@@ -416,6 +438,7 @@ int main(void)
         cmocka_unit_test(one_begins_from_pruned_blocks),
         cmocka_unit_test(pruning_goes_on_after_a_crash),
         cmocka_unit_test(a_liar_cannot_prune_what_the_mdms_has_not),
+        cmocka_unit_test(a_forged_retention_on_the_disk_is_found_at_the_start),
         cmocka_unit_test(a_pruned_report_is_no_transaction),
     };
     return cmocka_run_group_tests(tests, start, NULL);
