@@ -267,18 +267,23 @@ static void change_source(struct mdms *m)
     fetch_soon(m);
 }
 
+void follow_distrust(struct mdms *m, uint8_t member)
+{
+    m->dc[member].distrusted_until_us = mdms_now_us(m) + (uint64_t)m->c.timing.distrust_ms * 1000;
+    if (m->source == member)
+        change_source(m);
+}
+
 static void distrust(struct mdms *m, uint8_t member, uint64_t height, enum ami_status why)
 {
     struct dc_link *l = &m->dc[member];
     /* Said once while it is passed over: one that goes on must not fill the log. */
     bool known = mdms_now_us(m) < l->distrusted_until_us;
     l->bad_blocks++;
-    l->distrusted_until_us = mdms_now_us(m) + (uint64_t)m->c.timing.distrust_ms * 1000;
     if (!known)
         mdms_log(m, ENV_LOG_WARN, "bad_block", "dc=%s height=%llu status=%s",
                  m->dc[member].name.text, (unsigned long long)height, ami_status_name(why));
-    if (m->source == member)
-        change_source(m);
+    follow_distrust(m, member);
 }
 
 void follow_on_links(struct mdms *m)

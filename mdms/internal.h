@@ -154,7 +154,8 @@ void members_on_stored(struct mdms *m, enum ami_status status);
 
 /* retention.c */
 enum ami_status retention_init(struct mdms *m) AMI_MUST_CHECK;
-void retention_on_shown(struct mdms *m, uint8_t member, struct span tx);
+/* False: it is no word of ours, and who showed it is not to be trusted. */
+bool retention_on_shown(struct mdms *m, uint8_t member, struct span encoded);
 /* A block goes with the write that is being put together. below: of a retention transaction in it,
  * 0: none; unread: its reports that were pruned. */
 void retention_stage_block(struct mdms *m, uint64_t height, uint64_t below, uint64_t unread);
@@ -199,6 +200,8 @@ void follow_on_work(struct mdms *m, struct follow_job *job);
 bool follow_stage(struct mdms *m);
 void follow_on_stored(struct mdms *m, enum ami_status status);
 void follow_on_links(struct mdms *m);
+/* This DC is asked for no block for a while. */
+void follow_distrust(struct mdms *m, uint8_t member);
 uint64_t follow_on_time(struct mdms *m);
 void follow_free(struct mdms *m);
 

@@ -156,6 +156,32 @@ static void show(struct rig *r, unsigned dc, uint64_t below, bool forged)
     rig_settle(r);
 }
 
+/* What we know already costs nothing, and who shows what we never signed is asked for nothing. */
+static void a_flood_of_retentions_is_not_verified(void **state)
+{
+    struct fixture *f = *state;
+    struct rig *r = &f->r;
+    grow(f, 1);
+    show(r, 0, 9, false);
+    show(r, 0, 9, true); /* had it been verified, it would have been refused */
+    show(r, 0, 8, true);
+    assert_int_equal(rig_logged(r, "retention_refused"), 0);
+    assert_int_equal(r->closed_count, 0);
+    show(r, 0, 10, true);
+    assert_int_equal(rig_logged(r, "retention_refused"), 1);
+    assert_int_equal(r->closed_count, 1);
+    assert_int_equal(r->closed[0], RIG_LINK_DC(0));
+    rig_disconnect(r, 0);
+    /* Back at once, it is passed over for a while. */
+    rig_connect(r, 0);
+    (void)rig_take(r, 0, MSG_FETCH_BLOCKS, NULL);
+    rig_advance(r, 1000);
+    assert_int_equal(rig_take(r, 0, MSG_FETCH_BLOCKS, NULL), 0);
+    rig_connect(r, 1);
+    rig_advance(r, 1000);
+    assert_int_not_equal(rig_take(r, 1, MSG_FETCH_BLOCKS, NULL), 0);
+}
+
 /* A store that was lost, or is an old copy, follows the pruned ledger and says what is missing; and
  * it takes pruned blocks below its own watermark only. */
 static void an_old_copy_says_what_it_never_had(void **state)
@@ -179,8 +205,8 @@ static void an_old_copy_says_what_it_never_had(void **state)
     assert_int_equal(rig_logged(r, "bad_block"), 1);
     rig_connect(r, 2);
     rig_advance(r, 10);
-    show(r, 2, 9, true);
     rig_serve(r, 2);
+    show(r, 2, 9, true);
     rig_settle(r);
     assert_int_equal(rig_logged(r, "bad_block"), 2);
     assert_int_equal(rig_logged(r, "retention_refused"), 1);
@@ -226,6 +252,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(signed_when_the_ledger_will_take_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_crash_before_it_is_stored_signs_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_flood_of_retentions_is_not_verified, setup, teardown),
         cmocka_unit_test_setup_teardown(an_old_copy_says_what_it_never_had, setup, teardown),
         cmocka_unit_test_setup_teardown(not_a_block_further, setup, teardown),
     };
