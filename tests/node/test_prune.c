@@ -379,6 +379,27 @@ static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
     net_free(net);
 }
 
+/* The MDMS may be ahead of a DC: that no leader can commit a retention yet speaks against none, and
+ * holds up nothing but what the MDMS signed after it. */
+static void a_retention_that_is_early_waits(void **state)
+{
+    (void)state;
+    struct net *net = network(7);
+    struct net_meter m;
+    begin(net, &m, 70);
+    assert_true(net_until(net, 5000, all_equal, NULL));
+    const uint64_t below = net_height_max(net) + 10 - RETENTION_MARGIN;
+    const long long term = status_number(net, 0, "term");
+    retain(net, below);
+    net_run_ms(net, 30000);
+    assert_int_equal(status_number(net, 0, "term"), term);
+    assert_int_equal(status_number(net, 0, "retention_below"), 0);
+    reports(net, &m, 71, 85);
+    assert_int_equal(status_number(net, 0, "term"), term);
+    assert_int_equal(status_number(net, 0, "retention_below"), below);
+    net_free(net);
+}
+
 /* A disk that somebody made says what the MDMS never signed: nothing starts from it. */
 static void a_forged_retention_on_the_disk_is_found_at_the_start(void **state)
 {
@@ -438,6 +459,7 @@ int main(void)
         cmocka_unit_test(one_begins_from_pruned_blocks),
         cmocka_unit_test(pruning_goes_on_after_a_crash),
         cmocka_unit_test(a_liar_cannot_prune_what_the_mdms_has_not),
+        cmocka_unit_test(a_retention_that_is_early_waits),
         cmocka_unit_test(a_forged_retention_on_the_disk_is_found_at_the_start),
         cmocka_unit_test(a_pruned_report_is_no_transaction),
     };
