@@ -38,6 +38,8 @@ struct dc_link {
     size_t peer_hello_size;
     uint64_t bad_blocks;
     uint64_t distrusted_until_us;
+    uint64_t whole_asked;   /* height for which it was asked whether it has the block whole */
+    uint64_t mute_until_us; /* and did not answer */
 };
 
 /* Every job begins with this, so that mdms_on_work knows whose it is. */
@@ -117,6 +119,8 @@ struct mdms {
     uint64_t served_bytes;        /* that came for it */
     uint64_t poll_us;             /* between two questions while nothing comes */
     bool repeated;                /* a block came that was here already */
+    uint64_t pruned_met_us;       /* when the first pruned block came; 0: none yet */
+    uint64_t pruned_taken_to;     /* pruned blocks are taken below: nobody had this one whole */
 
     struct mdms_stats stats;
     uint8_t *frame; /* AMI_FRAME_PEER_BYTES_MAX: where outgoing frames are put together */
