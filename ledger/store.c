@@ -791,6 +791,9 @@ static enum ami_status put_pruned(struct attempt *a, uint64_t tip_height)
     struct store_retention at;
     uint8_t mark[8];
     AMI_TRY(get_retention(a->s, a->txn, &at));
+    const size_t most = a->c->b->prune_bytes == 0 ? STORE_PRUNE_BYTES : a->c->b->prune_bytes;
+    const size_t blocks =
+        STORE_PRUNE_BLOCKS * (most < STORE_PRUNE_BYTES ? 1 : most / STORE_PRUNE_BYTES);
     uint64_t until = at.below < a->c->b->prune_below ? at.below : a->c->b->prune_below;
     if (until > tip_height + 1)
         until = tip_height + 1;
@@ -799,9 +802,7 @@ static enum ami_status put_pruned(struct attempt *a, uint64_t tip_height)
     uint8_t *buffer = malloc(AMI_BLOCK_BYTES_MAX + 8192);
     enum ami_status status = buffer == NULL ? AMI_NO_MEMORY : AMI_OK;
     size_t bytes = 0;
-    for (unsigned i = 0; status == AMI_OK && at.pruned < until && i < STORE_PRUNE_BLOCKS &&
-                         bytes < STORE_PRUNE_BYTES;
-         i++) {
+    for (size_t i = 0; status == AMI_OK && at.pruned < until && i < blocks && bytes < most; i++) {
         size_t read = 0;
         status = prune_block(a, at.pruned, buffer, &read);
         bytes += read;
@@ -868,7 +869,7 @@ enum ami_status store_write(struct store *s, const struct store_batch *b)
         a.bytes_wanted =
             2 * (b->body.size + b->block_body.size + b->records.size) + ((size_t)1 << 20);
         if (b->prune_below != 0)
-            a.bytes_wanted += AMI_BLOCK_BYTES_MAX;
+            a.bytes_wanted += AMI_BLOCK_BYTES_MAX + b->prune_bytes;
         enum ami_status status = try_batch(&a);
         if (status != AMI_FULL || !a.map_full)
             return status;

@@ -35,9 +35,12 @@ struct store_batch {
     /* A retention transaction, its signature checked, that is not (yet) in a committed block: it is
      * kept when its watermark is the highest so far. */
     struct span retention;
-    /* The next blocks below this height, and below the watermark, get their pruned form: at most
-     * STORE_PRUNE_BLOCKS, and not another one after STORE_PRUNE_BYTES of them. 0: none. */
+    /* The next blocks below this height, and below the watermark, get their pruned form. 0: none.
+     */
     uint64_t prune_below;
+    /* Not another one after so many bytes of them; 0: STORE_PRUNE_BYTES. For each
+     * STORE_PRUNE_BYTES, at least once, STORE_PRUNE_BLOCKS are looked at and no more. */
+    uint32_t prune_bytes;
 };
 #define STORE_PRUNE_BLOCKS 64
 #define STORE_PRUNE_BYTES  (256u << 10)
