@@ -118,6 +118,7 @@ class Cluster:
         self.gateway, self.nodes = gateway, nodes
         self.scheme, self.params = scheme, params
         self.base_port = 0
+        self.last_problem = ""
         self.fleets = []
 
     def __enter__(self):
@@ -138,7 +139,9 @@ class Cluster:
             shutil.rmtree(self.dir, ignore_errors=True)
 
     def env(self):
-        return dict(os.environ, AMI_BIN=str(self.bin))
+        """dc-cli asks as the operator whose credential sim/cluster has made."""
+        return dict(os.environ, AMI_BIN=str(self.bin),
+                    AMI_CREDENTIAL=str(self.dir / "operator.cred"))
 
     def up(self):
         command = [ROOT / "sim" / "cluster", "up", "--dir", self.dir, "--nodes", str(self.nodes),
@@ -210,12 +213,15 @@ class Cluster:
     def status(self, dc):
         done = subprocess.run([self.bin / "dc-cli", "status", "--json", "--node",
                                f"tcp://127.0.0.1:{self.base_port + 10 * dc + 3}"],
-                              capture_output=True, text=True, check=False)
+                              capture_output=True, text=True, check=False, env=self.env())
         try:
             node = json.loads(done.stdout)["nodes"][0]
-            return node if "height" in node else None
+            if "height" in node:
+                return node
+            self.last_problem = str(node.get("error", node))
         except (ValueError, KeyError, IndexError):
-            return None
+            self.last_problem = done.stderr.strip() or "dc-cli says nothing"
+        return None
 
     def statuses(self):
         return {dc: self.status(dc) for dc in range(1, self.nodes + 1)}
@@ -227,7 +233,8 @@ class Cluster:
                 if s is not None and s["role"] == "leader":
                     return dc
             time.sleep(0.05)
-        raise Failure("no DC leads")
+        raise Failure("no DC leads" + (f"; the last answer: {self.last_problem}"
+                                       if self.last_problem else ""))
 
     def processes(self):
         found = []

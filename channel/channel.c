@@ -139,6 +139,19 @@ struct channel_result channel_receive(struct channel *c, uint8_t *frame, size_t 
     return fault == FAULT_NONE ? result : fail(c, fault, reply);
 }
 
+uint32_t channel_cost(const struct channel *c, const uint8_t *frame, size_t size)
+{
+    const sm3_digest *network = &c->config->trust->net->id;
+    if (c->state == CHANNEL_EXPECT_FIRST)
+        return size == CHANNEL_FIRST_BYTES && frame[0] == CHANNEL_FRAME_FIRST &&
+                       frame[1] == CHANNEL_VERSION && memcmp(frame + 4, network->b, SM3_BYTES) == 0
+                   ? 1
+                   : 0;
+    if (c->state != CHANNEL_EXPECT_FINISH || size < 2 || frame[0] != CHANNEL_FRAME_FINISH)
+        return 0;
+    return frame[1] == CREDENTIAL_X509 && c->config->trust->x509 != NULL ? CHANNEL_COST_X509 : 1;
+}
+
 size_t channel_seal(struct channel *c, uint8_t *out, struct span plain)
 {
     AMI_CHECK(c->state == CHANNEL_UP && plain.size <= CHANNEL_PLAIN_BYTES_MAX);

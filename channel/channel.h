@@ -124,6 +124,11 @@ struct channel_result {
 struct channel_result channel_receive(struct channel *c, uint8_t *frame, size_t size,
                                       uint8_t *reply, int64_t wall_ms);
 
+/* What this frame would make a responder compute, in answers to a first flight, for gate.h: 0 for
+ * what costs next to nothing, because it is refused at a look or the peer is proven. */
+#define CHANNEL_COST_X509 8 /* a chain checked by libcrypto */
+uint32_t channel_cost(const struct channel *c, const uint8_t *frame, size_t size);
+
 /* Seals one record of data: out has plain.size + CHANNEL_OVERHEAD_BYTES_MAX bytes and may begin
  * where plain does. Returns the size. The channel must be up, plain no larger than
  * CHANNEL_PLAIN_BYTES_MAX. */

@@ -32,18 +32,19 @@ void gate_init(struct gate *g, struct gate_rate all, struct gate_rate one, const
         g->source[i] = (struct gate_bucket){now_us, (uint64_t)one.burst * MICRO};
 }
 
-bool gate_admit(struct gate *g, struct span source, uint64_t now_us)
+bool gate_admit(struct gate *g, struct span source, uint32_t cost, uint64_t now_us)
 {
+    const uint64_t price = (uint64_t)cost * MICRO;
     sm3_digest hash = hmac_sm3(span_of(g->key, sizeof g->key), &source, 1);
     struct gate_bucket *own = &g->source[load_be16(hash.b) % GATE_SOURCES];
     fill(own, g->one, now_us);
     fill(&g->total, g->all, now_us);
-    if (own->micro < MICRO || g->total.micro < MICRO) {
+    if (own->micro < price || g->total.micro < price) {
         g->refused++;
         return false;
     }
-    own->micro -= MICRO;
-    g->total.micro -= MICRO;
+    own->micro -= price;
+    g->total.micro -= price;
     g->admitted++;
     return true;
 }

@@ -1,7 +1,8 @@
-/* channel/gate.h - what strangers may cost: how many first flights are answered.
+/* channel/gate.h - what strangers may cost: how many flights of handshakes are looked at.
  *
- * Answering a first flight costs the responder two products and a signature, and it does not know
- * yet for whom. So who accepts connections asks the gate before each answer: there is a budget for
+ * Answering a first flight costs the responder two products and a signature, and checking a third
+ * one a credential, and it does not know yet for whom. So who accepts connections asks the gate
+ * before each (channel_cost says what to ask for): there is a budget for
  * all of them together, and one for each source, so that a flood from one place leaves the others
  * theirs. Memory is fixed. What is refused is to be dropped without an answer; channels that are
  * up are not touched.
@@ -41,8 +42,9 @@ struct gate {
 void gate_init(struct gate *g, struct gate_rate all, struct gate_rate one, const uint8_t key[16],
                uint64_t now_us);
 
-/* May a first flight from this source (its address without the port) be answered now? now_us does
- * not go back. A source that is refused by its own budget takes nothing of the common one. */
-bool gate_admit(struct gate *g, struct span source, uint64_t now_us);
+/* May a flight from this source (its address without the port) that costs so much be looked at now?
+ * cost 1..1000; now_us does not go back. A source that is refused by its own budget takes nothing
+ * of the common one. */
+bool gate_admit(struct gate *g, struct span source, uint32_t cost, uint64_t now_us);
 
 #endif

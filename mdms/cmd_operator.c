@@ -153,13 +153,36 @@ static enum ami_status write_list(const struct work *w, struct why *why)
     return status;
 }
 
+/* Of the list that there is; 0: none. One that cannot be read is not written over: DCs may know its
+ * number. */
+static enum ami_status last_number(const struct work *w, uint64_t *number, struct why *why)
+{
+    uint8_t *data = NULL;
+    size_t size;
+    enum ami_status status = file_read(w->revoked, REVOKED_BYTES_MAX, &data, &size, why);
+    if (status == AMI_NOT_FOUND)
+        return AMI_OK;
+    AMI_TRY(status);
+    struct revoked_list *list = calloc(1, sizeof *list);
+    status = list == NULL ? AMI_NO_MEMORY : revoked_list_parse(list, &w->net, span_of(data, size));
+    if (status == AMI_OK)
+        *number = list->number;
+    else
+        why_set(why, status, "%.300s: %s", w->revoked, ami_status_text(status));
+    free(list);
+    free(data);
+    return status;
+}
+
 /* The signed list: every revoked credential that has not expired anyway. Its number is the time, so
- * that it grows. */
+ * that it grows, or one more than the last one's. */
 static enum ami_status write_revoked(struct work *w, struct why *why)
 {
     struct revoked_list *list = calloc(1, sizeof *list);
     uint8_t *out = malloc(REVOKED_BYTES_MAX), random[SM2_WIDE_BYTES];
-    enum ami_status status = list == NULL || out == NULL ? AMI_NO_MEMORY : AMI_OK;
+    uint64_t last = 0;
+    enum ami_status status =
+        list == NULL || out == NULL ? AMI_NO_MEMORY : last_number(w, &last, why);
     for (size_t i = 0; status == AMI_OK && i < json_array_size(w->all); i++) {
         const json_t *o = json_array_get(w->all, i);
         if (!revoked(o) || number(o, "until") + DAY_S < now_s())
@@ -173,7 +196,8 @@ static enum ami_status write_revoked(struct work *w, struct why *why)
     }
     if (status == AMI_OK) {
         list->issued_ms = clock_wall_ms();
-        list->number = (uint64_t)list->issued_ms;
+        const uint64_t now = list->issued_ms > 0 ? (uint64_t)list->issued_ms : 1;
+        list->number = last >= now ? last + 1 : now; /* also when the clock has stepped back */
         secret_random(random, sizeof random);
         size_t size = revoked_list_encode(out, list, &w->net, &w->keys.sign, random);
         status = file_write(w->revoked, span_of(out, size), FILE_MODE_PUBLIC, why);
@@ -241,16 +265,31 @@ static void seed_purpose(char out[128], const struct network *net)
     snprintf(out, 128, "amiledger cfl seed v1 %s", hex);
 }
 
-/* Sealed, and its public half beside it; the public half is written last. */
+/* The public half; from the seed at any time. */
+static enum ami_status write_set(const struct work *w, const struct cfl_seed *seed, struct why *why)
+{
+    struct cfl_public *set = calloc(1, sizeof *set);
+    uint8_t *out = malloc(CFL_PUBLIC_BYTES_MAX);
+    enum ami_status status = AMI_NO_MEMORY;
+    if (set != NULL && out != NULL) {
+        cfl_public_of(set, seed);
+        status =
+            file_write(w->set, span_of(out, cfl_public_encode(out, set)), FILE_MODE_PUBLIC, why);
+    }
+    free(set);
+    free(out);
+    return status;
+}
+
+/* Drawn, sealed, written; a seed that exists is never replaced. */
 static enum ami_status make_seed(const struct work *w, struct cfl_seed *seed, struct why *why)
 {
     enum { SEALED = CFL_SEED_BYTES_MAX + SECRET_SEAL_OVERHEAD_BYTES };
     char purpose[128];
-    struct cfl_public *set = calloc(1, sizeof *set);
     uint8_t(*random)[SM2_WIDE_BYTES] = malloc(CFL_KEYS_MAX * sizeof *random);
-    uint8_t *plain = malloc(CFL_SEED_BYTES_MAX), *out = malloc(CFL_PUBLIC_BYTES_MAX + SEALED);
+    uint8_t *plain = malloc(CFL_SEED_BYTES_MAX), *out = malloc(SEALED);
     enum ami_status status =
-        set == NULL || random == NULL || plain == NULL || out == NULL ? AMI_NO_MEMORY : AMI_OK;
+        random == NULL || plain == NULL || out == NULL ? AMI_NO_MEMORY : AMI_OK;
     if (status == AMI_OK) {
         secret_random(random, CFL_KEYS_MAX * sizeof *random);
         status = cfl_seed_make(seed, CFL_ROWS_MAX, CFL_COLUMNS_MAX,
@@ -261,23 +300,17 @@ static enum ami_status make_seed(const struct work *w, struct cfl_seed *seed, st
         seed_purpose(purpose, &w->net);
         status = secret_seal(out, w->passphrase, purpose, span_of(plain, size));
         if (status == AMI_OK)
-            status = file_write(w->seed, span_of(out, size + SECRET_SEAL_OVERHEAD_BYTES),
-                                FILE_MODE_SECRET, why);
-    }
-    if (status == AMI_OK) {
-        cfl_public_of(set, seed);
-        status =
-            file_write(w->set, span_of(out, cfl_public_encode(out, set)), FILE_MODE_PUBLIC, why);
+            status = file_write_new(w->seed, span_of(out, size + SECRET_SEAL_OVERHEAD_BYTES),
+                                    FILE_MODE_SECRET, why);
     }
     if (random != NULL)
         secret_wipe(random, CFL_KEYS_MAX * sizeof *random);
     if (plain != NULL)
         secret_wipe(plain, CFL_SEED_BYTES_MAX);
-    free(set);
     free(random);
     free(plain);
     free(out);
-    return status;
+    return status == AMI_OK ? write_set(w, seed, why) : status;
 }
 
 static enum ami_status open_seed(const struct work *w, struct cfl_seed *seed, struct why *why)
@@ -287,10 +320,8 @@ static enum ami_status open_seed(const struct work *w, struct cfl_seed *seed, st
     uint8_t *sealed = NULL, *plain = NULL;
     size_t size;
     enum ami_status status = file_read(w->seed, SEALED, &sealed, &size, why);
-    if (status == AMI_NOT_FOUND || (status == AMI_OK && access(w->set, F_OK) != 0)) {
-        free(sealed); /* none yet, or one that nobody has the public half of */
+    if (status == AMI_NOT_FOUND)
         return make_seed(w, seed, why);
-    }
     AMI_TRY(status);
     plain = malloc(SEALED);
     seed_purpose(purpose, &w->net);
@@ -302,8 +333,9 @@ static enum ami_status open_seed(const struct work *w, struct cfl_seed *seed, st
         secret_wipe(plain, SEALED);
     free(plain);
     free(sealed);
-    return status == AMI_OK ? AMI_OK
-                            : why_set(why, status, "%.300s: %s", w->seed, ami_status_text(status));
+    if (status != AMI_OK)
+        return why_set(why, status, "%.300s: %s", w->seed, ami_status_text(status));
+    return access(w->set, F_OK) == 0 ? AMI_OK : write_set(w, seed, why);
 }
 
 static enum ami_status issue_cfl(const struct work *w, const struct credential_identity *who,
@@ -402,20 +434,25 @@ static enum ami_status add(struct work *w, const char *name, struct why *why)
 
 /* --- revoke and list -------------------------------------------------------------------------- */
 
+/* Again for one that is revoked already: the signed list may not have been written then. */
 static enum ami_status take_back(struct work *w, const char *name, struct why *why)
 {
-    bool found = false;
+    bool found = false, changed = false;
     for (size_t i = 0; i < json_array_size(w->all); i++) {
         json_t *o = json_array_get(w->all, i);
-        if (strcmp(text(o, "name"), name) != 0 || !in_force(o))
+        if (strcmp(text(o, "name"), name) != 0 || number(o, "until") < now_s())
             continue;
         found = true;
+        if (revoked(o))
+            continue;
+        changed = true;
         if (json_object_set_new(o, "revoked_ms", json_integer((json_int_t)clock_wall_ms())) != 0)
             return AMI_NO_MEMORY;
     }
     if (!found)
         return why_set(why, AMI_NOT_FOUND, "operator %s has no credential in force", name);
-    AMI_TRY(write_list(w, why));
+    if (changed)
+        AMI_TRY(write_list(w, why));
     return write_revoked(w, why);
 }
 

@@ -283,6 +283,7 @@ void meter_success(struct meter *m)
         m->window++;
     m->hops = 0;
     m->tried = 0;
+    m->came = 0;
     m->failed_us = 0;
     m->refused_by = 0;
     m->refusal = AMI_OK;
@@ -518,16 +519,23 @@ void meter_on_leads(struct meter *m, env_link link, uint64_t spread_us)
     const uint8_t place = (uint8_t)(link - 1);
     /* Who waits comes; who is on the way to another DC is sent on from there, and who insists on
      * being served by another one has its reasons. */
-    if (m->phase != METER_PAUSE || (m->failed_us >> place & 1u) != 0 ||
+    if (m->phase != METER_PAUSE || ((m->failed_us | m->came) >> place & 1u) != 0 ||
         m->shared->genesis->parameters.gateway != GATEWAY_LEADER)
         return;
+    m->came |= 1u << place;
     if (m->target != place)
         secret_wipe(&m->u, sizeof m->u); /* a flight that found no room elsewhere */
     m->target = place;
     m->starved = false;
-    /* The DC knows what it can serve, the meters' own time what their medium carries. */
+    /* The DC knows what it can serve, the meters' own time what their medium carries. Nobody's word
+     * makes a meter wait for longer than it would have. */
     const uint64_t own_us = (uint64_t)m->shared->timing.spread_ms * 1000u;
-    m->wake_us = meter_now_us(m) + meter_random_below(m, spread_us > own_us ? spread_us : own_us);
+    if (spread_us > METER_SPREAD_US_MAX)
+        spread_us = METER_SPREAD_US_MAX;
+    const uint64_t at =
+        meter_now_us(m) + meter_random_below(m, spread_us > own_us ? spread_us : own_us);
+    if (at < m->wake_us)
+        m->wake_us = at;
     meter_rearm(m);
 }
 

@@ -126,6 +126,8 @@ struct meter {
     uint8_t busy;        /* times in a row that a DC was too busy */
     bool starved;        /* the link's queue was full: waits for meter_on_writable */
     bool settled_said;   /* a DC says that reports are settled which we hold unacknowledged */
+    uint32_t came;       /* bit k: came to member k because it said that it leads, since the last
+                            success: it is believed once, lest a liar keeps a meter for ever */
     uint32_t tried;      /* bit k: member k was asked since the last success */
     uint32_t failed_us;  /* bit k: member k let us wait in vain or lied since the last success */
     uint32_t refused_by; /* bit k: member k refuses us for good (refusal) */
@@ -173,9 +175,10 @@ void meter_reports(struct meter_making *list, size_t count);
 /* Events. DCs are named by their places in `headers`; links are place + 1. `type` is AGREE_FLIGHT2,
  * REFUSED, SESSION_ENDED or SESSION_DATA; others are ignored (BLOCK_PROOF goes to headers_add). */
 void meter_on_frame(struct meter *m, env_link link, enum message_type type, struct span body);
-/* The DC at this link leads now, as it says, and has time for all meters within spread_us; they come
- * spread over that or over their own spread_ms, whichever is longer. The shell has set
+/* The DC at this link leads now, as it says, and has time for all meters within spread_us; they
+ * come spread over that or over their own spread_ms, whichever is longer. The shell has set
  * shared->leader. */
+#define METER_SPREAD_US_MAX (60u * 1000000u) /* whatever a DC says */
 void meter_on_leads(struct meter *m, env_link link, uint64_t spread_us);
 /* AGREE_FLIGHT2 for several meters at once; what meter_on_frame does, several times faster side by
  * side. At most METER_ANSWERS_MAX. */

@@ -24,6 +24,7 @@
 /* Between two transactions of the store while meters are busy: each costs a sync, and a page for
  * every table that a meter's entry is in, which others share when there are many in it. */
 #define FLEET_STORE_US         40000u
+#define FLEET_LEADS_US         500000u /* no DC is elected more often */
 #define FLEET_TICK_US          1000000u
 #define FLEET_TIMERS_PER_FIRE  2000             /* then the loop looks at its links again */
 #define FLEET_UNKNOWN_GRACE_US (20u * 1000000u) /* an enrolment takes a block to be known */
@@ -87,6 +88,7 @@ struct fleet_link {
     bool welcomed;
     uint16_t refused;  /* status of the last welcome that was none */
     uint32_t agreeing; /* first flights on the way */
+    uint64_t leads_us; /* when LEADS was last looked at: it concerns every meter */
     struct fleet_meter *blocked_first, *blocked_last;
 };
 

@@ -196,6 +196,10 @@ static void on_leads(struct fleet_link *l, struct span body)
         drop(l);
         return;
     }
+    const uint64_t now = clock_mono_us();
+    if (l->leads_us != 0 && now - l->leads_us < FLEET_LEADS_US)
+        return;
+    l->leads_us = now;
     l->lane->shared.leader = l->place;
     for (size_t i = 0; i < f->count; i++) {
         struct fleet_meter *m = &f->meter[i];

@@ -391,7 +391,10 @@ static int apply_settle(struct meter_store *s, MDB_txn *txn, struct meter_op *op
     if (rc == 0 && op->keep != 0 && op->sequence > op->keep) {
         struct key old = key_report(op->name, op->epoch, op->sequence - op->keep);
         MDB_val old_key = key_val(&old);
-        rc = mdb_del(txn, s->table[T_REPORTS], &old_key, NULL);
+        /* Acknowledgements come in any order: one that still waits for its own stays. */
+        rc = mdb_get(txn, s->table[T_OUTBOX], &old_key, &v);
+        if (rc == MDB_NOTFOUND)
+            rc = mdb_del(txn, s->table[T_REPORTS], &old_key, NULL);
         if (rc == MDB_NOTFOUND)
             rc = 0;
     }

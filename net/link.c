@@ -45,6 +45,7 @@
 #define CONNECT_MS        5000
 #define RETRY_MS_MAX      5000
 #define DIAL_STEADY_US    2000000u /* a link that lived so long resets the back-off */
+#define IPV6_PREFIX_BYTES 8
 #define LATE_US           500000u /* an alarm that is so late says that we stood still, not others */
 
 struct endpoint {
@@ -394,15 +395,22 @@ static void on_received(void *arg) /* nng's thread */
     loop_post(c->end->links->loop, &c->received_task);
 }
 
-static size_t conn_frame_max(const struct conn *c)
+/* Of what the owner gets. */
+static size_t conn_payload_max(const struct conn *c)
 {
     const struct link_limits *limits = &c->end->limits;
-    if (c->channel != NULL && !c->announced)
-        return CHANNEL_FLIGHT_BYTES_MAX;
-    const size_t overhead = c->channel != NULL ? CHANNEL_OVERHEAD_BYTES_MAX : 0;
-    if (!c->known && limits->stranger_frame_bytes_max != 0)
-        return limits->stranger_frame_bytes_max + overhead;
-    return limits->frame_bytes_max + overhead;
+    return !c->known && limits->stranger_frame_bytes_max != 0 ? limits->stranger_frame_bytes_max
+                                                              : limits->frame_bytes_max;
+}
+
+/* Of what travels: a record's overhead depends on its suite, so what is inside is measured again.
+ */
+static size_t conn_frame_max(const struct conn *c)
+{
+    if (c->channel == NULL)
+        return conn_payload_max(c);
+    return c->announced ? conn_payload_max(c) + CHANNEL_OVERHEAD_BYTES_MAX
+                        : CHANNEL_FLIGHT_BYTES_MAX;
 }
 
 /* Starts the next receive. The buffer doubles only when bytes have filled it, whatever a length
@@ -508,18 +516,22 @@ static bool channel_begin(struct conn *c)
     return true;
 }
 
-/* May the first flight that has come be answered? */
-static bool channel_admitted(const struct conn *c)
+/* May the flight that has come be looked at for what that costs? */
+static bool channel_admitted(const struct conn *c, const uint8_t *frame, size_t size)
 {
     struct gate *gate = c->end->events.security->gate;
     nng_sockaddr address;
-    if (gate == NULL || c->channel->state != CHANNEL_EXPECT_FIRST ||
-        nng_stream_get_addr(c->stream, NNG_OPT_REMADDR, &address) != 0)
+    const uint32_t cost = channel_cost(c->channel, frame, size);
+    if (gate == NULL || cost == 0)
         return true;
+    /* A connection that has been reset has no address any more, and needs no answer either. */
+    if (nng_stream_get_addr(c->stream, NNG_OPT_REMADDR, &address) != 0)
+        return false;
+    /* Who has one IPv6 address has 2^64 of them. */
     const struct span source = address.s_family == NNG_AF_INET6
-                                   ? span_of(address.s_in6.sa_addr, sizeof address.s_in6.sa_addr)
+                                   ? span_of(address.s_in6.sa_addr, IPV6_PREFIX_BYTES)
                                    : span_of(&address.s_in.sa_addr, sizeof address.s_in.sa_addr);
-    return gate_admit(gate, source, clock_mono_us());
+    return gate_admit(gate, source, cost, clock_mono_us());
 }
 
 static void channel_refused(struct conn *c)
@@ -538,7 +550,7 @@ static void channel_refused(struct conn *c)
 /* One frame for the channel; what was inside goes to the owner. */
 static void conn_channel(struct conn *c, uint8_t *frame, size_t size)
 {
-    if (!channel_admitted(c)) {
+    if (!channel_admitted(c, frame, size)) {
         conn_drop(c, LINK_DROP_TOO_MANY);
         return;
     }
@@ -557,13 +569,16 @@ static void conn_channel(struct conn *c, uint8_t *frame, size_t size)
     case CHANNEL_OPEN: {
         char remote[LINK_REMOTE_BYTES];
         c->announced = true;
+        stranger_remove(c); /* it has proven itself: no newcomer takes its place */
         remote_text(c->stream, remote);
         if (events->on_open != NULL)
             events->on_open(events->ctx, c->id, remote);
         break;
     }
     case CHANNEL_DATA:
-        if (result.data.size == 0) {
+        if (result.data.size > conn_payload_max(c)) {
+            conn_drop(c, LINK_DROP_OVERSIZED);
+        } else if (result.data.size == 0) {
             if (!conn_take_sign(c))
                 conn_drop(c, LINK_DROP_GARBAGE);
         } else if (events->on_frame != NULL) {

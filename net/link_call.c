@@ -262,6 +262,10 @@ static enum ami_status receive_until(struct link_caller *c, struct span *frame,
         if (result.event == CHANNEL_CLOSED)
             return why_set(why, AMI_CLOSED, "%s closed the connection", c->url);
     }
+    if (result.data.size > c->frame_bytes_max)
+        return why_set(why, AMI_TOO_LARGE,
+                       "%s sent a frame of %zu bytes, more than the %zu allowed", c->url,
+                       result.data.size, c->frame_bytes_max);
     *frame = result.data;
     return AMI_OK;
 }
@@ -290,6 +294,7 @@ enum ami_status link_call(const char *address, const struct channel_config *secu
     if (status == AMI_OK)
         status = receive_until(c, &frame, deadline_us, why);
     if (status == AMI_OK) {
+        AMI_CHECK(frame.size <= reply_max);
         memcpy(reply, frame.data, frame.size);
         *reply_size = frame.size;
     }

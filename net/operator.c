@@ -7,11 +7,12 @@
 #include "crypto/secret.h"
 #include "net/file.h"
 
-/* Which DC answers is the address's matter; that it is one of this network is ours. */
+/* A DC of this network, and the one that was meant, where the asker knows its name. */
 static enum channel_fault accept_dc(void *ctx, const struct credential_identity *who)
 {
-    (void)ctx;
-    return who->role == CREDENTIAL_DC ? FAULT_NONE : FAULT_UNEXPECTED;
+    const struct operator_link *o = ctx;
+    const bool meant = o->expected.size == 0 || ami_id_equal(&o->expected, &who->name);
+    return who->role == CREDENTIAL_DC && meant ? FAULT_NONE : FAULT_UNEXPECTED;
 }
 
 enum ami_status operator_begin_link(struct operator_link *out, const char *path, const char *roots,
@@ -35,12 +36,17 @@ enum ami_status operator_begin_link(struct operator_link *out, const char *path,
         return why_set(why, status, "%.300s is no credential: %s", path, ami_status_text(status));
     if (roots == NULL)
         roots = getenv("AMI_X509_ROOTS");
-    const struct trust_files files = {.roots = roots == NULL || roots[0] == '\0' ? NULL : roots};
+    const char *crls = getenv("AMI_X509_CRLS");
+    const struct trust_files files = {
+        .roots = roots == NULL || roots[0] == '\0' ? NULL : roots,
+        .crls = crls == NULL || crls[0] == '\0' ? NULL : crls,
+    };
     AMI_TRY(trust_load(&out->trust, &out->net, &files, why));
     out->config = (struct channel_config){.own = &out->own,
                                           .trust = &out->trust.trust,
                                           .suites = CHANNEL_SUITES_ALL,
-                                          .accept = accept_dc};
+                                          .accept = accept_dc,
+                                          .accept_ctx = out};
     return AMI_OK;
 }
 

@@ -84,6 +84,7 @@ enum ami_status trust_own(struct credential *out, const struct network *net,
                           const struct ami_id *name, struct why *why)
 {
     struct pem key, chain = {0};
+    struct credential fresh = {0};
     char reason[300] = "";
     if (files->key == NULL && files->chain == NULL)
         return AMI_OK;
@@ -92,14 +93,18 @@ enum ami_status trust_own(struct credential *out, const struct network *net,
     AMI_TRY(pem_read(&key, files->key, why));
     enum ami_status status = pem_read(&chain, files->chain, why);
     if (status == AMI_OK) {
-        status = x509_credential(out, net, span_of(key.data, key.size),
+        status = x509_credential(&fresh, net, span_of(key.data, key.size),
                                  span_of(chain.data, chain.size), reason, sizeof reason);
         if (status != AMI_OK)
             why_set(why, status, "%.200s, %.200s: %s", files->key, files->chain, reason);
-        else if (out->who.role != role || !ami_id_equal(&out->who.name, name))
-            status = why_set(why, AMI_FOREIGN_KEY, "%.300s is the certificate of %s %s",
-                             files->chain, credential_role_name(out->who.role), out->who.name.text);
+        else if (fresh.who.role != role || !ami_id_equal(&fresh.who.name, name))
+            status =
+                why_set(why, AMI_FOREIGN_KEY, "%.300s is the certificate of %s %s", files->chain,
+                        credential_role_name(fresh.who.role), fresh.who.name.text);
+        else
+            *out = fresh;
     }
+    secret_wipe(&fresh, sizeof fresh);
     pem_free(&key);
     pem_free(&chain);
     return status;

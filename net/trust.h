@@ -30,8 +30,9 @@ enum ami_status trust_load(struct trust *out, const struct network *net,
                            const struct trust_files *files, struct why *why) AMI_MUST_CHECK;
 void trust_end(struct trust *t);
 
-/* The program's own, when the files name one; else `out` stays as it is. It must be of `role` and
- * have this name. AMI_BAD_ARGUMENT: one file without the other; AMI_FOREIGN_KEY: somebody else's.
+/* The program's own, when the files name one; else, and on failure, `out` stays as it is. It must
+ * be of `role` and have this name. AMI_BAD_ARGUMENT: one file without the other; AMI_FOREIGN_KEY:
+ * somebody else's.
  */
 enum ami_status trust_own(struct credential *out, const struct network *net,
                           const struct trust_files *files, enum credential_role role,

@@ -30,6 +30,15 @@ const struct access_rule *access_rule_of(const char *ask)
     return NULL;
 }
 
+struct label access_event_label(const char *event)
+{
+    static const char *const of_meters[] = {"meter_enrolled", "key_revoked", "report_refused"};
+    for (size_t i = 0; i < sizeof of_meters / sizeof of_meters[0]; i++)
+        if (strcmp(of_meters[i], event) == 0)
+            return (struct label){2, LABEL_OPERATION | LABEL_METERING};
+    return (struct label){1, LABEL_OPERATION};
+}
+
 bool access_allowed(const struct access_rule *rule, struct label subject)
 {
     return rule->mode == ACCESS_WRITE ? label_may_write(subject, rule->object)

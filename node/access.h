@@ -23,6 +23,10 @@ const struct access_rule *access_rule_at(size_t index);
 /* NULL: there is no such question. */
 const struct access_rule *access_rule_of(const char *ask);
 
+/* What an event of the node's log is about: most of them the node's operation, some name meters.
+ * Who may read `events` is shown those that the label covers. */
+struct label access_event_label(const char *event);
+
 bool access_allowed(const struct access_rule *rule, struct label subject);
 
 #endif

@@ -185,7 +185,14 @@ static json_t *ask_status(struct node *n)
     return o;
 }
 
-static json_t *ask_events(const struct node *n, const json_t *question)
+/* Those that the asker may see: the MDMS all of them. */
+static bool may_see(const struct node_link *l, const struct node_event *e)
+{
+    return l->who.role == CREDENTIAL_MDMS ||
+           label_may_read(l->who.label, access_event_label(e->name));
+}
+
+static json_t *ask_events(const struct node *n, const struct node_link *l, const json_t *question)
 {
     const json_t *after_json = json_object_get(question, "after");
     json_int_t given = json_integer_value(after_json);
@@ -194,8 +201,11 @@ static json_t *ask_events(const struct node *n, const json_t *question)
     if (after + 1 > first)
         first = after + 1;
     json_t *list = json_array();
-    for (uint64_t i = first; i <= n->event_count && i - first < EVENTS_PER_ANSWER; i++) {
+    for (uint64_t i = first; i <= n->event_count && json_array_size(list) < EVENTS_PER_ANSWER;
+         i++) {
         const struct node_event *e = &n->events[(i - 1) % NODE_EVENTS_MAX];
+        if (!may_see(l, e))
+            continue;
         json_array_append_new(
             list, json_pack("{s:I, s:I, s:s, s:s}", "number", (json_int_t)e->number, "wall_ms",
                             (json_int_t)e->wall_ms, "event", e->name, "detail", e->text));
@@ -277,7 +287,7 @@ static json_t *ask_note(struct node *n, const struct node_link *l, const json_t 
         return NULL;
     }
     asker_text(asker, sizeof asker, l);
-    node_event(n, ENV_LOG_INFO, "note", "who=\"%s\" text=\"%s\"", asker, text);
+    node_event_often(n, ENV_LOG_INFO, "note", "who=\"%s\" text=\"%s\"", asker, text);
     return json_pack("{s:I}", "number", (json_int_t)n->event_count);
 }
 
@@ -302,7 +312,7 @@ static json_t *ask(struct node *n, const struct node_link *l, const json_t *ques
     if (strcmp(name, "status") == 0)
         return ask_status(n);
     if (strcmp(name, "events") == 0)
-        return ask_events(n, question);
+        return ask_events(n, l, question);
     if (strcmp(name, "why_stuck") == 0)
         return stuck_ask(n);
     const struct answer_source source = {n->c.genesis, n->c.registry, &n->c.disk,

@@ -144,7 +144,11 @@ static json_t *ask_dc(struct cli *c, const char *ask, const char *url, const cha
     json_t *question = json_pack("{s:s}", "ask", ask);
     enum ami_status status;
     char why[WHY_BYTES_MAX];
+    /* "?": only the address is known. */
+    if (ami_id_from_text(&c->operator_link.expected, name) != AMI_OK)
+        c->operator_link.expected = (struct ami_id){0};
     json_t *out = cli_ask_node(c, url, question, &status, why, sizeof why);
+    c->operator_link.expected = (struct ami_id){0};
     json_decref(question);
     if (out == NULL)
         out = json_pack("{s:s, s:s, s:s, s:s}", "role", "unreachable", "error", why, "status",

@@ -41,8 +41,10 @@
 #define KEYS_MAX          16 /* key epochs of this DC in its folder */
 #define PATROL_MS         (24LL * 3600 * 1000)
 
-/* How often it is looked whether the list of revoked operators has changed. */
+/* How often it is looked whether the list of revoked operators, or X.509 roots and lists, have
+ * changed. */
 #define REVOKED_LOOK_US (1u * 1000000u)
+#define TRUST_LOOK_US   (2u * 1000000u)
 
 static struct options {
     const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
@@ -299,7 +301,8 @@ struct shell {
     struct credential credential; /* under which this DC speaks with other DCs, MDMS, operators */
     struct trust trust;
     struct revoked_list *revoked; /* of operators; NULL: none was given */
-    struct timespec revoked_mtime;
+    struct timespec revoked_mtime, roots_mtime, crls_mtime;
+    struct loop_alarm trust_alarm;
     uint64_t revoked_looked_us;
     struct registry *registry;
     struct store *store;
@@ -944,6 +947,40 @@ static enum ami_status read_revoked(struct shell *s, struct why *why)
     return AMI_OK;
 }
 
+/* Notes a file's time; whether it is another than before. */
+static bool has_changed(const char *path, struct timespec *mtime)
+{
+    struct stat st;
+    if (path == NULL || stat(path, &st) != 0)
+        return false;
+    const bool changed = st.st_mtim.tv_sec != mtime->tv_sec || st.st_mtim.tv_nsec != mtime->tv_nsec;
+    *mtime = st.st_mtim;
+    return changed;
+}
+
+/* New roots or lists count from the next handshake on; what cannot be read changes nothing. */
+static void look_at_trust(void *arg)
+{
+    struct shell *s = arg;
+    struct why why = {""};
+    struct trust fresh;
+    const bool roots = has_changed(opt.trust.roots, &s->roots_mtime);
+    const bool crls = has_changed(opt.trust.crls, &s->crls_mtime);
+    loop_alarm_set(s->loop, &s->trust_alarm, clock_mono_us() + TRUST_LOOK_US);
+    if (!roots && !crls)
+        return;
+    if (trust_load(&fresh, &s->genesis.network, &opt.trust, &why) != AMI_OK) {
+        trust_end(&fresh);
+        log_say(s->log, ENV_LOG_WARN, "trust_not_read", "%s", why.text);
+        return;
+    }
+    fresh.trust.revoked = s->trust.trust.revoked;
+    fresh.trust.revoked_ctx = s->trust.trust.revoked_ctx;
+    trust_end(&s->trust);
+    s->trust = fresh;
+    log_say(s->log, ENV_LOG_INFO, "trust_read", "roots=%s", opt.trust.roots);
+}
+
 /* Asked for each credential; the file is looked at no more often than REVOKED_LOOK_US. */
 static bool is_revoked(void *ctx, const struct credential_identity *who)
 {
@@ -1126,6 +1163,12 @@ static enum ami_status start(struct shell *s, struct why *why)
     AMI_TRY(trust_load(&s->trust, &s->genesis.network, &opt.trust, why));
     s->trust.trust.revoked = is_revoked;
     s->trust.trust.revoked_ctx = s;
+    s->trust_alarm = (struct loop_alarm){.fire = look_at_trust, .arg = s};
+    if (opt.trust.roots != NULL) {
+        (void)has_changed(opt.trust.roots, &s->roots_mtime);
+        (void)has_changed(opt.trust.crls, &s->crls_mtime);
+        loop_alarm_set(s->loop, &s->trust_alarm, clock_mono_us() + TRUST_LOOK_US);
+    }
     if (opt.revoked != NULL)
         AMI_TRY(read_revoked(s, why));
     const bool sign = !s->key_missing && may_sign(s, s->used);

@@ -246,7 +246,7 @@ static void run_case(struct result *r, enum gateway_policy policy, unsigned mete
     p.delay_mean_us = 3 * SIM_MS;
     p.report_every_us = REPORT_US;
     struct sim_world *w = sim_world_new(&p, NULL);
-    if (!lab_open_for_meters(w, 60 * SIM_SECOND))
+    if (!lab_open_network(w, 60 * SIM_SECOND))
         sim_violate(w, "liveness", "no leader that knows the meters after a minute");
     sim_world_run(w, w->now_us + CALM_US / 2);
     w->watch = &watch;

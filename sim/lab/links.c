@@ -240,18 +240,6 @@ static void subtract(struct sim_medium_state *a, const struct sim_medium_state *
     a->fragments_repeated -= b->fragments_repeated;
 }
 
-/* The DCs first settle the enrolments among themselves; the meters are switched on after that. */
-static bool open_network(struct sim_world *w)
-{
-    for (uint16_t i = w->dcs; i < w->dcs + w->fleets; i++)
-        sim_host_crash(&w->host[i]);
-    if (!lab_open_for_meters(w, 60 * SIM_SECOND))
-        return false;
-    for (uint16_t i = w->dcs; i < w->dcs + w->fleets; i++)
-        sim_host_start(&w->host[i]);
-    return true;
-}
-
 static void run_case(struct result *r, const struct sim_plan *plan)
 {
     struct onlooker o = {.changed = true};
@@ -260,7 +248,7 @@ static void run_case(struct result *r, const struct sim_plan *plan)
     double half_s;
     memset(r, 0, sizeof *r);
     w->watch = &watch;
-    if (!open_network(w)) {
+    if (!lab_open_network(w, 60 * SIM_SECOND)) {
         snprintf(r->violation, sizeof r->violation, "%s",
                  w->violation[0] != 0 ? w->violation : "no leader, or enrolments not committed");
         sim_world_free(w);

@@ -292,7 +292,7 @@ static bool run_case(const struct scale_case *c, const struct lab_options *opt, 
     AMI_CHECK(o.latency_ms != NULL);
     plan_of(&p, c, opt->seed);
     struct sim_world *w = sim_world_new(&p, NULL);
-    bool ready = lab_open_for_meters(w, 1200 * SIM_SECOND) && await_meters(w);
+    bool ready = lab_open_network(w, 1200 * SIM_SECOND) && await_meters(w);
     if (ready) {
         double virtual_s = (double)lab_size(opt, c->measured_s, 2);
         sim_world_run(w, w->now_us + 2 * SIM_SECOND);

@@ -60,12 +60,9 @@ bool lab_all_enrolled(const struct sim_host *dc)
     return true;
 }
 
-bool lab_open_for_meters(struct sim_world *w, uint64_t limit_us)
+static bool await_enrolments(struct sim_world *w, uint64_t limit_us)
 {
     uint64_t until_us = w->now_us + limit_us;
-    /* Tables of networks that were there before are in the way: there is room for some only. */
-    sm2_signers_forget();
-    genesis_remember_signers(&w->cast->genesis);
     while (w->now_us < until_us && w->violation[0] == 0) {
         struct sim_host *leader = lab_leader(w);
         if (leader != NULL && lab_all_enrolled(leader))
@@ -73,4 +70,18 @@ bool lab_open_for_meters(struct sim_world *w, uint64_t limit_us)
         sim_world_run(w, w->now_us + 100 * SIM_MS);
     }
     return false;
+}
+
+bool lab_open_network(struct sim_world *w, uint64_t limit_us)
+{
+    /* Tables of networks that were there before are in the way: there is room for some only. */
+    sm2_signers_forget();
+    genesis_remember_signers(&w->cast->genesis);
+    for (uint16_t i = w->dcs; i < w->dcs + w->fleets; i++)
+        sim_host_crash(&w->host[i]);
+    if (!await_enrolments(w, limit_us))
+        return false;
+    for (uint16_t i = w->dcs; i < w->dcs + w->fleets; i++)
+        sim_host_start(&w->host[i]);
+    return true;
 }

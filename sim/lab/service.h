@@ -15,7 +15,8 @@ bool lab_served(const struct sim_meter *m);
 size_t lab_count_meters(struct sim_world *w, bool (*are)(const struct sim_meter *m));
 /* Whether this DC's ledger knows all meters of the cast. */
 bool lab_all_enrolled(const struct sim_host *dc);
-/* Runs until a DC leads whose ledger knows all meters, for at most `limit_us`. */
-bool lab_open_for_meters(struct sim_world *w, uint64_t limit_us);
+/* For a world that has not run yet: until a DC leads whose ledger knows all meters, for at most
+ * `limit_us`; only then the meters are switched on. False: it did not come to that. */
+bool lab_open_network(struct sim_world *w, uint64_t limit_us);
 
 #endif

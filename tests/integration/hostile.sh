@@ -79,8 +79,9 @@ counted() {
 counted peers garbage oversized too_many channel
 counted meters garbage oversized mute
 counted admin garbage oversized half_frame mute too_many channel
-check "first flights were not answered within bounds" holds "$work/leader.json" \
-    '.ports.peers.answered > 100 and .ports.peers.turned_away > 100'
+# How many are turned away depends on how fast they come; the bound itself is tested in tests/net.
+check "first flights were left waiting" holds "$work/leader.json" \
+    '.ports.peers | .answered > 100 and .answered + .turned_away > 500 and (.stayed | length) == 0'
 check "no bad frame was counted" holds "$work/status.json" '.nodes[0].counters.frames_bad > 100'
 check "links of strangers stay" holds "$work/status.json" \
     '[.nodes[0].ports[].open] | add < 100'

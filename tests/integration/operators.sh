@@ -43,6 +43,8 @@ as() { # as NAME STATUS TEXT COMMAND...
 as bob 0 "dc1 " status
 as alice 0 "noted" note "the fan is loud"
 as alice 0 "the fan is loud" events
+! grep -q household- "$work/out" || complain "alice sees the names of meters"
+as bob 0 "meter=household-1" events
 as alice 1 "needs a label that covers 2:metering; you are operator alice 1:operation" readings household-1
 as alice 1 "needs a label that covers 1:ledger" blocks
 as bob 0 "" readings household-1

@@ -66,6 +66,18 @@ expect 1 "belong together" "$bin/dc-node" run --genesis "$dir/genesis.json" --di
 run_dc 1 --x509-key "$ca/dc-1.key" --x509-chain "$ca/dc-1.chain"
 soon 30 "dc1 is back, under a good one" peers_of 1 3
 
+say "a new revocation list, without a restart"
+(cd "$ca" && openssl ca -config middle.cnf -revoke dc-1.pem 2>/dev/null &&
+    openssl ca -config middle.cnf -gencrl -out middle.crl 2>/dev/null && cat middle.crl root.crl >all.crl) ||
+    complain "no new list"
+read_again() { grep -q trust_read "$dir/log/dc3.log"; }
+soon 10 "dc3 reads the new list" read_again
+from=$(log_lines dc3)
+stop dc1 || complain "dc1 did not stop"
+run_dc 1 --x509-key "$ca/dc-1.key" --x509-chain "$ca/dc-1.chain"
+revoked_now() { tail -n +"$((from + 1))" "$dir/log/dc3.log" | grep -q "channel_refused .*reason=revoked"; }
+soon 20 "dc3 refuses dc1, which is revoked now" revoked_now
+
 goes_on 30 "the fleet delivers"
 drain_fleet
 stop_all

@@ -375,6 +375,8 @@ static uint64_t latest_us(struct script *s, uint32_t own_ms, uint64_t leader_us)
     uint64_t latest = 0;
     s->shared.timing.spread_ms = own_ms;
     for (int i = 0; i < 50; i++) {
+        s->meter.came = 0;
+        s->meter.wake_us = UINT64_MAX;
         meter_on_leads(&s->meter, 3, leader_us);
         assert_int_equal(s->meter.target, 2);
         uint64_t wait_us = s->meter.wake_us - s->now_us;
@@ -395,6 +397,35 @@ EACH_SCHEME(meters_spread_over_the_longer_of_two_times)
     assert_in_range(latest_us(s, 60000, 1000), 30000000, 60000000);
     assert_in_range(latest_us(s, 1, 60000000), 30000000, 60000000);
     assert_in_range(latest_us(s, 1, 1000), 0, 1000);
+    script_free(s);
+}
+
+/* A DC that says that it leads can neither put meters to sleep nor keep them for itself. */
+EACH_SCHEME(who_says_that_it_leads_is_believed_once)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    script_measure(s, 1);
+    assert_true(script_run_settled(s, 1000));
+    for (unsigned k = 0; k < SCRIPT_DCS; k++)
+        script_close(s, k);
+    assert_int_equal(s->meter.phase, METER_PAUSE);
+    assert_in_range(latest_us(s, 1, UINT64_MAX), 1, METER_SPREAD_US_MAX);
+    /* It was about to try: nothing makes it wait. */
+    s->meter.came = 0;
+    s->meter.wake_us = s->now_us + 5;
+    meter_on_leads(&s->meter, 3, METER_SPREAD_US_MAX);
+    assert_int_equal(s->meter.wake_us, s->now_us + 5);
+    /* It came there once and got nothing; said again, it changes nothing. */
+    s->meter.target = 1;
+    meter_on_leads(&s->meter, 3, 0);
+    assert_int_equal(s->meter.target, 1);
+    meter_on_leads(&s->meter, 4, 0);
+    assert_int_equal(s->meter.target, 3);
+    /* An acknowledgement shows that the network works: everybody is believed again. */
+    script_open(s, 0);
+    script_measure(s, 1);
+    assert_true(script_run_settled(s, 10000));
+    assert_int_equal(s->meter.came, 0);
     script_free(s);
 }
 
@@ -595,6 +626,7 @@ int main(void)
         cmocka_unit_test(a_full_link_holds_reports_back),
         cmocka_unit_test(a_closed_link_leads_elsewhere),
         cmocka_unit_test(meters_spread_over_the_longer_of_two_times),
+        cmocka_unit_test(who_says_that_it_leads_is_believed_once),
         cmocka_unit_test(home_policy_stays_at_home),
         cmocka_unit_test(revocation_needs_more_than_one_voice),
         cmocka_unit_test(one_honest_dc_is_found_among_any_others),

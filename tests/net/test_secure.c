@@ -42,6 +42,7 @@ struct side {
     enum channel_fault fault;
     char refused_name[AMI_ID_BYTES_MAX + 1], peer_name[AMI_ID_BYTES_MAX + 1];
     bool echo, mark_known;
+    size_t answer_size; /* with echo: so many bytes instead of what came; 0: what came */
 };
 
 static void on_open(void *ctx, env_link link, const char *remote)
@@ -63,8 +64,10 @@ static void on_frame(void *ctx, env_link link, struct span frame)
     s->frames++;
     s->bytes += frame.size;
     memcpy(s->last, frame.data, frame.size < sizeof s->last ? frame.size : sizeof s->last);
+    static const uint8_t zeros[8192];
     if (s->echo)
-        assert_ok(link_send(links, link, frame));
+        assert_ok(
+            link_send(links, link, s->answer_size > 0 ? span_of(zeros, s->answer_size) : frame));
 }
 
 static void on_closed(void *ctx, env_link link, enum ami_status why)
@@ -416,6 +419,31 @@ static void a_mute_stranger_is_dropped_in_time(void **state)
     close(fd);
 }
 
+/* The same on a link of a loop. */
+static void a_payload_beyond_the_limit_is_dropped(void **state)
+{
+    (void)state;
+    static struct side server, client;
+    struct link_limits narrow = limits;
+    narrow.frame_bytes_max = 2000;
+    narrow.stranger_frame_bytes_max = 1000;
+    side_make(&server, &realm, "dc-1");
+    server.echo = true;
+    struct link_listener *l = listen_as(&server, &limits);
+    for (size_t size = 1999; size <= 2016; size++) {
+        side_make(&client, &realm, "dc-2");
+        server.answer_size = size;
+        struct link_dialer *d = dial_as(&client, link_listener_address(l), &narrow);
+        turn_until(client.opened == 1);
+        assert_ok(link_send(links, client.link, SPAN_LITERAL("go")));
+        turn_until(client.frames == 1 || client.closed == 1);
+        assert_int_equal(client.frames, size <= 2000);
+        assert_true(client.bytes <= 2000);
+        link_dialer_stop(d);
+        turn_until(client.closed == 1);
+    }
+}
+
 /* Signs of life are records: links stay up, and an unauthenticated one is none. */
 static void signs_of_life_are_sealed(void **state)
 {
@@ -473,7 +501,7 @@ static void a_flood_of_first_flights_is_bounded(void **state)
         /* One after the other, so that the system's queue of connections does not fill. */
         turn_until(link_listener_counters(l)->opened == (uint64_t)n + 2);
     }
-    turn_until(gate.admitted + gate.refused == 201);
+    turn_until(gate.admitted + gate.refused == 202);
     assert_in_range(gate.admitted, 10, 30); /* some permits come back meanwhile */
     assert_int_equal(link_listener_counters(l)->dropped[LINK_DROP_TOO_MANY], gate.refused);
     assert_ok(link_send(links, client.link, span_of(secret_text, sizeof secret_text)));
@@ -528,6 +556,19 @@ static void a_call_goes_through_a_channel(void **state)
     assert_int_equal(c.reply_size, sizeof secret_text);
     assert_memory_equal(c.reply, secret_text, sizeof secret_text);
     assert_string_equal(server.peer_name, "alice");
+    /* What is inside a record is held to the limit, not the record: a suite with less overhead than
+     * the other leaves no room for a few bytes more. */
+    for (uint8_t suite = CHANNEL_SM4_GCM; suite <= CHANNEL_SM4_CTR_HMAC; suite++) {
+        client.party.config.suites = suite;
+        for (size_t size = sizeof c.reply - 1; size < sizeof c.reply + 40; size++) {
+            server.answer_size = size;
+            c.reply_size = 0;
+            run_call(&c);
+            assert_status(c.status, size <= sizeof c.reply ? AMI_OK : AMI_TOO_LARGE);
+            assert_int_equal(c.reply_size, size <= sizeof c.reply ? size : 0);
+        }
+    }
+    server.answer_size = 0;
     /* Refused there, refused here, and in the clear. */
     server.party.welcome = id_of("bob");
     run_call(&c);
@@ -555,6 +596,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_byte_altered_on_the_way_ends_the_link, set_up, tear_down),
         cmocka_unit_test_setup_teardown(strangers_are_refused_with_the_reason, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_mute_stranger_is_dropped_in_time, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_payload_beyond_the_limit_is_dropped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(signs_of_life_are_sealed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_flood_of_first_flights_is_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_call_goes_through_a_channel, set_up, tear_down),

@@ -153,6 +153,7 @@ static void a_node_goes_by_the_table(void **state)
     }
     assert_in_range(refusals, 1, 100);
     assert_int_equal(notes, 2 * 2); /* levels 0 and 1, with and without the category */
+    assert_true(label_dominates(access_event_label("meter_enrolled"), access_event_label("term")));
     json_decref(answer);
     net_free(net);
 }
