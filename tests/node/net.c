@@ -1079,9 +1079,14 @@ bool net_expect(struct net_peer *p, enum message_type type, uint64_t limit_ms, s
 
 void net_ask_as(struct net *net, enum credential_role role, struct label label)
 {
+    net_ask_named(net, "alice", role, label);
+}
+
+void net_ask_named(struct net *net, const char *name, enum credential_role role, struct label label)
+{
     net->asker = (struct credential_identity){.kind = CREDENTIAL_IMPLICIT,
                                               .role = role,
-                                              .name = fixture_id("alice"),
+                                              .name = fixture_id("%s", name),
                                               .epoch = 1,
                                               .label = label};
     for (unsigned i = 0; i < net->count; i++)

@@ -114,6 +114,8 @@ json_t *net_ask_status(struct net *net, unsigned node, const char *question,
 /* Who asks from now on; at first an operator with every label. role 0: somebody of whom nothing is
  * known. */
 void net_ask_as(struct net *net, enum credential_role role, struct label label);
+void net_ask_named(struct net *net, const char *name, enum credential_role role,
+                   struct label label); /* with another name than alice */
 
 /* The handshake of a peer link, as the MDMS or as member `member` with its real key. */
 struct net_peer *net_dial_as_mdms(struct net *net, unsigned node);
