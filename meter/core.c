@@ -386,9 +386,15 @@ static void follow(struct meter *m, uint8_t other)
     }
     meter_note(m, METER_NOTE_REDIRECTED, other);
     m->shared->leader = other;
-    if (!is_open(m, other) || m->hops >= HOPS_MAX) {
+    if (m->hops >= HOPS_MAX) {
+        /* Some may send it to one another for ever: somebody else is asked in between. */
         m->hops = 0;
-        pause_for(m, is_open(m, other) ? other : m->target, backoff_us(m));
+        pause_for(m, next_member(m, m->target), backoff_us(m));
+        return;
+    }
+    if (!is_open(m, other)) {
+        m->hops = 0;
+        pause_for(m, m->target, backoff_us(m));
         return;
     }
     m->hops++;
@@ -512,6 +518,17 @@ void meter_on_frame(struct meter *m, env_link link, enum message_type type, stru
         break;
     }
     meter_rearm(m);
+}
+
+bool meter_shared_hears(struct meter_shared *s, env_link link, uint64_t term, uint64_t now_us)
+{
+    AMI_CHECK(link >= 1 && link <= METER_DCS);
+    struct meter_led *led = &s->led[link - 1];
+    if (led->at_us != 0 && (term <= led->term || now_us - led->at_us < METER_LEADS_US))
+        return false;
+    *led = (struct meter_led){term, now_us};
+    s->leader = (uint8_t)(link - 1);
+    return true;
 }
 
 void meter_on_leads(struct meter *m, env_link link, uint64_t spread_us)

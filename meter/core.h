@@ -79,9 +79,21 @@ struct meter_shared {
     uint32_t open;      /* bit k: the link to DC k is open. Kept by the shell. */
     uint8_t leader;     /* who led when somebody last said so; a hint */
     uint64_t answer_us, ack_us; /* how long answers and acknowledgements usually take */
+    struct meter_led {
+        uint64_t term;  /* the highest in which the DC said that it leads */
+        uint64_t at_us; /* when it said so; 0: never */
+    } led[METER_DCS];   /* by place */
 };
 void meter_shared_init(struct meter_shared *s, const struct genesis *genesis,
                        struct headers *headers, const struct env *env);
+
+/* Whether a DC's LEADS is to be heard: its meters are then told (meter_on_leads) and it is the
+ * leader as far as anybody knows. Nobody signs it and telling all meters costs time, so a DC is
+ * heard once in a term and not more often than every METER_LEADS_US; who misses it finds the leader
+ * by asking. */
+#define METER_LEADS_US 500000u
+bool meter_shared_hears(struct meter_shared *s, env_link link, uint64_t term,
+                        uint64_t now_us) AMI_MUST_CHECK;
 
 /* Writes handed to env->store. A PUT is memory of the caller of meter_report, a SETTLE is part of
  * the meter. Either stays untouched until meter_on_stored. */
@@ -176,8 +188,8 @@ void meter_reports(struct meter_making *list, size_t count);
  * REFUSED, SESSION_ENDED or SESSION_DATA; others are ignored (BLOCK_PROOF goes to headers_add). */
 void meter_on_frame(struct meter *m, env_link link, enum message_type type, struct span body);
 /* The DC at this link leads now, as it says, and has time for all meters within spread_us; they
- * come spread over that or over their own spread_ms, whichever is longer. The shell has set
- * shared->leader. */
+ * come spread over that or over their own spread_ms, whichever is longer. meter_shared_hears has
+ * been asked. Concerns meters in METER_PAUSE alone. */
 #define METER_SPREAD_US_MAX (60u * 1000000u) /* whatever a DC says */
 void meter_on_leads(struct meter *m, env_link link, uint64_t spread_us);
 /* AGREE_FLIGHT2 for several meters at once; what meter_on_frame does, several times faster side by

@@ -185,9 +185,27 @@ static void count_session(struct fleet *f, struct fleet_meter *m)
         b->all_us = after_us;
 }
 
+/* Keeps the list of its lane's paused meters. */
+static void list_paused(struct fleet *f, struct fleet_meter *m)
+{
+    struct fleet_lane *l = &f->lane[m->lane];
+    if ((m->core.phase == METER_PAUSE) == (m->paused_at != 0))
+        return;
+    if (m->paused_at == 0) {
+        l->paused[l->paused_count++] = m;
+        m->paused_at = l->paused_count;
+        return;
+    }
+    struct fleet_meter *last = l->paused[--l->paused_count];
+    l->paused[m->paused_at - 1] = last;
+    last->paused_at = m->paused_at;
+    m->paused_at = 0;
+}
+
 void fleet_touch(struct fleet_meter *m)
 {
     struct fleet *f = m->fleet;
+    list_paused(f, m);
     count_session(f, m);
     if (m->agreeing != NULL &&
         (m->core.phase != METER_AGREEING || m->core.target != m->agreeing->place))
@@ -304,6 +322,12 @@ static enum ami_status load_all(struct fleet *f, struct why *why)
         return why_set(why, AMI_NOT_FOUND,
                        "no meter is enrolled in this directory; `ami-meter enrol` does it");
     AMI_TRY(meter_store_each_report(f->c.store, 1u << METER_OUTBOX, load_outbox, &load));
+    const size_t lane_max = f->count / f->lanes + 1;
+    f->paused = calloc(lane_max * f->lanes, sizeof(struct fleet_meter *));
+    if (f->paused == NULL)
+        return why_set(why, AMI_NO_MEMORY, "out of memory for %zu meters", f->count);
+    for (unsigned i = 0; i < f->lanes; i++)
+        f->lane[i].paused = f->paused + i * lane_max;
     for (size_t i = 0; i < f->count; i++) {
         struct fleet_meter *m = &f->meter[i];
         struct device_keys keys = m->core.keys;
@@ -703,6 +727,7 @@ void fleet_free(struct fleet *f)
     fleet_disk_free(f);
     free(f->headers);
     free(f->lane);
+    free(f->paused);
     free(f->batch);
     free(f->making);
     free(f->answers);
@@ -721,6 +746,7 @@ static void start(struct fleet *f)
     f->stop_us = now + f->c.measure_ms * 1000u;
     for (size_t i = 0; i < f->count; i++) {
         meter_start(&f->meter[i].core);
+        fleet_touch(&f->meter[i]);
         f->meter[i].measure_at_us = now;
         fleet_set_timer(&f->meter[i]);
     }

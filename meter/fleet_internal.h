@@ -24,7 +24,6 @@
 /* Between two transactions of the store while meters are busy: each costs a sync, and a page for
  * every table that a meter's entry is in, which others share when there are many in it. */
 #define FLEET_STORE_US         40000u
-#define FLEET_LEADS_US         500000u /* no DC is elected more often */
 #define FLEET_TICK_US          1000000u
 #define FLEET_TIMERS_PER_FIRE  2000             /* then the loop looks at its links again */
 #define FLEET_UNKNOWN_GRACE_US (20u * 1000000u) /* an enrolment takes a block to be known */
@@ -34,7 +33,8 @@ struct fleet_meter {
     struct fleet *fleet;
     struct meter_state state;
     uint64_t core_at_us, measure_at_us;
-    size_t heap_at; /* place in the heap of timers + 1; 0: not in it */
+    size_t heap_at;   /* place in the heap of timers + 1; 0: not in it */
+    size_t paused_at; /* place among the paused ones of its lane + 1; 0: not in it */
     uint32_t index;
     uint32_t unsettled; /* in the outbox, or on the way there */
     uint8_t lane;
@@ -88,7 +88,6 @@ struct fleet_link {
     bool welcomed;
     uint16_t refused;  /* status of the last welcome that was none */
     uint32_t agreeing; /* first flights on the way */
-    uint64_t leads_us; /* when LEADS was last looked at: it concerns every meter */
     struct fleet_meter *blocked_first, *blocked_last;
 };
 
@@ -96,6 +95,9 @@ struct fleet_link {
 struct fleet_lane {
     struct meter_shared shared;
     struct fleet_link link[METER_DCS]; /* by place */
+    /* Meters that wait before they try again, in no order: whom a new leader concerns. */
+    struct fleet_meter **paused;
+    size_t paused_count;
 };
 
 /* Reports that are made together: measured, not signed yet. */
@@ -127,6 +129,7 @@ struct histogram {
 
 struct fleet_stats {
     uint64_t agreements, redirects, fallbacks, refusals, nacks, bad_acks;
+    uint64_t leads_told;       /* meters that were told of a new leader */
     uint64_t reports_sent_now; /* frames that left for the first time in this process */
     uint64_t reports_acknowledged_now, readings_acknowledged_now;
     uint64_t frames_bad;
@@ -146,6 +149,7 @@ struct fleet {
     struct fleet_lane *lane;
     struct fleet_meter *meter;
     size_t count;
+    struct fleet_meter **paused;  /* the lanes' lists, one behind the other */
     struct fleet_meter *sessions; /* by_session */
     /* The instant stands beside the meter, so that ordering does not touch the meters. */
     struct fleet_timer {

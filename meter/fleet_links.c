@@ -141,13 +141,8 @@ static void on_welcome(struct fleet_link *l, struct span body)
     l->welcomed = true;
     f->ever_welcomed = true;
     l->lane->shared.open |= 1u << l->place;
-    for (size_t i = 0; i < f->count; i++) {
-        struct fleet_meter *m = &f->meter[i];
-        if (&f->lane[m->lane] == l->lane) {
-            meter_on_open(&m->core, (env_link)l->place + 1);
-            fleet_touch(m);
-        }
-    }
+    for (size_t i = 0; i < l->lane->paused_count; i++)
+        meter_on_open(&l->lane->paused[i]->core, (env_link)l->place + 1);
 }
 
 static void to_meter(struct fleet_link *l, struct fleet_meter *m, enum message_type type,
@@ -196,16 +191,12 @@ static void on_leads(struct fleet_link *l, struct span body)
         drop(l);
         return;
     }
-    const uint64_t now = clock_mono_us();
-    if (l->leads_us != 0 && now - l->leads_us < FLEET_LEADS_US)
+    const env_link link = (env_link)l->place + 1;
+    if (!meter_shared_hears(&l->lane->shared, link, in.term, clock_mono_us()))
         return;
-    l->leads_us = now;
-    l->lane->shared.leader = l->place;
-    for (size_t i = 0; i < f->count; i++) {
-        struct fleet_meter *m = &f->meter[i];
-        if (&f->lane[m->lane] == l->lane)
-            meter_on_leads(&m->core, (env_link)l->place + 1, (uint64_t)in.spread_ms * 1000u);
-    }
+    for (size_t i = 0; i < l->lane->paused_count; i++)
+        meter_on_leads(&l->lane->paused[i]->core, link, (uint64_t)in.spread_ms * 1000u);
+    f->stats.leads_told += l->lane->paused_count;
 }
 
 /* A change of the committee. Every DC tells it; the first to do so is believed because of its
@@ -361,6 +352,7 @@ static enum ami_status dial(struct fleet_link *l, const char *address, struct wh
         link_dialer_stop(l->dialer);
     l->dialer = NULL;
     l->refused = AMI_OK;
+    l->lane->shared.led[l->place] = (struct meter_led){0}; /* another DC may have this place now */
     snprintf(l->address, sizeof l->address, "%s", address);
     return address[0] == '\0'
                ? AMI_OK

@@ -146,6 +146,7 @@ static json_t *stats_json(const struct fleet *f)
     put(o, "redirects", s->redirects);
     put(o, "fallbacks", s->fallbacks);
     put(o, "refusals", s->refusals);
+    put(o, "leads_told", s->leads_told);
     put(o, "nacks", s->nacks);
     put(o, "bad_acks", s->bad_acks);
     put(o, "bad_frames", s->frames_bad);

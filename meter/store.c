@@ -21,6 +21,9 @@ static const char *const table_names[TABLES] = {"meta",    "keys",    "pending",
 #define KEY_BYTES_MAX (AMI_ID_BYTES_MAX + 1 + 4 + SM3_BYTES)
 #define STATE_BYTES   32
 #define COUNT_BYTES   2 /* a number of readings: before a record, and alone in the outbox */
+/* Old reports that one settling deletes at most: more than one, to catch up; few, because
+ * --keep-reports may have been a million before. */
+#define TRIM_MAX 16
 
 struct meter_store {
     MDB_env *env;
@@ -377,6 +380,32 @@ static int apply_report(struct meter_store *s, MDB_txn *txn, const struct meter_
     return rc;
 }
 
+/* Deletes this key's oldest reports up to the one that is `keep` before the settled one.
+ * Acknowledgements come in any order, so it ends at the first report that still waits for its own;
+ * what stands behind that one goes when a later settling comes by. */
+static int trim(struct meter_store *s, MDB_txn *txn, const struct meter_op *op)
+{
+    const struct key first = key_report(op->name, op->epoch, 0);
+    const struct key last = key_report(op->name, op->epoch, op->sequence - op->keep);
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(txn, s->table[T_REPORTS], &cursor);
+    if (rc != 0)
+        return rc;
+    for (int i = 0; i < TRIM_MAX && rc == 0; i++) {
+        MDB_val k = key_val(&first), v;
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+        if (rc != 0 || k.mv_size != last.size || memcmp(k.mv_data, last.b, last.size) > 0)
+            break;
+        rc = mdb_get(txn, s->table[T_OUTBOX], &k, &v);
+        if (rc == 0)
+            break;
+        if (rc == MDB_NOTFOUND)
+            rc = mdb_cursor_del(cursor, 0);
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 static int apply_settle(struct meter_store *s, MDB_txn *txn, struct meter_op *op)
 {
     struct key key = key_report(op->name, op->epoch, op->sequence);
@@ -388,17 +417,7 @@ static int apply_settle(struct meter_store *s, MDB_txn *txn, struct meter_op *op
         return MDB_CORRUPTED;
     op->readings = load_be16(v.mv_data);
     rc = mdb_del(txn, s->table[T_OUTBOX], &k, NULL);
-    if (rc == 0 && op->keep != 0 && op->sequence > op->keep) {
-        struct key old = key_report(op->name, op->epoch, op->sequence - op->keep);
-        MDB_val old_key = key_val(&old);
-        /* Acknowledgements come in any order: one that still waits for its own stays. */
-        rc = mdb_get(txn, s->table[T_OUTBOX], &old_key, &v);
-        if (rc == MDB_NOTFOUND)
-            rc = mdb_del(txn, s->table[T_REPORTS], &old_key, NULL);
-        if (rc == MDB_NOTFOUND)
-            rc = 0;
-    }
-    return rc;
+    return rc == 0 && op->keep != 0 && op->sequence > op->keep ? trim(s, txn, op) : rc;
 }
 
 static int apply_keys(struct meter_store *s, MDB_txn *txn, const struct meter_op *op)

@@ -57,7 +57,8 @@ struct meter_state {
 
 enum meter_op_kind {
     METER_OP_REPORT = 1, /* reports += record, outbox; state; with `source`, its row */
-    METER_OP_SETTLE,     /* out of the outbox; the archive keeps `keep` reports of a meter */
+    METER_OP_SETTLE,     /* out of the outbox; older reports than the last `keep` (0: all) go,
+                            but none at or above the lowest that is still in the outbox */
     METER_OP_PENDING,    /* pending := record */
     METER_OP_KEYS,       /* keys := record, state := new; pending is erased */
     METER_OP_EPOCH       /* the membership proof of `epoch` := record */

@@ -343,7 +343,8 @@ void relay_on_reply(struct node *n, struct span body);
 uint64_t relay_on_time(struct node *n);
 void relay_free(struct node *n);
 
-bool chain_read_only(const struct node *n); /* the disk is full */
+bool chain_read_only(const struct node *n);  /* the disk is full */
+bool chain_is_writing(const struct node *n); /* the consensus waits for the disk */
 /* Of the last write that ended: AMI_OK, or why it failed and since when writes fail; AMI_TIMEOUT:
  * one hangs. */
 enum ami_status chain_disk(const struct node *n, uint64_t *since_us);

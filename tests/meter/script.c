@@ -73,6 +73,8 @@ static enum ami_status env_store(void *ctx, void *write)
 {
     struct script *s = ctx;
     AMI_CHECK(s->write_count < SCRIPT_REPORTS);
+    if (s->no_settling && ((const struct meter_write *)write)->kind == METER_WRITE_SETTLE)
+        return AMI_AGAIN;
     s->writes[s->write_count++] = write;
     return AMI_OK;
 }

@@ -87,7 +87,8 @@ struct script {
     size_t write_count;
     bool hold_writes; /* nothing becomes durable meanwhile */
     enum ami_status store_fails;
-    unsigned early; /* reports that left before they were durable */
+    bool no_settling; /* the store's queue has no room for what is acknowledged */
+    unsigned early;   /* reports that left before they were durable */
     /* Frames on their way to the DCs. */
     struct script_frame frame[SCRIPT_FRAMES];
     size_t frame_first, frame_count;

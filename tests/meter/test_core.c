@@ -144,6 +144,21 @@ EACH_SCHEME(redirections_in_a_circle_end)
     script_free(s);
 }
 
+/* The same when they serve nobody at all, however much it insists: somebody else is asked. */
+EACH_SCHEME(two_that_refer_to_one_another_keep_no_meter)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    for (unsigned k = 0; k < 2; k++) {
+        s->dc[k].refuse = AMI_NOT_LEADER;
+        s->dc[k].refer_to = 1 - (int)k;
+    }
+    script_measure(s, 2);
+    assert_true(script_run_settled(s, 20000));
+    assert_good_end(s, 2);
+    assert_true(s->dc[0].flights1 + s->dc[1].flights1 < 40);
+    script_free(s);
+}
+
 /* protocol.md section 5: no leader can silence a meter. */
 EACH_SCHEME(a_silent_leader_is_left)
 {
@@ -309,6 +324,29 @@ EACH_SCHEME(an_acknowledgement_that_was_not_stored_comes_again)
     script_free(s);
 }
 
+/* The store has no room for what is acknowledged: it is written later and asked for once; and when
+ * a crash comes first it is in the outbox as before. */
+EACH_SCHEME(an_acknowledgement_waits_for_room_in_the_store)
+{
+    for (int crash = 0; crash < 2; crash++) {
+        struct script *s = script_new(scheme, GATEWAY_LEADER);
+        s->no_settling = true;
+        script_measure(s, 30);
+        script_run(s, 60000);
+        assert_int_equal(s->settled_count, 0);
+        assert_int_equal(s->notes[METER_NOTE_ACKNOWLEDGED], METER_IN_FLIGHT_MAX);
+        assert_int_equal(s->dc[0].reports, METER_IN_FLIGHT_MAX);
+        assert_true(meter_unsettled(&s->meter));
+        s->no_settling = false;
+        if (crash)
+            script_restart_meter(s);
+        assert_true(script_run_settled(s, 10000));
+        assert_good_end(s, 30);
+        assert_int_equal(s->dc[0].reports, 30 + (crash ? METER_IN_FLIGHT_MAX : 0));
+        script_free(s);
+    }
+}
+
 /* In flight: never more than the window allows, also when the first of them is stuck. */
 EACH_SCHEME(stays_inside_the_window)
 {
@@ -426,6 +464,50 @@ EACH_SCHEME(who_says_that_it_leads_is_believed_once)
     script_measure(s, 1);
     assert_true(script_run_settled(s, 10000));
     assert_int_equal(s->meter.came, 0);
+    script_free(s);
+}
+
+/* It answers each first flight with a refusal and the word that it leads: others are asked all the
+ * same, and no meter sleeps for as long as it says. */
+EACH_SCHEME(who_refuses_and_says_that_it_leads_keeps_no_meter)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    uint64_t term = 0;
+    unsigned heard = 0;
+    s->dc[0].refuse = AMI_NO_QUORUM;
+    for (unsigned k = 1; k < SCRIPT_DCS; k++)
+        s->dc[k].lose_flight1 = 2;
+    script_measure(s, 1);
+    for (int ms = 0; ms < 60000 && meter_unsettled(&s->meter); ms += 10) {
+        script_run(s, 10);
+        for (int i = 0; i < 100; i++) /* as often as it likes, each time in another term */
+            if (meter_shared_hears(&s->shared, 1, ++term, s->now_us)) {
+                heard++;
+                meter_on_leads(&s->meter, 1, UINT32_MAX * UINT64_C(1000));
+            }
+    }
+    assert_good_end(s, 1);
+    assert_in_range(heard, 2, 1 + s->now_us / METER_LEADS_US);
+    script_free(s);
+}
+
+static void who_leads_is_heard_once_in_a_term(void **state)
+{
+    (void)state;
+    struct script *s = script_new(scheme_by_number(SCHEME_DEFAULT), GATEWAY_LEADER);
+    const uint64_t step = METER_LEADS_US;
+    assert_true(meter_shared_hears(&s->shared, 2, 7, 1));
+    assert_int_equal(s->shared.leader, 1);
+    assert_false(meter_shared_hears(&s->shared, 2, 7, 1 + 10 * step));
+    assert_false(meter_shared_hears(&s->shared, 2, 6, 1 + 10 * step));
+    assert_true(meter_shared_hears(&s->shared, 4, 6, 2)); /* others have terms of their own */
+    assert_false(meter_shared_hears(&s->shared, 2, 8, step));
+    assert_int_equal(s->shared.leader, 3);
+    assert_true(meter_shared_hears(&s->shared, 2, 8, 1 + step));
+    assert_int_equal(s->shared.leader, 1);
+    assert_true(meter_shared_hears(&s->shared, 2, UINT64_MAX, 1 + 2 * step));
+    assert_false(meter_shared_hears(&s->shared, 2, UINT64_MAX, 1 + 9 * step));
+    assert_true(meter_shared_hears(&s->shared, 4, 9, 1 + 2 * step));
     script_free(s);
 }
 
@@ -613,6 +695,7 @@ int main(void)
         cmocka_unit_test(follows_the_leader),
         cmocka_unit_test(session_ended_names_a_new_leader),
         cmocka_unit_test(redirections_in_a_circle_end),
+        cmocka_unit_test(two_that_refer_to_one_another_keep_no_meter),
         cmocka_unit_test(a_silent_leader_is_left),
         cmocka_unit_test(no_acknowledgement_leads_elsewhere_with_the_same_bytes),
         cmocka_unit_test(false_acknowledgements_are_not_believed),
@@ -622,11 +705,14 @@ int main(void)
         cmocka_unit_test(a_session_at_its_limit_is_agreed_anew),
         cmocka_unit_test(goes_on_from_the_outbox_after_a_crash),
         cmocka_unit_test(an_acknowledgement_that_was_not_stored_comes_again),
+        cmocka_unit_test(an_acknowledgement_waits_for_room_in_the_store),
         cmocka_unit_test(stays_inside_the_window),
         cmocka_unit_test(a_full_link_holds_reports_back),
         cmocka_unit_test(a_closed_link_leads_elsewhere),
         cmocka_unit_test(meters_spread_over_the_longer_of_two_times),
         cmocka_unit_test(who_says_that_it_leads_is_believed_once),
+        cmocka_unit_test(who_refuses_and_says_that_it_leads_keeps_no_meter),
+        cmocka_unit_test(who_leads_is_heard_once_in_a_term),
         cmocka_unit_test(home_policy_stays_at_home),
         cmocka_unit_test(revocation_needs_more_than_one_voice),
         cmocka_unit_test(one_honest_dc_is_found_among_any_others),
