@@ -19,6 +19,29 @@ const char *channel_suite_name(uint8_t suite)
     }
 }
 
+enum ami_status channel_suites_parse(uint8_t *out, const char *text)
+{
+    static const uint8_t suites[] = {CHANNEL_SM4_GCM, CHANNEL_SM4_CTR_HMAC};
+    uint8_t set = 0;
+    for (const char *at = text;; at++) {
+        const size_t size = strcspn(at, ",");
+        uint8_t found = 0;
+        for (size_t i = 0; i < sizeof suites; i++) {
+            const char *name = channel_suite_name(suites[i]);
+            if (strlen(name) == size && memcmp(name, at, size) == 0)
+                found = suites[i];
+        }
+        if (found == 0 || (set & found) != 0)
+            return AMI_BAD_ARGUMENT;
+        set |= found;
+        at += size;
+        if (*at == '\0')
+            break;
+    }
+    *out = set;
+    return AMI_OK;
+}
+
 void channel_start(struct channel *c, const struct channel_config *config, bool initiator,
                    const uint8_t random[CHANNEL_RANDOM_BYTES], int64_t wall_ms)
 {

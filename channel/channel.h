@@ -30,6 +30,8 @@
 #define CHANNEL_SM4_GCM      1
 #define CHANNEL_SM4_CTR_HMAC 2
 #define CHANNEL_SUITES_ALL   (CHANNEL_SM4_GCM | CHANNEL_SM4_CTR_HMAC)
+/* Names with commas between them, each once, as a set. AMI_BAD_ARGUMENT. */
+enum ami_status channel_suites_parse(uint8_t *out, const char *text) AMI_MUST_CHECK;
 const char *channel_suite_name(uint8_t suite); /* "sm4-gcm", "sm4-ctr-hmac-sm3"; never NULL */
 
 /* Flights; the largest hold a credential. Nothing larger is looked at before the channel is open.

@@ -43,7 +43,7 @@
 static struct options {
     const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
     const char *listen_peers, *listen_meters, *listen_admin; /* NULL: as the ledger says */
-    const char *revoked;
+    const char *revoked, *suites;
     struct trust_files trust;
     struct text_list peers; /* NAME=ADDRESS */
     int64_t timeout_ms, epoch, map_bytes, threads, patrol_ms;
@@ -293,6 +293,7 @@ struct shell {
     size_t keys;
     struct own_key *used;         /* the one that the node began with */
     struct credential credential; /* under which this DC speaks with other DCs, MDMS, operators */
+    uint8_t suites;               /* of records on links */
     struct anchors anchors;
     struct loop_alarm anchors_alarm;
     struct registry *registry;
@@ -914,7 +915,7 @@ channel_config_of(struct shell *s,
 {
     return (struct channel_config){.own = &s->credential,
                                    .trust = &s->anchors.trust.trust,
-                                   .suites = CHANNEL_SUITES_ALL,
+                                   .suites = s->suites,
                                    .accept = accept,
                                    .accept_ctx = ctx};
 }
@@ -1052,6 +1053,11 @@ static enum ami_status start(struct shell *s, struct why *why)
     if (log_level_parse(opt.log_level, &level) != AMI_OK)
         return why_set(why, AMI_BAD_ARGUMENT,
                        "--log-level is debug, info, warn or error, not '%.20s'", opt.log_level);
+    s->suites = CHANNEL_SUITES_ALL;
+    if (opt.suites != NULL && channel_suites_parse(&s->suites, opt.suites) != AMI_OK)
+        return why_set(why, AMI_BAD_ARGUMENT,
+                       "--suites is sm4-gcm, sm4-ctr-hmac-sm3 or both with a comma, not '%.60s'",
+                       opt.suites);
     s->loop = loop_new();
     if (s->loop == NULL || !loop_catch_signals(s->loop, NULL, NULL))
         return why_set(why, AMI_IO, "the event loop cannot start");
@@ -1213,6 +1219,8 @@ int main(int argc, char **argv)
          "let in others with X.509 certificates under these roots (PEM)", false},
         {"x509-crls", 0, OPTION_TEXT, &opt.trust.crls, 0, 0, "FILE",
          "their authorities' revocation lists (PEM), needed with roots; or none", false},
+        {"suites", 0, OPTION_TEXT, &opt.suites, 0, 0, "LIST",
+         "record suites to allow on links: sm4-gcm, sm4-ctr-hmac-sm3 (default: both)", false},
         {"cfl-public", 0, OPTION_TEXT, &opt.trust.cfl_public, 0, 0, "FILE",
          "let in operators with CFL certificates under this public seed set", false},
         {"patrol", 0, OPTION_DURATION, &opt.patrol_ms, 0, INT64_MAX / 1000, "TIME",

@@ -76,6 +76,7 @@ _ami_complete() {
             _ami_words "sm2kx liu2023" "$word"
         fi
         ;;
+    *:--suites) _ami_words "sm4-gcm sm4-ctr-hmac-sm3" "$word" ;;
     *:--gateway) _ami_words "leader home" "$word" ;;
     *) _ami_value "$kind" "$word" ;;
     esac

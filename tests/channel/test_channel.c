@@ -304,6 +304,23 @@ static void every_cut_credential_is_malformed(void **state)
     }
 }
 
+static void suites_by_name(void **state)
+{
+    (void)state;
+    uint8_t set = 0;
+    assert_ok(channel_suites_parse(&set, "sm4-gcm"));
+    assert_int_equal(set, CHANNEL_SM4_GCM);
+    assert_ok(channel_suites_parse(&set, "sm4-ctr-hmac-sm3"));
+    assert_int_equal(set, CHANNEL_SM4_CTR_HMAC);
+    assert_ok(channel_suites_parse(&set, "sm4-ctr-hmac-sm3,sm4-gcm"));
+    assert_int_equal(set, CHANNEL_SUITES_ALL);
+    static const char *const bad[] = {"",         ",",       "sm4-gcm,", ",sm4-gcm",       "sm4-gc",
+                                      "sm4-gcmx", "SM4-GCM", "unknown",  "sm4-gcm,sm4-gcm"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_status(channel_suites_parse(&set, bad[i]), AMI_BAD_ARGUMENT);
+    assert_int_equal(set, CHANNEL_SUITES_ALL);
+}
+
 static void suites_and_kinds_without_a_common_one(void **state)
 {
     (void)state;
@@ -339,6 +356,7 @@ int main(void)
         cmocka_unit_test(made_without_the_issuer),
         cmocka_unit_test(a_cfl_certificate_of_another_time_is_stale),
         cmocka_unit_test(every_cut_credential_is_malformed),
+        cmocka_unit_test(suites_by_name),
         cmocka_unit_test(suites_and_kinds_without_a_common_one),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

@@ -66,6 +66,22 @@ expect 1 "belong together" "$bin/dc-node" run --genesis "$dir/genesis.json" --di
 run_dc 1 --x509-key "$ca/dc-1.key" --x509-chain "$ca/dc-1.chain"
 soon 30 "dc1 is back, under a good one" peers_of 1 3
 
+say "record suites"
+expect 1 "with a comma, not 'aes'" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc3" --suites aes
+stop dc3 || complain "dc3 did not stop"
+run_dc 3 --suites sm4-ctr-hmac-sm3
+soon 30 "dc3 has all peers, which all take the other suite for it" peers_of 3 3
+goes_on 30 "the fleet delivers"
+stop dc1 || complain "dc1 did not stop"
+from=$(log_lines dc3)
+run_dc 1 --x509-key "$ca/dc-1.key" --x509-chain "$ca/dc-1.chain" --suites sm4-gcm
+no_suite() { tail -n +"$((from + 1))" "$dir/log/dc3.log" | grep -q "channel_refused .*reason=no_suite"; }
+soon 20 "dc3 and dc1 have no suite in common" no_suite
+soon 30 "dc1 has the two others" peers_of 1 2
+stop dc1 || complain "dc1 did not stop"
+run_dc 1 --x509-key "$ca/dc-1.key" --x509-chain "$ca/dc-1.chain"
+soon 30 "dc1 is back, with every suite" peers_of 1 3
+
 say "a new revocation list, without a restart"
 (cd "$ca" && openssl ca -config middle.cnf -revoke dc-1.pem 2>/dev/null &&
     openssl ca -config middle.cnf -gencrl -out middle.crl 2>/dev/null && cat middle.crl root.crl >all.crl) ||
