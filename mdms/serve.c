@@ -31,6 +31,7 @@
 #define DC_QUEUE_BYTES    (8u << 20)
 #define DC_RETRY_MS_MAX   2000
 #define REPORT_PERIOD_US  (10u * 1000000u)
+#define TRUST_WARN_US     (24ull * 3600u * 1000000u)
 #define STOP_US           (2u * 1000000u)
 #define JOBS_MAX          (MDMS_ENROL_MAX + 4 * MDMS_FOLLOW_WINDOW)
 
@@ -198,7 +199,9 @@ struct serve {
     struct mdms_keys keys;
     struct credential credential;
     struct trust trust;
-    struct genesis *genesis; /* NULL: none yet */
+    struct trust_times trust_times;
+    uint64_t trust_warned_us; /* 0: not yet */
+    struct genesis *genesis;  /* NULL: none yet */
     char genesis_path[PATH_MAX];
     int lock;
     struct mdms_store *store;
@@ -538,6 +541,28 @@ static void drop_idle(struct serve *s)
             link_drop(s->links, l->id, LINK_DROP_MUTE);
 }
 
+/* X.509 roots and lists that have changed count from the next link on; and a warning every day,
+ * when one of them runs out. */
+static void look_at_trust(struct serve *s)
+{
+    struct why why = {0};
+    const uint64_t now_us = clock_mono_us();
+    if (trust_changed(&s->trust_times, &x509)) {
+        if (trust_reload(&s->trust, &s->keys.net, &x509, &why) == AMI_OK)
+            log_say(s->log, ENV_LOG_INFO, "trust_read", "roots=%s", x509.roots);
+        else
+            log_say(s->log, ENV_LOG_WARN, "trust_not_read", "%s", why.text);
+    }
+    const int64_t left = trust_left_s(&s->trust, clock_wall_ms() / 1000);
+    if (left >= CREDENTIAL_WARN_S ||
+        (s->trust_warned_us != 0 && now_us - s->trust_warned_us < TRUST_WARN_US))
+        return;
+    s->trust_warned_us = now_us;
+    log_say(s->log, ENV_LOG_WARN, "trust_expires",
+            "a root or a revocation list of X.509 runs out: in_days=%lld",
+            (long long)(left / 86400));
+}
+
 /* A line now and then, when something happened. */
 static void on_report(void *arg)
 {
@@ -553,6 +578,7 @@ static void on_report(void *arg)
     s->reported = t.state;
     drop_idle(s);
     report_drops(s);
+    look_at_trust(s);
     loop_alarm_set(s->loop, &s->report_alarm, clock_mono_us() + REPORT_PERIOD_US);
 }
 
@@ -580,6 +606,7 @@ static enum ami_status open_files(struct serve *s, struct why *why)
     if (credential_of_mdms(&s->credential, &s->keys.net, &s->keys.sign) != AMI_OK)
         return why_set(why, AMI_FOREIGN_KEY, "%s/%s: no key of this network", common.dir,
                        FILE_KEYS);
+    (void)trust_changed(&s->trust_times, &x509);
     AMI_TRY(trust_load(&s->trust, &s->keys.net, &x509, why));
     return mdms_store_open(&s->store, common.dir, (uint64_t)map_mib << 20, why);
 }

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "crypto/secret.h"
 #include "net/file.h"
@@ -74,6 +75,40 @@ enum ami_status trust_load(struct trust *out, const struct network *net,
     AMI_TRY(status);
     out->trust.x509 = out->x509;
     out->trust.kinds |= CREDENTIAL_BIT(CREDENTIAL_X509);
+    return AMI_OK;
+}
+
+static bool file_changed(const char *path, struct timespec *mtime)
+{
+    struct stat st;
+    if (path == NULL || stat(path, &st) != 0)
+        return false;
+    const bool changed = st.st_mtim.tv_sec != mtime->tv_sec || st.st_mtim.tv_nsec != mtime->tv_nsec;
+    *mtime = st.st_mtim;
+    return changed;
+}
+
+bool trust_changed(struct trust_times *times, const struct trust_files *files)
+{
+    const bool roots = file_changed(files->roots, &times->roots);
+    const bool crls = file_changed(files->crls, &times->crls);
+    const bool cfl = file_changed(files->cfl_public, &times->cfl_public);
+    return roots || crls || cfl;
+}
+
+enum ami_status trust_reload(struct trust *t, const struct network *net,
+                             const struct trust_files *files, struct why *why)
+{
+    struct trust fresh;
+    enum ami_status status = trust_load(&fresh, net, files, why);
+    if (status != AMI_OK) {
+        trust_end(&fresh);
+        return status;
+    }
+    fresh.trust.revoked = t->trust.revoked;
+    fresh.trust.revoked_ctx = t->trust.revoked_ctx;
+    trust_end(t);
+    *t = fresh;
     return AMI_OK;
 }
 

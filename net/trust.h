@@ -7,6 +7,8 @@
 #ifndef AMI_NET_TRUST_H
 #define AMI_NET_TRUST_H
 
+#include <time.h>
+
 #include "channel/cfl.h"
 #include "channel/channel.h"
 #include "channel/x509.h"
@@ -31,6 +33,16 @@ struct trust {
 enum ami_status trust_load(struct trust *out, const struct network *net,
                            const struct trust_files *files, struct why *why) AMI_MUST_CHECK;
 void trust_end(struct trust *t);
+
+/* When the files were changed last. */
+struct trust_times {
+    struct timespec roots, crls, cfl_public;
+};
+/* Notes the files' times; whether one is another than noted. */
+bool trust_changed(struct trust_times *times, const struct trust_files *files);
+/* As trust_load, in place of what is there; that stays on failure, and `revoked` in any case. */
+enum ami_status trust_reload(struct trust *t, const struct network *net,
+                             const struct trust_files *files, struct why *why) AMI_MUST_CHECK;
 /* When the first of the X.509 roots and lists runs out, and how many seconds that is from now_s;
  * INT64_MAX: nothing does. */
 int64_t trust_until_s(const struct trust *t);

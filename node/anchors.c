@@ -110,28 +110,13 @@ static void warn(struct anchors *a, uint64_t mono_us, int64_t wall_ms)
 
 /* --- their life ------------------------------------------------------------------------------- */
 
-static enum ami_status load(struct anchors *a, struct why *why)
-{
-    struct trust fresh;
-    enum ami_status status = trust_load(&fresh, a->net, a->files, why);
-    if (status != AMI_OK) {
-        trust_end(&fresh);
-        return status;
-    }
-    fresh.trust.revoked = is_revoked;
-    fresh.trust.revoked_ctx = a;
-    trust_end(&a->trust);
-    a->trust = fresh;
-    return AMI_OK;
-}
-
 enum ami_status anchors_start(struct anchors *a, uint64_t mono_us, int64_t wall_ms, struct why *why)
 {
     struct why old = {""};
-    (void)has_changed(a->files->roots, &a->roots_mtime);
-    (void)has_changed(a->files->crls, &a->crls_mtime);
-    (void)has_changed(a->files->cfl_public, &a->cfl_mtime);
-    AMI_TRY(load(a, why));
+    a->trust.trust.revoked = is_revoked;
+    a->trust.trust.revoked_ctx = a;
+    (void)trust_changed(&a->times, a->files);
+    AMI_TRY(trust_reload(&a->trust, a->net, a->files, why));
     AMI_TRY(read_kept(a, why));
     if (a->revoked_path != NULL) {
         (void)has_changed(a->revoked_path, &a->revoked_mtime);
@@ -149,12 +134,9 @@ enum ami_status anchors_start(struct anchors *a, uint64_t mono_us, int64_t wall_
 void anchors_look(struct anchors *a, uint64_t mono_us, int64_t wall_ms)
 {
     struct why why = {""};
-    const bool roots = has_changed(a->files->roots, &a->roots_mtime);
-    const bool crls = has_changed(a->files->crls, &a->crls_mtime);
-    const bool cfl = has_changed(a->files->cfl_public, &a->cfl_mtime);
     a->looked_us = mono_us;
-    if (roots || crls || cfl) {
-        if (load(a, &why) == AMI_OK)
+    if (trust_changed(&a->times, a->files)) {
+        if (trust_reload(&a->trust, a->net, a->files, &why) == AMI_OK)
             log_say(a->log, ENV_LOG_INFO, "trust_read", "roots=%s",
                     a->files->roots == NULL ? "-" : a->files->roots);
         else

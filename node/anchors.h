@@ -32,7 +32,8 @@ struct anchors {
     /* Its own. */
     struct trust trust;           /* links use trust.trust, which stays where it is */
     struct revoked_list *revoked; /* NULL: there is none */
-    struct timespec revoked_mtime, roots_mtime, crls_mtime, cfl_mtime;
+    struct timespec revoked_mtime;
+    struct trust_times times;
     uint64_t looked_us, warned_us;
 };
 

@@ -88,6 +88,7 @@ say "a new revocation list, without a restart"
     complain "no new list"
 read_again() { grep -q trust_read "$dir/log/dc3.log"; }
 soon 10 "dc3 reads the new list" read_again
+soon 20 "the MDMS reads it too" grep -q trust_read "$dir/log/mdms.log"
 from=$(log_lines dc3)
 stop dc1 || complain "dc1 did not stop"
 run_dc 1 --x509-key "$ca/dc-1.key" --x509-chain "$ca/dc-1.chain"

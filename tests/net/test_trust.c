@@ -95,6 +95,44 @@ static void a_credential_in_use_survives_a_bad_one(void **state)
     }
 }
 
+static void copy(const char *from, const char *to)
+{
+    char command[600];
+    snprintf(command, sizeof command, "cp %s %s", from, to);
+    assert_int_equal(system(command), 0);
+}
+
+/* What is bad on the disk leaves in force what was read before. */
+static void a_bad_file_leaves_what_is_trusted(void **state)
+{
+    (void)state;
+    struct trust t = {0};
+    struct trust_times times = {0};
+    struct why why = {""};
+    const struct network *net = &realm.mdms.net;
+    char roots[256], crls[256];
+    snprintf(roots, sizeof roots, "%s", path("now.pem"));
+    snprintf(crls, sizeof crls, "%s", path("now.crl"));
+    const struct trust_files files = {.roots = roots, .crls = crls};
+    copy(path("root.pem"), roots);
+    copy(path("all.crl"), crls);
+    assert_true(trust_changed(&times, &files));
+    assert_false(trust_changed(&times, &files));
+    assert_ok(trust_load(&t, net, &files, &why));
+    assert_true(trust_until_s(&t) == 2082758400); /* the root's */
+    copy(path("root.pem"), crls);
+    assert_true(trust_changed(&times, &files));
+    assert_status(trust_reload(&t, net, &files, &why), AMI_BAD_ENCODING);
+    assert_non_null(t.trust.x509);
+    assert_true(trust_until_s(&t) == 2082758400);
+    copy(path("soon.crl"), crls);
+    assert_true(trust_changed(&times, &files));
+    assert_ok(trust_reload(&t, net, &files, &why));
+    assert_true(trust_left_s(&t, 1801526400 - 5) == 5); /* the list's */
+    trust_end(&t);
+    assert_true(trust_left_s(&t, 0) == INT64_MAX);
+}
+
 int main(void)
 {
     if (crypto_start() != AMI_OK)
@@ -102,6 +140,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(roots_need_lists_or_a_word),
         cmocka_unit_test(a_credential_in_use_survives_a_bad_one),
+        cmocka_unit_test(a_bad_file_leaves_what_is_trusted),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
