@@ -95,7 +95,8 @@ static void write_list(uint64_t number, bool with_alice)
     size_t size =
         revoked_list_encode(bytes, &list, &realm.mdms.net, &realm.mdms.sign, realm_random(&realm));
     assert_ok(file_write(path("list"), span_of(bytes, size), FILE_MODE_PUBLIC, NULL));
-    const struct timespec times[2] = {{.tv_sec = ++moment}, {.tv_sec = moment}};
+    moment++;
+    const struct timespec times[2] = {{.tv_sec = moment}, {.tv_sec = moment}};
     assert_int_equal(utimensat(AT_FDCWD, path("list"), times, 0), 0);
 }
 
