@@ -203,6 +203,46 @@ static enum ami_status ask(struct net *net, const char *question)
     return status;
 }
 
+/* Every event whose format names a meter or a device needs the label for it: the sources are read,
+ * so that a new one is not forgotten. */
+static void events_that_name_meters_stand_above(void **state)
+{
+    (void)state;
+    static const char *const sources[] = {"node/chain.c",   "node/core.c",   "node/epoch.c",
+                                          "node/gateway.c", "node/peers.c",  "node/prune.c",
+                                          "node/relay.c",   "node/submit.c", "node/admin.c"};
+    static const char *const marks[] = {"meter=%s", "device=%s"};
+    static char text[1 << 17];
+    unsigned found = 0;
+    for (size_t f = 0; f < sizeof sources / sizeof sources[0]; f++) {
+        FILE *in = fopen(sources[f], "rb");
+        assert_non_null(in);
+        size_t size = fread(text, 1, sizeof text - 1, in);
+        fclose(in);
+        assert_true(size < sizeof text - 1);
+        text[size] = '\0';
+        for (size_t m = 0; m < 2; m++)
+            for (char *at = text; (at = strstr(at, marks[m])) != NULL; at++) {
+                /* Back over the format's first quote to the literal before it: the event's name. */
+                char *format = at, *end, *name;
+                while (*format != '"')
+                    format--;
+                for (end = format - 1; *end != '"';)
+                    end--;
+                for (name = end - 1; *name != '"';)
+                    name--;
+                char event[64] = "";
+                assert_true((size_t)(end - name) <= sizeof event);
+                memcpy(event, name + 1, (size_t)(end - name - 1));
+                struct label label = access_event_label(event);
+                if (label.level < 2 || (label.categories & LABEL_METERING) == 0)
+                    fail_msg("%s: the event \"%s\" names meters to everybody", sources[f], event);
+                found++;
+            }
+    }
+    assert_true(found >= 3);
+}
+
 /* Whoever may write but notes, and is denied everything else, cannot make the log forget what
  * others did, nor what it did itself at last, nor keep others from being written down. */
 static void the_lowest_operator_cannot_erase_the_audit(void **state)
@@ -253,6 +293,7 @@ int main(void)
         cmocka_unit_test(no_read_up_no_write_down),
         cmocka_unit_test(a_node_goes_by_the_table),
         cmocka_unit_test(notes_are_short_and_printable),
+        cmocka_unit_test(events_that_name_meters_stand_above),
         cmocka_unit_test(the_lowest_operator_cannot_erase_the_audit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
