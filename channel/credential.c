@@ -8,11 +8,12 @@
 
 static const struct {
     const char *name;
-    credential_checker *check;
+    credential_reader *read;
+    credential_voucher *vouched; /* NULL: what was read vouches for itself */
 } kinds[CREDENTIAL_KINDS] = {
-    [CREDENTIAL_IMPLICIT] = {"implicit", implicit_check},
-    [CREDENTIAL_X509] = {"x509", x509_check},
-    [CREDENTIAL_CFL] = {"cfl", cfl_check},
+    [CREDENTIAL_IMPLICIT] = {"implicit", implicit_read, NULL},
+    [CREDENTIAL_X509] = {"x509", x509_read, x509_vouched},
+    [CREDENTIAL_CFL] = {"cfl", cfl_read, cfl_vouched},
 };
 
 const char *credential_kind_name(enum credential_kind kind)
@@ -103,6 +104,13 @@ static enum channel_fault check_common(const struct credential_identity *who,
 {
     if (!sm3_equal(&who->network, &trust->net->id))
         return FAULT_OTHER_NETWORK;
+    /* The network names its MDMS and that one's key; no authority may make another. */
+    if (who->role == CREDENTIAL_MDMS) {
+        const point_bytes pinned = point_encode(&trust->net->sign);
+        if (!ami_id_equal(&who->name, &trust->net->name) ||
+            memcmp(&who->key, &pinned, sizeof pinned) != 0)
+            return FAULT_UNEXPECTED;
+    }
     if (who->from_s != 0 && now_s < who->from_s)
         return FAULT_FUTURE;
     if (who->until_s != 0 && now_s > who->until_s)
@@ -112,21 +120,38 @@ static enum channel_fault check_common(const struct credential_identity *who,
     return FAULT_NONE;
 }
 
-enum channel_fault credential_check(struct credential_peer *out, enum credential_kind kind,
-                                    struct span shown, const struct credential_trust *trust,
-                                    const struct credential_moment *at)
+enum channel_fault credential_read(struct credential_peer *out, enum credential_kind kind,
+                                   struct span shown, const struct credential_trust *trust,
+                                   const struct credential_moment *at)
 {
     memset(out, 0, sizeof *out);
     if (kind <= 0 || kind >= CREDENTIAL_KINDS || (trust->kinds & CREDENTIAL_BIT(kind)) == 0)
         return FAULT_NO_KIND;
     if (shown.size > CREDENTIAL_BYTES_MAX)
         return FAULT_MALFORMED;
-    enum channel_fault fault = kinds[kind].check(out, shown, trust, at);
+    enum channel_fault fault = kinds[kind].read(out, shown, trust, at);
     if (fault != FAULT_NONE)
         return fault;
     out->who.kind = kind;
     out->who.key = point_encode(&out->p);
-    return check_common(&out->who, trust, at->wall_ms / 1000);
+    return FAULT_NONE;
+}
+
+enum channel_fault credential_vouched(const struct credential_peer *peer, struct span shown,
+                                      const struct credential_trust *trust,
+                                      const struct credential_moment *at)
+{
+    credential_voucher *vouched = kinds[peer->who.kind].vouched;
+    enum channel_fault fault = check_common(&peer->who, trust, at->wall_ms / 1000);
+    return fault != FAULT_NONE || vouched == NULL ? fault : vouched(peer, shown, trust, at);
+}
+
+enum channel_fault credential_check(struct credential_peer *out, enum credential_kind kind,
+                                    struct span shown, const struct credential_trust *trust,
+                                    const struct credential_moment *at)
+{
+    enum channel_fault fault = credential_read(out, kind, shown, trust, at);
+    return fault != FAULT_NONE ? fault : credential_vouched(out, shown, trust, at);
 }
 
 /* --- signing ---------------------------------------------------------------------------------- */

@@ -72,7 +72,8 @@ struct credential {
     uint8_t shown[CREDENTIAL_BYTES_MAX]; /* without what CFL adds for a session */
 };
 
-/* A DC's signing key. AMI_BAD_ARGUMENT: the key is not that of this DC in this network. */
+/* A DC's signing key. AMI_BAD_ARGUMENT: the key is not that of this DC in this network; here and in
+ * the next one `out`, which links may be made with, is then left alone. */
 enum ami_status credential_of_dc(struct credential *out, const struct network *net,
                                  const struct ami_id *name, uint32_t epoch,
                                  const struct sign_key *key) AMI_MUST_CHECK;
@@ -120,7 +121,8 @@ struct credential_moment {
     const uint8_t *verifier_nonce; /* CREDENTIAL_NONCE_BYTES, drawn by who checks */
 };
 
-/* A peer whose credential is good. The holder of the key is not known before credential_verify. */
+/* A peer as its credential has it. Nothing of it is to be believed before credential_vouched, and
+ * that the peer holds the key not before credential_verify. */
 struct credential_peer {
     struct credential_identity who;
     bool implicit;
@@ -132,7 +134,17 @@ struct credential_peer {
 size_t credential_show(uint8_t *out, const struct credential *own,
                        const struct credential_moment *at);
 
-/* FAULT_NONE, or the reason why not. */
+/* FAULT_NONE, or the reason why not. In two steps, with credential_verify between them: to read
+ * costs little, to ask the issuers a signature check for each of them (X.509, CFL), which a
+ * stranger with a copy of somebody's credential should not have for nothing. */
+enum channel_fault credential_read(struct credential_peer *out, enum credential_kind kind,
+                                   struct span shown, const struct credential_trust *trust,
+                                   const struct credential_moment *at);
+/* `peer` as read from the same bytes. */
+enum channel_fault credential_vouched(const struct credential_peer *peer, struct span shown,
+                                      const struct credential_trust *trust,
+                                      const struct credential_moment *at);
+/* Both, for bytes that nobody signs a transcript with. */
 enum channel_fault credential_check(struct credential_peer *out, enum credential_kind kind,
                                     struct span shown, const struct credential_trust *trust,
                                     const struct credential_moment *at);

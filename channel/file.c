@@ -98,7 +98,7 @@ static enum ami_status restore(struct credential *out, const struct network *net
     const struct credential_moment at = {0};
     struct credential_peer self = {0};
     scalar d;
-    if (shown.size > sizeof out->shown || implicit_check(&self, shown, &trust, &at) != FAULT_NONE)
+    if (shown.size > sizeof out->shown || implicit_read(&self, shown, &trust, &at) != FAULT_NONE)
         return AMI_DAMAGED;
     if (scalar_decode(&d, d_bytes) != AMI_OK || sm2_private_init(&out->key, &d) != AMI_OK ||
         !point_equal(&out->key.p, &self.p)) {

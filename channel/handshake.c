@@ -147,11 +147,15 @@ static enum channel_fault check_proof(struct channel *c, const struct side *side
     if (!secret_equal(tag.b, sealed + shown_size + sizeof sig.b, sizeof tag.b))
         return FAULT_ALTERED;
     const struct credential_moment at = {c->wall_ms, c->nonce};
-    enum channel_fault fault = credential_check(&peer, kind, shown, c->config->trust, &at);
+    enum channel_fault fault = credential_read(&peer, kind, shown, c->config->trust, &at);
     if (fault != FAULT_NONE)
         return fault;
     const struct span signed_parts[] = {digest_span(&c->transcript), shown};
     fault = credential_verify(&peer, side->sign, signed_parts, 2, &sig);
+    if (fault != FAULT_NONE)
+        return fault;
+    /* Only now the issuers' signatures: whoever merely copied a credential has cost one. */
+    fault = credential_vouched(&peer, shown, c->config->trust, &at);
     if (fault != FAULT_NONE)
         return fault;
     if (memcmp(&peer.who.key, &c->config->own->who.key, sizeof peer.who.key) == 0)

@@ -54,13 +54,13 @@ enum ami_status credential_of_dc(struct credential *out, const struct network *n
                                  const struct ami_id *name, uint32_t epoch,
                                  const struct sign_key *key)
 {
+    struct credential_identity who = {.role = CREDENTIAL_DC, .name = *name, .epoch = epoch};
+    const sm3_digest z = h_a_of(net, &who);
+    if (!sm3_equal(&z, &key->public_key.h_a))
+        return AMI_BAD_ARGUMENT; /* `out` may be in use: it stays as it is */
     memset(out, 0, sizeof *out);
-    out->who.role = CREDENTIAL_DC;
-    out->who.name = *name;
-    out->who.epoch = epoch;
-    out->z = h_a_of(net, &out->who);
-    if (!sm3_equal(&out->z, &key->public_key.h_a))
-        return AMI_BAD_ARGUMENT;
+    out->who = who;
+    out->z = z;
     out->key = key->private_key;
     out->implicit = true;
     out->w = key->public_key.w;
@@ -73,9 +73,9 @@ enum ami_status credential_of_mdms(struct credential *out, const struct network 
                                    const sm2_private *sign)
 {
     static const point_bytes no_w;
-    memset(out, 0, sizeof *out);
     if (!point_equal(&sign->p, &net->sign))
         return AMI_BAD_ARGUMENT;
+    memset(out, 0, sizeof *out);
     out->who.role = CREDENTIAL_MDMS;
     out->who.name = net->name;
     out->key = *sign;
@@ -142,9 +142,9 @@ static enum channel_fault check_mdms(struct credential_peer *out, const point_by
     return FAULT_NONE;
 }
 
-enum channel_fault implicit_check(struct credential_peer *out, struct span shown,
-                                  const struct credential_trust *trust,
-                                  const struct credential_moment *at)
+enum channel_fault implicit_read(struct credential_peer *out, struct span shown,
+                                 const struct credential_trust *trust,
+                                 const struct credential_moment *at)
 {
     struct reader r = reader_on(shown);
     point_bytes w;

@@ -16,12 +16,19 @@
 
 #include "channel/channel.h"
 
-/* One kind: decodes what was shown and checks all that is its own. What every kind has in common
- * (network, validity, the list of revoked ones) is checked by credential_check afterwards. */
-typedef enum channel_fault credential_checker(struct credential_peer *out, struct span shown,
+/* One kind reads: decodes what was shown, sets the key and what it claims; that is all that a
+ * signature under that key needs, and costs no signature check. */
+typedef enum channel_fault credential_reader(struct credential_peer *out, struct span shown,
+                                             const struct credential_trust *trust,
+                                             const struct credential_moment *at);
+credential_reader implicit_read, x509_read, cfl_read;
+/* And asks the issuer's signatures, for what it has read. What every kind has in common (network,
+ * validity, the list of revoked ones) is credential_vouched's. An implicit certificate has none:
+ * its key is the issuer's doing. */
+typedef enum channel_fault credential_voucher(const struct credential_peer *peer, struct span shown,
                                               const struct credential_trust *trust,
                                               const struct credential_moment *at);
-credential_checker implicit_check, x509_check, cfl_check;
+credential_voucher x509_vouched, cfl_vouched;
 
 /* CFL: the certificate of one session, behind the lasting one. */
 size_t cfl_show(uint8_t *out, const struct credential *own, const struct credential_moment *at);

@@ -165,7 +165,8 @@ static enum channel_fault fault_of(int error)
     }
 }
 
-/* The leaf, and the others in a stack; NULL unless all is exact DER. */
+/* The leaf, and the others in a stack, or with NULL only the leaf; NULL unless all that was asked
+ * for is exact DER. */
 static X509 *chain_read(struct span shown, STACK_OF(X509) * others)
 {
     struct reader r = reader_on(shown);
@@ -176,6 +177,8 @@ static X509 *chain_read(struct span shown, STACK_OF(X509) * others)
     for (uint8_t i = 0; i < count; i++) {
         struct span der = read_span(&r, read_u16(&r));
         const unsigned char *at = der.data;
+        if (!r.failed && i > 0 && others == NULL)
+            continue;
         X509 *x = r.failed ? NULL : d2i_X509(NULL, &at, (long)der.size);
         bool good = x != NULL && at == der.data + der.size && set_id(x) &&
                     X509_get_signature_nid(x) == NID_SM2_with_SM3;
@@ -203,8 +206,10 @@ static enum channel_fault verify_chain(const struct x509_trust *trust, X509 *lea
     X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
     X509_VERIFY_PARAM_set_time(param, (time_t)now_s);
     X509_VERIFY_PARAM_set_depth(param, X509_CHAIN_MAX);
-    if (trust->has_crls &&
-        X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) != 1)
+    unsigned long flags = X509_V_FLAG_X509_STRICT; /* what RFC 5280 asks of every certificate */
+    if (trust->has_crls)
+        flags |= X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL;
+    if (X509_VERIFY_PARAM_set_flags(param, flags) != 1)
         goto out;
     if (X509_verify_cert(ctx) != 1) {
         fault = fault_of(X509_STORE_CTX_get_error(ctx));
@@ -219,20 +224,42 @@ out:
     return fault;
 }
 
-enum channel_fault x509_check(struct credential_peer *out, struct span shown,
-                              const struct credential_trust *trust,
-                              const struct credential_moment *at)
+/* The key alone, so that no other certificate over it, and no other way to it, is another's. */
+static sm3_digest fingerprint_of(const point *p)
 {
+    point_bytes encoded = point_encode(p);
+    return credential_fingerprint(CREDENTIAL_X509, span_of(encoded.b, sizeof encoded.b));
+}
+
+enum channel_fault x509_read(struct credential_peer *out, struct span shown,
+                             const struct credential_trust *trust,
+                             const struct credential_moment *at)
+{
+    (void)at;
     if (trust->x509 == NULL)
         return FAULT_NO_KIND;
-    STACK_OF(X509) *others = sk_X509_new_null();
-    X509 *leaf = others == NULL ? NULL : chain_read(shown, others);
+    X509 *leaf = chain_read(shown, NULL);
     enum channel_fault fault = FAULT_MALFORMED;
     if (leaf != NULL && leaf_identity(&out->who, &out->p, leaf)) {
         out->z = sm2_z(SPAN_LITERAL(SM2_ID), &out->p);
-        out->who.fingerprint = credential_fingerprint(CREDENTIAL_X509, shown);
+        out->who.fingerprint = fingerprint_of(&out->p);
+        fault = FAULT_NONE;
+    }
+    X509_free(leaf);
+    ERR_clear_error();
+    return fault;
+}
+
+enum channel_fault x509_vouched(const struct credential_peer *peer, struct span shown,
+                                const struct credential_trust *trust,
+                                const struct credential_moment *at)
+{
+    STACK_OF(X509) *others = sk_X509_new_null();
+    X509 *leaf = others == NULL ? NULL : chain_read(shown, others);
+    enum channel_fault fault = FAULT_MALFORMED;
+    if (leaf != NULL) {
         fault = verify_chain(trust->x509, leaf, others, at->wall_ms / 1000);
-        if (fault == FAULT_NONE && !usage_good(leaf, out->who.role))
+        if (fault == FAULT_NONE && !usage_good(leaf, peer->who.role))
             fault = FAULT_USAGE;
     }
     X509_free(leaf);
@@ -395,8 +422,7 @@ enum ami_status x509_credential(struct credential *out, const struct network *ne
     }
     out->who.kind = CREDENTIAL_X509;
     out->who.key = point_encode(&p);
-    out->who.fingerprint =
-        credential_fingerprint(CREDENTIAL_X509, span_of(out->shown, out->shown_size));
+    out->who.fingerprint = fingerprint_of(&p);
     out->z = sm2_z(SPAN_LITERAL(SM2_ID), &p);
     return AMI_OK;
 }

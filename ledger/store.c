@@ -48,6 +48,15 @@ static const char format_text[] = STORE_FORMAT;
 #define KEY_PRUNED    "pruned"
 #define KEY_WRITE     "write" /* u64 number of the last write, u64 of the last with a vote record */
 
+static const struct span meta_keys[] = {{(const uint8_t *)KEY_FORMAT, sizeof KEY_FORMAT - 1},
+                                        {(const uint8_t *)KEY_CHAIN, sizeof KEY_CHAIN - 1},
+                                        {(const uint8_t *)KEY_TIP, sizeof KEY_TIP - 1},
+                                        {(const uint8_t *)KEY_RETENTION, sizeof KEY_RETENTION - 1},
+                                        {(const uint8_t *)KEY_PRUNED, sizeof KEY_PRUNED - 1},
+                                        {(const uint8_t *)KEY_VOTE, sizeof KEY_VOTE - 1},
+                                        {(const uint8_t *)KEY_WRITE, sizeof KEY_WRITE - 1}};
+#define META_KEYS (sizeof meta_keys / sizeof meta_keys[0])
+
 #define DATA_NAME "data.mdb"
 #define LOCK_NAME "ledger.lock"
 /* LMDB's table of readers; its size for the default number of them. */
@@ -294,8 +303,10 @@ static enum ami_status get_retention(struct store *s, MDB_txn *txn, struct store
     struct tx_view tx;
     *out = (struct store_retention){.pruned = 1};
     int rc = get(s, txn, META, SPAN_LITERAL(KEY_RETENTION), &v);
-    if (rc == MDB_NOTFOUND)
-        return AMI_OK;
+    if (rc == MDB_NOTFOUND) {
+        rc = get(s, txn, META, SPAN_LITERAL(KEY_PRUNED), &v);
+        return rc == MDB_SUCCESS ? AMI_DAMAGED : rc == MDB_NOTFOUND ? AMI_OK : status_of(rc);
+    }
     AMI_TRY(status_of(rc));
     if (v.size != sizeof out->tx || tx_view_parse(&tx, v) != AMI_OK || tx.tx.kind != TX_RETENTION)
         return AMI_DAMAGED;
@@ -780,6 +791,9 @@ static enum ami_status put_pruned(struct attempt *a, uint64_t tip_height)
     struct store_retention at;
     uint8_t mark[8];
     AMI_TRY(get_retention(a->s, a->txn, &at));
+    const size_t most = a->c->b->prune_bytes == 0 ? STORE_PRUNE_BYTES : a->c->b->prune_bytes;
+    const size_t blocks =
+        STORE_PRUNE_BLOCKS * (most < STORE_PRUNE_BYTES ? 1 : most / STORE_PRUNE_BYTES);
     uint64_t until = at.below < a->c->b->prune_below ? at.below : a->c->b->prune_below;
     if (until > tip_height + 1)
         until = tip_height + 1;
@@ -788,9 +802,7 @@ static enum ami_status put_pruned(struct attempt *a, uint64_t tip_height)
     uint8_t *buffer = malloc(AMI_BLOCK_BYTES_MAX + 8192);
     enum ami_status status = buffer == NULL ? AMI_NO_MEMORY : AMI_OK;
     size_t bytes = 0;
-    for (unsigned i = 0; status == AMI_OK && at.pruned < until && i < STORE_PRUNE_BLOCKS &&
-                         bytes < STORE_PRUNE_BYTES;
-         i++) {
+    for (size_t i = 0; status == AMI_OK && at.pruned < until && i < blocks && bytes < most; i++) {
         size_t read = 0;
         status = prune_block(a, at.pruned, buffer, &read);
         bytes += read;
@@ -857,7 +869,7 @@ enum ami_status store_write(struct store *s, const struct store_batch *b)
         a.bytes_wanted =
             2 * (b->body.size + b->block_body.size + b->records.size) + ((size_t)1 << 20);
         if (b->prune_below != 0)
-            a.bytes_wanted += AMI_BLOCK_BYTES_MAX;
+            a.bytes_wanted += AMI_BLOCK_BYTES_MAX + b->prune_bytes;
         enum ami_status status = try_batch(&a);
         if (status != AMI_FULL || !a.map_full)
             return status;
@@ -1044,6 +1056,51 @@ enum ami_status store_retention(struct store *s, struct store_retention *out)
     MDB_txn *txn;
     AMI_TRY(begin(s, MDB_RDONLY, &txn));
     enum ami_status status = get_retention(s, txn, out);
+    end(s, txn);
+    return status;
+}
+
+/* Whether the file has a database, or a value in `meta`, that is none of ours. */
+static int look_for_foreign(struct store *s, MDB_txn *txn, bool *foreign)
+{
+    MDB_dbi names;
+    MDB_stat stat_db;
+    size_t ours = 0;
+    int rc = mdb_dbi_open(txn, NULL, 0, &names);
+    if (rc == MDB_SUCCESS)
+        rc = mdb_stat(txn, names, &stat_db);
+    *foreign = rc == MDB_SUCCESS && stat_db.ms_entries != DB_COUNT;
+    for (size_t i = 0; rc == MDB_SUCCESS && i < META_KEYS; i++) {
+        struct span v;
+        rc = get(s, txn, META, meta_keys[i], &v);
+        ours += rc == MDB_SUCCESS;
+        if (rc == MDB_NOTFOUND)
+            rc = MDB_SUCCESS;
+    }
+    if (rc == MDB_SUCCESS)
+        rc = mdb_stat(txn, s->db[META], &stat_db);
+    *foreign |= rc == MDB_SUCCESS && stat_db.ms_entries != ours;
+    return rc;
+}
+
+enum ami_status store_count(struct store *s, struct store_counts *out)
+{
+    static const int dbs[] = {BLOCKS, HASHES, TXS, REPORTS, EPOCHS};
+    uint64_t *const counts[] = {&out->blocks, &out->hashes, &out->txs, &out->reports, &out->epochs};
+    MDB_txn *txn;
+    sm3_digest tip;
+    AMI_TRY(begin(s, MDB_RDONLY, &txn));
+    enum ami_status status = get_tip(s, txn, &out->height, &tip);
+    if (status == AMI_OK)
+        status = get_retention(s, txn, &out->retention);
+    if (status == AMI_OK)
+        status = status_of(look_for_foreign(s, txn, &out->foreign));
+    for (size_t i = 0; status == AMI_OK && i < sizeof dbs / sizeof dbs[0]; i++) {
+        MDB_stat stat_db;
+        status = status_of(mdb_stat(txn, s->db[dbs[i]], &stat_db));
+        if (status == AMI_OK)
+            *counts[i] = stat_db.ms_entries;
+    }
     end(s, txn);
     return status;
 }
@@ -1698,12 +1755,18 @@ struct copying {
     void *ctx;
 };
 
-/* What the ledger's own node alone may use. */
-static bool is_private(int db, const MDB_val *k)
+/* Not what the ledger's own node alone may use, nor what is none of ours. */
+static bool is_to_copy(int db, const MDB_val *k)
 {
     const struct span key = span_of(k->mv_data, k->mv_size);
-    return db == PENDING || (db == META && (span_equal(key, SPAN_LITERAL(KEY_VOTE)) ||
-                                            span_equal(key, SPAN_LITERAL(KEY_WRITE))));
+    if (db != META)
+        return db != PENDING;
+    if (span_equal(key, SPAN_LITERAL(KEY_VOTE)) || span_equal(key, SPAN_LITERAL(KEY_WRITE)))
+        return false;
+    for (size_t i = 0; i < META_KEYS; i++)
+        if (span_equal(key, meta_keys[i]))
+            return true;
+    return false;
 }
 
 static int copy_next_write(struct copying *c)
@@ -1725,7 +1788,7 @@ static int copy_db(struct copying *c, int db)
         return rc;
     for (rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST); rc == MDB_SUCCESS;
          rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
-        if (is_private(db, &k))
+        if (!is_to_copy(db, &k))
             continue;
         rc = mdb_put(c->write, c->to->db[db], &k, &v, flags);
         c->in_write += k.mv_size + v.mv_size;

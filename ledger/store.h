@@ -35,9 +35,12 @@ struct store_batch {
     /* A retention transaction, its signature checked, that is not (yet) in a committed block: it is
      * kept when its watermark is the highest so far. */
     struct span retention;
-    /* The next blocks below this height, and below the watermark, get their pruned form: at most
-     * STORE_PRUNE_BLOCKS, and not another one after STORE_PRUNE_BYTES of them. 0: none. */
+    /* The next blocks below this height, and below the watermark, get their pruned form. 0: none.
+     */
     uint64_t prune_below;
+    /* Not another one after so many bytes of them; 0: STORE_PRUNE_BYTES. For each
+     * STORE_PRUNE_BYTES, at least once, STORE_PRUNE_BLOCKS are looked at and no more. */
+    uint32_t prune_bytes;
 };
 #define STORE_PRUNE_BLOCKS 64
 #define STORE_PRUNE_BYTES  (256u << 10)
@@ -108,6 +111,16 @@ enum ami_status store_find_report(struct store *s, const struct ami_id *meter, u
 enum ami_status store_find_epoch(struct store *s, uint32_t epoch, uint64_t *height,
                                  uint32_t *index) AMI_MUST_CHECK;
 enum ami_status store_retention(struct store *s, struct store_retention *out) AMI_MUST_CHECK;
+
+/* How much stands in a ledger at one moment. That an index leads to all that it should, and has no
+ * row more, together say that it is what the blocks make of it. */
+struct store_counts {
+    uint64_t height; /* of the last block */
+    uint64_t blocks, hashes, txs, reports, epochs;
+    bool foreign; /* something is there that no ledger has */
+    struct store_retention retention;
+};
+enum ami_status store_count(struct store *s, struct store_counts *out) AMI_MUST_CHECK;
 /* Whether these indexes lead to every transaction of this body, which stands at that height; for
  * many at once this is several times faster than to look for each. AMI_DAMAGED: they do not, for
  * transaction *bad, and *index says which: "transactions", "reports" or "epochs". Other errors are

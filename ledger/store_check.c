@@ -16,7 +16,8 @@ struct check {
     /* As the walk finds them: databases come in order of their names, blocks in order of height. */
     uint64_t blocks;
     sm3_digest last; /* hash of the last block; the chain id before the first */
-    uint64_t hashes;
+    uint64_t hashes, txs, reports, epochs;        /* rows */
+    uint64_t must_txs, must_reports, must_epochs; /* as the blocks have them */
     uint64_t tip_height;
     sm3_digest tip;
     uint64_t last_pruned, first_whole; /* blocks with pruned and with whole reports; 0: none */
@@ -84,13 +85,16 @@ static bool open_front(struct span key, struct span *value, size_t front_size)
     return memcmp(check, value->data + value->size, sizeof check) == 0;
 }
 
-/* Notes which form its reports have. */
-static void look_at_form(struct check *c, uint64_t height, struct span body)
+/* Counts what the indexes must have, and notes which form its reports have. */
+static void look_at_txs(struct check *c, uint64_t height, struct span body)
 {
     struct body_reader it = body_reader_on(body);
     struct span encoded;
     while (body_next(&it, &encoded)) {
         const uint8_t kind = encoded.size == 0 ? 0 : encoded.data[0];
+        c->must_txs++;
+        c->must_reports += kind == TX_REPORT || kind == TX_PRUNED_REPORT;
+        c->must_epochs += kind == TX_MEMBERSHIP;
         if (kind == TX_PRUNED_REPORT)
             c->last_pruned = height;
         if (kind == TX_REPORT && c->first_whole == 0)
@@ -115,7 +119,7 @@ static enum ami_status check_block(struct check *c, struct span key, struct span
         !sm3_equal(&b.commit.block, &hash))
         return AMI_DAMAGED;
     c->blocks++;
-    look_at_form(c, c->blocks, b.body);
+    look_at_txs(c, c->blocks, b.body);
     c->last = hash;
     return AMI_OK;
 }
@@ -148,10 +152,18 @@ static enum ami_status check_value(struct check *c, const char *db, struct span 
         c->hashes++;
         return key.size == SM3_BYTES && value.size == 8 ? AMI_OK : AMI_DAMAGED;
     }
-    if (strcmp(db, "txs") == 0 || strcmp(db, "reports") == 0)
+    if (strcmp(db, "txs") == 0) {
+        c->txs++;
+        return key.size == SM3_BYTES && value.size == 12 ? AMI_OK : AMI_DAMAGED;
+    }
+    if (strcmp(db, "reports") == 0) {
+        c->reports++;
         return value.size == 12 ? AMI_OK : AMI_DAMAGED;
-    if (strcmp(db, "epochs") == 0)
+    }
+    if (strcmp(db, "epochs") == 0) {
+        c->epochs++;
         return key.size == 4 && value.size == 12 ? AMI_OK : AMI_DAMAGED;
+    }
     return AMI_DAMAGED; /* none of ours */
 }
 
@@ -219,6 +231,8 @@ static const char *whole(const struct check *c, uint64_t txn)
         return "its tip is not its last block";
     if (c->hashes != c->blocks)
         return "its index of hashes is not that of its blocks";
+    if (c->txs != c->must_txs || c->reports != c->must_reports || c->epochs != c->must_epochs)
+        return "an index of transactions is not that of its blocks";
     return NULL;
 }
 

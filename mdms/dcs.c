@@ -143,7 +143,8 @@ void dcs_on_frame(struct mdms *m, uint8_t member, enum message_type type, struct
     } else if (type == MSG_BLOCK) {
         follow_on_block(m, member, body);
     } else if (type == MSG_RETENTION) {
-        retention_on_shown(m, member, body);
+        if (!retention_on_shown(m, member, body))
+            drop(m, member, "it showed a retention that we have not signed");
     } else if (type == MSG_RELAY_REQUEST) {
         struct relay relay;
         enum message_type inner;

@@ -254,17 +254,29 @@ static bool is_good(const struct follow_job *j)
     return !j->working && j->state == SLOT_GOOD;
 }
 
-/* Leaves the source for another one. What it served and is not verified yet goes with it, so that
- * no later block can be measured against a lie. */
-static void change_source(struct mdms *m)
+/* Leaves the source for another one, -1: none. What it served and is not verified yet goes with it,
+ * so that no later block can be measured against a lie. */
+static void change_source_to(struct mdms *m, int source)
 {
     size_t good = m->slots_in_write;
     while (good < m->slot_count && is_good(m->slot[good]))
         good++;
     abandon(m, good);
-    m->source = dcs_next(m, m->source, true);
+    m->source = source;
     m->heard_us = m->source_since_us = mdms_now_us(m);
     fetch_soon(m);
+}
+
+static void change_source(struct mdms *m)
+{
+    change_source_to(m, dcs_next(m, m->source, true));
+}
+
+void follow_distrust(struct mdms *m, uint8_t member)
+{
+    m->dc[member].distrusted_until_us = mdms_now_us(m) + (uint64_t)m->c.timing.distrust_ms * 1000;
+    if (m->source == member)
+        change_source(m);
 }
 
 static void distrust(struct mdms *m, uint8_t member, uint64_t height, enum ami_status why)
@@ -273,12 +285,10 @@ static void distrust(struct mdms *m, uint8_t member, uint64_t height, enum ami_s
     /* Said once while it is passed over: one that goes on must not fill the log. */
     bool known = mdms_now_us(m) < l->distrusted_until_us;
     l->bad_blocks++;
-    l->distrusted_until_us = mdms_now_us(m) + (uint64_t)m->c.timing.distrust_ms * 1000;
     if (!known)
         mdms_log(m, ENV_LOG_WARN, "bad_block", "dc=%s height=%llu status=%s",
                  m->dc[member].name.text, (unsigned long long)height, ami_status_name(why));
-    if (m->source == member)
-        change_source(m);
+    follow_distrust(m, member);
 }
 
 void follow_on_links(struct mdms *m)
@@ -364,6 +374,63 @@ static void take(struct mdms *m, uint8_t member, struct span body)
     m->slot[m->slot_count++] = j;
 }
 
+/* One that may have this block whole, and was not asked yet; -1: none. */
+static int next_to_ask(const struct mdms *m, uint64_t height)
+{
+    int at = m->source;
+    for (int i = 0; i < MDMS_DCS_MAX; i++) {
+        at = dcs_next(m, at, true);
+        if (at < 0)
+            return -1;
+        if (m->dc[at].whole_asked != height && mdms_now_us(m) >= m->dc[at].mute_until_us)
+            return at;
+    }
+    return -1;
+}
+
+/* At a start the first DC to answer may be the one that lies: the others get some time to come. */
+static bool others_may_come(const struct mdms *m)
+{
+    if (mdms_now_us(m) - m->pruned_met_us >= (uint64_t)m->c.timing.silence_ms * 1000)
+        return false;
+    for (int i = 0; i < MDMS_DCS_MAX; i++)
+        if (m->dc[i].used && m->dc[i].state != DC_READY)
+            return true;
+    return false;
+}
+
+/* The source serves a block pruned that the MDMS does not have. What it has lost another DC may
+ * still hold, and one DC that prunes too early must not decide that the readings are gone: each
+ * that is there is asked once, before the first pruned block and again after each window of them.
+ * True: this one is not to be taken. */
+static bool ask_for_it_whole(struct mdms *m, uint64_t height)
+{
+    if (height < m->pruned_taken_to)
+        return false;
+    m->dc[m->source].whole_asked = height;
+    if (m->pruned_met_us == 0)
+        m->pruned_met_us = mdms_now_us(m);
+    const int next = next_to_ask(m, height);
+    if (next < 0 && others_may_come(m)) {
+        m->heard_us = mdms_now_us(m);
+        return true;
+    }
+    if (next < 0) {
+        m->pruned_taken_to = height + MDMS_FOLLOW_WINDOW;
+        return false;
+    }
+    /* Blocks before it that are not checked yet would go with the source, and perhaps come back
+     * pruned. This one is asked for again. */
+    for (size_t i = 0; i < m->slot_count; i++)
+        if (!is_good(m->slot[i])) {
+            m->heard_us = mdms_now_us(m); /* it is not the source that is slow */
+            return true;
+        }
+    m->dc[next].whole_asked = height;
+    change_source_to(m, next);
+    return true;
+}
+
 void follow_on_block(struct mdms *m, uint8_t member, struct span body)
 {
     struct certified_block b;
@@ -388,6 +455,8 @@ void follow_on_block(struct mdms *m, uint8_t member, struct span body)
         distrust(m, member, b.header.height, status);
         return;
     }
+    if (body_is_pruned(b.body) && ask_for_it_whole(m, b.header.height))
+        return;
     take(m, member, body);
     m->heard_us = mdms_now_us(m);
     m->served_bytes += body.size;
@@ -631,6 +700,9 @@ uint64_t follow_on_time(struct mdms *m)
         silence_us = 2 * m->poll_us;
     if (m->slot_count == MDMS_FOLLOW_WINDOW)
         m->heard_us = now; /* it is we who are slow */
+    if (m->source >= 0 && now - m->heard_us >= silence_us &&
+        m->dc[m->source].whole_asked == tail(m).height + 1)
+        m->dc[m->source].mute_until_us = now + (uint64_t)m->c.timing.distrust_ms * 1000;
     /* Each has its turn: one that gives a block now and then is slower than the chain, and no sign
      * tells that from a slow link. */
     if (!dcs_ready(m, m->source) || now - m->heard_us >= silence_us ||

@@ -38,6 +38,8 @@ struct dc_link {
     size_t peer_hello_size;
     uint64_t bad_blocks;
     uint64_t distrusted_until_us;
+    uint64_t whole_asked;   /* height for which it was asked whether it has the block whole */
+    uint64_t mute_until_us; /* and did not answer */
 };
 
 /* Every job begins with this, so that mdms_on_work knows whose it is. */
@@ -117,6 +119,8 @@ struct mdms {
     uint64_t served_bytes;        /* that came for it */
     uint64_t poll_us;             /* between two questions while nothing comes */
     bool repeated;                /* a block came that was here already */
+    uint64_t pruned_met_us;       /* when the first pruned block came; 0: none yet */
+    uint64_t pruned_taken_to;     /* pruned blocks are taken below: nobody had this one whole */
 
     struct mdms_stats stats;
     uint8_t *frame; /* AMI_FRAME_PEER_BYTES_MAX: where outgoing frames are put together */
@@ -154,7 +158,8 @@ void members_on_stored(struct mdms *m, enum ami_status status);
 
 /* retention.c */
 enum ami_status retention_init(struct mdms *m) AMI_MUST_CHECK;
-void retention_on_shown(struct mdms *m, uint8_t member, struct span tx);
+/* False: it is no word of ours, and who showed it is not to be trusted. */
+bool retention_on_shown(struct mdms *m, uint8_t member, struct span encoded);
 /* A block goes with the write that is being put together. below: of a retention transaction in it,
  * 0: none; unread: its reports that were pruned. */
 void retention_stage_block(struct mdms *m, uint64_t height, uint64_t below, uint64_t unread);
@@ -199,6 +204,8 @@ void follow_on_work(struct mdms *m, struct follow_job *job);
 bool follow_stage(struct mdms *m);
 void follow_on_stored(struct mdms *m, enum ami_status status);
 void follow_on_links(struct mdms *m);
+/* This DC is asked for no block for a while. */
+void follow_distrust(struct mdms *m, uint8_t member);
 uint64_t follow_on_time(struct mdms *m);
 void follow_free(struct mdms *m);
 

@@ -43,17 +43,24 @@ enum ami_status retention_init(struct mdms *m)
 /* --- the followed ledger -----------------------------------------------------------------------
  */
 
-void retention_on_shown(struct mdms *m, uint8_t member, struct span tx)
+bool retention_on_shown(struct mdms *m, uint8_t member, struct span encoded)
 {
+    struct tx_view tx;
     uint64_t below;
-    /* Our own signature: a store that is new, or an old copy, does not know of it. */
-    if (m->c.genesis != NULL && retention_check(m->c.genesis, tx, &below) == AMI_OK) {
-        if (below > m->pruned_below)
+    if (tx_view_decode(&tx, encoded) == AMI_OK && tx.tx.kind == TX_RETENTION) {
+        /* Who says it again and again must not cost a verification each time. */
+        if (tx.u.retention.below <= m->pruned_below)
+            return true;
+        /* Our own signature: a store that is new, or an old copy, does not know of it. */
+        if (retention_check(m->c.genesis, encoded, &below) == AMI_OK) {
             m->pruned_below = below;
-        return;
+            return true;
+        }
     }
     m->stats.frames_bad++;
     mdms_log(m, ENV_LOG_WARN, "retention_refused", "dc=%s", m->dc[member].name.text);
+    follow_distrust(m, member);
+    return false;
 }
 
 void retention_stage_block(struct mdms *m, uint64_t height, uint64_t below, uint64_t unread)

@@ -55,9 +55,14 @@ enum ami_status trust_load(struct trust *out, const struct network *net,
     if (files->roots == NULL)
         return files->crls == NULL ? AMI_OK
                                    : why_set(why, AMI_BAD_ARGUMENT,
-                                             "revocation lists are of no use without --x509-roots");
+                                             "revocation lists are of no use without X.509 roots");
+    if (files->crls == NULL)
+        return why_set(why, AMI_BAD_ARGUMENT,
+                       "X.509 roots need their authorities' revocation lists (--x509-crls, "
+                       "AMI_X509_CRLS); '" TRUST_NO_CRLS "' in their place does without");
     AMI_TRY(pem_read(&roots, files->roots, why));
-    enum ami_status status = pem_read(&crls, files->crls, why);
+    const bool without = strcmp(files->crls, TRUST_NO_CRLS) == 0;
+    enum ami_status status = pem_read(&crls, without ? NULL : files->crls, why);
     if (status == AMI_OK) {
         out->x509 = x509_trust_new(span_of(roots.data, roots.size), span_of(crls.data, crls.size),
                                    reason, sizeof reason);

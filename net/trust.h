@@ -13,8 +13,9 @@
 #include "net/why.h"
 
 /* Of the command line; NULL: not given. */
+#define TRUST_NO_CRLS "none"
 struct trust_files {
-    const char *roots, *crls; /* PEM */
+    const char *roots, *crls; /* PEM; roots without lists only when these are TRUST_NO_CRLS */
     const char *key, *chain;  /* PEM, the key without a passphrase */
     const char *cfl_public;   /* as `ami-mdms operator` writes it */
 };
@@ -25,7 +26,8 @@ struct trust {
     struct cfl_public *cfl;        /* NULL: none */
 };
 
-/* `net` is borrowed. AMI_BAD_ARGUMENT: lists without roots; what is wrong with a file, in `why`. */
+/* `net` is borrowed. AMI_BAD_ARGUMENT: roots or lists without the other; what is wrong with a file,
+ * in `why`. */
 enum ami_status trust_load(struct trust *out, const struct network *net,
                            const struct trust_files *files, struct why *why) AMI_MUST_CHECK;
 void trust_end(struct trust *t);

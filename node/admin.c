@@ -197,13 +197,11 @@ static json_t *ask_events(const struct node *n, const struct node_link *l, const
     const json_t *after_json = json_object_get(question, "after");
     json_int_t given = json_integer_value(after_json);
     uint64_t after = given > 0 ? (uint64_t)given : 0;
-    uint64_t first = n->event_count > NODE_EVENTS_MAX ? n->event_count - NODE_EVENTS_MAX + 1 : 1;
-    if (after + 1 > first)
-        first = after + 1;
+    const struct node_event *kept[NODE_EVENTS_MAX + NODE_CAUSED_MAX];
+    const size_t count = node_events_after(n, after, kept);
     json_t *list = json_array();
-    for (uint64_t i = first; i <= n->event_count && json_array_size(list) < EVENTS_PER_ANSWER;
-         i++) {
-        const struct node_event *e = &n->events[(i - 1) % NODE_EVENTS_MAX];
+    for (size_t i = 0; i < count && json_array_size(list) < EVENTS_PER_ANSWER; i++) {
+        const struct node_event *e = kept[i];
         if (!may_see(l, e))
             continue;
         json_array_append_new(
@@ -257,8 +255,8 @@ static bool allowed(struct node *n, const struct node_link *l, const struct acce
     label_text(needed, rule->object);
     asker_text(asker, sizeof asker, l);
     n->counters.requests_denied++;
-    node_event_often(n, ENV_LOG_WARN, "request_denied", "who=\"%s\" ask=%s needs=%s", asker,
-                     rule->ask, needed);
+    node_event_of(n, ENV_LOG_WARN, "request_denied", &l->who.name, "who=\"%s\" ask=%s needs=%s",
+                  asker, rule->ask, needed);
     if (!l->identified)
         snprintf(why, why_size, "'%s' is answered to operators with a credential only", rule->ask);
     else if (rule->mode == ACCESS_WRITE)
@@ -287,7 +285,7 @@ static json_t *ask_note(struct node *n, const struct node_link *l, const json_t 
         return NULL;
     }
     asker_text(asker, sizeof asker, l);
-    node_event_often(n, ENV_LOG_INFO, "note", "who=\"%s\" text=\"%s\"", asker, text);
+    node_event_of(n, ENV_LOG_INFO, "note", &l->who.name, "who=\"%s\" text=\"%s\"", asker, text);
     return json_pack("{s:I}", "number", (json_int_t)n->event_count);
 }
 

@@ -144,6 +144,11 @@ static void drop_stage(struct node *n)
     n->chain->staged = false;
 }
 
+bool chain_is_writing(const struct node *n)
+{
+    return n->chain->writing != NULL;
+}
+
 /* A commit is on its way to the disk: its block must stay staged until it is there. */
 static bool commit_in_flight(const struct chain *c)
 {

@@ -3,7 +3,8 @@
  * In: a ledger's folder and the genesis file. Every block goes through the same checks as on a DC
  * that gets it from a peer it does not trust: header against its parent, certificate, Merkle root,
  * all signatures, the registry's rules and its root. Then what the store says about it: that its
- * indexes lead to the right places, and that the registry it keeps is the one recomputed here.
+ * indexes lead to the right places and nowhere else, that the registry it keeps is the one
+ * recomputed here, and that it may be pruned as it says.
  * Blocks below a watermark that the MDMS has signed may be pruned: all is checked but what is gone,
  * and it is said which they are. Out: the figures, or the first thing wrong.
  *
@@ -13,6 +14,7 @@
 #include "node/audit_ahead.h"
 #include "node/cli.h"
 
+#include "base/check.h"
 #include "ledger/evidence.h"
 #include "net/loop.h"
 
@@ -40,6 +42,7 @@ struct audit {
     json_t *pruned;        /* runs of blocks whose reports are pruned: from, to, reports */
     bool run_ended;        /* the last of them */
     uint64_t pruned_reports;
+    uint64_t first_whole; /* the first block with a report that is not pruned; 0: none yet */
 
     /* The first thing wrong. */
     enum ami_status status; /* AMI_OK: nothing */
@@ -78,6 +81,12 @@ static bool wrong_tx(struct audit *a, uint64_t height, uint32_t index, enum ami_
 
 /* --- what may be pruned ----------------------------------------------------------------------- */
 
+static bool wrong_retention(struct audit *a, enum ami_status status)
+{
+    return wrong(a, 0, status, "the retention kept in %.200s is not the MDMS's: %s", a->data,
+                 ami_status_text(status));
+}
+
 /* What the ledger keeps as the MDMS's word; anew for each block that it does not cover, since a
  * ledger may be pruned while it is audited. */
 static bool check_retention(struct audit *a, uint64_t height)
@@ -88,8 +97,7 @@ static bool check_retention(struct audit *a, uint64_t height)
     if (status == AMI_OK && r.tx_size != 0)
         status = retention_check(a->genesis, span_of(r.tx, r.tx_size), &below);
     if (status != AMI_OK)
-        return wrong(a, 0, status, "the retention kept in %.200s is not the MDMS's: %s", a->data,
-                     ami_status_text(status));
+        return wrong_retention(a, status);
     a->pruned_below = below;
     registry_show_retention(a->registry, below);
     return height < below ||
@@ -235,6 +243,8 @@ static bool check_indexes(struct audit *a, const struct certified_block *b, cons
         whole += tx.tx.kind == TX_REPORT && !tx.pruned;
     }
     note_pruned(a, h, pruned, whole != 0);
+    if (whole != 0 && a->first_whole == 0)
+        a->first_whole = h;
     return true;
 }
 
@@ -246,6 +256,13 @@ static bool check_block(struct audit *a, uint64_t h, struct audit_block *place)
     if (status != AMI_OK)
         return wrong(a, h, status, "block %llu cannot be read: %s", (unsigned long long)h,
                      status == AMI_NOT_FOUND ? "it is not there" : ami_status_text(status));
+    /* The check of its front: who reads headers alone looks at no other. */
+    struct block_header header;
+    struct qc commit;
+    status = store_header(a->store, h, &header, &commit);
+    if (status != AMI_OK)
+        return wrong(a, h, status, "block %llu: its header cannot be read alone: %s",
+                     (unsigned long long)h, ami_status_text(status));
     /* Who votes on it follows from the blocks before it. */
     const struct members *members = registry_members(a->registry, h);
     status = members == NULL
@@ -310,6 +327,87 @@ static bool check_registry(struct audit *a)
         return wrong(a, 0, AMI_BAD_STATE_ROOT,
                      "the registry kept in %.200s is not the one that its blocks lead to", a->data);
     return true;
+}
+
+/* --- what else is in the store ---------------------------------------------------------------- */
+
+/* All blocks lead to a row each in these: with one more, some row is nobody's. A DC that takes the
+ * transaction that such a row forestalls could not store it, and would end. */
+static bool check_counts(struct audit *a, const struct store_counts *c)
+{
+    const struct {
+        const char *what;
+        uint64_t rows, must;
+    } indexes[] = {{"blocks", c->blocks, c->height},
+                   {"hashes", c->hashes, c->height},
+                   {"transactions", c->txs, a->p.transactions},
+                   {"reports", c->reports, a->p.of_kind[TX_REPORT]},
+                   {"epochs", c->epochs, a->p.of_kind[TX_MEMBERSHIP]}};
+    for (size_t i = 0; i < sizeof indexes / sizeof indexes[0]; i++)
+        if (indexes[i].rows != indexes[i].must)
+            return wrong(a, 0, AMI_DAMAGED,
+                         "the index of %s kept in %.200s has %llu rows, and its blocks make %llu",
+                         indexes[i].what, a->data, (unsigned long long)indexes[i].rows,
+                         (unsigned long long)indexes[i].must);
+    return !c->foreign ||
+           wrong(a, 0, AMI_DAMAGED, "%.200s holds something that no ledger has", a->data);
+}
+
+/* Is no report whole in the blocks below the mark? One that was may have been pruned since. */
+static bool check_mark(struct audit *a, const struct store_counts *c)
+{
+    const uint64_t mark = c->retention.pruned;
+    uint64_t h = a->first_whole;
+    bool right = mark <= c->height + 1;
+    struct audit_block *place = audit_ahead_place(a->ahead);
+    AMI_CHECK(place != NULL); /* all have been checked */
+    for (; right && h != 0 && h < mark; h++) {
+        struct body_reader it;
+        struct span encoded;
+        enum ami_status status =
+            store_block(a->store, h, &place->block, place->buffer, AUDIT_BUFFER_BYTES);
+        if (status != AMI_OK)
+            return wrong(a, h, status, "block %llu cannot be read: %s", (unsigned long long)h,
+                         ami_status_text(status));
+        it = body_reader_on(place->block.body);
+        while (right && body_next(&it, &encoded))
+            right = encoded.data[0] != TX_REPORT;
+    }
+    return right ||
+           wrong(a, 0, AMI_DAMAGED, "%.200s says that it is pruned below block %llu, and it is not",
+                 a->data, (unsigned long long)mark);
+}
+
+/* A forged watermark would let its DC take blocks pruned that nobody has allowed to lose that, and
+ * one that is too low would never be reached. */
+static bool check_kept_retention(struct audit *a, const struct store_counts *c)
+{
+    const struct store_retention *r = &c->retention;
+    uint64_t below = 0;
+    enum ami_status status = AMI_OK;
+    if (r->tx_size != 0)
+        status = retention_check(a->genesis, span_of(r->tx, r->tx_size), &below);
+    if (status != AMI_OK)
+        return wrong_retention(a, status);
+    if (below < registry_retention(a->registry))
+        return wrong(a, 0, AMI_DAMAGED,
+                     "the retention kept in %.200s is of watermark %llu, and its blocks have %llu",
+                     a->data, (unsigned long long)below,
+                     (unsigned long long)registry_retention(a->registry));
+    return check_mark(a, c);
+}
+
+static bool check_the_store(struct audit *a)
+{
+    struct store_counts c;
+    enum ami_status status = store_count(a->store, &c);
+    if (status == AMI_OK && c.height < a->p.tip.height)
+        status = AMI_DAMAGED;
+    if (status != AMI_OK)
+        return wrong(a, 0, status, "what %.200s keeps beside its blocks cannot be read: %s",
+                     a->data, ami_status_text(status));
+    /* As far as it had grown when it was counted. */
+    return check_blocks(a, c.height) && check_counts(a, &c) && check_kept_retention(a, &c);
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */
@@ -396,7 +494,7 @@ static void run_audit(struct audit *a)
         return;
     }
     if (check_blocks(a, store_height(a->store)))
-        (void)check_registry(a);
+        (void)(check_registry(a) && check_the_store(a));
 }
 
 static json_t *audit_in_child(struct cli_child *child, void *ctx)
@@ -466,7 +564,8 @@ static void print_facts(const struct cli *c, const json_t *d)
     printf("signatures    %lld, all valid\n", number(d, "signatures"));
     printf("registry      as kept on disk it is the one recomputed, root %.16s...\n",
            json_string_value(json_object_get(d, "state_root")));
-    printf("indexes       every block, transaction and report is found where it stands\n");
+    printf("indexes       every block, transaction and report is found where it stands, and no "
+           "other\n");
     printf("time          %.2f s, %.0f transactions/s\n",
            json_number_value(json_object_get(d, "seconds")),
            json_number_value(json_object_get(d, "transactions_per_s")));

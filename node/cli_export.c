@@ -369,11 +369,12 @@ static json_t *export_all(struct export *x)
     json_t *out = ok ? export_blocks(x, height) : NULL;
     if (out != NULL)
         return out;
-    /* The last line tells whoever reads the file that it is whole. */
+    /* The last line tells whoever reads the file that it is whole. The MDMS's word stands there
+     * once more: the ledger may have been pruned further while it was exported. */
     if (ok && !x->csv)
-        ok = put_line(x->out,
-                      json_pack("{s:s, s:I, s:I}", "kind", "end", "height", (json_int_t)height,
-                                "transactions", (json_int_t)x->transactions));
+        ok = put_line(x->out, json_pack("{s:s, s:I, s:I, s:o}", "kind", "end", "height",
+                                        (json_int_t)height, "transactions",
+                                        (json_int_t)x->transactions, "retention", retention_of(x)));
     if (!ok || fflush(x->out) != 0 || ferror(x->out) != 0) {
         int error = errno;
         return with_reader(failure(why_status_of_errno(error), "the export cannot be written: %s",

@@ -23,64 +23,6 @@ void node_random(struct node *n, void *out, size_t size)
     n->env.random(n->env.ctx, out, size);
 }
 
-static void put_event(struct node *n, enum env_log_level level, const char *name,
-                      const char *format, va_list args)
-{
-    struct node_event *e = &n->events[n->event_count % NODE_EVENTS_MAX];
-    e->number = ++n->event_count;
-    e->wall_ms = node_wall_ms(n);
-    e->name = name;
-    vsnprintf(e->text, sizeof e->text, format, args);
-    n->env.log(n->env.ctx, level, name, e->text);
-}
-
-void node_event(struct node *n, enum env_log_level level, const char *name, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    put_event(n, level, name, format, args);
-    va_end(args);
-}
-
-static struct node_often *often_of(struct node *n, const char *name)
-{
-    for (size_t i = 0; i < NODE_OFTEN_MAX; i++) {
-        struct node_often *o = &n->often[i];
-        if (o->name == NULL)
-            o->name = name;
-        if (strcmp(o->name, name) == 0)
-            return o;
-    }
-    return NULL;
-}
-
-/* Without this a stranger could fill the disk with log lines, and push what matters out of the
- * events that dc-cli shows. */
-void node_event_often(struct node *n, enum env_log_level level, const char *name,
-                      const char *format, ...)
-{
-    struct node_often *o = often_of(n, name);
-    AMI_CHECK(o != NULL); /* names are literals of this room */
-    uint64_t now = node_now_us(n);
-    if (o->shown == 0 || now - o->since_us >= NODE_OFTEN_US) {
-        if (o->left_out != 0)
-            node_event(n, level, name, "and %llu more like it were not shown",
-                       (unsigned long long)o->left_out);
-        o->since_us = now;
-        o->shown = 0;
-        o->left_out = 0;
-    }
-    if (o->shown == NODE_OFTEN_SHOWN) {
-        o->left_out++;
-        return;
-    }
-    o->shown++;
-    va_list args;
-    va_start(args, format);
-    put_event(n, level, name, format, args);
-    va_end(args);
-}
-
 struct node_link *node_link_find(const struct node *n, env_link id)
 {
     struct node_link *l = NULL;
@@ -130,11 +72,12 @@ struct node *node_new(const struct node_config *config, const struct env *env,
     n->frame = malloc(AMI_FRAME_PEER_BYTES_MAX);
     n->block = malloc(n->block_size);
     n->events = calloc(NODE_EVENTS_MAX, sizeof *n->events);
+    n->caused = calloc(NODE_CAUSED_MAX, sizeof *n->caused);
     if (config->meter_unchecked)
         registry_leave_meters_unchecked(config->registry);
     n->pool = pool_new((struct pool_limits){config->pool_txs_max, config->pool_bytes_max});
-    if (n->frame == NULL || n->block == NULL || n->events == NULL || n->pool == NULL ||
-        !gateway_init(n) || !prune_init(n) || !chain_init(n)) {
+    if (n->frame == NULL || n->block == NULL || n->events == NULL || n->caused == NULL ||
+        n->pool == NULL || !gateway_init(n) || !prune_init(n) || !chain_init(n)) {
         *status = n->start_status;
         node_free(n);
         return NULL;
@@ -169,6 +112,7 @@ void node_free(struct node *n)
         free(l);
     }
     free(n->events);
+    free(n->caused);
     free(n->block);
     free(n->frame);
     secret_wipe(n, sizeof *n);

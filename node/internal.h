@@ -49,9 +49,10 @@
 #define NODE_SETTLED_US           (1u * 1000000u)
 #define NODE_EVENTS_MAX           1000
 #define NODE_EVENT_TEXT_BYTES_MAX 200
-#define NODE_NOTE_BYTES_MAX       80 /* of an operator's remark */
-#define NODE_OFTEN_MAX            24 /* names of events that others can cause at will */
-#define NODE_OFTEN_SHOWN          20 /* of each in NODE_OFTEN_US */
+#define NODE_NOTE_BYTES_MAX       80  /* of an operator's remark */
+#define NODE_CAUSED_MAX           400 /* events kept that others caused */
+#define NODE_OFTEN_MAX            96  /* their names, and who caused them: 24 names alone at most */
+#define NODE_OFTEN_SHOWN          20  /* of each in NODE_OFTEN_US */
 #define NODE_OFTEN_US             (10u * 1000000u)
 #define NODE_TICK_US              (50u * 1000u) /* how soon timers are looked at after a frame */
 #define NODE_HANDSHAKE_US         (10u * 1000000u)
@@ -145,12 +146,14 @@ struct node_event {
     uint64_t number; /* from 1 */
     int64_t wall_ms;
     const char *name;
+    struct ami_id who; /* node_event_of; else empty */
     char text[NODE_EVENT_TEXT_BYTES_MAX];
 };
 
 /* How often an event that others cause was shown lately. */
 struct node_often {
     const char *name;
+    struct ami_id who;
     uint64_t since_us;
     unsigned shown;
     uint64_t left_out;
@@ -202,14 +205,16 @@ struct node {
     uint64_t rate_at_us, rate_reports; /* for reports/s in the status */
     double reports_per_s;
     struct node_event *events; /* a ring of NODE_EVENTS_MAX */
-    uint64_t event_count;
+    struct node_event *caused; /* NODE_CAUSED_MAX */
+    uint64_t event_count, events_kept;
+    size_t caused_kept;
     struct node_often often[NODE_OFTEN_MAX];
     uint8_t *frame; /* AMI_FRAME_PEER_BYTES_MAX: where outgoing frames are put together */
     uint8_t *block; /* one block: where blocks are read from the disk */
     size_t block_size;
 };
 
-/* core.c */
+/* core.c, events.c */
 uint64_t node_now_us(const struct node *n);
 int64_t node_wall_ms(const struct node *n);
 void node_random(struct node *n, void *out, size_t size);
@@ -219,6 +224,13 @@ void node_event(struct node *n, enum env_log_level level, const char *name, cons
  * while, and then how many were left out. `name` is a literal. */
 void node_event_often(struct node *n, enum env_log_level level, const char *name,
                       const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* The same, limited and kept for each `who` apart. */
+void node_event_of(struct node *n, enum env_log_level level, const char *name,
+                   const struct ami_id *who, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+/* Those kept with greater numbers, in order. Returns how many. */
+size_t node_events_after(const struct node *n, uint64_t after,
+                         const struct node_event *out[NODE_EVENTS_MAX + NODE_CAUSED_MAX]);
 struct node_link *node_link_find(const struct node *n, env_link id);
 /* AMI_CLOSED also when there is no such link. */
 enum ami_status node_send(struct node *n, env_link link, struct span frame);
@@ -331,7 +343,8 @@ void relay_on_reply(struct node *n, struct span body);
 uint64_t relay_on_time(struct node *n);
 void relay_free(struct node *n);
 
-bool chain_read_only(const struct node *n); /* the disk is full */
+bool chain_read_only(const struct node *n);  /* the disk is full */
+bool chain_is_writing(const struct node *n); /* the consensus waits for the disk */
 /* Of the last write that ended: AMI_OK, or why it failed and since when writes fail; AMI_TIMEOUT:
  * one hangs. */
 enum ami_status chain_disk(const struct node *n, uint64_t *since_us);

@@ -1309,7 +1309,7 @@ int main(int argc, char **argv)
         {"x509-roots", 0, OPTION_TEXT, &opt.trust.roots, 0, 0, "FILE",
          "let in others with X.509 certificates under these roots (PEM)", false},
         {"x509-crls", 0, OPTION_TEXT, &opt.trust.crls, 0, 0, "FILE",
-         "the authorities' revocation lists (PEM)", false},
+         "their authorities' revocation lists (PEM), needed with roots; or none", false},
         {"cfl-public", 0, OPTION_TEXT, &opt.trust.cfl_public, 0, 0, "FILE",
          "let in operators with CFL certificates under this public seed set", false},
         {"patrol", 0, OPTION_DURATION, &opt.patrol_ms, 0, INT64_MAX / 1000, "TIME",

@@ -430,6 +430,12 @@ bool pool_timed(const struct pool_entry *e)
     return ((const struct slot *)e)->timed;
 }
 
+void pool_restart_timer(struct pool_entry *e, uint64_t now_us)
+{
+    struct slot *s = (struct slot *)e;
+    s->timer_us = s->quota_us = now_us;
+}
+
 void pool_restart_timers(struct pool *p, uint64_t now_us)
 {
     struct slot *s;

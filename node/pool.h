@@ -103,6 +103,8 @@ uint64_t pool_evidence_deadline_us(const struct pool *p, uint8_t accused,
                                    uint64_t progress_timeout_us);
 /* Whether its timer runs: it is within its source's quota. */
 bool pool_timed(const struct pool_entry *e);
+/* Its timer begins anew: so far no leader could have committed it. */
+void pool_restart_timer(struct pool_entry *e, uint64_t now_us);
 /* A new leader gets the full time again. */
 void pool_restart_timers(struct pool *p, uint64_t now_us);
 

@@ -18,15 +18,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PRUNE_PAUSE_US (100u * 1000u)  /* between two steps: blocks to commit go first */
 #define PRUNE_RETRY_US (5u * 1000000u) /* after a step that failed */
+
+/* The disk makes one write after the other, so a block that is committed meanwhile waits for the
+ * rest of a step. Steps grow while they take less than half of what they may, and shrink when they
+ * take longer; what they may take, and the pause after them, depends on whether anything waits to
+ * be committed. */
+#define PRUNE_BYTES_FIRST (256u << 10)
+#define PRUNE_BYTES_MIN   (64u << 10)
+#define PRUNE_BYTES_MAX   (4u << 20)
+#define PRUNE_BUSY_US     (20u * 1000u)
+#define PRUNE_IDLE_US     (200u * 1000u)
+#define PRUNE_BUSY_PAUSES 4             /* times as long as the step took */
+#define PRUNE_PAUSE_US    (10u * 1000u) /* at least */
+/* No step begins while the consensus waits for the disk; but a disk that is never idle must not
+ * keep what nobody needs for ever. */
+#define PRUNE_HELD_US (1u * 1000000u)
 
 struct prune {
     struct store_retention at; /* as on the disk, or newer: */
     bool unsaved;              /* what was shown is not on the disk yet */
     bool said;                 /* that a watermark was reached */
     struct node_write *writing;
+    uint64_t began_us;   /* of that step */
+    uint64_t seen;       /* height of the ledger at that time */
+    uint32_t step_bytes; /* of the next one */
     uint64_t next_us;
+    uint64_t
+        held_us; /* since when one would begin, if the consensus did not write; 0: none would */
 };
 
 bool prune_init(struct node *n)
@@ -34,7 +53,13 @@ bool prune_init(struct node *n)
     struct prune *p = n->prune = calloc(1, sizeof *n->prune);
     if (p == NULL)
         return false;
+    uint64_t below;
+    p->step_bytes = PRUNE_BYTES_FIRST;
     n->start_status = n->c.disk.retention(n->c.disk.ctx, &p->at);
+    /* The store does not know who signed it, and the ledger may have come from anywhere. */
+    if (n->start_status == AMI_OK && p->at.tx_size != 0 &&
+        retention_check(n->c.genesis, span_of(p->at.tx, p->at.tx_size), &below) != AMI_OK)
+        n->start_status = AMI_DAMAGED;
     if (n->start_status != AMI_OK)
         return false;
     p->said = p->at.pruned >= registry_retention(n->c.registry);
@@ -167,16 +192,43 @@ uint64_t prune_on_time(struct node *n)
         return UINT64_MAX; /* prune_on_stored or a commit comes first */
     if (now < p->next_us)
         return p->next_us;
+    if (chain_is_writing(n)) {
+        if (p->held_us == 0)
+            p->held_us = now;
+        if (now < p->held_us + PRUNE_HELD_US)
+            return p->held_us + PRUNE_HELD_US; /* or when that write is done */
+    }
+    p->held_us = 0;
     struct node_write *w = calloc(1, sizeof *w);
-    if (w != NULL)
+    if (w != NULL) {
         w->batch.prune_below = registry_retention(n->c.registry);
+        w->batch.prune_bytes = p->step_bytes;
+    }
     if (w == NULL || n->env.store(n->env.ctx, w) != AMI_OK) {
         free(w);
         p->next_us = now + PRUNE_RETRY_US;
         return p->next_us;
     }
     p->writing = w;
+    p->began_us = now;
+    p->seen = registry_height(n->c.registry);
     return UINT64_MAX;
+}
+
+/* After a step: how long the next one should be, and when it may begin. */
+static void adapt(struct node *n)
+{
+    struct prune *p = n->prune;
+    const uint64_t now = node_now_us(n), took = now - p->began_us;
+    const bool busy = chain_is_writing(n) || pool_count(n->pool) != 0 ||
+                      registry_height(n->c.registry) != p->seen;
+    const uint64_t may_take = busy ? PRUNE_BUSY_US : PRUNE_IDLE_US;
+    if (took > may_take && p->step_bytes > PRUNE_BYTES_MIN)
+        p->step_bytes /= 2;
+    else if (took < may_take / 2 && p->step_bytes < PRUNE_BYTES_MAX)
+        p->step_bytes *= 2;
+    const uint64_t pause = busy ? PRUNE_BUSY_PAUSES * took : took;
+    p->next_us = now + (pause > PRUNE_PAUSE_US ? pause : PRUNE_PAUSE_US);
 }
 
 bool prune_on_stored(struct node *n, struct node_write *w, enum ami_status status)
@@ -186,7 +238,10 @@ bool prune_on_stored(struct node *n, struct node_write *w, enum ami_status statu
         return false;
     p->writing = NULL;
     free(w);
-    p->next_us = node_now_us(n) + (status == AMI_OK ? PRUNE_PAUSE_US : PRUNE_RETRY_US);
+    if (status == AMI_OK)
+        adapt(n);
+    else
+        p->next_us = node_now_us(n) + PRUNE_RETRY_US;
     struct store_retention disk;
     if (status == AMI_OK)
         status = n->c.disk.retention(n->c.disk.ctx, &disk);

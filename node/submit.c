@@ -236,6 +236,16 @@ static bool is_void(const struct node *n, const struct pool_entry *e)
     return s != AMI_OK && s != AMI_SEQUENCE_AHEAD;
 }
 
+/* A retention whose watermark lies too near the tip: the MDMS stood at a later block than this DC
+ * does. No leader could commit it as the next block. */
+static bool is_early(const struct pool_entry *e, uint64_t tip_height)
+{
+    if (e->view.tx.kind != TX_RETENTION)
+        return false;
+    const uint64_t below = e->view.u.retention.below, height = tip_height + 1;
+    return below > height || height - below < RETENTION_MARGIN;
+}
+
 /* After a commit, and at the start: where the MDMS's numbers stand. The next one can be judged now;
  * one that no block will ever take must not hold up its successors here. */
 void submit_on_commit(struct node *n)
@@ -245,6 +255,8 @@ void submit_on_commit(struct node *n)
     struct pool_entry *e = pool_find_number(n->pool, last + 1);
     if (e != NULL && is_void(n, e))
         pool_remove(n->pool, e, node_now_us(n));
+    else if (e != NULL && is_early(e, registry_height(n->c.registry) - 1))
+        pool_restart_timer(e, node_now_us(n)); /* it was so before this block */
 }
 
 /* After a commit that revoked or skipped something: drop whatever can no longer be admitted. */
@@ -303,6 +315,10 @@ void submit_judge(struct node *n)
     while ((e = pool_expired(n->pool, progress_us(n), now)) != NULL) {
         /* A change of membership that came while another one is pending: no leader can commit it
          * now. The MDMS hands it in again. */
+        if (is_early(e, registry_height(n->c.registry))) {
+            pool_restart_timer(e, now);
+            continue;
+        }
         const bool early = e->view.tx.kind == TX_MEMBERSHIP && n->has_next;
         if (!early && !is_void(n, e)) {
             chain_progress(n, true);

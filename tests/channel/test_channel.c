@@ -98,6 +98,14 @@ static void the_mdms_speaks_under_its_pinned_key(void **state)
     assert_ok(credential_of_mdms(&mdms, &realm.mdms.net, &realm.mdms.sign));
     assert_status(credential_of_mdms(&dc, &realm.mdms.net, &realm.mdms.enrol), AMI_BAD_ARGUMENT);
     realm_credential(&realm, &dc, CREDENTIAL_IMPLICIT, "dc-1", NULL, 0, 0);
+    /* What cannot be made leaves the one that is there alone. */
+    struct credential before = dc;
+    struct sign_key key;
+    realm_dc_key(&realm, &key, "dc-1", 2);
+    const struct ami_id dc_1 = id_of("dc-1");
+    assert_status(credential_of_dc(&dc, &realm.mdms.net, &dc_1, 3, &key), AMI_BAD_ARGUMENT);
+    assert_status(credential_of_mdms(&dc, &realm.mdms.net, &realm.mdms.enrol), AMI_BAD_ARGUMENT);
+    assert_memory_equal(&dc, &before, sizeof dc);
     party_make(&i, &realm, &mdms);
     party_make(&r, &realm, &dc);
     assert_true(pair_handshake(&i, &r, &realm));
@@ -207,6 +215,13 @@ static void made_without_the_issuer(void **state)
     /* CFL: the same, where the issuer's signature tells. */
     realm_credential(&realm, &mallory, CREDENTIAL_CFL, "mallory", "0:", 0, 0);
     mallory.shown[level_at] = 3;
+    party_make(&i, &realm, &mallory);
+    expect_refusal(&i, &r, FAULT_SIGNATURE); /* which is over the identity that it was made for */
+    uint8_t identity[IDENTITY_BYTES_MAX];
+    struct writer w = writer_on(identity, sizeof identity);
+    mallory.who.label.level = 3;
+    identity_write(&w, &mallory.who);
+    mallory.z = sm2_z(writer_span(&w), &mallory.key.p);
     party_make(&i, &realm, &mallory);
     expect_refusal(&i, &r, FAULT_WRONG_CHAIN);
     /* CFL: signed by another issuer for our network. */

@@ -154,7 +154,7 @@ static void refused_with_the_reason(void **state)
         enum channel_fault fault;
     } cases[] = {
         {"dc-1", FAULT_NONE},
-        {"mdms", FAULT_NONE},
+        {"mdms", FAULT_UNEXPECTED}, /* the network has a key for it */
         {"alice", FAULT_NONE},
         {"expired", FAULT_EXPIRED},
         {"future", FAULT_FUTURE},
@@ -165,6 +165,7 @@ static void refused_with_the_reason(void **state)
         {"usurper", FAULT_USAGE},
         {"alone", FAULT_SELF_SIGNED},
         {"gap", FAULT_WRONG_CHAIN},
+        {"lax", FAULT_WRONG_CHAIN},
         {"stranger", FAULT_WRONG_CHAIN},
         {"empty-id", FAULT_WRONG_CHAIN},
     };
@@ -191,6 +192,30 @@ static void refused_with_the_reason(void **state)
     struct x509_trust *itself = trust_of("alone.pem", NULL);
     assert_int_equal(check("alone", itself, SUITE_WALL_MS), FAULT_SELF_SIGNED);
     x509_trust_free(itself);
+}
+
+/* An authority makes no MDMS: name and key are the network's. */
+static void the_mdms_is_pinned(void **state)
+{
+    (void)state;
+    struct credential own;
+    struct credential_peer peer;
+    struct party r;
+    struct network net = realm.mdms.net;
+    const uint8_t nonce[CREDENTIAL_NONCE_BYTES] = {0};
+    const struct credential_moment at = {SUITE_WALL_MS, nonce};
+    assert_ok(load(&own, &net, "mdms"));
+    const struct span shown = span_of(own.shown, own.shown_size);
+    party_make(&r, &realm, &own);
+    r.trust.x509 = with_lists;
+    r.trust.net = &net;
+    assert_int_equal(credential_check(&peer, CREDENTIAL_X509, shown, &r.trust, &at),
+                     FAULT_UNEXPECTED);
+    net.sign = own.key.p;
+    assert_int_equal(credential_check(&peer, CREDENTIAL_X509, shown, &r.trust, &at), FAULT_NONE);
+    net.name = id_of("grid-2");
+    assert_int_equal(credential_check(&peer, CREDENTIAL_X509, shown, &r.trust, &at),
+                     FAULT_UNEXPECTED);
 }
 
 static void certificates_that_cannot_be_held(void **state)
@@ -236,6 +261,19 @@ static void anothers_chain_and_another_network(void **state)
     i.trust.x509 = r.trust.x509 = with_lists;
     assert_false(pair_handshake(&i, &r, &realm));
     assert_int_equal(channel_why(&r.channel), FAULT_SIGNATURE);
+    /* And costs no look at its issuers, which would have refused it, or at the lists. */
+    party_make(&i, &realm, &mallory);
+    party_make(&r, &realm, &dc_2);
+    i.trust.x509 = with_lists;
+    r.trust.x509 = other_root;
+    assert_false(pair_handshake(&i, &r, &realm));
+    assert_int_equal(channel_why(&r.channel), FAULT_SIGNATURE);
+    party_make(&i, &realm, &dc_1); /* as it does to who holds the key */
+    party_make(&r, &realm, &dc_2);
+    i.trust.x509 = with_lists;
+    r.trust.x509 = other_root;
+    assert_false(pair_handshake(&i, &r, &realm));
+    assert_int_equal(channel_why(&r.channel), FAULT_WRONG_CHAIN);
     /* Good certificates of one authority, for two networks. */
     struct credential_peer peer;
     const uint8_t nonce[CREDENTIAL_NONCE_BYTES] = {0};
@@ -245,6 +283,40 @@ static void anothers_chain_and_another_network(void **state)
     assert_int_equal(credential_check(&peer, CREDENTIAL_X509, span_of(dc_1.shown, dc_1.shown_size),
                                       &r.trust, &at),
                      FAULT_OTHER_NETWORK);
+}
+
+/* What is on a list of revoked ones stays on it however its holder comes to be shown. */
+static void another_chain_has_no_other_fingerprint(void **state)
+{
+    (void)state;
+    struct credential own, longer;
+    struct credential_peer peer[2];
+    struct party r;
+    char why[300] = "";
+    static char pem[2 * FILE_BYTES_MAX];
+    const uint8_t nonce[CREDENTIAL_NONCE_BYTES] = {0};
+    const struct credential_moment at = {SUITE_WALL_MS, nonce};
+    assert_ok(load(&own, &realm.mdms.net, "dc-1"));
+    struct span chain = file("dc-1.chain"), more = file("middle.pem");
+    memcpy(pem, chain.data, chain.size);
+    memcpy(pem + chain.size, more.data, more.size);
+    assert_ok(x509_credential(&longer, &realm.mdms.net, file("dc-1.key"),
+                              span_of(pem, chain.size + more.size), why, sizeof why));
+    assert_true(longer.shown_size > own.shown_size);
+    assert_memory_equal(&longer.who.fingerprint, &own.who.fingerprint, SM3_BYTES);
+    party_make(&r, &realm, &own);
+    r.trust.x509 = with_lists;
+    const struct credential *const shown[] = {&own, &longer};
+    for (size_t n = 0; n < 2; n++) {
+        struct span bytes = span_of(shown[n]->shown, shown[n]->shown_size);
+        assert_int_equal(credential_check(&peer[n], CREDENTIAL_X509, bytes, &r.trust, &at),
+                         FAULT_NONE);
+        assert_memory_equal(&peer[n].who.fingerprint, &own.who.fingerprint, SM3_BYTES);
+    }
+    r.revoked = own.who.fingerprint;
+    assert_int_equal(credential_check(&peer[1], CREDENTIAL_X509,
+                                      span_of(longer.shown, longer.shown_size), &r.trust, &at),
+                     FAULT_REVOKED);
 }
 
 static void every_cut_and_every_altered_chain(void **state)
@@ -282,8 +354,10 @@ int main(void)
         cmocka_unit_test(channels_between_certificates),
         cmocka_unit_test(without_an_anchor_there_is_no_x509),
         cmocka_unit_test(refused_with_the_reason),
+        cmocka_unit_test(the_mdms_is_pinned),
         cmocka_unit_test(certificates_that_cannot_be_held),
         cmocka_unit_test(anothers_chain_and_another_network),
+        cmocka_unit_test(another_chain_has_no_other_fingerprint),
         cmocka_unit_test(every_cut_and_every_altered_chain),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

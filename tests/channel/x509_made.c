@@ -14,9 +14,11 @@ struct x509_realm {
     long serial;
 };
 
-static void add_extension(X509 *x, int nid, const char *value)
+static void add_extension(X509 *x, X509 *issuer, int nid, const char *value)
 {
-    X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, NULL, nid, value);
+    X509V3_CTX ctx;
+    X509V3_set_ctx(&ctx, issuer, x, NULL, NULL, 0);
+    X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
     AMI_CHECK(e != NULL && X509_add_ext(x, e, -1) == 1);
     X509_EXTENSION_free(e);
 }
@@ -36,11 +38,15 @@ static X509 *make_certificate(struct x509_realm *r, EVP_PKEY *key, const char *n
     ASN1_TIME_set(X509_getm_notBefore(x), (time_t)(SUITE_WALL_MS / 1000 - 1000));
     ASN1_TIME_set(X509_getm_notAfter(x), (time_t)(SUITE_WALL_MS / 1000 + 1000));
     X509_set_pubkey(x, key);
-    add_extension(x, NID_basic_constraints, san == NULL ? "critical,CA:TRUE" : "critical,CA:FALSE");
-    add_extension(x, NID_key_usage,
+    add_extension(x, issuer, NID_basic_constraints,
+                  san == NULL ? "critical,CA:TRUE" : "critical,CA:FALSE");
+    add_extension(x, issuer, NID_key_usage,
                   san == NULL ? "critical,keyCertSign" : "critical,digitalSignature");
+    add_extension(x, issuer, NID_subject_key_identifier, "hash");
+    if (issuer != NULL)
+        add_extension(x, issuer, NID_authority_key_identifier, "keyid:always");
     if (san != NULL)
-        add_extension(x, NID_subject_alt_name, san);
+        add_extension(x, issuer, NID_subject_alt_name, san);
     AMI_CHECK(EVP_DigestSignInit(md, &ctx, EVP_sm3(), NULL, issuer_key) == 1 &&
               EVP_PKEY_CTX_set1_id(ctx, "1234567812345678", 16) == 1 && X509_sign_ctx(x, md) > 0);
     EVP_MD_CTX_free(md);

@@ -19,7 +19,7 @@ run_dc() {
     wait_ready "dc$i" 30 "$from"
 }
 peers_of() { [ "$(status_of "$1" '.nodes[0].peers_connected')" = "$2" ]; }
-export AMI_X509_ROOTS=$ca/root.pem
+export AMI_X509_ROOTS=$ca/root.pem AMI_X509_CRLS=$ca/all.crl
 
 say "dc2 under an X.509 certificate"
 for i in $(seq "$nodes"); do stop "dc$i" || complain "dc$i did not stop"; done
@@ -38,7 +38,7 @@ soon 30 "the MDMS has found dc2" grep -q 'dc_connected dc=dc2' <(tail -n +"$((fr
 [ "$(status_of 2 '.nodes[0].credential.expires_in_s')" -gt 86400 ] || complain "dc2 does not say until when"
 [ "$(status_of 1 '.nodes[0].credential.kind')" = implicit ] || complain "dc1 does not say what it speaks under"
 # Who is not told of the roots cannot speak with it.
-expect 1 "refused and gave no reason" env -u AMI_X509_ROOTS "$bin/dc-cli" events --node "$(admin_url 2)"
+expect 1 "refused and gave no reason" env -u AMI_X509_ROOTS -u AMI_X509_CRLS "$bin/dc-cli" events --node "$(admin_url 2)"
 expect 0 "reason=no_kind" "$bin/dc-cli" events --node "$(admin_url 2)"
 start_fleet
 goes_on 30 "the fleet delivers"

@@ -224,10 +224,19 @@ static void it_goes_step_by_step_and_keeps_what_is_left(void **state)
     assert_ok(store_write(s, &batch));
     const uint64_t part = state_of().pruned;
     assert_true(part > 1 && part < 80);
-    assert_ledger(part);
+    batch.prune_bytes = STORE_PRUNE_BYTES / 4; /* a shorter step, and a longer one */
+    assert_ok(store_write(s, &batch));
+    const uint64_t further = state_of().pruned;
+    assert_true(further > part && further - part < (part - 1) / 2);
+    batch.prune_bytes = 2 * STORE_PRUNE_BYTES;
+    assert_ok(store_write(s, &batch));
+    assert_true(state_of().pruned - further > part - 1 || state_of().pruned == 80);
+    batch.prune_bytes = 0;
+    const uint64_t at = state_of().pruned;
+    assert_ledger(at);
     assert_whole(); /* also half-way, and reopened it goes on there */
-    assert_int_equal(state_of().pruned, part);
-    assert_true(prune_all(80) >= 2);
+    assert_int_equal(state_of().pruned, at);
+    assert_true(prune_all(80) >= 1);
     assert_ledger(80);
     assert_whole();
     assert_ledger(80);
@@ -382,24 +391,25 @@ static void a_crash_takes_back_a_step_or_nothing(void **state)
     assert_whole();
 }
 
-/* Puts another value under a key of `meta`, with its check, as no program of ours does. */
-static void tamper(const char *name, struct span value)
+/* Puts a value under a key, with its check, as no program of ours does. Empty: takes it away. */
+static void tamper_row(const char *db_name, struct span key, struct span value)
 {
     MDB_env *env;
     MDB_txn *txn;
     MDB_dbi db;
     uint8_t stored[256];
-    const struct span key = span_of(name, strlen(name));
     MDB_val k = {key.size, (void *)(uintptr_t)key.data};
     MDB_val v = {value.size + STORE_CHECK_BYTES, stored};
-    memcpy(stored, value.data, value.size);
-    store_check(stored + value.size, "meta", key, value, span_of(NULL, 0));
+    if (value.size != 0)
+        memcpy(stored, value.data, value.size);
+    store_check(stored + value.size, db_name, key, value, span_of(NULL, 0));
     assert_int_equal(mdb_env_create(&env), 0);
     assert_int_equal(mdb_env_set_maxdbs(env, 16), 0);
     assert_int_equal(mdb_env_open(env, dir, 0, 0600), 0);
     assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, db_name, 0, &db), 0);
+    assert_int_equal(value.size == 0 ? mdb_del(txn, db, &k, NULL) : mdb_put(txn, db, &k, &v, 0), 0);
     assert_int_equal(mdb_dbi_open(txn, "meta", 0, &db), 0);
-    assert_int_equal(mdb_put(txn, db, &k, &v, 0), 0);
     /* As every write does. */
     uint8_t of_writes[16 + STORE_CHECK_BYTES] = {0};
     MDB_val wk = {5, (void *)(uintptr_t) "write"}, wv = {sizeof of_writes, of_writes};
@@ -409,6 +419,11 @@ static void tamper(const char *name, struct span value)
     assert_int_equal(mdb_put(txn, db, &wk, &wv, 0), 0);
     assert_int_equal(mdb_txn_commit(txn), 0);
     mdb_env_close(env);
+}
+
+static void tamper(const char *name, struct span value)
+{
+    tamper_row("meta", span_of(name, strlen(name)), value);
 }
 
 static void tamper_retention(uint64_t below)
@@ -444,6 +459,30 @@ static void the_checker_knows_what_may_be_pruned(void **state)
     tamper_retention(80);
     assert_status(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why), AMI_DAMAGED);
     assert_non_null(strstr(why, "says it has pruned"));
+    open_store();
+}
+
+/* Rows that no block made. */
+static void the_checker_knows_how_many_rows_there_are(void **state)
+{
+    (void)state;
+    static const uint8_t key[32] = {0xee}, place[12] = {0, 0, 0, 0, 0, 0, 0, 9};
+    static const struct {
+        const char *db;
+        size_t key_size;
+    } rows[] = {{"txs", 32}, {"reports", 21}, {"epochs", 4}};
+    struct store_check_result result;
+    store_close(s);
+    s = NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct span row = span_of(key, rows[i].key_size);
+        tamper_row(rows[i].db, row, span_of(place, sizeof place));
+        assert_status(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why),
+                      AMI_DAMAGED);
+        assert_non_null(strstr(why, "index of transactions"));
+        tamper_row(rows[i].db, row, span_of(NULL, 0));
+        assert_ok(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why));
+    }
     open_store();
 }
 
@@ -507,6 +546,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_crash_takes_back_a_step_or_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_copy_is_the_ledger_and_no_more, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_checker_knows_what_may_be_pruned, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_checker_knows_how_many_rows_there_are, set_up,
+                                        tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -156,6 +156,32 @@ static void show(struct rig *r, unsigned dc, uint64_t below, bool forged)
     rig_settle(r);
 }
 
+/* What we know already costs nothing, and who shows what we never signed is asked for nothing. */
+static void a_flood_of_retentions_is_not_verified(void **state)
+{
+    struct fixture *f = *state;
+    struct rig *r = &f->r;
+    grow(f, 1);
+    show(r, 0, 9, false);
+    show(r, 0, 9, true); /* had it been verified, it would have been refused */
+    show(r, 0, 8, true);
+    assert_int_equal(rig_logged(r, "retention_refused"), 0);
+    assert_int_equal(r->closed_count, 0);
+    show(r, 0, 10, true);
+    assert_int_equal(rig_logged(r, "retention_refused"), 1);
+    assert_int_equal(r->closed_count, 1);
+    assert_int_equal(r->closed[0], RIG_LINK_DC(0));
+    rig_disconnect(r, 0);
+    /* Back at once, it is passed over for a while. */
+    rig_connect(r, 0);
+    (void)rig_take(r, 0, MSG_FETCH_BLOCKS, NULL);
+    rig_advance(r, 1000);
+    assert_int_equal(rig_take(r, 0, MSG_FETCH_BLOCKS, NULL), 0);
+    rig_connect(r, 1);
+    rig_advance(r, 1000);
+    assert_int_not_equal(rig_take(r, 1, MSG_FETCH_BLOCKS, NULL), 0);
+}
+
 /* A store that was lost, or is an old copy, follows the pruned ledger and says what is missing; and
  * it takes pruned blocks below its own watermark only. */
 static void an_old_copy_says_what_it_never_had(void **state)
@@ -179,8 +205,8 @@ static void an_old_copy_says_what_it_never_had(void **state)
     assert_int_equal(rig_logged(r, "bad_block"), 1);
     rig_connect(r, 2);
     rig_advance(r, 10);
-    show(r, 2, 9, true);
     rig_serve(r, 2);
+    show(r, 2, 9, true);
     rig_settle(r);
     assert_int_equal(rig_logged(r, "bad_block"), 2);
     assert_int_equal(rig_logged(r, "retention_refused"), 1);
@@ -196,6 +222,106 @@ static void an_old_copy_says_what_it_never_had(void **state)
     assert_int_equal(retained(r).unread_to, 8);
     assert_int_equal(rig_state(r).bad_seals, 0);
     assert_int_equal(rig_count(r, TABLE_REPORTS), 8);
+}
+
+#define AWAY 40
+
+/* The other form of all blocks is served from now on. */
+static void swap_forms(struct rig *r, struct rig_block *other)
+{
+    for (unsigned i = 0; i < AWAY; i++) {
+        const struct rig_block b = r->block[i];
+        r->block[i] = other[i];
+        other[i] = b;
+    }
+}
+
+/* A ledger whose blocks this MDMS does not have; `other` receives their pruned forms. */
+static void grow_unseen(struct fixture *f, struct rig_block *other)
+{
+    struct rig *r = &f->r;
+    static struct rig_tx tx;
+    rig_disconnect(r, 0);
+    for (unsigned i = 0; i < AWAY; i++) {
+        rig_report(r, &tx, &f->meter, ++f->sequence, 0, SEAL_HONEST);
+        rig_block(r, &tx, 1);
+        other[i] = r->block[i];
+        other[i].bytes = malloc(other[i].size);
+        assert_non_null(other[i].bytes);
+        memcpy(other[i].bytes, r->block[i].bytes, other[i].size);
+        rig_prune(r, i + 1);
+    }
+    swap_forms(r, other);
+}
+
+static void free_forms(struct rig_block *other)
+{
+    for (unsigned i = 0; i < AWAY; i++)
+        free(other[i].bytes);
+}
+
+/* Until all is stored: the DCs from 0 to `liars` serve pruned blocks, or nothing with `mute`, those
+ * from there to `all` whole ones. */
+static void follow_among(struct rig *r, struct rig_block *pruned, unsigned liars, unsigned all,
+                         bool mute)
+{
+    for (unsigned i = 0; i < 4000 && rig_state(r).height != r->block_count; i++) {
+        if (!mute) {
+            swap_forms(r, pruned);
+            for (unsigned dc = 0; dc < liars; dc++)
+                (void)rig_serve(r, dc);
+            swap_forms(r, pruned);
+        }
+        for (unsigned dc = liars; dc < all; dc++)
+            (void)rig_serve(r, dc);
+        rig_settle(r);
+        rig_advance(r, 10);
+    }
+    assert_int_equal(rig_state(r).height, r->block_count);
+}
+
+/* Those that prune too early, within what the MDMS has allowed, do not make it lose what one DC
+ * still holds. */
+static void one_that_has_it_whole_is_enough(void **state)
+{
+    struct fixture *f = *state;
+    struct rig *r = &f->r;
+    struct rig_block pruned[AWAY];
+    grow_unseen(f, pruned);
+    rig_connect(r, 0); /* one of the liars is the first to answer */
+    show(r, 0, 1000, false);
+    swap_forms(r, pruned);
+    for (unsigned i = 0; i < 5; i++) {
+        rig_advance(r, 10);
+        assert_true(i > 0 || rig_serve(r, 0) > 0);
+        rig_settle(r);
+    }
+    swap_forms(r, pruned);
+    assert_int_equal(rig_state(r).height, 0);
+    for (unsigned dc = 1; dc < RIG_DCS; dc++)
+        rig_connect(r, dc);
+    follow_among(r, pruned, RIG_DCS - 1, RIG_DCS, false);
+    assert_int_equal(retained(r).unread, 0);
+    assert_int_equal(rig_state(r).reports, AWAY);
+    assert_int_equal(rig_logged(r, "bad_block"), 0);
+    free_forms(pruned);
+}
+
+/* What nobody has whole is taken as it is, however little some of them say. */
+static void what_all_have_pruned_is_taken(void **state)
+{
+    struct fixture *f = *state;
+    struct rig *r = &f->r;
+    struct rig_block other[AWAY];
+    grow_unseen(f, other);
+    for (unsigned dc = 0; dc < RIG_DCS; dc++)
+        rig_connect(r, dc);
+    show(r, 0, 1000, false);
+    swap_forms(r, other);
+    follow_among(r, other, 1, RIG_DCS, true);
+    assert_int_equal(retained(r).unread, AWAY);
+    assert_int_equal(rig_state(r).reports, 0);
+    free_forms(other);
 }
 
 static void not_a_block_further(void **state)
@@ -226,7 +352,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(signed_when_the_ledger_will_take_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_crash_before_it_is_stored_signs_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_flood_of_retentions_is_not_verified, setup, teardown),
         cmocka_unit_test_setup_teardown(an_old_copy_says_what_it_never_had, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_that_has_it_whole_is_enough, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_all_have_pruned_is_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(not_a_block_further, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

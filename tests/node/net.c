@@ -66,6 +66,8 @@ struct host {
     enum ami_status disk; /* what it says to writes */
     uint64_t disk_us;     /* how long one takes */
     uint64_t writes;
+    unsigned writing; /* under way */
+    struct net_pruning pruning;
     bool mute, forgot;
     struct net_peer *asker; /* the test's link to its admin port */
     /* What is durable. */
@@ -224,7 +226,16 @@ static enum ami_status env_store(void *ctx, void *write)
 {
     struct host *h = ctx;
     struct event *x = event(EVENT_STORED, h->index, 0);
+    const struct store_batch *b = &((struct node_write *)write)->batch;
+    if (b->prune_below != 0) {
+        h->pruning.steps++;
+        h->pruning.beside += h->writing != 0;
+        h->pruning.bytes = b->prune_bytes;
+        if (h->pruning.least == 0 || b->prune_bytes < h->pruning.least)
+            h->pruning.least = b->prune_bytes;
+    }
     h->writes++;
+    h->writing++;
     x->job = write;
     x->start = h->starts;
     schedule(h->net, x, h->disk_us);
@@ -561,11 +572,26 @@ static void replay_registry(struct host *h)
     }
 }
 
+void net_disk_retention(struct net *net, unsigned i, struct span encoded)
+{
+    struct host *h = &net->host[i];
+    AMI_CHECK(h->node == NULL);
+    h->retention = (struct store_retention){.pruned = 1};
+    if (encoded.size != 0)
+        keep_retention(h, encoded);
+}
+
 void net_start(struct net *net, unsigned i)
+{
+    AMI_CHECK(net_try_start(net, i) == AMI_OK);
+}
+
+enum ami_status net_try_start(struct net *net, unsigned i)
 {
     struct host *h = &net->host[i];
     AMI_CHECK(h->node == NULL);
     h->starts++;
+    h->writing = 0;
     h->alarm_us = UINT64_MAX;
     replay_registry(h);
     const struct env env = {h,         env_mono,   env_wall, env_alarm, env_send,
@@ -599,8 +625,13 @@ void net_start(struct net *net, unsigned i)
     }
     enum ami_status status;
     h->node = node_new(&c, &env, &status);
-    AMI_CHECK(h->node != NULL);
+    if (h->node == NULL) {
+        registry_free(h->registry);
+        h->registry = NULL;
+        return status;
+    }
     net->connect_us = net->now_us;
+    return AMI_OK;
 }
 
 void net_kill(struct net *net, unsigned i)
@@ -805,6 +836,7 @@ static void to_node(struct net *net, struct event *e)
         node_on_work(h->node, e->job);
         break;
     case EVENT_STORED:
+        h->writing--;
         if (h->disk == AMI_OK)
             disk_write(h, &((struct node_write *)e->job)->batch);
         node_on_stored(h->node, e->job, h->disk);
@@ -897,6 +929,11 @@ void net_disk(struct net *net, unsigned i, enum ami_status status)
 uint64_t net_disk_writes(const struct net *net, unsigned i)
 {
     return net->host[i].writes;
+}
+
+struct net_pruning net_pruning(const struct net *net, unsigned i)
+{
+    return net->host[i].pruning;
 }
 
 void net_disk_us(struct net *net, unsigned i, uint64_t us)
@@ -1042,9 +1079,14 @@ bool net_expect(struct net_peer *p, enum message_type type, uint64_t limit_ms, s
 
 void net_ask_as(struct net *net, enum credential_role role, struct label label)
 {
+    net_ask_named(net, "alice", role, label);
+}
+
+void net_ask_named(struct net *net, const char *name, enum credential_role role, struct label label)
+{
     net->asker = (struct credential_identity){.kind = CREDENTIAL_IMPLICIT,
                                               .role = role,
-                                              .name = fixture_id("alice"),
+                                              .name = fixture_id("%s", name),
                                               .epoch = 1,
                                               .label = label};
     for (unsigned i = 0; i < net->count; i++)

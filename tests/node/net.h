@@ -48,6 +48,17 @@ void net_run_us(struct net *net, uint64_t us);
 
 void net_kill(struct net *net, unsigned i);  /* what was not durable is lost */
 void net_start(struct net *net, unsigned i); /* from its disk */
+enum ami_status net_try_start(struct net *net, unsigned i) AMI_MUST_CHECK; /* it may not start */
+/* What node i had its disk prune since the start. */
+struct net_pruning {
+    unsigned steps;
+    unsigned beside; /* steps that began while another write was under way */
+    uint32_t bytes;  /* of the last one, at most */
+    uint32_t least;  /* of any */
+};
+struct net_pruning net_pruning(const struct net *net, unsigned i);
+/* The retention on the disk of a node that is down; empty: none. */
+void net_disk_retention(struct net *net, unsigned i, struct span encoded);
 
 /* A DC that is not in the genesis file, with its key; it is not started. Returns its index. */
 unsigned net_add(struct net *net);
@@ -103,6 +114,8 @@ json_t *net_ask_status(struct net *net, unsigned node, const char *question,
 /* Who asks from now on; at first an operator with every label. role 0: somebody of whom nothing is
  * known. */
 void net_ask_as(struct net *net, enum credential_role role, struct label label);
+void net_ask_named(struct net *net, const char *name, enum credential_role role,
+                   struct label label); /* with another name than alice */
 
 /* The handshake of a peer link, as the MDMS or as member `member` with its real key. */
 struct net_peer *net_dial_as_mdms(struct net *net, unsigned node);

@@ -184,6 +184,65 @@ static void notes_are_short_and_printable(void **state)
     net_free(net);
 }
 
+static unsigned kept(struct net *net, const char *name, const char *part)
+{
+    const struct node_event *all[NODE_EVENTS_MAX + NODE_CAUSED_MAX];
+    const size_t count = node_events_after(net_node(net, 0), 0, all);
+    unsigned found = 0;
+    for (size_t i = 0; i < count; i++) {
+        assert_true(i == 0 || all[i]->number > all[i - 1]->number);
+        found += strcmp(all[i]->name, name) == 0 && strstr(all[i]->text, part) != NULL;
+    }
+    return found;
+}
+
+static enum ami_status ask(struct net *net, const char *question)
+{
+    enum ami_status status;
+    json_decref(net_ask_status(net, 0, question, &status));
+    return status;
+}
+
+/* Whoever may write but notes, and is denied everything else, cannot make the log forget what
+ * others did, nor what it did itself at last, nor keep others from being written down. */
+static void the_lowest_operator_cannot_erase_the_audit(void **state)
+{
+    (void)state;
+    static const char note[] = "{\"ask\":\"note\",\"text\":\"all is well\"}";
+    struct net *net = net_new(4, GATEWAY_LEADER, 13);
+    const struct label low = {0}, middle = {1, LABEL_OPERATION};
+    net_ask_named(net, "bob", CREDENTIAL_OPERATOR, middle);
+    assert_ok(ask(net, note));
+    assert_status(ask(net, "{\"ask\":\"readings\"}"), AMI_NOT_ALLOWED);
+    assert_int_equal(kept(net, "started", ""), 1);
+    for (unsigned round = 0; round < 40; round++) {
+        net_ask_named(net, "mallory", CREDENTIAL_OPERATOR, low);
+        for (unsigned i = 0; i < 30; i++) {
+            assert_ok(ask(net, note));
+            assert_status(ask(net, "{\"ask\":\"readings\"}"), AMI_NOT_ALLOWED);
+        }
+        net_run_ms(net, NODE_OFTEN_US / 1000 + 1);
+        /* The flood is no reason to leave out what another did in the midst of it. */
+        if (round == 20) {
+            for (unsigned i = 0; i < 30; i++)
+                assert_ok(ask(net, note));
+            net_ask_named(net, "carol", CREDENTIAL_OPERATOR, middle);
+            assert_ok(ask(net, note));
+            assert_status(ask(net, "{\"ask\":\"readings\"}"), AMI_NOT_ALLOWED);
+        }
+    }
+    static const char *const others[] = {"operator bob ", "operator carol "};
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(kept(net, "note", others[i]), 1);
+        assert_int_equal(kept(net, "request_denied", others[i]), 1);
+    }
+    assert_int_equal(kept(net, "started", ""), 1);
+    assert_in_range(kept(net, "note", "mallory"), 100, NODE_CAUSED_MAX);
+    assert_in_range(kept(net, "request_denied", "mallory"), 100, NODE_CAUSED_MAX);
+    assert_true(kept(net, "note", "more like it were not shown") > 0);
+    net_free(net);
+}
+
 int main(void)
 {
     if (crypto_start() != AMI_OK)
@@ -194,6 +253,7 @@ int main(void)
         cmocka_unit_test(no_read_up_no_write_down),
         cmocka_unit_test(a_node_goes_by_the_table),
         cmocka_unit_test(notes_are_short_and_printable),
+        cmocka_unit_test(the_lowest_operator_cannot_erase_the_audit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -413,8 +413,19 @@ DAMAGE = {
     "tx-gone": "index of transactions", "report-index": "index of reports",
     "report-gone": "index of reports", "block-gone": "block 1 cannot be read",
     "block-byte": "the Merkle root", "record-byte": "the registry kept in",
-    "record-gone": "the registry kept in",
+    "record-gone": "the registry kept in", "front-check": "its header cannot be read alone",
+    "hash-extra": "the index of hashes kept in", "tx-extra": "the index of transactions kept in",
+    "report-extra": "the index of reports kept in", "epoch-extra": "the index of epochs kept in",
+    "meta-extra": "something that no ledger has", "database-extra": "something that no ledger has",
+    "retention-forged": "is not the MDMS's", "mark-forged": "keeps beside its blocks cannot be read",
 }
+# The same of a ledger on which a retention stands, and of which nothing is pruned.
+RETAINED_DAMAGE = {
+    "retention-gone": "is of watermark 0, and its blocks have 12", "retention-forged": "is not the MDMS's",
+    "mark-forged": "says that it is pruned below block 12, and it is not",
+}
+# What a copy leaves behind.
+NOT_COPIED = ("meta-extra", "database-extra")
 
 
 def one_problem(cli, what, folder, expected_status, height, tx, words):
@@ -429,6 +440,23 @@ def one_problem(cli, what, folder, expected_status, height, tx, words):
           and (height is None or problem["height"] == height) and problem["tx"] == tx, a)
 
 
+def damaged_ledger(cli, make_ledger, place, data, damage, words):
+    os.mkdir(place)
+    shutil.copytree(data, f"{place}/ledger")
+    shutil.copy(f"{os.path.dirname(data)}/genesis.json", place)
+    subprocess.run([make_ledger, place, "damage", damage], timeout=100, check=True)
+    status, out, err = cli.run("audit", "--data", f"{place}/ledger")
+    check(f"the audit finds the damage {damage}", status == 1 and out == "" and words in err,
+          (status, out, err))
+    status, _, err = cli.run("copy", "--data", f"{place}/ledger", "--out", f"{place}/copy",
+                             "--genesis", f"{place}/genesis.json")
+    if damage in NOT_COPIED:
+        status, out, err = cli.run("audit", "--data", f"{place}/copy")
+        check(f"a copy is without {damage}", status == 0, (out, err))
+    else:
+        check(f"a ledger with {damage} is not copied", status == 1 and not os.path.exists(f"{place}/copy"), err)
+
+
 def wrong_ledgers(cli, make_ledger, folder):
     for wrong, (status, tx) in WRONG.items():
         place = f"{folder}/wrong-{wrong}"
@@ -440,14 +468,11 @@ def wrong_ledgers(cli, make_ledger, folder):
     one_problem(cli, "a wrong record of the registry", place, "BAD_STATE_ROOT", 0, None,
                 "the registry kept in")
     for damage, words in DAMAGE.items():
-        place = f"{folder}/damage-{damage}"
-        os.mkdir(place)
-        shutil.copytree(f"{folder}/ledger", f"{place}/ledger")
-        shutil.copy(f"{folder}/genesis.json", place)
-        subprocess.run([make_ledger, place, "damage", damage], timeout=100, check=True)
-        status, out, err = cli.run("audit", "--data", f"{place}/ledger")
-        check(f"the audit finds the damage {damage}", status == 1 and out == "" and words in err,
-              (status, out, err))
+        damaged_ledger(cli, make_ledger, f"{folder}/damage-{damage}", f"{folder}/ledger", damage, words)
+    retained = f"{folder}/retained"
+    subprocess.run([make_ledger, retained, "prune"], capture_output=True, timeout=100, check=True)
+    for damage, words in RETAINED_DAMAGE.items():
+        damaged_ledger(cli, make_ledger, f"{folder}/retained-{damage}", f"{retained}/whole", damage, words)
 
 
 def flip_bytes(path, rng, kind):

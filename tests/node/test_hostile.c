@@ -475,8 +475,10 @@ static bool on_all_ledgers(struct net *net, void *arg)
 static unsigned events_named(const struct node *n, const char *name, const char *part)
 {
     unsigned found = 0;
-    for (uint64_t i = 0; i < n->event_count && i < NODE_EVENTS_MAX; i++)
-        if (strcmp(n->events[i].name, name) == 0 && strstr(n->events[i].text, part) != NULL)
+    const struct node_event *kept[NODE_EVENTS_MAX + NODE_CAUSED_MAX];
+    const size_t count = node_events_after(n, 0, kept);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(kept[i]->name, name) == 0 && strstr(kept[i]->text, part) != NULL)
             found++;
     return found;
 }

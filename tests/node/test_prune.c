@@ -224,6 +224,56 @@ static void pruning_goes_on_after_a_crash(void **state)
     net_free(net);
 }
 
+/* A step holds up the block that is committed meanwhile: steps are as long as the disk is fast,
+ * shorter while there is something to commit, and none begins beside another write. */
+static void steps_follow_the_disk(void **state)
+{
+    (void)state;
+    struct net *net = network(8);
+    struct net_meter m;
+    uint64_t below = 30;
+    begin(net, &m, 30);
+    retain(net, below);
+    net_disk_us(net, 1, 30000); /* too long beside blocks to commit */
+    reports(net, &m, 31, 160);
+    assert_true(net_until(net, 30000, all_pruned, &below));
+    for (unsigned i = 0; i < net_count(net); i++) /* one has hardly an idle disk */
+        assert_true(net_pruning(net, i).beside <= (i == 1 ? net_pruning(net, i).steps / 4 : 0));
+    assert_int_equal(net_pruning(net, 0).bytes, 4u << 20);
+    assert_int_equal(net_pruning(net, 1).least, 64u << 10);
+    /* When there is nothing to commit, the same disk may take as long. */
+    below = 90;
+    retain(net, below);
+    reports(net, &m, 161, 161);
+    assert_true(net_until(net, 60000, all_pruned, &below));
+    assert_true(net_pruning(net, 1).bytes > 1u << 20);
+    net_free(net);
+}
+
+static bool prunes_beside(struct net *net, void *arg)
+{
+    (void)arg;
+    return net_pruning(net, 2).beside > 0;
+}
+
+/* A disk on which the consensus waits all the time does not keep for ever what nobody needs. */
+static void a_busy_disk_prunes_all_the_same(void **state)
+{
+    (void)state;
+    struct net *net = network(9);
+    struct net_meter m;
+    uint64_t below = 20;
+    begin(net, &m, 90);
+    assert_true(net_until(net, 5000, all_equal, NULL));
+    net_disk_us(net, 2, 700000);
+    retain(net, below);
+    reports(net, &m, 91, 130);
+    assert_true(net_until(net, 60000, prunes_beside, NULL));
+    net_disk_us(net, 2, 2000);
+    assert_true(net_until(net, 60000, all_pruned, &below));
+    net_free(net);
+}
+
 /* --- liars -------------------------------------------------------------------------------------
  */
 
@@ -379,6 +429,49 @@ static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
     net_free(net);
 }
 
+/* The MDMS may be ahead of a DC: that no leader can commit a retention yet speaks against none, and
+ * holds up nothing but what the MDMS signed after it. */
+static void a_retention_that_is_early_waits(void **state)
+{
+    (void)state;
+    struct net *net = network(7);
+    struct net_meter m;
+    begin(net, &m, 70);
+    assert_true(net_until(net, 5000, all_equal, NULL));
+    const uint64_t below = net_height_max(net) + 10 - RETENTION_MARGIN;
+    const long long term = status_number(net, 0, "term");
+    retain(net, below);
+    net_run_ms(net, 30000);
+    assert_int_equal(status_number(net, 0, "term"), term);
+    assert_int_equal(status_number(net, 0, "retention_below"), 0);
+    reports(net, &m, 71, 85);
+    assert_int_equal(status_number(net, 0, "term"), term);
+    assert_int_equal(status_number(net, 0, "retention_below"), below);
+    net_free(net);
+}
+
+/* A disk that somebody made says what the MDMS never signed: nothing starts from it. */
+static void a_forged_retention_on_the_disk_is_found_at_the_start(void **state)
+{
+    (void)state;
+    struct net *net = network(6);
+    struct net_meter m;
+    struct fixture_body *b = fixture_body();
+    uint8_t tx[RETENTION_TX_BYTES];
+    begin(net, &m, 2);
+    fixture_retention(net_fixture(net), b, 1000);
+    memcpy(tx, fixture_last(b).data, sizeof tx);
+    tx[sizeof tx - 1] ^= 1; /* of the signature */
+    net_kill(net, 3);
+    net_disk_retention(net, 3, span_of(tx, sizeof tx));
+    assert_status(net_try_start(net, 3), AMI_DAMAGED);
+    net_disk_retention(net, 3, span_of(NULL, 0));
+    net_start(net, 3);
+    assert_true(net_until(net, 5000, all_equal, NULL));
+    free(b);
+    net_free(net);
+}
+
 /* A meter's report in pruned form is no transaction for a DC to take, nor a block to vote for. */
 static void a_pruned_report_is_no_transaction(void **state)
 {
@@ -415,7 +508,11 @@ int main(void)
         cmocka_unit_test(who_was_away_catches_up_from_pruned_blocks),
         cmocka_unit_test(one_begins_from_pruned_blocks),
         cmocka_unit_test(pruning_goes_on_after_a_crash),
+        cmocka_unit_test(steps_follow_the_disk),
+        cmocka_unit_test(a_busy_disk_prunes_all_the_same),
         cmocka_unit_test(a_liar_cannot_prune_what_the_mdms_has_not),
+        cmocka_unit_test(a_retention_that_is_early_waits),
+        cmocka_unit_test(a_forged_retention_on_the_disk_is_found_at_the_start),
         cmocka_unit_test(a_pruned_report_is_no_transaction),
     };
     return cmocka_run_group_tests(tests, start, NULL);

@@ -475,6 +475,64 @@ static void make_wrong(const char *dir, const char *wrong)
 /* --- damage behind the store's back ------------------------------------------------------------
  */
 
+/* Puts a value in behind the store's back, with a check that fits. */
+static void put_extra(const char *dir, const char *db, struct span key, struct span value)
+{
+    char path[4096];
+    uint8_t bytes[512];
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    struct writer w = writer_on(bytes, sizeof bytes);
+    write_raw(&w, value.data, value.size);
+    store_check(bytes + value.size, db, key, value, span_of(NULL, 0));
+    snprintf(path, sizeof path, "%s/ledger", dir);
+    MDB_OK(mdb_env_create(&env));
+    MDB_OK(mdb_env_set_maxdbs(env, 16));
+    MDB_OK(mdb_env_open(env, path, 0, 0600));
+    MDB_OK(mdb_txn_begin(env, NULL, 0, &txn));
+    MDB_OK(mdb_dbi_open(txn, db, MDB_CREATE, &dbi));
+    MDB_val k = {key.size, (void *)(uintptr_t)key.data};
+    MDB_val v = {value.size + STORE_CHECK_BYTES, bytes};
+    MDB_OK(mdb_put(txn, dbi, &k, &v, 0));
+    MDB_OK(mdb_txn_commit(txn));
+    mdb_env_close(env);
+}
+
+/* A row that no block made, or a word that the MDMS did not say. False: it is none of these. */
+static bool poison(const char *dir, const char *what)
+{
+    static const uint8_t key[32] = {0xee}, place[12] = {0, 0, 0, 0, 0, 0, 0, 9};
+    static const struct {
+        const char *what, *db;
+        size_t key_size, value_size;
+    } rows[] = {{"hash-extra", "hashes", 32, 8},     {"tx-extra", "txs", 32, 12},
+                {"report-extra", "reports", 21, 12}, {"epoch-extra", "epochs", 4, 12},
+                {"meta-extra", "meta", 7, 12},       {"database-extra", "notes", 4, 12}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (strcmp(what, rows[i].what) == 0) {
+            put_extra(dir, rows[i].db, span_of(key, rows[i].key_size),
+                      span_of(place, rows[i].value_size));
+            return true;
+        }
+    if (strcmp(what, "retention-forged") == 0) {
+        uint8_t first[16], tx[RETENTION_TX_BYTES];
+        const sm2_signature nobody = {{1}};
+        struct writer f = writer_on(first, sizeof first), w = writer_on(tx, sizeof tx);
+        retention_encode(&f, &(struct retention){.number = 1, .below = 1000000});
+        mdms_tx_encode(&w, TX_RETENTION, writer_span(&f), &nobody);
+        AMI_CHECK(writer_ok(&w));
+        put_extra(dir, "meta", SPAN_LITERAL("retention"), writer_span(&w));
+        return true;
+    }
+    if (strcmp(what, "mark-forged") == 0) {
+        const uint8_t mark[8] = {0, 0, 0, 0, 0, 0, 0, PRUNED_BELOW};
+        put_extra(dir, "meta", SPAN_LITERAL("pruned"), span_of(mark, sizeof mark));
+        return true;
+    }
+    return false;
+}
+
 /* Changes or deletes an entry of a sub-database: the first, or the last one. */
 static void damage(const char *dir, const char *what)
 {
@@ -487,7 +545,8 @@ static void damage(const char *dir, const char *what)
         {"tx-index", "txs", false, false, 1},        {"tx-gone", "txs", true, true, 0},
         {"report-index", "reports", true, false, 1}, {"report-gone", "reports", true, true, 0},
         {"block-gone", "blocks", false, true, 0},    {"block-byte", "blocks", true, false, 30},
-        {"record-byte", "records", true, false, 9},  {"record-gone", "records", true, true, 0}};
+        {"record-byte", "records", true, false, 9},  {"record-gone", "records", true, true, 0},
+        {"front-check", "blocks", true, false, 0},   {"retention-gone", "meta", false, true, 0}};
     char path[4096];
     MDB_env *env;
     MDB_txn *txn;
@@ -495,6 +554,8 @@ static void damage(const char *dir, const char *what)
     MDB_cursor *cursor;
     MDB_val k, v;
     size_t i = 0;
+    if (poison(dir, what))
+        return;
     while (i < sizeof kinds / sizeof kinds[0] && strcmp(kinds[i].what, what) != 0)
         i++;
     AMI_CHECK(i < sizeof kinds / sizeof kinds[0]);
@@ -505,7 +566,11 @@ static void damage(const char *dir, const char *what)
     MDB_OK(mdb_txn_begin(env, NULL, 0, &txn));
     MDB_OK(mdb_dbi_open(txn, kinds[i].db, 0, &dbi));
     MDB_OK(mdb_cursor_open(txn, dbi, &cursor));
-    MDB_OK(mdb_cursor_get(cursor, &k, &v, kinds[i].last ? MDB_LAST : MDB_FIRST));
+    k = (MDB_val){sizeof "retention" - 1, "retention"};
+    MDB_OK(mdb_cursor_get(cursor, &k, &v,
+                          strcmp(kinds[i].db, "meta") == 0 ? MDB_SET
+                          : kinds[i].last                  ? MDB_LAST
+                                                           : MDB_FIRST));
     if (kinds[i].delete) {
         MDB_OK(mdb_cursor_del(cursor, 0));
     } else {
@@ -517,7 +582,8 @@ static void damage(const char *dir, const char *what)
          * block has that of its front, too, which damage to its body leaves as it is. */
         size_t checks = strcmp(kinds[i].db, "blocks") == 0 ? 2 : 1;
         size_t end = v.mv_size - STORE_CHECK_BYTES;
-        copy[v.mv_size - checks * STORE_CHECK_BYTES - kinds[i].at] ^= 1;
+        copy[v.mv_size - checks * STORE_CHECK_BYTES - kinds[i].at] ^=
+            1; /* at 0: the front's check */
         store_check(copy + end, kinds[i].db, span_of(key, k.mv_size), span_of(copy, end),
                     span_of(NULL, 0));
         MDB_val nk = {k.mv_size, key}, nv = {v.mv_size, copy};

@@ -42,13 +42,16 @@ class Case:
         self.path = os.path.join(folder, "altered.jsonl")
         self.lines = lines
 
-    def refused(self, what, change, expected, genesis=None):
+    def verdict(self, change, genesis=None):
         """`change` gets the lines as documents and alters them in place."""
         documents = [json.loads(line) for line in self.lines]
         change(documents)
         with open(self.path, "w", encoding="ascii") as file:
             file.writelines(json.dumps(d) + "\n" for d in documents)
-        status, out, err = verify(genesis or self.genesis, self.path)
+        return verify(genesis or self.genesis, self.path)
+
+    def refused(self, what, change, expected, genesis=None):
+        status, out, err = self.verdict(change, genesis)
         check(f"{what} is refused", status == 1 and expected in err and err.count("\n") == 1,
               (status, out, err))
 
@@ -179,11 +182,21 @@ def pruned_ledger(make_ledger, dc_cli, folder):
             lines[name] = file.readlines()
     case = Case(place, lines["ledger"])
     below = facts["below"]
-    case.refused("a ledger pruned without a word of the MDMS", lambda d: d[0].update(retention=None),
+
+    def say(documents, first, last):
+        documents[0]["retention"], documents[-1]["retention"] = first, last
+
+    word = json.loads(lines["ledger"][0])["retention"]
+    check("the last line has the word of the MDMS, too", json.loads(lines["ledger"][-1])["retention"] == word)
+    case.refused("a ledger pruned without a word of the MDMS", lambda d: say(d, None, None),
                  "block 2: transaction 0: it is pruned")
+    for where, first, last in (("before it was exported", word, None), ("while it was exported", None, word)):
+        status, _, err = case.verdict(lambda d, first=first, last=last: say(d, first, last))
+        check(f"a ledger that was pruned {where} verifies", status == 0, err)
     for at in (9, 40, -3):
-        case.refused(f"a digit of that word at {at}",
-                     lambda d, at=at: d[0].update(retention=flip(d[0]["retention"], at % len(d[0]["retention"]))), "")
+        spoilt = flip(word, at % len(word))
+        case.refused(f"a digit of that word at {at}", lambda d, spoilt=spoilt: say(d, spoilt, spoilt), "")
+        case.refused(f"a digit of the last word at {at}", lambda d, spoilt=spoilt: say(d, word, spoilt), "")
     for at in (1, 20, 60, 200, -70, -3):
         case.refused(f"a digit of a pruned report at {at}", spoil_tx(2, 1, at), "block 2: ")
     case.refused("a pruned report without its digest", lambda d: d[2]["transactions"].__setitem__(

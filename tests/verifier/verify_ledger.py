@@ -185,7 +185,7 @@ class Verifier:
         t = tx(encoded)
         need(t.kind == RETENTION, "what allows pruning is no retention transaction")
         self.check_mdms(t)
-        self.pruned_below = retention(t.first).below
+        self.pruned_below = max(self.pruned_below, retention(t.first).below)
 
     def check_mdms(self, t):
         self.check_signature(self.genesis.mdms_key, "amiledger mdms v1",
@@ -314,14 +314,14 @@ class Verifier:
 # --- the file -------------------------------------------------------------------------------------
 
 
-def count_transactions(path):
-    """From the last line."""
+def last_line(path):
     with open(path, "rb") as file:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - 4096))
         lines = file.read().splitlines()
     try:
-        return int(json.loads(lines[-1])["transactions"])
+        line = json.loads(lines[-1])
+        return int(line["transactions"]), line.get("retention")
     except (ValueError, KeyError, TypeError, IndexError):
         raise Bad("the file has no last line of kind \"end\": it was cut short") from None
 
@@ -329,7 +329,7 @@ def count_transactions(path):
 def verify(arguments):
     with open(arguments.genesis, "rb") as file:
         genesis = Genesis(file.read())
-    total = count_transactions(arguments.export)
+    total, last_retention = last_line(arguments.export)
     stride = max(1, -(-total // arguments.sample)) if arguments.sample else 1
     v = Verifier(genesis, stride, arguments.certificates)
     ended = False
@@ -341,8 +341,9 @@ def verify(arguments):
                 need(line["kind"] == "genesis" and line["version"] == 1, "line 1 is not that of a genesis")
                 need(line["chain"] == genesis.chain.hex(), "the export is of another chain than the genesis file")
                 need(line["from"] == 1, "the export does not begin with block 1")
-                if line.get("retention"):
-                    v.retention(bytes.fromhex(line["retention"]))
+                # A ledger that is pruned while it is exported has a newer word at the end.
+                for word in {line.get("retention"), last_retention} - {None}:
+                    v.retention(bytes.fromhex(word))
             elif line["kind"] == "block":
                 try:
                     v.block(line)
