@@ -146,6 +146,7 @@ static uint8_t next_member(struct meter *m, uint8_t from)
         }
         m->tried = 0;
         m->failed_us = 0;
+        m->ended = 0;
     }
     return from;
 }
@@ -265,13 +266,26 @@ void meter_fall_back(struct meter *m)
     pause_for(m, next_member(m, m->target), m->attempts < 2 ? 0 : backoff_us(m));
 }
 
-void meter_restart(struct meter *m, uint8_t other)
+static void restart(struct meter *m, uint8_t other)
 {
     /* A session that held for a while shows that agreeing works; one that ends at once does not. */
     if (m->phase == METER_IN_SESSION &&
         meter_now_us(m) - m->began_us > (uint64_t)m->shared->timing.ack_ms * 1000u)
         m->attempts = 0;
     pause_for(m, other, m->attempts < 2 ? spread_us(m) : backoff_us(m));
+}
+
+void meter_restart(struct meter *m, uint8_t other)
+{
+    const uint32_t bit = UINT32_C(1) << m->target;
+    if (m->phase == METER_IN_SESSION && deliver_outstanding(m)) {
+        if ((m->ended & bit) != 0) {
+            meter_fall_back(m);
+            return;
+        }
+        m->ended |= bit;
+    }
+    restart(m, other);
 }
 
 void meter_success(struct meter *m)
@@ -285,6 +299,7 @@ void meter_success(struct meter *m)
     m->tried = 0;
     m->came = 0;
     m->failed_us = 0;
+    m->ended = 0;
     m->refused_by = 0;
     m->refusal = AMI_OK;
     m->settled_said = false;
@@ -373,7 +388,8 @@ void meter_on_flight2s(const struct meter_answer *list, size_t count)
     secret_wipe(result, good * sizeof result[0]);
 }
 
-/* A leader named by a DC. Followed unless it failed us: then this very DC is asked to insist. */
+/* A leader named by a DC. Followed unless it failed us: then this very DC is asked insistently, and
+ * when it was so already (or must not be), another one. */
 static void follow(struct meter *m, uint8_t other)
 {
     if (other >= member_count(m) || other == m->target) {
@@ -381,7 +397,8 @@ static void follow(struct meter *m, uint8_t other)
         return;
     }
     if ((m->failed_us >> other & 1u) != 0) {
-        pause_for(m, m->target, backoff_us(m));
+        const bool again = m->u.agree.insist == 0 && must_insist(m);
+        pause_for(m, again ? m->target : next_member(m, m->target), backoff_us(m));
         return;
     }
     meter_note(m, METER_NOTE_REDIRECTED, other);
@@ -574,7 +591,7 @@ void meter_on_closed(struct meter *m, env_link link)
     if (m->phase == METER_PAUSE)
         return; /* attempt() chooses another when the pause is over */
     uint8_t other = preferred(m);
-    meter_restart(m, other != m->target && is_open(m, other) ? other : next_member(m, m->target));
+    restart(m, other != m->target && is_open(m, other) ? other : next_member(m, m->target));
     meter_rearm(m);
 }
 

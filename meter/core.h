@@ -142,6 +142,8 @@ struct meter {
                             success: it is believed once, lest a liar keeps a meter for ever */
     uint32_t tried;      /* bit k: member k was asked since the last success */
     uint32_t failed_us;  /* bit k: member k let us wait in vain or lied since the last success */
+    uint32_t ended;      /* bit k: member k ended a session, and no acknowledgement has come since:
+                            the second time it has failed us, lest it goes on for ever */
     uint32_t refused_by; /* bit k: member k refuses us for good (refusal) */
     uint16_t refusal;    /* AMI_REVOKED or AMI_UNKNOWN_DEVICE, the last that was said */
     uint16_t storage;    /* status of a write that failed */

@@ -37,7 +37,8 @@ void meter_slow_down(struct meter *m);
 void meter_success(struct meter *m);
 /* Leaves the session: the DC did not do its part. */
 void meter_fall_back(struct meter *m);
-/* Leaves the session for another agreement, with the same DC or with `other`. */
+/* Leaves the session for another agreement, with the same DC or with `other`. A DC with which this
+ * happens again and again while reports wait did not do its part. */
 void meter_restart(struct meter *m, uint8_t other);
 void meter_rearm(struct meter *m);
 

@@ -483,7 +483,9 @@ static void on_frame(struct sim_host *h, env_link link, struct span frame)
             sim_net_close(h, link);
             return;
         }
-        f->shared.leader = place;
+        if (!meter_shared_hears(&f->shared, place + (env_link)LINK_FIRST, leads.term,
+                                h->world->now_us))
+            return;
         for (size_t i = 0; i < f->count; i++)
             meter_on_leads(&f->meter[i].core, place + (env_link)LINK_FIRST,
                            (uint64_t)leads.spread_ms * 1000u);

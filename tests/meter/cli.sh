@@ -162,7 +162,7 @@ for part in 2 10 50 90; do
 done
 
 expect 1 "holds no such report" "$meter" proof "${genesis[@]}" --dir "$dir/fleet" --id m-1 --sequence 999999
-expect 3 "" "$meter" proof "${genesis[@]}" --dir "$dir/fleet" --id m-1 --sequence 1
+expect 2 "name your credential" env -u AMI_CREDENTIAL "$meter" proof "${genesis[@]}" --dir "$dir/fleet" --id m-1 --sequence 1
 expect 2 "either --sequence or --time" "$meter" proof "${genesis[@]}" --dir "$dir/fleet" --id m-1
 
 [ "$failures" = 0 ] || {

@@ -8,9 +8,8 @@
  */
 #include "base/check.h"
 #include "crypto/secret.h"
-#include "meter/store.h"
 #include "net/file.h"
-#include "tests/ledger/fixture.h"
+#include "tests/meter/enrolled.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,48 +42,6 @@ static struct fixture *world(uint64_t seed, char **text)
     return f;
 }
 
-static size_t key_file(struct fixture *f, const char *name, uint8_t out[KEYFILE_BYTES_MAX])
-{
-    const struct scheme *scheme = scheme_by_number(f->genesis.network.scheme);
-    const struct network *net = &f->genesis.network;
-    struct ami_id id = fixture_id("%s", name);
-    uint8_t wide[SM2_WIDE_BYTES];
-    struct agree_enrolling begun;
-    struct agree_secret secret;
-    struct agree_part part;
-    struct device_file d = {.has_chain = true, .chain = f->genesis.members.chain};
-    d.keys.role = ENROL_METER;
-    d.keys.name = id;
-    d.keys.epoch = 1;
-    d.keys.home_dc = f->dc[0].name;
-    d.keys.sign = fixture_device(f, ROLE_METER_REPORT, id, 1).key;
-    fixture_random(f, wide);
-    scheme->device_begin(&begun, ROLE_METER_AGREE, wide);
-    fixture_random(f, wide);
-    OK(scheme->mdms_issue(&secret, &part, net, &f->p_pub.d, ROLE_METER_AGREE, &id, 1,
-                          span_of(NULL, 0), agree_part_span(&begun.request), wide));
-    OK(scheme->device_accept(&d.keys.agree, &begun, net, ROLE_METER_AGREE, &id, 1,
-                             span_of(secret.b, secret.size), agree_part_span(&part)));
-    size_t size;
-    OK(device_file_encode(out, &size, net, &d, NULL));
-    return size;
-}
-
-static void enrol(struct fixture *f, const char *dir, const char *name, struct span file)
-{
-    struct meter_store *s;
-    struct ami_id id = fixture_id("%s", name);
-    struct meter_op op = {.kind = METER_OP_KEYS,
-                          .name = &id,
-                          .epoch = 1,
-                          .record = file,
-                          .state = {.next_sequence = 1}};
-    OK(meter_store_open(&s, dir, METER_STORE_CREATE, &f->genesis.network.id,
-                        &f->genesis.members.chain, 0, NULL));
-    OK(meter_store_apply(s, &op, 1, NULL));
-    meter_store_close(s);
-}
-
 int main(int argc, char **argv)
 {
     char *text, *other_text;
@@ -96,13 +53,13 @@ int main(int argc, char **argv)
     OK(file_write(in(argv[1], "other.json"), span_of(other_text, strlen(other_text)), 0644, NULL));
     static const char *const names[] = {"m-1", "m-2", "m-3"};
     for (size_t i = 0; i < 3; i++) {
-        size_t size = key_file(f, names[i], file);
-        enrol(f, in(argv[1], "fleet"), names[i], span_of(file, size));
+        size_t size = enrolled_key_file(f, names[i], file);
+        enrolled_store(f, in(argv[1], "fleet"), names[i], span_of(file, size));
     }
-    size_t size = key_file(f, "m-1", file);
-    enrol(f, in(argv[1], "damaged"), "m-1", span_of(file, size - 20));
-    size = key_file(other, "m-1", file);
-    enrol(f, in(argv[1], "foreign"), "m-1", span_of(file, size));
+    size_t size = enrolled_key_file(f, "m-1", file);
+    enrolled_store(f, in(argv[1], "damaged"), "m-1", span_of(file, size - 20));
+    size = enrolled_key_file(other, "m-1", file);
+    enrolled_store(f, in(argv[1], "foreign"), "m-1", span_of(file, size));
     free(text);
     free(other_text);
     fixture_free(f);

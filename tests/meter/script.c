@@ -293,6 +293,20 @@ static void dc_ack(struct script *s, unsigned k, const struct report_submit *in)
     dc_inside(s, k, 2, writer_span(&w));
 }
 
+static void dc_ends(struct script *s, unsigned k)
+{
+    const struct script_dc *dc = &s->dc[k];
+    struct session_ended e = {.session = dc->session.id, .status = AMI_NO_SESSION};
+    uint8_t bytes[64];
+    struct writer w = writer_on(bytes, sizeof bytes);
+    if (dc->refer_to >= 0) {
+        e.has_other = true;
+        e.other.dc = s->f->dc[dc->refer_to].name;
+    }
+    session_ended_encode(&w, &e);
+    to_meter(s, k, MSG_SESSION_ENDED, &w);
+}
+
 static void dc_report(struct script *s, unsigned k, struct span plain)
 {
     struct script_dc *dc = &s->dc[k];
@@ -317,6 +331,8 @@ static void dc_report(struct script *s, unsigned k, struct span plain)
         dc_inside(s, k, 3, writer_span(&w));
     } else if (dc->lose_ack > 0) {
         dc->lose_ack--;
+    } else if (dc->ack == ACK_ENDS) {
+        dc_ends(s, k);
     } else if (dc->ack != ACK_NONE) {
         dc_ack(s, k, &in);
     }

@@ -25,7 +25,8 @@ enum ack_mode {
     ACK_BAD_CERT,      /* the certificate's signatures are of another block */
     ACK_FEW_VOTES,     /* q - 1 votes */
     ACK_PREPARE_CERT,  /* a prepare certificate */
-    ACK_NO_PROOF       /* no block_proof at all */
+    ACK_NO_PROOF,      /* no block_proof at all */
+    ACK_ENDS           /* SESSION_ENDED instead, with `refer_to` */
 };
 
 struct script_dc {

@@ -144,6 +144,20 @@ EACH_SCHEME(redirections_in_a_circle_end)
     script_free(s);
 }
 
+/* Refuses whoever insists as well, and names one that has failed the meter already. */
+EACH_SCHEME(who_refers_to_a_silent_one_for_ever_keeps_no_meter)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    s->dc[0].lose_flight1 = UINT32_MAX;
+    s->dc[1].refuse = AMI_NOT_LEADER;
+    s->dc[1].refer_to = 0;
+    script_measure(s, 2);
+    assert_true(script_run_settled(s, 20000));
+    assert_good_end(s, 2);
+    assert_in_range(s->dc[1].flights1, 1, 3);
+    script_free(s);
+}
+
 /* The same when they serve nobody at all, however much it insists: somebody else is asked. */
 EACH_SCHEME(two_that_refer_to_one_another_keep_no_meter)
 {
@@ -269,6 +283,47 @@ EACH_SCHEME(a_session_that_is_gone_is_agreed_anew)
     assert_true(script_run_settled(s, 5000));
     assert_int_equal(s->dc[0].sessions, 2);
     assert_good_end(s, 4);
+    script_free(s);
+}
+
+/* Who agrees a key and ends each session, or takes no report in it, is left like who is silent. */
+EACH_SCHEME(who_ends_every_session_keeps_no_meter)
+{
+    enum { ENDS, REFERS, NOT_LEADER, NO_SESSION, WAYS };
+    for (int way = 0; way < WAYS; way++) {
+        struct script *s = script_new(scheme, GATEWAY_LEADER);
+        for (unsigned k = 0; k < 2; k++) {
+            struct script_dc *dc = &s->dc[k];
+            dc->ack = ACK_ENDS;
+            dc->refer_to = way == REFERS ? 1 - (int)k : -1;
+            dc->nack = way == NOT_LEADER ? AMI_NOT_LEADER : AMI_NO_SESSION;
+            dc->nacks = way == NOT_LEADER || way == NO_SESSION ? UINT32_MAX : 0;
+        }
+        script_measure(s, 2);
+        assert_true(script_run_settled(s, 30000));
+        assert_good_end(s, 2);
+        assert_in_range(s->dc[0].sessions + s->dc[1].sessions, 1, 6);
+        script_free(s);
+    }
+}
+
+/* No report waits: a session that ends is no failure, however often. */
+EACH_SCHEME(a_session_that_ends_in_quiet_is_no_failure)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    script_measure(s, 1);
+    assert_true(script_run_settled(s, 1000));
+    for (unsigned i = 0; i < 5; i++) {
+        struct session_ended e = {.session = s->meter.session_id, .status = AMI_NO_SESSION};
+        uint8_t bytes[64];
+        struct writer w = writer_on(bytes, sizeof bytes);
+        session_ended_encode(&w, &e);
+        meter_on_frame(&s->meter, 1, MSG_SESSION_ENDED, writer_span(&w));
+        script_run(s, 10000);
+        assert_int_equal(s->meter.phase, METER_IN_SESSION);
+        assert_int_equal(s->meter.target, 0);
+    }
+    assert_int_equal(s->notes[METER_NOTE_FELL_BACK], 0);
     script_free(s);
 }
 
@@ -550,11 +605,26 @@ EACH_SCHEME(revocation_needs_more_than_one_voice)
     script_free(s);
 }
 
+/* As script_run_settled, while all but one of the DCs say again and again that they lead. */
+static bool run_among_shouters(struct script *s, unsigned honest, uint64_t ms)
+{
+    uint64_t term = 0;
+    for (uint64_t end = s->now_us + ms * 1000; s->now_us < end;) {
+        if (script_run_settled(s, 100))
+            return true;
+        term++;
+        for (unsigned k = 0; k < SCRIPT_DCS; k++)
+            if (k != honest && meter_shared_hears(&s->shared, k + 1, term, s->now_us))
+                meter_on_leads(&s->meter, k + 1, UINT64_MAX);
+    }
+    return false;
+}
+
 /* Some are silent, some refuse, some lie, whatever the order: the honest one is found. */
 EACH_SCHEME(one_honest_dc_is_found_among_any_others)
 {
-    enum { SILENT, REFUSES, REFERS, LIES, TAKES_AND_FORGETS, WAYS };
-    for (unsigned mix = 0; mix < WAYS * WAYS * WAYS; mix += 3) {
+    enum { SILENT, REFUSES, REFERS, LIES, ENDS, PUTS_OFF, TAKES_AND_FORGETS, WAYS };
+    for (unsigned mix = 0; mix < WAYS * WAYS * WAYS; mix++) {
         struct script *s = script_new(scheme, mix % 2 ? GATEWAY_LEADER : GATEWAY_HOME);
         unsigned honest = mix % SCRIPT_DCS, ways = mix;
         for (unsigned k = 0; k < SCRIPT_DCS; k++) {
@@ -575,13 +645,20 @@ EACH_SCHEME(one_honest_dc_is_found_among_any_others)
             case LIES:
                 dc->ack = ACK_WRONG_PATH;
                 break;
+            case ENDS:
+                dc->ack = ACK_ENDS;
+                break;
+            case PUTS_OFF:
+                dc->nack = AMI_AGAIN;
+                dc->nacks = UINT32_MAX;
+                break;
             default:
                 dc->ack = ACK_NONE;
             }
             ways /= WAYS;
         }
         script_measure(s, 2);
-        assert_true(script_run_settled(s, 240000));
+        assert_true(run_among_shouters(s, honest, 240000));
         assert_good_end(s, 2);
         assert_true(s->dc[honest].reports >= 2);
         script_free(s);
@@ -695,6 +772,7 @@ int main(void)
         cmocka_unit_test(follows_the_leader),
         cmocka_unit_test(session_ended_names_a_new_leader),
         cmocka_unit_test(redirections_in_a_circle_end),
+        cmocka_unit_test(who_refers_to_a_silent_one_for_ever_keeps_no_meter),
         cmocka_unit_test(two_that_refer_to_one_another_keep_no_meter),
         cmocka_unit_test(a_silent_leader_is_left),
         cmocka_unit_test(no_acknowledgement_leads_elsewhere_with_the_same_bytes),
@@ -702,6 +780,8 @@ int main(void)
         cmocka_unit_test(a_report_refused_for_the_moment_is_sent_again_in_the_session),
         cmocka_unit_test(settled_without_proof_is_asked_elsewhere),
         cmocka_unit_test(a_session_that_is_gone_is_agreed_anew),
+        cmocka_unit_test(who_ends_every_session_keeps_no_meter),
+        cmocka_unit_test(a_session_that_ends_in_quiet_is_no_failure),
         cmocka_unit_test(a_session_at_its_limit_is_agreed_anew),
         cmocka_unit_test(goes_on_from_the_outbox_after_a_crash),
         cmocka_unit_test(an_acknowledgement_that_was_not_stored_comes_again),
