@@ -35,9 +35,9 @@
 #define BACKOFF_STEPS           8
 #define NOBODY                  AMI_MEMBERS_MAX
 #define FAILED_TERMS_MAX        ((AMI_MEMBERS_MAX - 1) / 3) /* the greatest f */
-#define FORGET_TURNS_LOST       1        /* own turns of one term that came to nothing, see leaders.c */
-#define SEEN_CERTS              64       /* of each kind, by height, see evidence.c */
-#define SEEN_GRANTS             4        /* of each member, by term */
+#define FORGET_TURNS_LOST       1  /* own turns of one term that came to nothing, see leaders.c */
+#define SEEN_CERTS              64 /* of each kind, by height, see evidence.c */
+#define SEEN_GRANTS             4  /* of each member, by term */
 #define RECHECK_US              1000000u /* a certified block that did not validate is tried again */
 #define WRITE_RETRY_DOUBLED_MAX 5        /* of a slot, from one try of a failed write to the next */
 #define CATCHUP_SLACK           (512u << 10)
@@ -114,7 +114,7 @@ struct replica {
     uint32_t rules_off;
     bool may_sign;
     uint64_t first_height; /* of the epoch */
-    uint64_t starts;
+    uint64_t starts, begun;
     uint8_t seed[32];
     uint64_t draws;
     uint64_t timeout_us, slot_us, heartbeat_us;
@@ -252,7 +252,8 @@ struct replica {
         bool asked, noted;
         uint64_t from, last; /* heights asked for */
         uint8_t peer;
-        uint32_t liars; /* members that sent a certified block with other bytes: they are not asked */
+        uint32_t
+            liars; /* members that sent a certified block with other bytes: they are not asked */
         uint64_t deadline_us;
         uint64_t hold_us;   /* nothing is asked for before */
         uint32_t size_seen; /* of the largest block in the last answers */
@@ -347,8 +348,8 @@ bool cert_same_chain(const struct replica *r, const sm3_digest *chain, uint32_t 
 
 /* blocks.c */
 struct block_slot *blocks_find(struct replica *r, const sm3_digest *hash);
-/* The slot that holds this block, filled if need be with the body that `from` sent. NULL: too large,
- * or no slot is free. */
+/* The slot that holds this block, filled if need be with the body that `from` sent. NULL: too
+ * large, or no slot is free. */
 struct block_slot *blocks_put(struct replica *r, uint8_t from, const struct block_header *h,
                               const sm3_digest *hash, struct span body);
 /* The block is certified and came with this body: it takes the place of one not validated yet. */

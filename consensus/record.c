@@ -88,6 +88,7 @@ static void fill_record(struct replica *r, struct vote_record *v)
     v->chain = r->members->chain;
     v->epoch = r->members->epoch;
     v->starts = r->starts;
+    v->begun = r->begun;
     v->term = r->term;
     if ((v->has_term_cert = r->has_term_cert))
         v->term_cert = r->term_cert;

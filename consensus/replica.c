@@ -42,6 +42,7 @@ enum ami_status replica_init(struct replica **out, void *memory, const struct re
     r->may_sign = c->may_sign;
     r->first_height = c->first_height;
     r->starts = c->starts;
+    r->begun = c->begun;
     memcpy(r->seed, c->seed, sizeof r->seed);
     r->timeout_us = (uint64_t)p->election_timeout_ms * US_PER_MS;
     r->slot_us = r->timeout_us / 4; /* about four one-way delays */

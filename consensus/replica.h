@@ -65,7 +65,8 @@ struct replica_config {
      * the record is missing, damaged or older than the key file's counter): the replica then signs
      * nothing and writes no vote record; it follows, fetches and commits. */
     bool may_sign;
-    uint64_t starts; /* goes into every vote record */
+    uint64_t starts; /* these two go into every vote record */
+    uint64_t begun;
     /* NULL: a new node (may_sign true) or none (false). One of an earlier epoch counts as none: who
      * has nothing newer has signed nothing in this epoch. */
     const struct vote_record *record;

@@ -78,6 +78,7 @@ static enum ami_status make_replica(struct node *n, const struct vote_record *re
                                     .now_us = node_now_us(n),
                                     .may_sign = n->c.key.may_sign && n->self != AMI_MEMBERS_MAX,
                                     .starts = n->c.key.starts,
+                                    .begun = n->c.key.begun,
                                     .record = record,
                                     .first_height = n->committee.from,
                                     .known_height = known_height,

@@ -55,7 +55,7 @@ struct node_key {
     const struct sign_key *sign;   /* of ROLE_DC_SIGN */
     const struct agree_key *agree; /* names the DC and the key's epoch */
     bool may_sign;                 /* consensus rule 11 */
-    uint64_t starts;               /* for the vote record */
+    uint64_t starts, begun;        /* for the vote record */
 };
 
 /* A DC to be dialled. */

@@ -793,12 +793,13 @@ static enum ami_status count_start(struct shell *s, struct own_key *k, struct wh
     return save_key(&k->file, k->name, &s->genesis.network, why);
 }
 
-static struct node_key node_key_of(const struct own_key *k, bool sign)
+static struct node_key node_key_of(const struct shell *s, const struct own_key *k, bool sign)
 {
     return (struct node_key){.sign = &k->file.keys.sign,
                              .agree = &k->file.keys.agree,
                              .may_sign = sign,
-                             .starts = k->file.starts};
+                             .starts = k->file.starts,
+                             .begun = s->record.begun};
 }
 
 /* Links are made with the newest key that votes, as hellos are; or with the X.509 certificate that
@@ -839,7 +840,7 @@ static enum ami_status use_key(void *ctx, uint32_t epoch, struct node_key *out)
                 why.text[0] == '\0' ? ami_status_text(status) : why.text);
         return status;
     }
-    *out = node_key_of(k, sign);
+    *out = node_key_of(s, k, sign);
     return AMI_OK;
 }
 
@@ -1014,7 +1015,7 @@ static enum ami_status make_node(struct shell *s, bool sign, struct why *why)
                             env_close, env_random, env_log,  env_work,      env_store};
     uint64_t height = store_height(s->store);
     struct node_config c = {.genesis = &s->genesis,
-                            .key = node_key_of(s->used, sign),
+                            .key = node_key_of(s, s->used, sign),
                             .use_key = use_key,
                             .dial = dial,
                             .membership_ctx = s,

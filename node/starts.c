@@ -13,7 +13,7 @@ bool starts_may_sign(const struct genesis *g, const struct starts_key *key,
                      const struct vote_record *record, uint64_t height)
 {
     if (record != NULL)
-        return record->starts >= key->starts;
+        return record->starts >= key->starts && (key->starts == 0 || key->starts > record->begun);
     return key->starts == 0 && (height == 0 || !is_of_genesis(g, key));
 }
 
@@ -30,6 +30,8 @@ void starts_count(struct vote_record *record, bool exists, uint64_t newest, cons
         record->tip_height = at->height;
         record->tip = at->tip;
     }
+    if (!exists || record->starts < newest)
+        record->begun = newest;
     if (record->starts < newest)
         record->starts = newest;
     record->starts++;

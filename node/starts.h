@@ -6,6 +6,11 @@
  * folder. A file that was put back from a copy made before its key's first start looks the same;
  * nothing here can tell it (docs/limits.md).
  *
+ * A record that is begun anew, because there is none or only an old one, notes how many starts
+ * there had been. What a key signed before is not in it, so such a key stays silent even where it
+ * is the one that votes: a DC that fetches its ledger anew passes through the epochs of its older
+ * keys.
+ *
  * Pure: no files.
  */
 #ifndef AMI_NODE_STARTS_H

@@ -134,8 +134,11 @@ static struct node_key take_key(struct sim_host *h, uint32_t epoch, bool sign)
     d->key_missing = false;
     d->key_epoch = epoch;
     const struct device_keys *k = key_of(h, epoch);
-    return (struct node_key){
-        .sign = &k->sign, .agree = &k->agree, .may_sign = sign, .starts = d->starts[epoch - 1]};
+    return (struct node_key){.sign = &k->sign,
+                             .agree = &k->agree,
+                             .may_sign = sign,
+                             .starts = d->starts[epoch - 1],
+                             .begun = sign ? d->loaded.begun : 0};
 }
 
 /* The key that votes on the next block; when there is none, the newest. */

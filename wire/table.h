@@ -320,6 +320,8 @@
     F(digest, chain, _, _, "chain id")                                                             \
     F(u32, epoch, _, _, "membership epoch")                                                        \
     F(u64, starts, _, _, "how often the node was started; the key file holds the same number")     \
+    F(u64, begun, _, _,                                                                            \
+      "starts before this record was begun; keys that signed then had another one")                \
     F(u64, term, _, _, "highest term adopted")                                                     \
     F(opt, term_cert, prevote_cert, _, "what proves that term; none for term 0")                   \
     F(opt, granted, grant, _, "grant given in that term")                                          \

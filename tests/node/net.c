@@ -532,7 +532,7 @@ static void host_dial(void *ctx, const struct node_peer *peer, size_t count)
 
 static struct node_key node_key_of(const struct host *h, const struct host_key *k)
 {
-    return (struct node_key){&k->device.key, &k->agree, !k->mute && !h->forgot, h->starts};
+    return (struct node_key){&k->device.key, &k->agree, !k->mute && !h->forgot, h->starts, 0};
 }
 
 static enum ami_status host_use_key(void *ctx, uint32_t epoch, struct node_key *out)

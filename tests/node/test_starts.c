@@ -95,6 +95,34 @@ static void an_old_record_never_fits_a_later_key(void **state)
     assert_int_equal(record.starts, 7);
 }
 
+/* Key 1 signed and lost its record, key 2 began another one, and the ledger, fetched anew, comes to
+ * an epoch in which key 1 votes: what it voted for is not known. */
+static void a_record_begun_later_is_none_for_an_earlier_key(void **state)
+{
+    (void)state;
+    struct vote_record record;
+    const struct starts_tip at = {1, 0, f->genesis.members.chain};
+    starts_count(&record, false, 5, &f->genesis.members.chain, &at);
+    assert_int_equal(record.begun, 5);
+    assert_true(may_sign(2, 6, &record, 9));
+    assert_true(may_sign(2, 0, &record, 9)); /* the crash between record and file; or key 3 */
+    for (uint64_t starts = 1; starts <= 5; starts++)
+        assert_false(may_sign(1, starts, &record, 9));
+    /* It stays so however often key 2 is started. */
+    starts_count(&record, true, 6, &f->genesis.members.chain, &at);
+    assert_int_equal(record.begun, 5);
+    assert_false(may_sign(1, 5, &record, 9));
+    /* An old record that counts on is one that was begun anew. */
+    record = (struct vote_record){.version = 1, .epoch = 1, .starts = 4};
+    starts_count(&record, true, 5, &f->genesis.members.chain, &at);
+    assert_int_equal(record.begun, 5);
+    assert_false(may_sign(1, 5, &record, 9));
+    /* The first one of all: every key that signs has it. */
+    starts_count(&record, false, 0, &f->genesis.members.chain, &at);
+    assert_int_equal(record.begun, 0);
+    assert_true(may_sign(1, 1, &record, 9));
+}
+
 /* The DC followed without its key for five blocks: what it voted for stays, and the tip moves. */
 static void the_tip_of_a_record_follows_the_ledger(void **state)
 {
@@ -143,6 +171,7 @@ int main(void)
         cmocka_unit_test(a_key_without_a_record),
         cmocka_unit_test(a_record_begins_where_the_ledger_is),
         cmocka_unit_test(an_old_record_never_fits_a_later_key),
+        cmocka_unit_test(a_record_begun_later_is_none_for_an_earlier_key),
         cmocka_unit_test(the_tip_of_a_record_follows_the_ledger),
         cmocka_unit_test(the_key_that_votes_is_used_or_the_newest_follows),
     };
