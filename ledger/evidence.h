@@ -72,8 +72,8 @@ bool evidence_vote_of(struct vote *out, const struct qc *c, uint8_t member);
 /* The head of a proposal; `encoded` is the encoding of `core`. */
 void proposal_head_of(struct proposal_head *out, const struct proposal_core *core,
                       struct span encoded);
-/* What the proposal's signature covers: its head without the signature. `encoded` is the encoding of
- * `core`, whose signature may be missing yet. The span is in `out`. */
+/* What the proposal's signature covers: its head without the signature. `encoded` is the encoding
+ * of `core`, whose signature may be missing yet. The span is in `out`. */
 #define PROPOSAL_SIGNED_BYTES_MAX 512
 struct span proposal_signed(uint8_t out[PROPOSAL_SIGNED_BYTES_MAX],
                             const struct proposal_core *core, struct span encoded);

@@ -1,8 +1,8 @@
 /* sim/changes.c - what the network's operator asks for: DCs join, leave, rotate their keys and are
  * switched off; meters get their next keys, move to another home DC, are revoked; DCs may prune.
  *
- * He writes into the MDMS's store what `ami-mdms codes`, `member`, `revoke` and `retain` write there, beside
- * the MDMS that may be running or not; all that follows is the production code's.
+ * He writes into the MDMS's store what `ami-mdms codes`, `member`, `revoke` and `retain` write
+ * there, beside the MDMS that may be running or not; all that follows is the production code's.
  *
  * The budget over epochs: in every committee that may still count, those that lie and those that
  * have lost their record with the key that votes there are together at most f. A committee counts

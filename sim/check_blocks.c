@@ -152,7 +152,8 @@ static void check_form(struct sim_host *h, const struct sim_block *b)
         return;
     w->count.rare[SIM_RARE_PRUNED_FETCHED]++;
     if (b->header.height >= sim_retained(w))
-        sim_violate(w, "retained", "dc-%u took block %llu pruned, and no more than below %llu may be",
+        sim_violate(w, "retained",
+                    "dc-%u took block %llu pruned, and no more than below %llu may be",
                     h->as.dc->number + 1u, ull(b->header.height), ull(sim_retained(w)));
 }
 

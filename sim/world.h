@@ -386,7 +386,8 @@ void sim_changes_on_key(struct sim_world *w, uint8_t number);
 void sim_changes_on_left(struct sim_host *h);
 /* Everything that was asked for has come about. */
 bool sim_changes_done(const struct sim_world *w);
-uint64_t sim_retained(const struct sim_world *w); /* the last watermark that was asked for; 0: none */
+uint64_t
+sim_retained(const struct sim_world *w); /* the last watermark that was asked for; 0: none */
 /* Whether this DC's record may be lost until its key is rotated: no committee that may still count
  * has more than f members that lie or sign nothing then. Notes that it is lost. */
 bool sim_changes_lose(struct sim_world *w, const struct sim_host *h);

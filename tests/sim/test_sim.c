@@ -243,9 +243,9 @@ static void committees_change_and_nothing_is_lost(void **state)
         assert_true(r.count.reports_acknowledged <= r.count.reports_made);
     }
     static const enum sim_change asked[] = {
-        SIM_CHANGE_JOIN, SIM_CHANGE_LEAVE,  SIM_CHANGE_ROTATE, SIM_CHANGE_RENEW,
-        SIM_CHANGE_MOVE, SIM_CHANGE_REVOKE, SIM_CHANGE_REJOIN, SIM_CHANGE_SWITCH_OFF,
-        SIM_CHANGE_RETAIN};
+        SIM_CHANGE_JOIN,   SIM_CHANGE_LEAVE,      SIM_CHANGE_ROTATE,
+        SIM_CHANGE_RENEW,  SIM_CHANGE_MOVE,       SIM_CHANGE_REVOKE,
+        SIM_CHANGE_REJOIN, SIM_CHANGE_SWITCH_OFF, SIM_CHANGE_RETAIN};
     for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++)
         assert_true(sum.change[asked[i]] > 0);
     assert_true(sum.rare[SIM_RARE_COMMITTEE_TOLD] > 0);
