@@ -24,7 +24,13 @@ for i in $(seq "$nodes"); do
     open+=("$(dc_port "$i" 2)")
 done
 captured=1
-capture "$work/sealed.bytes" "${sealed[@]}" && capture "$work/open.bytes" "${open[@]}" || captured=0
+if ! { capture "$work/sealed.bytes" "${sealed[@]}" && capture "$work/open.bytes" "${open[@]}"; }; then
+    captured=0
+    status=0
+    kill "$helper_pid" 2>/dev/null || true
+    wait "$helper_pid" || status=$?
+    [ "$status" = 77 ] || complain "the capture failed with status $status: $(cat "$work"/*.said)"
+fi
 
 start_fleet
 
@@ -47,7 +53,7 @@ as alice 0 "the fan is loud" events
 as bob 0 "meter=household-1" events
 as alice 1 "needs a label that covers 2:metering; you are operator alice 1:operation" readings household-1
 as alice 1 "needs a label that covers 1:ledger" blocks
-as bob 0 "" readings household-1
+as bob 0 "household-1" readings household-1
 as bob 1 "which your label must not exceed" note "read by those below"
 as bob 0 'who="operator alice 1:operation" ask=readings needs=2:metering' events
 expect 1 "in force" "$bin/ami-mdms" operator add alice --dir "$dir/mdms" "${pass[@]}" --label 0: --out "$work/x.cred"
@@ -87,6 +93,7 @@ as dave 0 "dc1 " status
 expect 0 "revoked" "$bin/ami-mdms" operator revoke dave --dir "$dir/mdms" "${pass[@]}"
 dave_refused() { ! "$bin/dc-cli" status --node "$node" --credential "$work/dave.cred" >/dev/null 2>&1; }
 soon 10 "a revoked CFL certificate is refused" dave_refused
+as dave 1 "refused and gave no reason" events
 as carol 0 "" blocks
 # The seed set stays the same, and sealed.
 [ "$(stat -c %a "$dir/mdms/operators/cfl.seed")" = 600 ] || complain "the seed set can be read by others"

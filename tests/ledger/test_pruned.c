@@ -86,11 +86,20 @@ static void a_watermark_rises_and_keeps_its_distance(void **state)
     assert_status(judge_below(most + 1), AMI_SEQUENCE_AHEAD);
     assert_status(judge_below(UINT64_MAX), AMI_SEQUENCE_AHEAD);
     fixture_retention(f, body, 9);
-    sm3_digest before = registry_root(f->registry);
     fixture_block_free(fixture_commit(f, body, 1));
     fixture_clear(body);
-    sm3_digest after = registry_root(f->registry);
-    assert_memory_not_equal(&before, &after, sizeof before);
+    /* The watermark is in the state: but for it the root is another one. */
+    struct registry *other = registry_new(&f->genesis);
+    assert_non_null(other);
+    for (uint64_t i = 0; i < registry_size(f->registry); i++) {
+        struct record rec = *registry_at(f->registry, i);
+        if (i == 0)
+            rec.window = 8;
+        assert_ok(registry_load(other, i, &rec));
+    }
+    sm3_digest root = registry_root(f->registry), without = registry_root(other);
+    assert_memory_not_equal(&root, &without, sizeof root);
+    registry_free(other);
     assert_int_equal(registry_retention(f->registry), 9);
     assert_int_equal(registry_pruned_below(f->registry), 9);
     assert_status(judge_below(9), AMI_SEQUENCE_SETTLED);
@@ -223,14 +232,17 @@ static void what_is_no_body_is_not_pruned(void **state)
     uint8_t out[4096], bytes[4096];
     bool changed;
     const struct span whole = chain[3]->body;
-    for (size_t cut = 1; cut < whole.size; cut += 13) {
+    unsigned good = 0;
+    for (size_t cut = 1; cut < whole.size; cut++) {
         struct writer w = writer_on(out, sizeof out);
         enum ami_status status = body_prune(&w, span_of(whole.data, cut), &changed);
         struct body_reader it = body_reader_on(whole);
         struct span first;
         assert_true(body_next(&it, &first));
+        good += status == AMI_OK;
         assert_status(status, cut == first.size + 4 ? AMI_OK : AMI_BAD_ENCODING);
     }
+    assert_int_equal(good, 1);
     memcpy(bytes, whole.data, whole.size);
     bytes[5] ^= 0x40; /* the size of the first part */
     struct writer w = writer_on(out, sizeof out);

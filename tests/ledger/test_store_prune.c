@@ -456,6 +456,7 @@ static void the_checker_knows_what_may_be_pruned(void **state)
     assert_ok(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why));
     tamper_pruned(51); /* above the watermark */
     assert_status(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why), AMI_DAMAGED);
+    assert_non_null(strstr(why, "pruned"));
     tamper_retention(80);
     assert_status(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why), AMI_DAMAGED);
     assert_non_null(strstr(why, "says it has pruned"));

@@ -167,7 +167,7 @@ expect 1 "not enrolled" "$mdms" member join --dir m --id dc-77 --peer tcp://127.
 expect 2 "give --below HEIGHT or --before TIME" "$mdms" retain --dir m
 expect 2 "give --below HEIGHT or --before TIME" "$mdms" retain --dir m --below 5 --before 2026-01-01
 expect 2 "is no time" "$mdms" retain --dir m --before yesterday
-expect 2 "below" "$mdms" retain --dir m --below 1
+expect 2 "--below" "$mdms" retain --dir m --below 1
 expect 1 "no report was committed before 2026-01-01" "$mdms" retain --dir m --before 2026-01-01
 expect 1 "followed to height 0 only" "$mdms" retain --dir m --below 5
 expect 1 "at least 4 members" "$mdms" member leave --dir m --id dc-1 --wait --timeout 20s

@@ -699,7 +699,7 @@ def copies(cli, make_ledger, folder):
     cli.fails("a copy onto something", 1, "is there already", "copy", "--data", f"{folder}/ledger",
               "--out", out, "--genesis", genesis)
     cli.fails("a copy without a name", 2, "--out DIR", "copy", "--data", f"{folder}/ledger")
-    cli.fails("a copy of nothing", 1, "", "copy", "--data", f"{folder}/nothing", "--out",
+    cli.fails("a copy of nothing", 1, f"{folder}/nothing", "copy", "--data", f"{folder}/nothing", "--out",
               f"{folder}/copy-of-nothing", "--genesis", genesis)
     for wrong in ("vote", "state", "meter-signature", "registry"):
         place = f"{folder}/copied-{wrong}"

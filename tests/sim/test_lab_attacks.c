@@ -16,7 +16,7 @@ static void every_attack_says_what_it_is(void **state)
         assert_non_null(a->run);
         assert_true(strlen(a->knows) > 0 && strlen(a->goal) > 0 && strlen(a->protection) > 0);
         assert_int_equal(strspn(a->name, "abcdefghijklmnopqrstuvwxyz0123456789-"), strlen(a->name));
-        assert_true(a->row >= 0 && a->row < ROW_COUNT);
+        assert_true((unsigned)a->row < ROW_COUNT);
         row[a->row] = row[a->row] || a->nobody == NULL;
         for (size_t k = 0; k < i; k++)
             assert_string_not_equal(attack_at(k)->name, a->name);

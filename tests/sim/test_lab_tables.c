@@ -125,17 +125,18 @@ static void frames_are_those_on_the_wire(void **state)
         const struct sim_watch watch = {.ctx = seen, .sent = on_sent};
         lab_frames_measure(f, p);
         lab_pair_free(p);
-        sim_plan_calm(&plan, 1);
-        plan.scheme = scheme->number;
-        struct sim_world *w = sim_world_new(&plan, NULL);
-        w->watch = &watch;
-        sim_world_run(w, 6 * SIM_SECOND);
-        assert_string_equal(w->violation, "");
-        sim_world_free(w);
         /* A leader tells its meters that it leads, so redirections are seldom. */
+        for (uint64_t seed = 1; seed <= 40 && seen[LAB_FRAME_REDIRECT] == 0; seed++) {
+            sim_plan_calm(&plan, seed);
+            plan.scheme = scheme->number;
+            struct sim_world *w = sim_world_new(&plan, NULL);
+            w->watch = &watch;
+            sim_world_run(w, 6 * SIM_SECOND);
+            assert_string_equal(w->violation, "");
+            sim_world_free(w);
+        }
         for (int k = 0; k < LAB_FRAMES; k++)
-            if (k != LAB_FRAME_REDIRECT || seen[k] != 0)
-                assert_int_equal(seen[k], f[k].frame_bytes);
+            assert_int_equal(seen[k], f[k].frame_bytes);
     }
 }
 
@@ -157,7 +158,8 @@ static void elections_follow_from_the_seed(void **state)
         /* A follower waits T at least since the last heartbeat, which is at most T/6 old, and its
          * clock starts when that arrives. */
         assert_true(e[i].total_ms[0] > 300.0 * 5 / 6 - 1);
-        assert_true(e[i].commit_ms[2] >= e[i].total_ms[0]);
+        for (int k = 0; k < 3; k++) /* both are sorted */
+            assert_true(e[i].commit_ms[k] >= e[i].total_ms[k]);
         assert_true(e[i].beats > 10);
         assert_true(lab_quantile(e[i].broadcast_ms, e[i].beats, 0.5) < 300);
     }

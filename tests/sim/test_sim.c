@@ -240,7 +240,7 @@ static void committees_change_and_nothing_is_lost(void **state)
             sum.change[k] += r.count.change[k];
         for (int k = 0; k < SIM_RARE_KINDS; k++)
             sum.rare[k] += r.count.rare[k];
-        assert_true(r.count.reports_acknowledged <= r.count.reports_made);
+        assert_true(r.count.reports_acknowledged > 0);
     }
     static const enum sim_change asked[] = {
         SIM_CHANGE_JOIN,   SIM_CHANGE_LEAVE,      SIM_CHANGE_ROTATE,
