@@ -113,7 +113,6 @@ static struct channel_result on_record(struct channel *c, uint8_t *frame, size_t
     if (type == RECORD_ERROR)
         return fail(c, FAULT_ERROR, reply);
     if (type == RECORD_CLOSE && plain_size == 0 && !waiting) {
-        c->peer_closed = true;
         down(c, FAULT_NONE);
         result.event = CHANNEL_CLOSED;
     } else if (type == RECORD_READY && plain_size == 0 && waiting) {

@@ -78,7 +78,6 @@ struct channel {
     enum channel_state state;
     enum channel_fault fault;
     bool initiator;
-    bool peer_closed;
     uint8_t suite;
     uint8_t sign_random[SM2_WIDE_BYTES];
     uint8_t nonce[CREDENTIAL_NONCE_BYTES];
@@ -120,7 +119,8 @@ struct channel_result {
     size_t reply_size; /* bytes to be sent; also with CHANNEL_FAILED */
 };
 
-/* Takes one frame of size bytes, and uses its memory. `reply` has CHANNEL_FLIGHT_BYTES_MAX bytes.
+/* Takes one frame of size bytes, and uses its memory. `reply` has CHANNEL_FLIGHT_BYTES_MAX bytes;
+ * CHANNEL_OVERHEAD_BYTES_MAX are enough once the channel is up.
  * `wall_ms`: the time for credentials. Before the channel is open a good frame costs the responder
  * two products and a signature (first flight) or the check of a credential (third flight). */
 struct channel_result channel_receive(struct channel *c, uint8_t *frame, size_t size,

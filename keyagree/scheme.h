@@ -25,7 +25,6 @@
 #define AGREE_FLIGHT1_BYTES 97  /* at most; AMI_FLIGHT_BYTES_MAX bounds any scheme to come */
 #define AGREE_FLIGHT2_BYTES 130 /* at most */
 #define AGREE_FLIGHT3_BYTES 64  /* at most */
-#define AGREE_REQUEST_BYTES 33  /* at most, of an enrolment request */
 #define AGREE_SECRET_BYTES  32  /* at most, of the secret reply to it */
 #define AGREE_PART_BYTES    33  /* the public part of U, of either scheme */
 

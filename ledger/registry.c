@@ -892,8 +892,7 @@ static enum ami_status check_retention(struct view v, uint64_t height, const str
 {
     if (x->below <= look_mdms(v)->window)
         return AMI_SEQUENCE_SETTLED;
-    return x->below <= height && height - x->below >= RETENTION_MARGIN ? AMI_OK
-                                                                       : AMI_SEQUENCE_AHEAD;
+    return retention_fits(x->below, height) ? AMI_OK : AMI_SEQUENCE_AHEAD;
 }
 
 /* All rules but signatures and the goodness of W. *subject receives the record that a report, a

@@ -53,6 +53,10 @@ static inline uint64_t record_member_until(const struct record *dc)
  * it is behind (FETCH_WINDOW of consensus/). So a DC that missed that much and no more gets every
  * report whole, and nothing that votes, elections or waiting acknowledgements look at is pruned. */
 #define RETENTION_MARGIN 64
+static inline bool retention_fits(uint64_t below, uint64_t height)
+{
+    return below <= height && height - below >= RETENTION_MARGIN;
+}
 
 struct registry;
 /* Height 0: the MDMS's record (named "mdms"), then the genesis members as DC records. NULL: out of

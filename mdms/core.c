@@ -371,11 +371,6 @@ enum ami_status mdms_failed(const struct mdms *m)
     return m->failed;
 }
 
-bool mdms_idle(const struct mdms *m)
-{
-    return !m->writing && m->jobs == 0;
-}
-
 void mdms_stats(const struct mdms *m, struct mdms_stats *out)
 {
     *out = m->stats;

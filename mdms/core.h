@@ -89,8 +89,6 @@ void mdms_on_stored(struct mdms *m, struct mdms_write *write, enum ami_status st
 
 /* AMI_OK while it works. */
 enum ami_status mdms_failed(const struct mdms *m);
-/* No write or job under way: a clean moment to stop. */
-bool mdms_idle(const struct mdms *m);
 
 /* Whether the ledger would take this watermark in a block of this height; `last`: the one that it
  * has. AMI_EXISTS: it has it already or a higher one. AMI_SEQUENCE_AHEAD: not yet. */

@@ -449,13 +449,14 @@ void follow_on_block(struct mdms *m, uint8_t member, struct span body)
         return;
     enum ami_status status = block_check_header(&m->c.genesis->parameters,
                                                 members_at(m, b.header.height), &b.header, &parent);
-    if (status == AMI_OK && b.header.height >= m->pruned_below && body_is_pruned(b.body))
+    const bool pruned = body_is_pruned(b.body);
+    if (status == AMI_OK && b.header.height >= m->pruned_below && pruned)
         status = AMI_BAD_ENCODING; /* nobody has allowed it to lose that */
     if (status != AMI_OK) {
         distrust(m, member, b.header.height, status);
         return;
     }
-    if (body_is_pruned(b.body) && ask_for_it_whole(m, b.header.height))
+    if (pruned && ask_for_it_whole(m, b.header.height))
         return;
     take(m, member, body);
     m->heard_us = mdms_now_us(m);

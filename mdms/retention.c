@@ -105,7 +105,7 @@ enum ami_status retention_judge(uint64_t below, uint64_t height, uint64_t last)
 {
     if (below <= last)
         return AMI_EXISTS;
-    return below <= height && height - below >= RETENTION_MARGIN ? AMI_OK : AMI_SEQUENCE_AHEAD;
+    return retention_fits(below, height) ? AMI_OK : AMI_SEQUENCE_AHEAD;
 }
 
 bool retention_stage(struct mdms *m)

@@ -232,7 +232,6 @@ void fleet_touch(struct fleet_meter *m)
 
 struct load {
     struct fleet *f;
-    size_t wanted_at; /* in the sorted list of names */
     enum ami_status status;
     struct why *why;
 };

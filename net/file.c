@@ -253,3 +253,13 @@ void directory_unlock(int fd)
 {
     close(fd);
 }
+
+bool file_changed(const char *path, struct timespec *mtime)
+{
+    struct stat st;
+    if (path == NULL || stat(path, &st) != 0)
+        return false;
+    const bool changed = st.st_mtim.tv_sec != mtime->tv_sec || st.st_mtim.tv_nsec != mtime->tv_nsec;
+    *mtime = st.st_mtim;
+    return changed;
+}

@@ -9,6 +9,8 @@
 #include "base/bytes.h"
 #include "net/why.h"
 
+#include <time.h>
+
 /* Reads all of a regular file of at most size_max bytes into fresh memory, with a zero byte behind
  * it that *size does not count. The caller frees *data (secret_wipe first where it is secret).
  * AMI_NOT_FOUND, AMI_TOO_LARGE, AMI_IO. */
@@ -42,5 +44,9 @@ enum ami_status directory_sync(const char *path, struct why *why) AMI_MUST_CHECK
 /* Joins with one slash into out[0..size). AMI_TOO_LARGE when it does not fit. */
 enum ami_status path_join(char *out, size_t size, const char *directory, const char *name,
                           struct why *why) AMI_MUST_CHECK;
+
+/* Notes when a file was written last; whether that is not what *mtime said. False when there is
+ * none (path may be NULL). */
+bool file_changed(const char *path, struct timespec *mtime);
 
 #endif

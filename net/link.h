@@ -179,30 +179,11 @@ void link_drop(struct links *links, env_link link, enum link_drop_reason reason)
 
 /* --- for programs without a loop (dc-cli, enrolment) ----------------------------------------- */
 
-/* A blocking link. Not to be mixed with the loop's thread. */
-struct link_caller;
-
-/* `security`: a channel is opened first, NULL: in the clear; borrowed until link_caller_close.
- * AMI_UNREACHABLE, AMI_TIMEOUT, AMI_BAD_ARGUMENT; AMI_NOT_ALLOWED (the channel was refused by
- * either side); `why` names the address. */
-enum ami_status link_caller_open(const char *address, uint32_t timeout_ms, size_t frame_bytes_max,
-                                 const struct channel_config *security, struct link_caller **out,
-                                 struct why *why) AMI_MUST_CHECK;
-
-/* Sends one frame. */
-enum ami_status link_caller_send(struct link_caller *caller, struct span frame, uint32_t timeout_ms,
-                                 struct why *why) AMI_MUST_CHECK;
-
-/* Receives one frame; it is valid until the next call. AMI_TOO_LARGE, AMI_TIMEOUT, AMI_CLOSED;
- * AMI_UNREACHABLE: a channel's connection ended, and its peer had not said so. */
-enum ami_status link_caller_receive(struct link_caller *caller, struct span *frame,
-                                    uint32_t timeout_ms, struct why *why) AMI_MUST_CHECK;
-
-void link_caller_close(struct link_caller *caller); /* NULL is allowed */
-
-/* Connects, sends one frame, waits for one frame, closes; timeout_ms covers all of it. The reply is
- * copied to reply[0..*reply_size). AMI_UNREACHABLE, AMI_TIMEOUT, AMI_CLOSED, AMI_TOO_LARGE when the
- * reply is larger than reply_max. */
+/* Connects, sends one frame, waits for one frame, closes; timeout_ms covers all of it. Not to be
+ * called in the loop's thread. `security`: a channel is opened first, NULL: in the clear. The reply
+ * is copied to reply[0..*reply_size). AMI_UNREACHABLE (also: the connection was cut), AMI_TIMEOUT,
+ * AMI_CLOSED, AMI_BAD_ARGUMENT (the address), AMI_NOT_ALLOWED (either side refused the channel),
+ * AMI_TOO_LARGE when the reply is larger than reply_max; `why` names the address. */
 enum ami_status link_call(const char *address, const struct channel_config *security,
                           struct span request, uint32_t timeout_ms, uint8_t *reply,
                           size_t reply_max, size_t *reply_size, struct why *why) AMI_MUST_CHECK;

@@ -45,80 +45,6 @@ static enum ami_status say(const struct link_caller *c, int error, struct why *w
     return why_set(why, status, "%s cannot be reached: %s", c->url, nng_strerror(error));
 }
 
-static enum ami_status open_channel(struct link_caller *c, const struct channel_config *config,
-                                    uint64_t deadline_us, struct why *why);
-
-enum ami_status link_caller_open(const char *address, uint32_t timeout_ms, size_t frame_bytes_max,
-                                 const struct channel_config *security, struct link_caller **out,
-                                 struct why *why)
-{
-    const uint64_t deadline_us = deadline_of(timeout_ms);
-    AMI_CHECK(frame_bytes_max > 0 && frame_bytes_max <= AMI_FRAME_PEER_BYTES_MAX);
-    char url[LINK_URL_BYTES];
-    AMI_TRY(link_url(address, false, url, why));
-    struct link_caller *c = calloc(1, sizeof *c);
-    if (c == NULL)
-        return why_set(why, AMI_NO_MEMORY, "no memory to dial %s", address);
-    memcpy(c->url, url, sizeof url);
-    c->frame_bytes_max = frame_bytes_max;
-    int error = nng_stream_dialer_alloc(&c->dialer, url);
-    if (error == 0)
-        error = nng_stream_dialer_set_bool(c->dialer, NNG_OPT_TCP_NODELAY, true);
-    if (error == 0)
-        error = nng_aio_alloc(&c->aio, NULL, NULL);
-    if (error == 0) {
-        nng_aio_set_timeout(c->aio, left_ms(deadline_us));
-        nng_stream_dialer_dial(c->dialer, c->aio);
-        nng_aio_wait(c->aio);
-        error = nng_aio_result(c->aio);
-    }
-    if (error != 0) {
-        enum ami_status status = say(c, error, why);
-        link_caller_close(c);
-        return status;
-    }
-    c->stream = (nng_stream *)nng_aio_get_output(c->aio, 0);
-    if (security != NULL) {
-        enum ami_status status = open_channel(c, security, deadline_us, why);
-        if (status != AMI_OK) {
-            link_caller_close(c);
-            return status;
-        }
-    }
-    *out = c;
-    return AMI_OK;
-}
-
-static enum ami_status send_plain(struct link_caller *c, struct span frame, uint64_t deadline_us,
-                                  struct why *why);
-
-void link_caller_close(struct link_caller *c)
-{
-    uint8_t out[CHANNEL_OVERHEAD_BYTES_MAX];
-    if (c == NULL)
-        return;
-    /* So that the other side knows that nobody cut it. It may be gone: then this is not needed. */
-    const size_t size = c->channel == NULL ? 0 : channel_close(c->channel, out);
-    if (size > 0)
-        (void)send_plain(c, span_of(out, size), deadline_of(LINK_LINGER_MS), NULL);
-    if (c->stream != NULL)
-        nng_stream_close(c->stream);
-    if (c->dialer != NULL)
-        nng_stream_dialer_close(c->dialer);
-    if (c->aio != NULL)
-        nng_aio_free(c->aio);
-    if (c->stream != NULL)
-        nng_stream_free(c->stream);
-    if (c->dialer != NULL)
-        nng_stream_dialer_free(c->dialer);
-    if (c->channel != NULL)
-        channel_wipe(c->channel);
-    free(c->channel);
-    free(c->sealed);
-    free(c->buffer);
-    free(c);
-}
-
 /* One whole transfer of `iov`, whose places are moved along. */
 static enum ami_status transfer(struct link_caller *c, bool out, nng_iov *iov, unsigned count,
                                 uint64_t deadline_us, struct why *why)
@@ -281,16 +207,72 @@ static enum ami_status receive_until(struct link_caller *c, struct span *frame,
     return AMI_OK;
 }
 
-enum ami_status link_caller_send(struct link_caller *caller, struct span frame, uint32_t timeout_ms,
-                                 struct why *why)
+static void caller_close(struct link_caller *c)
 {
-    return send_until(caller, frame, deadline_of(timeout_ms), why);
+    uint8_t out[CHANNEL_OVERHEAD_BYTES_MAX];
+    if (c == NULL)
+        return;
+    /* So that the other side knows that nobody cut it. It may be gone: then this is not needed. */
+    const size_t size = c->channel == NULL ? 0 : channel_close(c->channel, out);
+    if (size > 0)
+        (void)send_plain(c, span_of(out, size), deadline_of(LINK_LINGER_MS), NULL);
+    if (c->stream != NULL)
+        nng_stream_close(c->stream);
+    if (c->dialer != NULL)
+        nng_stream_dialer_close(c->dialer);
+    if (c->aio != NULL)
+        nng_aio_free(c->aio);
+    if (c->stream != NULL)
+        nng_stream_free(c->stream);
+    if (c->dialer != NULL)
+        nng_stream_dialer_free(c->dialer);
+    if (c->channel != NULL)
+        channel_wipe(c->channel);
+    free(c->channel);
+    free(c->sealed);
+    free(c->buffer);
+    free(c);
 }
 
-enum ami_status link_caller_receive(struct link_caller *caller, struct span *frame,
-                                    uint32_t timeout_ms, struct why *why)
+static enum ami_status caller_open(const char *address, uint32_t timeout_ms, size_t frame_bytes_max,
+                                   const struct channel_config *security, struct link_caller **out,
+                                   struct why *why)
 {
-    return receive_until(caller, frame, deadline_of(timeout_ms), why);
+    const uint64_t deadline_us = deadline_of(timeout_ms);
+    AMI_CHECK(frame_bytes_max > 0 && frame_bytes_max <= AMI_FRAME_PEER_BYTES_MAX);
+    char url[LINK_URL_BYTES];
+    AMI_TRY(link_url(address, false, url, why));
+    struct link_caller *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return why_set(why, AMI_NO_MEMORY, "no memory to dial %s", address);
+    memcpy(c->url, url, sizeof url);
+    c->frame_bytes_max = frame_bytes_max;
+    int error = nng_stream_dialer_alloc(&c->dialer, url);
+    if (error == 0)
+        error = nng_stream_dialer_set_bool(c->dialer, NNG_OPT_TCP_NODELAY, true);
+    if (error == 0)
+        error = nng_aio_alloc(&c->aio, NULL, NULL);
+    if (error == 0) {
+        nng_aio_set_timeout(c->aio, left_ms(deadline_us));
+        nng_stream_dialer_dial(c->dialer, c->aio);
+        nng_aio_wait(c->aio);
+        error = nng_aio_result(c->aio);
+    }
+    if (error != 0) {
+        enum ami_status status = say(c, error, why);
+        caller_close(c);
+        return status;
+    }
+    c->stream = (nng_stream *)nng_aio_get_output(c->aio, 0);
+    if (security != NULL) {
+        enum ami_status status = open_channel(c, security, deadline_us, why);
+        if (status != AMI_OK) {
+            caller_close(c);
+            return status;
+        }
+    }
+    *out = c;
+    return AMI_OK;
 }
 
 enum ami_status link_call(const char *address, const struct channel_config *security,
@@ -300,7 +282,7 @@ enum ami_status link_call(const char *address, const struct channel_config *secu
     uint64_t deadline_us = deadline_of(timeout_ms);
     struct link_caller *c = NULL;
     struct span frame = {0};
-    AMI_TRY(link_caller_open(address, timeout_ms, reply_max, security, &c, why));
+    AMI_TRY(caller_open(address, timeout_ms, reply_max, security, &c, why));
     enum ami_status status = send_until(c, request, deadline_us, why);
     if (status == AMI_OK)
         status = receive_until(c, &frame, deadline_us, why);
@@ -309,6 +291,6 @@ enum ami_status link_call(const char *address, const struct channel_config *secu
         memcpy(reply, frame.data, frame.size);
         *reply_size = frame.size;
     }
-    link_caller_close(c);
+    caller_close(c);
     return status;
 }

@@ -422,7 +422,8 @@ static void conn_channel(struct conn *c, uint8_t *frame, size_t size)
         conn_drop(c, LINK_DROP_TOO_MANY);
         return;
     }
-    uint8_t *reply = conn_frame_reserve(c, CHANNEL_FLIGHT_BYTES_MAX);
+    uint8_t *reply =
+        conn_frame_reserve(c, c->announced ? CHANNEL_OVERHEAD_BYTES_MAX : CHANNEL_FLIGHT_BYTES_MAX);
     if (reply == NULL) {
         conn_shut(c, AMI_NO_MEMORY);
         return;

@@ -78,16 +78,6 @@ enum ami_status trust_load(struct trust *out, const struct network *net,
     return AMI_OK;
 }
 
-static bool file_changed(const char *path, struct timespec *mtime)
-{
-    struct stat st;
-    if (path == NULL || stat(path, &st) != 0)
-        return false;
-    const bool changed = st.st_mtim.tv_sec != mtime->tv_sec || st.st_mtim.tv_nsec != mtime->tv_nsec;
-    *mtime = st.st_mtim;
-    return changed;
-}
-
 bool trust_changed(struct trust_times *times, const struct trust_files *files)
 {
     const bool roots = file_changed(files->roots, &times->roots);

@@ -15,17 +15,6 @@ static bool is_revoked(void *ctx, const struct credential_identity *who)
            revoked_list_has(a->revoked, &who->fingerprint);
 }
 
-/* Notes a file's time; whether it is another than before. */
-static bool has_changed(const char *path, struct timespec *mtime)
-{
-    struct stat st;
-    if (path == NULL || stat(path, &st) != 0)
-        return false;
-    const bool changed = st.st_mtim.tv_sec != mtime->tv_sec || st.st_mtim.tv_nsec != mtime->tv_nsec;
-    *mtime = st.st_mtim;
-    return changed;
-}
-
 /* --- operators -------------------------------------------------------------------------------- */
 
 static enum ami_status read_list(struct revoked_list **out, uint8_t **data, size_t *size,
@@ -119,14 +108,13 @@ enum ami_status anchors_start(struct anchors *a, uint64_t mono_us, int64_t wall_
     AMI_TRY(trust_reload(&a->trust, a->net, a->files, why));
     AMI_TRY(read_kept(a, why));
     if (a->revoked_path != NULL) {
-        (void)has_changed(a->revoked_path, &a->revoked_mtime);
+        (void)file_changed(a->revoked_path, &a->revoked_mtime);
         enum ami_status status = read_revoked(a, &old);
         if (status == AMI_EXISTS)
             log_say(a->log, ENV_LOG_WARN, "revoked_operators", "%s", old.text);
         else if (status != AMI_OK)
             return why_set(why, status, "%s", old.text);
     }
-    a->looked_us = mono_us;
     warn(a, mono_us, wall_ms);
     return AMI_OK;
 }
@@ -134,7 +122,6 @@ enum ami_status anchors_start(struct anchors *a, uint64_t mono_us, int64_t wall_
 void anchors_look(struct anchors *a, uint64_t mono_us, int64_t wall_ms)
 {
     struct why why = {""};
-    a->looked_us = mono_us;
     if (trust_changed(&a->times, a->files)) {
         if (trust_reload(&a->trust, a->net, a->files, &why) == AMI_OK)
             log_say(a->log, ENV_LOG_INFO, "trust_read", "roots=%s",
@@ -142,7 +129,7 @@ void anchors_look(struct anchors *a, uint64_t mono_us, int64_t wall_ms)
         else
             log_say(a->log, ENV_LOG_WARN, "trust_not_read", "%s", why.text);
     }
-    if (has_changed(a->revoked_path, &a->revoked_mtime) && read_revoked(a, &why) != AMI_OK)
+    if (file_changed(a->revoked_path, &a->revoked_mtime) && read_revoked(a, &why) != AMI_OK)
         log_say(a->log, ENV_LOG_WARN, "revoked_operators", "%s", why.text);
     if (mono_us - a->warned_us >= ANCHORS_WARN_US)
         warn(a, mono_us, wall_ms);

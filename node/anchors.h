@@ -34,7 +34,7 @@ struct anchors {
     struct revoked_list *revoked; /* NULL: there is none */
     struct timespec revoked_mtime;
     struct trust_times times;
-    uint64_t looked_us, warned_us;
+    uint64_t warned_us;
 };
 
 /* Reads all of it, and warns of what runs out or is missing. AMI_DAMAGED: the list that was kept is

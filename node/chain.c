@@ -696,25 +696,31 @@ static void on_evidence(struct node *n, const struct effects *fx)
 
 /* --- one step --------------------------------------------------------------------------------- */
 
+bool chain_whole_body(struct node *n, const sm3_digest *block, struct body_reply *out)
+{
+    const struct node_disk *d = &n->c.disk;
+    struct certified_block b;
+    uint64_t height;
+    if (d->body(d->ctx, block, out, n->block, n->block_size) != AMI_OK) {
+        if (d->height_of(d->ctx, block, &height) != AMI_OK ||
+            d->block(d->ctx, height, &b, n->block, n->block_size) != AMI_OK)
+            return false;
+        out->header = b.header;
+        out->body = b.body;
+    }
+    return !body_is_pruned(out->body);
+}
+
 /* Answers to effects are events of their own and would overwrite the effects: they are copied here
  * and given when everything else of the step is done. */
 static void answer_need_body(struct node *n, const sm3_digest *block)
 {
     struct replica_event e = {.type = REPLICA_STORED_BODY};
     struct body_reply found;
-    struct certified_block committed;
-    uint64_t height;
     e.u.stored_body.block = *block;
-    if (n->c.disk.body(n->c.disk.ctx, block, &found, n->block, n->block_size) == AMI_OK &&
-        !body_is_pruned(found.body)) {
+    if (chain_whole_body(n, block, &found)) {
         e.u.stored_body.header = &found.header;
         e.u.stored_body.body = found.body;
-    } else if (n->c.disk.height_of(n->c.disk.ctx, block, &height) == AMI_OK &&
-               n->c.disk.block(n->c.disk.ctx, height, &committed, n->block, n->block_size) ==
-                   AMI_OK &&
-               !body_is_pruned(committed.body)) {
-        e.u.stored_body.header = &committed.header;
-        e.u.stored_body.body = committed.body;
     }
     step(n, &e);
 }

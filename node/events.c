@@ -42,24 +42,42 @@ static bool alike(const struct node_event *e, const struct node_event *f)
     return strcmp(e->name, f->name) == 0 && ami_id_equal(&e->who, &f->who);
 }
 
-/* A free place, or the oldest of the most frequent kind. */
+static unsigned kind_hash(const struct node_event *e)
+{
+    unsigned of_name, of_who;
+    HASH_JEN(e->name, (unsigned)strlen(e->name), of_name);
+    HASH_JEN(&e->who, (unsigned)sizeof e->who, of_who);
+    return of_name ^ of_who;
+}
+
+/* A free place, or the oldest of the most frequent kind. Others cause this: one look at each event,
+ * with their kinds found by hash, and not a look from each at each other. */
 static struct node_event *caused_place(struct node *n)
 {
-    struct node_event *oldest = NULL;
-    size_t most = 0;
+    enum { SLOTS = 1024 };
+    _Static_assert(SLOTS > 2 * NODE_CAUSED_MAX, "a search in the table ends soon");
+    struct {
+        struct node_event *oldest;
+        size_t count;
+    } kind[SLOTS] = {{NULL, 0}};
+    size_t best = SLOTS;
     if (n->caused_kept < NODE_CAUSED_MAX)
         return &n->caused[n->caused_kept++];
     for (size_t i = 0; i < NODE_CAUSED_MAX; i++) {
         struct node_event *e = &n->caused[i];
-        size_t count = 0;
-        for (size_t k = 0; k < NODE_CAUSED_MAX; k++)
-            count += alike(e, &n->caused[k]);
-        if (count > most || (count == most && e->number < oldest->number)) {
-            most = count;
-            oldest = e;
-        }
+        unsigned at = kind_hash(e) % SLOTS;
+        while (kind[at].oldest != NULL && !alike(kind[at].oldest, e))
+            at = (at + 1) % SLOTS;
+        if (kind[at].oldest == NULL || e->number < kind[at].oldest->number)
+            kind[at].oldest = e;
+        kind[at].count++;
     }
-    return oldest;
+    for (size_t at = 0; at < SLOTS; at++)
+        if (kind[at].oldest != NULL && (best == SLOTS || kind[at].count > kind[best].count ||
+                                        (kind[at].count == kind[best].count &&
+                                         kind[at].oldest->number < kind[best].oldest->number)))
+            best = at;
+    return kind[best].oldest;
 }
 
 static void caused(struct node *n, enum env_log_level level, const char *name,

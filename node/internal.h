@@ -279,6 +279,9 @@ void chain_on_message(struct node *n, struct node_link *l, enum message_type typ
                       struct span body);
 /* There may be blocks above the tip, more than have been heard of. */
 void chain_on_unknown_key(struct node *n);
+/* The block by its hash, committed or only kept, into n->block. False: not here, or not whole, and
+ * whoever votes needs it whole. */
+bool chain_whole_body(struct node *n, const sm3_digest *block, struct body_reply *out);
 void chain_on_time(struct node *n);
 bool chain_on_work(struct node *n, void *job); /* false: not this part's job */
 void chain_on_stored(struct node *n, struct node_write *write, enum ami_status status);

@@ -294,7 +294,8 @@ static void serve_blocks(struct node *n, struct node_link *l, struct span body)
             n->c.disk.block(n->c.disk.ctx, f.from_height + i, &b, n->block, n->block_size) !=
                 AMI_OK)
             return;
-        if (!shown && body_is_pruned(b.body)) {
+        if (!shown && f.from_height + i < registry_pruned_below(n->c.registry) &&
+            body_is_pruned(b.body)) {
             if (prune_show(n, l) != AMI_OK)
                 return;
             shown = true;
@@ -313,22 +314,12 @@ static void serve_body(struct node *n, struct node_link *l, struct span body)
 {
     struct fetch_body f;
     struct body_reply reply;
-    struct certified_block b;
-    uint64_t height;
-    const struct node_disk *d = &n->c.disk;
     if (fetch_body_parse(&f, body) != AMI_OK) {
         refuse(n, l, "malformed request for a block");
         return;
     }
-    if (d->body(d->ctx, &f.block, &reply, n->block, n->block_size) != AMI_OK) {
-        if (d->height_of(d->ctx, &f.block, &height) != AMI_OK ||
-            d->block(d->ctx, height, &b, n->block, n->block_size) != AMI_OK)
-            return; /* the asker asks somebody else */
-        reply.header = b.header;
-        reply.body = b.body;
-    }
-    if (body_is_pruned(reply.body))
-        return; /* who has to vote for it needs it whole; who is behind asks for blocks */
+    if (!chain_whole_body(n, &f.block, &reply))
+        return; /* the asker asks somebody else; who is behind asks for blocks */
     struct writer w = node_frame(n, MSG_BODY);
     body_reply_encode(&w, &reply);
     AMI_CHECK(writer_ok(&w));

@@ -240,10 +240,8 @@ static bool is_void(const struct node *n, const struct pool_entry *e)
  * does. No leader could commit it as the next block. */
 static bool is_early(const struct pool_entry *e, uint64_t tip_height)
 {
-    if (e->view.tx.kind != TX_RETENTION)
-        return false;
-    const uint64_t below = e->view.u.retention.below, height = tip_height + 1;
-    return below > height || height - below < RETENTION_MARGIN;
+    return e->view.tx.kind == TX_RETENTION &&
+           !retention_fits(e->view.u.retention.below, tip_height + 1);
 }
 
 /* After a commit, and at the start: where the MDMS's numbers stand. The next one can be judged now;

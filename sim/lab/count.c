@@ -18,17 +18,10 @@ static unsigned depth; /* of counted operations */
 #define INTERRUPTED_TIMES 20
 static uint64_t shortest_ns[LAB_OP_KINDS];
 
-#define LAB_OP_NAME(NAME, name, what, group)  name,
-#define LAB_OP_WHAT(NAME, name, what, group)  what,
-#define LAB_OP_GROUP(NAME, name, what, group) LAB_GROUP_##group,
-static const char *const names[] = {LAB_OPS(LAB_OP_NAME)};
+#define LAB_OP_WHAT(NAME, what, group)  what,
+#define LAB_OP_GROUP(NAME, what, group) LAB_GROUP_##group,
 static const char *const whats[] = {LAB_OPS(LAB_OP_WHAT)};
 static const enum lab_op_group groups[] = {LAB_OPS(LAB_OP_GROUP)};
-
-const char *lab_op_name(enum lab_op op)
-{
-    return names[op];
-}
 
 const char *lab_op_what(enum lab_op op)
 {

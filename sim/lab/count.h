@@ -15,29 +15,29 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* NAME, name, what, group */
+/* NAME, what, group */
 #define LAB_OPS(X)                                                                                 \
-    X(BASE, "base", "k G", PUBLIC_KEY)                                                             \
-    X(TABLE, "table", "a G + b P_pub by tables", PUBLIC_KEY)                                       \
-    X(MUL, "mul", "k P", PUBLIC_KEY)                                                               \
-    X(PUBLIC, "public", "Q + b P, public b", PUBLIC_KEY)                                           \
-    X(PUBLIC_SHORT, "public_short", "Q + b P, public b of 128 bits", PUBLIC_KEY)                   \
-    X(RECOVER, "recover", "W + lambda P_pub", PUBLIC_KEY)                                          \
-    X(TO_CURVE, "to_curve", "hash to curve", PUBLIC_KEY)                                           \
-    X(DECODE, "decode", "point decoded (square root)", PUBLIC_KEY)                                 \
-    X(SIGN, "sign", "signature", PUBLIC_KEY)                                                       \
-    X(VERIFY, "verify", "verification", PUBLIC_KEY)                                                \
-    X(ENCAPSULATE, "encapsulate", "encapsulation", PUBLIC_KEY)                                     \
-    X(DECAPSULATE, "decapsulate", "decapsulation", PUBLIC_KEY)                                     \
-    X(RANDOM, "random", "random scalar", PUBLIC_KEY)                                               \
-    X(SCALAR, "scalar", "product modulo n", PUBLIC_KEY)                                            \
-    X(HASH, "hash", "SM3", HASH)                                                                   \
-    X(HMAC, "hmac", "HMAC-SM3", HASH)                                                              \
-    X(KDF, "kdf", "key derivation", HASH)                                                          \
-    X(SEAL, "seal", "SM4-GCM sealing", SYMMETRIC)                                                  \
-    X(OPEN, "open", "SM4-GCM opening", SYMMETRIC)
+    X(BASE, "k G", PUBLIC_KEY)                                                                     \
+    X(TABLE, "a G + b P_pub by tables", PUBLIC_KEY)                                                \
+    X(MUL, "k P", PUBLIC_KEY)                                                                      \
+    X(PUBLIC, "Q + b P, public b", PUBLIC_KEY)                                                     \
+    X(PUBLIC_SHORT, "Q + b P, public b of 128 bits", PUBLIC_KEY)                                   \
+    X(RECOVER, "W + lambda P_pub", PUBLIC_KEY)                                                     \
+    X(TO_CURVE, "hash to curve", PUBLIC_KEY)                                                       \
+    X(DECODE, "point decoded (square root)", PUBLIC_KEY)                                           \
+    X(SIGN, "signature", PUBLIC_KEY)                                                               \
+    X(VERIFY, "verification", PUBLIC_KEY)                                                          \
+    X(ENCAPSULATE, "encapsulation", PUBLIC_KEY)                                                    \
+    X(DECAPSULATE, "decapsulation", PUBLIC_KEY)                                                    \
+    X(RANDOM, "random scalar", PUBLIC_KEY)                                                         \
+    X(SCALAR, "product modulo n", PUBLIC_KEY)                                                      \
+    X(HASH, "SM3", HASH)                                                                           \
+    X(HMAC, "HMAC-SM3", HASH)                                                                      \
+    X(KDF, "key derivation", HASH)                                                                 \
+    X(SEAL, "SM4-GCM sealing", SYMMETRIC)                                                          \
+    X(OPEN, "SM4-GCM opening", SYMMETRIC)
 
-#define LAB_OP_ENUM(NAME, name, what, group) LAB_OP_##NAME,
+#define LAB_OP_ENUM(NAME, what, group) LAB_OP_##NAME,
 enum lab_op { LAB_OPS(LAB_OP_ENUM) LAB_OP_KINDS };
 enum lab_op_group { LAB_GROUP_PUBLIC_KEY, LAB_GROUP_HASH, LAB_GROUP_SYMMETRIC, LAB_GROUPS };
 
@@ -53,7 +53,6 @@ void lab_count_end(void);
 /* Between these, nothing is counted; what runs in between may not be timed. */
 void lab_count_pause(bool paused);
 
-const char *lab_op_name(enum lab_op op);
 const char *lab_op_what(enum lab_op op);
 enum lab_op_group lab_op_group(enum lab_op op);
 

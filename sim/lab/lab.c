@@ -70,14 +70,3 @@ struct lab_output *lab_output_of(const struct lab_experiment *e, const struct la
     }
     return out;
 }
-
-json_t *lab_document(const struct lab_experiment *e, const struct lab_options *o,
-                     enum ami_status *status, struct why *why)
-{
-    struct lab_output *out = lab_output_of(e, o, status, why);
-    if (out == NULL)
-        return NULL;
-    json_t *document = json_incref(lab_output_json(out));
-    lab_output_free(out);
-    return document;
-}

@@ -119,11 +119,6 @@ const char *lab_machine(void);
 /* Processor time of this thread, for columns with `clock`. */
 uint64_t lab_cpu_ns(void);
 
-/* Runs one without writing anything: for tests, and for an experiment on top of another. The
- * document, to be released; NULL, with *status: it ended. */
-json_t *lab_document(const struct lab_experiment *e, const struct lab_options *o,
-                     enum ami_status *status, struct why *why);
-
 /* --- the experiments -------------------------------------------------------------------------- */
 
 /* Each has its line in lab.c. */
