@@ -107,16 +107,33 @@ static bool queue_put(struct replica *r, uint8_t from, uint64_t height, struct s
 /* The lowest height above the tip that is neither with commit.c nor in the queue. */
 static uint64_t first_missing(struct replica *r)
 {
-    bool next = have_next(r);
-    if (!next && queue_find(r, r->tip_height + 1) == SIZE_MAX)
-        return r->tip_height + 1;
-    uint64_t height = r->tip_height + (next ? 2 : 1);
+    uint64_t height = r->tip_height + (have_next(r) ? 2 : 1);
+    r->fetch.hole = queue_find(r, height) == SIZE_MAX;
+    if (r->fetch.hole)
+        return height;
     if (height < r->fetch.first)
-        height = r->fetch.first; /* as it was; entries go from the front only */
+        height = r->fetch.first; /* as it was, if no entry went but from the front */
     while (queue_find(r, height) != SIZE_MAX)
         height++;
     r->fetch.first = height;
     return height;
+}
+
+/* Takes later blocks than this out of the queue, the last in it first, until it has room for the
+ * one that all others wait for. False: there are not enough. */
+static bool make_room(struct replica *r, uint64_t height, size_t need)
+{
+    while (r->fetch.queue_size - (r->fetch.tail - r->fetch.head) < need) {
+        size_t at = r->fetch.head, last = SIZE_MAX;
+        for (; at < r->fetch.tail; at += entry_size(r, at))
+            if (entry_height(r, at) > height)
+                last = at;
+        if (last == SIZE_MAX)
+            return false;
+        queue_remove(r, last);
+        r->fetch.first = 0;
+    }
+    return true;
 }
 
 void catchup_on_block(struct replica *r, uint8_t from, struct span body)
@@ -141,7 +158,8 @@ void catchup_on_block(struct replica *r, uint8_t from, struct span body)
         contact_heard(r, from);
     if (body.size > r->fetch.size_seen)
         r->fetch.size_seen = (uint32_t)body.size;
-    if (!queue_put(r, sender, h->height, body)) {
+    if ((h->height == first && !make_room(r, first, ENTRY_BYTES + body.size)) ||
+        !queue_put(r, sender, h->height, body)) {
         r->fetch.asked = false; /* ask for the rest when there is room */
         return;
     }
@@ -232,11 +250,12 @@ static uint64_t fetch_begin_us(const struct replica *r)
     return at_us > r->fetch.hold_us ? at_us : r->fetch.hold_us;
 }
 
+/* What is in the queue above a lost block goes nowhere before that block is here. */
 static bool fetch_wanted(const struct replica *r)
 {
     return (r->n > 1 || r->self == NOBODY) && !r->fetch.complete &&
            r->fetch.target > r->tip_height &&
-           r->fetch.tail - r->fetch.head <= r->fetch.queue_size / 4;
+           (r->fetch.hole || r->fetch.tail - r->fetch.head <= r->fetch.queue_size / 4);
 }
 
 static uint32_t fetch_window(const struct replica *r)

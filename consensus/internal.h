@@ -260,6 +260,7 @@ struct replica {
         unsigned silent;    /* peers in a row that did not answer */
         unsigned got;       /* blocks since they were asked for */
         uint64_t first;     /* missing, when it was last looked for */
+        bool hole;          /* the next one to be handed on is not here */
         bool complete;      /* all up to the target are here */
         uint8_t *queue;     /* certified blocks above the tip, see catchup.c */
         size_t queue_size, head, tail;

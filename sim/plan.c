@@ -103,6 +103,20 @@ static void draw_changes(struct sim_plan *p)
             p->change_weight[k] = (uint32_t)sim_random_between(&r, 1, 100);
 }
 
+/* Only blocks far below the tip may be pruned: some runs last long enough to have such blocks. */
+static void draw_length(struct sim_plan *p)
+{
+    struct sim_random r = sim_random_stream(p->seed, SIM_STREAM_PLAN, 4);
+    if (p->change_weight[SIM_CHANGE_RETAIN] == 0 || !sim_random_chance(&r, 100000))
+        return;
+    p->change_weight[SIM_CHANGE_RETAIN] = 200;
+    p->safety_us = 60 * SIM_SECOND;
+    p->report_every_us = sim_random_between(&r, 100 * SIM_MS, 300 * SIM_MS);
+    p->delay_mean_us = sim_random_between(&r, SIM_MS, 10 * SIM_MS);
+    p->fault_every_us *= 3;
+    p->weight[SIM_FAULT_LOST_DISK] += 30; /* who begins anew is handed pruned blocks */
+}
+
 static void draw_mischief(struct sim_plan *p, struct sim_random *r)
 {
     struct sim_random late = sim_random_stream(p->seed, SIM_STREAM_PLAN, 3);
@@ -148,4 +162,5 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed)
     if (p->change_weight[SIM_CHANGE_ROTATE_LOST] != 0)
         p->weight[SIM_FAULT_LOST_DISK] *= 3;
     draw_mischief(p, &r);
+    draw_length(p);
 }

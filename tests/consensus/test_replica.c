@@ -610,6 +610,40 @@ static void a_node_far_behind_catches_up(void **state)
     }
 }
 
+struct lost_block {
+    uint8_t behind;
+    size_t after; /* bytes of later blocks that arrived before it was let through */
+};
+
+static bool lose_block_2_once(struct world *w, void *ctx, const struct world_frame *f)
+{
+    struct lost_block *x = ctx;
+    struct certified_block b;
+    if (f->type != MSG_BLOCK || f->to != x->behind || world_height(w, x->behind) > 1 ||
+        certified_block_parse(&b, span_of(f->frame.data + 2, f->frame.size - 2)) != AMI_OK)
+        return true;
+    if (b.header.height > 2)
+        x->after += f->frame.size;
+    return b.header.height != 2 || x->after > 128u << 10;
+}
+
+/* One block of a window is lost: it is asked for again, however much of what comes after it waits
+ * for it. */
+static void a_lost_block_is_asked_for_again(void **state)
+{
+    (void)state;
+    struct world *w = world_new(&(struct world_options){.n = 31, .seed = 1, .preload_txs = 128});
+    struct lost_block x = {.behind = 30};
+    for (unsigned i = 0; i < 30; i++)
+        world_preload(w, i, 100);
+    world_set_filter(w, lose_block_2_once, &x);
+    world_run(w, 20 * SECONDS);
+    assert_sound(w);
+    assert_true(x.after > 128u << 10);
+    assert_true(world_height(w, 30) >= 100);
+    world_free(w);
+}
+
 /* What a first run showed of the blocks, for a liar to show again with other bytes behind the true
  * header and certificate. */
 #define SHOWN 200
@@ -968,6 +1002,7 @@ int main(void)
         cmocka_unit_test(a_censoring_leader_is_deposed),
         cmocka_unit_test(a_leader_whose_disk_is_full_steps_down),
         cmocka_unit_test(a_node_far_behind_catches_up),
+        cmocka_unit_test(a_lost_block_is_asked_for_again),
         cmocka_unit_test(false_bodies_hold_nobody_back),
         cmocka_unit_test(a_leader_that_is_behind_catches_up_first),
         cmocka_unit_test(a_restarted_leader_does_not_lead_its_old_term),

@@ -1330,12 +1330,14 @@ static void preload_one(struct world *w)
 {
     uint64_t h = w->preload_count + 1;
     const sm3_digest *parent = h == 1 ? &w->members.chain : &w->preloaded[h - 2]->hash;
-    uint8_t body[4], bytes[4096];
-    store_be32(body, w->tx_count++);
-    AMI_CHECK(w->tx_count < WORLD_TXS_MAX);
+    uint8_t body[WORLD_BODY_BYTES], bytes[4096];
+    size_t size = 4 * (w->o.preload_txs == 0 ? 1 : w->o.preload_txs);
+    AMI_CHECK(size <= sizeof body && w->tx_count + size / 4 < WORLD_TXS_MAX);
+    for (size_t at = 0; at < size; at += 4)
+        store_be32(body + at, w->tx_count++);
     struct block_header header;
     world_make_block(w, &header, parent, h, 1, 0, WALL_START_MS - 1000000 + (int64_t)h,
-                     span_of(body, 4));
+                     span_of(body, size));
     struct vote votes[AMI_MEMBERS_MAX];
     unsigned q = members_quorum(w->o.n);
     for (uint8_t i = 0; i < q; i++) {
@@ -1354,7 +1356,7 @@ static void preload_one(struct world *w)
     struct writer out = writer_on(bytes, sizeof bytes);
     qc_encode(&out, &qc);
     w->preloaded = must(realloc(w->preloaded, h * sizeof *w->preloaded));
-    w->preloaded[h - 1] = stored_new(&header, writer_span(&out), span_of(body, 4));
+    w->preloaded[h - 1] = stored_new(&header, writer_span(&out), span_of(body, size));
     w->preload_count = h;
 }
 

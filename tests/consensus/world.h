@@ -26,6 +26,7 @@ struct world_options {
     unsigned crash_after_per_mille;  /* the node dies, the write is durable */
     uint64_t down_mean_us;           /* after such a crash */
     uint64_t submit_every_us;        /* one transaction at all nodes; 0: only by world_submit */
+    unsigned preload_txs;            /* in each block of world_preload; 0: 1 */
     uint32_t rules_off;
     unsigned twins; /* members 0.. that run twice, as nodes n..: see below */
     bool may_fork;  /* more than f of them: two chains and two leaders of a term are no violation */
