@@ -682,53 +682,45 @@ static int is_unsettled(struct side *all, struct side *outbox, bool *unsettled)
     return outbox->rc == MDB_NOTFOUND ? 0 : outbox->rc;
 }
 
-/* The reports of these boxes, `all` walking along all of them. */
-static int walk(struct side *all, struct side *outbox, unsigned boxes,
-                bool (*each)(void *ctx, const struct meter_stored_report *report), void *ctx)
+/* An entry of the table of reports. */
+static int report_of(struct meter_stored_report *out, const MDB_val *key, const MDB_val *value,
+                     bool settled)
 {
-    for (; all->rc == 0; side_next(all)) {
-        bool unsettled;
-        int rc = is_unsettled(all, outbox, &unsettled);
+    if (value->mv_size < COUNT_BYTES)
+        return MDB_CORRUPTED;
+    const uint8_t *v = value->mv_data;
+    *out = (struct meter_stored_report){.settled = settled,
+                                        .readings = load_be16(v),
+                                        .record =
+                                            span_of(v + COUNT_BYTES, value->mv_size - COUNT_BYTES)};
+    return key_report_parse(out, key) ? 0 : MDB_CORRUPTED;
+}
+
+/* The reports of these boxes: along all reports, or, when nothing but the outbox is wanted, along
+ * the outbox, which is small where the archive is large. */
+static int walk(struct meter_store *s, MDB_txn *txn, struct side *all, struct side *outbox,
+                unsigned boxes, bool (*each)(void *ctx, const struct meter_stored_report *report),
+                void *ctx)
+{
+    const bool short_way = boxes == 1u << METER_OUTBOX;
+    struct side *lead = short_way ? outbox : all;
+    for (; lead->rc == 0; side_next(lead)) {
+        struct meter_stored_report report;
+        MDB_val key = lead->key, value = lead->value;
+        bool unsettled = true;
+        int rc = short_way ? mdb_get(txn, s->table[T_REPORTS], &key, &value)
+                           : is_unsettled(all, outbox, &unsettled);
         if (rc != 0)
-            return rc;
+            return rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc; /* the outbox names one that is not */
         if ((boxes >> (unsettled ? METER_OUTBOX : METER_ARCHIVE) & 1u) == 0)
             continue;
-        if (all->value.mv_size < COUNT_BYTES)
-            return MDB_CORRUPTED;
-        const uint8_t *value = all->value.mv_data;
-        struct meter_stored_report report = {
-            .settled = !unsettled,
-            .readings = load_be16(value),
-            .record = span_of(value + COUNT_BYTES, all->value.mv_size - COUNT_BYTES)};
-        if (!key_report_parse(&report, &all->key))
-            return MDB_CORRUPTED;
+        rc = report_of(&report, &key, &value, !unsettled);
+        if (rc != 0)
+            return rc;
         if (!each(ctx, &report))
             return 0;
     }
-    return all->rc == MDB_NOTFOUND ? 0 : all->rc;
-}
-
-/* The same for the outbox alone, which is small where the archive is large. */
-static int walk_outbox(struct meter_store *s, MDB_txn *txn, struct side *outbox,
-                       bool (*each)(void *ctx, const struct meter_stored_report *report), void *ctx)
-{
-    for (; outbox->rc == 0; side_next(outbox)) {
-        struct side report = {.key = outbox->key};
-        report.rc = mdb_get(txn, s->table[T_REPORTS], &report.key, &report.value);
-        if (report.rc != 0)
-            return report.rc == MDB_NOTFOUND ? MDB_CORRUPTED : report.rc;
-        if (report.value.mv_size < COUNT_BYTES)
-            return MDB_CORRUPTED;
-        const uint8_t *value = report.value.mv_data;
-        struct meter_stored_report out = {
-            .readings = load_be16(value),
-            .record = span_of(value + COUNT_BYTES, report.value.mv_size - COUNT_BYTES)};
-        if (!key_report_parse(&out, &report.key))
-            return MDB_CORRUPTED;
-        if (!each(ctx, &out))
-            return 0;
-    }
-    return outbox->rc == MDB_NOTFOUND ? 0 : outbox->rc;
+    return lead->rc == MDB_NOTFOUND ? 0 : lead->rc;
 }
 
 enum ami_status meter_store_each_report(struct meter_store *s, unsigned boxes,
@@ -747,10 +739,8 @@ enum ami_status meter_store_each_report(struct meter_store *s, unsigned boxes,
         if (rc == 0)
             side[i].rc = mdb_cursor_get(side[i].cursor, &side[i].key, &side[i].value, MDB_FIRST);
     }
-    if (rc == 0 && boxes == 1u << METER_OUTBOX)
-        rc = walk_outbox(s, txn, &side[0], each, ctx);
-    else if (rc == 0)
-        rc = walk(&side[1], &side[0], boxes, each, ctx);
+    if (rc == 0)
+        rc = walk(s, txn, &side[1], &side[0], boxes, each, ctx);
     for (int i = 0; i < 2; i++)
         if (side[i].cursor != NULL)
             mdb_cursor_close(side[i].cursor);
