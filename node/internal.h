@@ -5,7 +5,7 @@
  *   peers.c    links with DCs and the MDMS: handshake, sending, serving blocks
  *   epoch.c    membership: the committee, the own key in it, those who only follow
  *   chain.c    the replica's effects carried out: validate, build, persist, deliver
- *   gateway.c  meters: agreement, sessions, reports, acknowledgements
+ *   gateway.c  meters: agreement, sessions, reports, acknowledgements (node/gateway_internal.h)
  *   submit.c   waiting transactions: pool, handing over, rule 8's timers
  *   prune.c    blocks below the MDMS's watermark
  *   relay.c    enrolment frames between devices and the MDMS
