@@ -1,6 +1,7 @@
 /* mdms/cli.c - what the commands of ami-mdms share; see the header. */
 #include "mdms/cli.h"
 
+#include "client/genesis.h"
 #include "net/file.h"
 
 #include <errno.h>
@@ -139,17 +140,7 @@ enum ami_status cli_keys(const char *dir, const struct network *net, const char 
 enum ami_status cli_genesis(const char *path, const struct network *net, bool allow_single,
                             struct genesis *out, struct why *why)
 {
-    char reason[WHY_BYTES_MAX];
-    uint8_t *data;
-    size_t size;
-    AMI_TRY(file_read(path, JSON_FILE_BYTES_MAX, &data, &size, why));
-    enum ami_status status =
-        genesis_parse(out, span_of(data, size), allow_single, reason, sizeof reason);
-    free(data);
-    if (status == AMI_BAD_ARGUMENT)
-        status = AMI_BAD_ENCODING; /* the file's mistake, not the caller's */
-    if (status != AMI_OK)
-        return why_set(why, status, "%s: %s", path, reason);
+    AMI_TRY(genesis_read(out, path, allow_single, why));
     if (!sm3_equal(&out->network.id, &net->id))
         return why_set(why, AMI_WRONG_CHAIN,
                        "%s: it is the genesis of the network \"%s\" with other keys than \"%s\" "
