@@ -3,6 +3,7 @@
 
 #include "client/genesis.h"
 #include "net/file.h"
+#include "net/loop.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #define JSON_FILE_BYTES_MAX (1u << 20)
+#define WAIT_POLL_US        100000
 
 enum ami_status cli_network(const char *dir, struct network *out, struct why *why)
 {
@@ -162,6 +164,15 @@ enum ami_status cli_genesis_path(const char *dir, const char *given, char *out, 
     if (access(out, F_OK) != 0)
         out[0] = '\0';
     return AMI_OK;
+}
+
+enum ami_status cli_wait(enum ami_status (*look)(void *ctx), void *ctx, int64_t wait_ms)
+{
+    const uint64_t end = clock_mono_us() + (uint64_t)wait_ms * 1000;
+    enum ami_status status;
+    while ((status = look(ctx)) == AMI_AGAIN && clock_mono_us() < end)
+        usleep(WAIT_POLL_US);
+    return status;
 }
 
 /* --- words ------------------------------------------------------------------------------------ */

@@ -17,13 +17,7 @@ static int64_t sequence_given, epoch_given, timeout_ms = 5000;
 static bool allow_single;
 
 static const struct option_spec options[] = {
-    {.name = "dir",
-     .letter = 'd',
-     .kind = OPTION_TEXT,
-     .value = &common.dir,
-     .argument = "DIR",
-     .help = "the MDMS's directory",
-     .required = true},
+    CLI_OPTION_DIR,
     {.name = "genesis",
      .letter = 'g',
      .kind = OPTION_TEXT,
@@ -133,11 +127,8 @@ static enum ami_status look_for_members(struct wanted *w, const struct mdms_kv *
 {
     struct committee next;
     struct state_record state;
-    struct span value;
-    struct mdms_key key = key_state();
     bool has_next;
-    AMI_TRY(kv->get(kv->ctx, TABLE_STATE, key_span(&key), &value));
-    AMI_TRY(state_record_parse(&state, value));
+    AMI_TRY(mdms_state_load(kv, &state));
     return mdms_committee_load(kv, g, state.height, &w->committee, &next, &has_next);
 }
 
