@@ -1,7 +1,5 @@
 #include "tests/ledger/store_dir.h"
 
-#include "crypto/secret.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -11,12 +9,6 @@
 
 char dir[256], why[600];
 uint8_t buffer[BUFFER_BYTES];
-
-int start(void **state)
-{
-    (void)state;
-    return crypto_start() == AMI_OK ? 0 : -1;
-}
 
 void write_file(const char *name, const void *bytes, size_t size)
 {

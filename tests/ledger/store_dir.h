@@ -6,6 +6,7 @@
 
 #include "tests/harness.h"
 
+#include "tests/crypto_start.h"
 #include "tests/ledger/store_made.h"
 
 #include <stdbool.h>
@@ -18,8 +19,6 @@
 extern char dir[256], why[600];
 extern uint8_t buffer[BUFFER_BYTES]; /* what the store reads blocks into */
 
-/* Of a group: starts the cryptography. */
-int start(void **state);
 /* Of a test: makes the directory and a chain; removes it with all that a test may leave there. */
 int set_up(void **state);
 int tear_down(void **state);

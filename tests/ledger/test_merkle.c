@@ -1,8 +1,8 @@
 /* Merkle trees against RFC 9162 section 2.1 as that text puts it, recursively. */
 #include "tests/harness.h"
 
-#include "crypto/secret.h"
 #include "ledger/merkle.h"
+#include "tests/crypto_start.h"
 #include "tests/ledger/fixture.h"
 
 #include <stdlib.h>
@@ -253,12 +253,6 @@ static void room_made_beforehand(void **state)
     merkle_tree_free(NULL);
 }
 
-static int start(void **state)
-{
-    (void)state;
-    return crypto_start() == AMI_OK ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,5 +264,5 @@ int main(void)
         cmocka_unit_test(a_tree_that_changes_at_random),
         cmocka_unit_test(room_made_beforehand),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }

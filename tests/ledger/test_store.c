@@ -443,5 +443,5 @@ int main(void)
         ON_DISK(the_map_grows_by_itself),
         ON_DISK(a_full_ledger_keeps_what_it_has),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }

@@ -1,7 +1,6 @@
 /* The check of a ledger's file: a good ledger passes, however it came about; a damaged one is
  * found, or the damage touches nothing that anybody would ever read. What passes is opened with
  * LMDB in a process of its own, compared value by value, and written to. */
-#include "crypto/secret.h"
 #include "ledger/store_check.h"
 #include "ledger/store_value.h"
 #include "tests/ledger/store_dir.h"
@@ -498,5 +497,5 @@ int main(void)
         cmocka_unit_test(checks_of_long_values),
         cmocka_unit_test(checks_of_many_values),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }

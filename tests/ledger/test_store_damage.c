@@ -299,5 +299,5 @@ int main(void)
         ON_DISK(a_tip_without_its_block_is_damage), ON_DISK(a_patrol_sees_everything),
         ON_DISK(a_damaged_value_is_not_returned),   ON_DISK(a_damaged_vote_record_is_not_returned),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }

@@ -1,6 +1,5 @@
 /* The disk under the ledger: a write is synced in the right order, and whatever call fails, or
  * writes half, nothing of the batch can be seen and nothing else is lost. */
-#include "crypto/secret.h"
 #include "tests/ledger/store_dir.h"
 
 #include <errno.h>
@@ -260,5 +259,5 @@ int main(void)
         ON_DISK(a_disk_error_at_any_call_leaves_no_trace),
         ON_DISK(a_disk_error_amid_creation_leaves_no_trace),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }

@@ -1,6 +1,5 @@
 /* Pruning on disk: in steps that a crash takes back whole, with all that is left still found, the
  * space used again, and never above a watermark that is kept beside it. */
-#include "crypto/secret.h"
 #include "ledger/store_check.h"
 #include "ledger/store_value.h"
 #include "tests/ledger/store_dir.h"

@@ -204,5 +204,5 @@ int main(void)
         ON_DISK(a_thread_reads_while_another_writes),
         ON_DISK(what_was_written_survives_sigkill),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }

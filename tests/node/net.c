@@ -185,6 +185,13 @@ struct net *net_new(unsigned nodes, enum gateway_policy policy, uint64_t seed)
     return net;
 }
 
+struct net *net_with_leader(unsigned nodes, enum gateway_policy policy, uint64_t seed)
+{
+    struct net *net = net_new(nodes, policy, seed);
+    AMI_CHECK(net_until(net, 20000, net_has_leader, NULL));
+    return net;
+}
+
 static void add_key(struct net *net, struct host *h, const struct ami_id *name, uint32_t epoch)
 {
     struct agree_part part;
@@ -317,6 +324,12 @@ int net_leader(struct net *net)
     return leader;
 }
 
+bool net_has_leader(struct net *net, void *arg)
+{
+    (void)arg;
+    return net_leader(net) >= 0;
+}
+
 uint64_t net_height_max(struct net *net)
 {
     uint64_t best = 0;
@@ -333,6 +346,11 @@ uint64_t net_height_min(struct net *net)
         if (net->host[i].node != NULL && net->host[i].blocks < least)
             least = net->host[i].blocks;
     return least;
+}
+
+bool net_all_at(struct net *net, void *arg)
+{
+    return net_height_min(net) >= *(uint64_t *)arg;
 }
 
 bool net_block(struct net *net, unsigned i, uint64_t height, struct certified_block *out)

@@ -33,6 +33,8 @@ struct net_peer {
 };
 
 struct net *net_new(unsigned nodes, enum gateway_policy policy, uint64_t seed);
+/* The same, and lets time pass until somebody leads. */
+struct net *net_with_leader(unsigned nodes, enum gateway_policy policy, uint64_t seed);
 void net_free(struct net *net);
 
 struct fixture *net_fixture(struct net *net);
@@ -43,6 +45,10 @@ uint64_t net_now_us(const struct net *net);
 /* Lets time pass until done(arg), at most limit_ms. True when it held. */
 bool net_until(struct net *net, uint64_t limit_ms, bool (*done)(struct net *net, void *arg),
                void *arg);
+/* For net_until: somebody leads (arg is not used); all that run have the height *(uint64_t *)arg.
+ */
+bool net_has_leader(struct net *net, void *arg);
+bool net_all_at(struct net *net, void *arg);
 void net_run_ms(struct net *net, uint64_t ms);
 void net_run_us(struct net *net, uint64_t us);
 

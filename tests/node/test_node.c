@@ -1,29 +1,11 @@
 /* Whole nodes in memory: agreement, reports, acknowledgements, and DCs that lie. */
 #include "tests/harness.h"
 
-#include "crypto/secret.h"
+#include "tests/crypto_start.h"
 #include "tests/node/net.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static bool has_leader(struct net *net, void *arg)
-{
-    (void)arg;
-    return net_leader(net) >= 0;
-}
-
-static bool all_at(struct net *net, void *arg)
-{
-    return net_height_min(net) >= *(uint64_t *)arg;
-}
-
-static struct net *network(unsigned n, enum gateway_policy policy, uint64_t seed)
-{
-    struct net *net = net_new(n, policy, seed);
-    assert_true(net_until(net, 20000, has_leader, NULL));
-    return net;
-}
 
 /* Every node holds the same blocks, as far as it has them. */
 static void assert_one_chain(struct net *net)
@@ -66,7 +48,7 @@ static unsigned count_report(struct net *net, unsigned i, const struct ami_id *m
 static void a_report_is_committed_and_acknowledged_with_its_proof(void **state)
 {
     (void)state;
-    struct net *net = network(4, GATEWAY_LEADER, 1);
+    struct net *net = net_with_leader(4, GATEWAY_LEADER, 1);
     struct net_meter m;
     int redirect;
     uint64_t height = 0, again = 0;
@@ -86,7 +68,7 @@ static void a_report_is_committed_and_acknowledged_with_its_proof(void **state)
     net_meter_report(net, &m, 2 + AMI_SEQ_WINDOW);
     assert_status(net_meter_ack(net, &m, 2 + AMI_SEQ_WINDOW, 5000, &again), AMI_SEQUENCE_AHEAD);
     uint64_t target = height;
-    assert_true(net_until(net, 5000, all_at, &target));
+    assert_true(net_until(net, 5000, net_all_at, &target));
     for (unsigned i = 0; i < 4; i++)
         assert_int_equal(count_report(net, i, &m.device.name, 1), 1);
     assert_one_chain(net);
@@ -97,7 +79,7 @@ static void a_report_is_committed_and_acknowledged_with_its_proof(void **state)
 static void a_follower_is_a_gateway_under_the_home_policy(void **state)
 {
     (void)state;
-    struct net *net = network(4, GATEWAY_HOME, 2);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 2);
     struct net_meter m;
     int redirect;
     uint64_t height;
@@ -115,7 +97,7 @@ static void a_follower_is_a_gateway_under_the_home_policy(void **state)
 static void an_insisting_meter_is_served_by_a_follower(void **state)
 {
     (void)state;
-    struct net *net = network(4, GATEWAY_LEADER, 3);
+    struct net *net = net_with_leader(4, GATEWAY_LEADER, 3);
     struct net_meter m;
     int redirect;
     uint64_t height;
@@ -131,7 +113,7 @@ static void a_leader_dies_and_nothing_is_lost_or_doubled(void **state)
 {
     (void)state;
     for (uint64_t seed = 10; seed < 16; seed++) {
-        struct net *net = network(4, GATEWAY_LEADER, seed);
+        struct net *net = net_with_leader(4, GATEWAY_LEADER, seed);
         struct net_meter m;
         int redirect;
         uint64_t height;
@@ -143,7 +125,7 @@ static void a_leader_dies_and_nothing_is_lost_or_doubled(void **state)
         /* At some instant between sending and acknowledgement. */
         net_run_ms(net, 2 * (seed - 10));
         net_kill(net, dead);
-        assert_true(net_until(net, 20000, has_leader, NULL));
+        assert_true(net_until(net, 20000, net_has_leader, NULL));
         assert_ok(net_meter_agree(net, &m, (unsigned)net_leader(net), false, &redirect));
         for (uint64_t s = 1; s <= 8; s++) {
             net_meter_report(net, &m, s);
@@ -151,7 +133,7 @@ static void a_leader_dies_and_nothing_is_lost_or_doubled(void **state)
         }
         net_start(net, dead);
         uint64_t target = net_height_max(net);
-        assert_true(net_until(net, 20000, all_at, &target));
+        assert_true(net_until(net, 20000, net_all_at, &target));
         for (unsigned i = 0; i < 4; i++)
             for (uint64_t s = 1; s <= 8; s++)
                 assert_int_equal(count_report(net, i, &m.device.name, s), 1);
@@ -164,7 +146,7 @@ static void a_leader_dies_and_nothing_is_lost_or_doubled(void **state)
 static void without_a_quorum_nothing_is_acknowledged(void **state)
 {
     (void)state;
-    struct net *net = network(4, GATEWAY_HOME, 20);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 20);
     struct net_meter m;
     int redirect;
     uint64_t height;
@@ -235,7 +217,7 @@ static struct report_meter_part lie_of(struct net *net, const struct net_meter *
 static void lies_of_a_gateway_are_refused(void **state)
 {
     (void)state;
-    struct net *net = network(4, GATEWAY_HOME, 30);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 30);
     struct net_meter m, other;
     int redirect;
     uint64_t height;
@@ -272,7 +254,7 @@ static void lies_of_a_leader_are_not_voted_for(void **state)
 {
     (void)state;
     for (enum lie lie = INVENTED; lie <= OTHER_METER; lie++) {
-        struct net *net = network(4, GATEWAY_HOME, 40 + lie);
+        struct net *net = net_with_leader(4, GATEWAY_HOME, 40 + lie);
         struct net_meter m, other;
         int redirect;
         uint64_t height;
@@ -313,7 +295,7 @@ static bool closed(struct net *net, void *arg)
 static void strangers_are_shown_the_door(void **state)
 {
     (void)state;
-    struct net *net = network(4, GATEWAY_LEADER, 50);
+    struct net *net = net_with_leader(4, GATEWAY_LEADER, 50);
     static const enum node_port ports[] = {NODE_PORT_PEER, NODE_PORT_METER, NODE_PORT_ADMIN};
     uint64_t rng = 7;
     for (unsigned p = 0; p < 3; p++) {
@@ -354,12 +336,6 @@ static void strangers_are_shown_the_door(void **state)
     net_free(net);
 }
 
-static int start(void **state)
-{
-    (void)state;
-    return crypto_start() == AMI_OK ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -372,5 +348,5 @@ int main(void)
         cmocka_unit_test(lies_of_a_leader_are_not_voted_for),
         cmocka_unit_test(strangers_are_shown_the_door),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }
