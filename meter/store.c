@@ -1,6 +1,7 @@
 #include "meter/store.h"
 
 #include "base/check.h"
+#include "client/lmdb.h"
 #include "crypto/secret.h"
 #include "net/file.h"
 
@@ -35,43 +36,14 @@ struct meter_store {
 
 /* --- errors ---------------------------------------------------------------------------------- */
 
-static enum ami_status status_of(int rc)
-{
-    switch (rc) {
-    case MDB_SUCCESS:
-        return AMI_OK;
-    case MDB_NOTFOUND:
-        return AMI_NOT_FOUND;
-    case MDB_MAP_FULL:
-        return AMI_FULL;
-    case MDB_READERS_FULL:
-        return AMI_IN_USE;
-    case MDB_CORRUPTED:
-    case MDB_PAGE_NOTFOUND:
-    case MDB_INVALID:
-    case MDB_VERSION_MISMATCH:
-    case MDB_PANIC:
-    case MDB_INCOMPATIBLE:
-        return AMI_DAMAGED;
-    default:
-        return rc > 0 ? why_status_of_errno(rc) : AMI_IO;
-    }
-}
-
 static enum ami_status fail(const struct meter_store *s, int rc, struct why *why)
 {
-    enum ami_status status = status_of(rc);
-    if (status == AMI_FULL)
-        return why_set(why, status,
-                       "%s: no room to write (%s); nothing was half-written: free space on this "
-                       "file system (or raise --map-size), then start again",
-                       s->path, mdb_strerror(rc));
-    if (status == AMI_DAMAGED)
-        return why_set(why, status,
-                       "%s: the file is damaged (%s); restore it from a copy, or enrol the "
-                       "meters anew in another directory",
-                       s->path, mdb_strerror(rc));
-    return why_set(why, status, "%s: %s", s->path, mdb_strerror(rc));
+    if (lmdb_status(rc) != AMI_DAMAGED)
+        return lmdb_fail(s->path, rc, why);
+    return why_set(why, AMI_DAMAGED,
+                   "%s: the file is damaged (%s); restore it from a copy, or enrol the meters anew "
+                   "in another directory",
+                   s->path, mdb_strerror(rc));
 }
 
 /* --- keys and small records ------------------------------------------------------------------ */
@@ -490,7 +462,7 @@ static enum ami_status get_copy(struct meter_store *s, enum table table, const s
     MDB_val k = key_val(key), v;
     int rc = read_begin(s);
     if (rc != 0)
-        return status_of(rc);
+        return lmdb_status(rc);
     rc = mdb_get(s->reader, s->table[table], &k, &v);
     if (rc == 0 && v.mv_size > capacity)
         rc = MDB_CORRUPTED;
@@ -499,7 +471,7 @@ static enum ami_status get_copy(struct meter_store *s, enum table table, const s
         *size = v.mv_size;
     }
     read_end(s);
-    return status_of(rc);
+    return lmdb_status(rc);
 }
 
 enum ami_status meter_store_keys(struct meter_store *s, const struct ami_id *name, uint8_t *out,
@@ -583,7 +555,7 @@ enum ami_status meter_store_each_keys(struct meter_store *s,
     MDB_val k, v;
     int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
     if (rc != 0)
-        return status_of(rc);
+        return lmdb_status(rc);
     rc = mdb_cursor_open(txn, s->table[T_KEYS], &cursor);
     if (rc == 0) {
         bool go = true;
@@ -600,7 +572,7 @@ enum ami_status meter_store_each_keys(struct meter_store *s,
         mdb_cursor_close(cursor);
     }
     mdb_txn_abort(txn);
-    return rc == MDB_NOTFOUND ? AMI_OK : status_of(rc);
+    return rc == MDB_NOTFOUND ? AMI_OK : lmdb_status(rc);
 }
 
 /* The first report from `key` on that is in this box. MDB_NOTFOUND. */
@@ -633,7 +605,7 @@ enum ami_status meter_store_next(struct meter_store *s, enum meter_box box,
     MDB_cursor *cursor;
     int rc = read_begin(s);
     if (rc != 0)
-        return status_of(rc);
+        return lmdb_status(rc);
     rc = mdb_cursor_open(s->reader, s->table[box == METER_OUTBOX ? T_OUTBOX : T_REPORTS], &cursor);
     if (rc == 0) {
         rc = seek(s, cursor, box, &first, &k, &v);
@@ -649,7 +621,7 @@ enum ami_status meter_store_next(struct meter_store *s, enum meter_box box,
         mdb_cursor_close(cursor);
     }
     read_end(s);
-    return status_of(rc);
+    return lmdb_status(rc);
 }
 
 /* One of two tables that are walked side by side. */
@@ -733,7 +705,7 @@ enum ami_status meter_store_each_report(struct meter_store *s, unsigned boxes,
     MDB_txn *txn;
     int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
     if (rc != 0)
-        return status_of(rc);
+        return lmdb_status(rc);
     for (int i = 0; i < 2 && rc == 0; i++) {
         rc = mdb_cursor_open(txn, s->table[table_of[i]], &side[i].cursor);
         if (rc == 0)
@@ -745,5 +717,5 @@ enum ami_status meter_store_each_report(struct meter_store *s, unsigned boxes,
         if (side[i].cursor != NULL)
             mdb_cursor_close(side[i].cursor);
     mdb_txn_abort(txn);
-    return status_of(rc);
+    return lmdb_status(rc);
 }
