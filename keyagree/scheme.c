@@ -230,8 +230,7 @@ void agree_answer_batch(struct agree_answer *out, const struct network *net,
     }
 }
 
-struct agree_flight2 agree_flight2_of(const struct agree_terms *terms,
-                                      const struct agree_answer *out)
+struct agree_flight2 agree_flight2_with(const struct agree_terms *terms, struct span flight)
 {
     return (struct agree_flight2){
         .meter = terms->meter,
@@ -242,8 +241,14 @@ struct agree_flight2 agree_flight2_of(const struct agree_terms *terms,
         .session = terms->session,
         .dc = terms->dc,
         .dc_epoch = terms->dc_epoch,
-        .flight = span_of(out->flight, out->flight_size),
+        .flight = flight,
     };
+}
+
+struct agree_flight2 agree_flight2_of(const struct agree_terms *terms,
+                                      const struct agree_answer *out)
+{
+    return agree_flight2_with(terms, span_of(out->flight, out->flight_size));
 }
 
 enum ami_status agree_confirm(const struct agree_pending *pending, struct span flight3)
