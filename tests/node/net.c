@@ -361,3 +361,27 @@ bool net_block(struct net *net, unsigned i, uint64_t height, struct certified_bl
     return certified_block_parse(
                out, span_of(h->block[height - 1].bytes, h->block[height - 1].size)) == AMI_OK;
 }
+
+bool net_is_one_chain(struct net *net)
+{
+    for (uint64_t h = 1; h <= net_height_max(net); h++) {
+        struct certified_block b;
+        sm3_digest first;
+        bool have = false;
+        for (unsigned i = 0; i < net->count; i++) {
+            if (!net_block(net, i, h, &b))
+                continue;
+            const sm3_digest hash = block_hash(&b.header);
+            if (have && !sm3_equal(&first, &hash))
+                return false;
+            first = hash;
+            have = true;
+            const struct host *host = &net->host[i];
+            const struct members *m =
+                host->node == NULL ? NULL : registry_members(host->registry, h);
+            if (m != NULL && (b.header.epoch != m->epoch || qc_check(m, &b.commit) != AMI_OK))
+                return false;
+        }
+    }
+    return true;
+}

@@ -103,6 +103,9 @@ uint64_t net_height_min(struct net *net);
 /* Block at a height on a node's disk; false when it has none. */
 bool net_block(struct net *net, unsigned i, uint64_t height, struct certified_block *out);
 
+/* Heights that several nodes hold are the same block, and every certificate is of its epoch. */
+bool net_is_one_chain(struct net *net);
+
 /* A link to a node's port, as a stranger would open it. */
 struct net_peer *net_dial(struct net *net, unsigned node, enum node_port port);
 /* A link that the node opened, as it believes, to this DC, and that the test answers. */

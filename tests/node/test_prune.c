@@ -77,22 +77,6 @@ static bool all_pruned(struct net *net, void *arg)
     return true;
 }
 
-static void assert_one_chain(struct net *net)
-{
-    for (uint64_t h = 1; h <= net_height_max(net); h++) {
-        struct certified_block a = {0}, b;
-        bool have = false;
-        for (unsigned i = 0; i < net_count(net); i++) {
-            if (!net_block(net, i, h, &b))
-                continue;
-            sm3_digest x = block_hash(&a.header), y = block_hash(&b.header);
-            assert_true(!have || sm3_equal(&x, &y));
-            a = b;
-            have = true;
-        }
-    }
-}
-
 static long long status_number(struct net *net, unsigned i, const char *key)
 {
     json_t *o = net_ask(net, i, "status");
@@ -131,7 +115,7 @@ static void who_was_away_catches_up_from_pruned_blocks(void **state)
     assert_true(height < below);
     net_start(net, 3);
     assert_true(net_until(net, 30000, all_equal, NULL));
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     assert_true(away < below);
     struct certified_block b;
     assert_true(net_block(net, 3, away + 1, &b) && body_is_pruned(b.body)); /* as it came */
@@ -172,7 +156,7 @@ static void one_begins_from_pruned_blocks(void **state)
     net_run_ms(net, 5000); /* what came pruned has nothing to lose, but is looked at all the same */
     assert_int_equal(status_number(net, 3, "pruned_below"), below);
     assert_true(is_pruned(net, 3, below));
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     net_free(net);
 }
 
@@ -197,7 +181,7 @@ static void pruning_goes_on_after_a_crash(void **state)
     net_kill(net, 2);
     net_start(net, 2);
     assert_true(net_until(net, 30000, all_pruned, &below));
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     /* The next watermark goes on from there; a full disk holds it up, no more. */
     below = 25;
     net_disk(net, 1, AMI_FULL);
@@ -411,7 +395,7 @@ static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
         net_start(net, i);
     assert_true(net_until(net, 60000, all_equal, NULL));
     assert_true(net_height_max(net) >= had + 12);
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     free(txs);
     net_free(net);
 }
