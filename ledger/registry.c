@@ -9,13 +9,19 @@
  */
 
 /* FNV-1a with a finish that spreads the high bits. Names come from the MDMS, not from strangers. */
-uint64_t registry_hash_name(uint8_t kind, const struct ami_id *name)
+static uint64_t hash_name(uint8_t kind, const struct ami_id *name)
 {
     uint64_t h = (UINT64_C(1469598103934665603) ^ kind) * UINT64_C(1099511628211);
     for (uint8_t i = 0; i < name->size; i++)
         h = (h ^ (uint8_t)name->text[i]) * UINT64_C(1099511628211);
     h = (h ^ h >> 32) * UINT64_C(0x9e3779b97f4a7c15);
     return h ^ h >> 29;
+}
+
+uint64_t registry_hash_key(uint8_t kind, const struct ami_id *name, uint32_t epoch)
+{
+    const uint64_t hash = (hash_name(kind, name) ^ epoch) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ hash >> 32;
 }
 
 struct slot *registry_slot_of(const struct registry *r, const struct record *rec)
@@ -42,7 +48,7 @@ static uint32_t *newest_place(const struct registry *r, uint8_t kind, const stru
 const struct slot *registry_find_newest(const struct registry *r, uint8_t kind,
                                         const struct ami_id *name)
 {
-    uint32_t place = *newest_place(r, kind, name, registry_hash_name(kind, name));
+    uint32_t place = *newest_place(r, kind, name, hash_name(kind, name));
     return place == 0 ? NULL : slot_at(r, place - 1);
 }
 
@@ -109,7 +115,7 @@ void registry_append(struct registry *r, const struct record *rec)
 {
     uint32_t index = (uint32_t)r->size++;
     struct slot *s = slot_at(r, index);
-    uint64_t hash = registry_hash_name(rec->kind, &rec->name);
+    uint64_t hash = hash_name(rec->kind, &rec->name);
     uint32_t *place = newest_place(r, rec->kind, &rec->name, hash);
     *s = (struct slot){.rec = *rec, .hash = hash, .index = index, .older = *place};
     *place = index + 1;

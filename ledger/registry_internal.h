@@ -98,7 +98,6 @@ void record_settle_below(struct record *rec, uint64_t below);
 
 /* --- registry.c */
 
-uint64_t registry_hash_name(uint8_t kind, const struct ami_id *name);
 /* The slot behind a record that was handed out. */
 struct slot *registry_slot_of(const struct registry *r, const struct record *rec);
 /* Committed ones; NULL: none. */

@@ -6,12 +6,6 @@
 /* --- the stage's records -----------------------------------------------------------------------
  */
 
-static uint64_t hash_epoch(uint64_t hash, uint32_t epoch)
-{
-    hash = (hash ^ epoch) * UINT64_C(0x9e3779b97f4a7c15);
-    return hash ^ hash >> 32;
-}
-
 static uint32_t *found_place(const struct registry *r, uint8_t kind, const struct ami_id *name,
                              uint32_t epoch, uint64_t hash)
 {
@@ -32,8 +26,7 @@ static struct change *find_change(const struct registry *r, uint8_t kind, const 
 {
     if (r->change_count == 0)
         return NULL;
-    uint32_t place =
-        *found_place(r, kind, name, epoch, hash_epoch(registry_hash_name(kind, name), epoch));
+    uint32_t place = *found_place(r, kind, name, epoch, registry_hash_key(kind, name, epoch));
     return place == 0 ? NULL : &r->change[place - 1];
 }
 
@@ -85,7 +78,7 @@ static struct record *add_change(struct registry *r, const struct record *rec, u
     struct change *c = &r->change[r->change_count++];
     memset(c, 0, sizeof *c);
     c->rec = *rec;
-    c->hash = hash_epoch(registry_hash_name(rec->kind, &rec->name), rec->epoch);
+    c->hash = registry_hash_key(rec->kind, &rec->name, rec->epoch);
     c->index = index;
     c->added = added;
     c->stale = true;
