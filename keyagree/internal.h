@@ -19,9 +19,6 @@ extern const struct scheme scheme_sm2kx;
 /* Answers are computed in groups of so many, in arrays on the stack. */
 #define AGREE_CHUNK 32
 
-/* The whole of flight 2 around the scheme's part of it, which is borrowed. */
-struct agree_flight2 agree_flight2_with(const struct agree_terms *terms, struct span flight);
-
 /* Each is exactly what a bytes-and-size pair of this room takes. */
 static inline void agree_part_set_point(struct agree_part *out, const point *p)
 {

@@ -230,7 +230,8 @@ void agree_answer_batch(struct agree_answer *out, const struct network *net,
     }
 }
 
-struct agree_flight2 agree_flight2_with(const struct agree_terms *terms, struct span flight)
+struct agree_flight2 agree_flight2_of(const struct agree_terms *terms,
+                                      const struct agree_answer *out)
 {
     return (struct agree_flight2){
         .meter = terms->meter,
@@ -241,14 +242,8 @@ struct agree_flight2 agree_flight2_with(const struct agree_terms *terms, struct 
         .session = terms->session,
         .dc = terms->dc,
         .dc_epoch = terms->dc_epoch,
-        .flight = flight,
+        .flight = span_of(out->flight, out->flight_size),
     };
-}
-
-struct agree_flight2 agree_flight2_of(const struct agree_terms *terms,
-                                      const struct agree_answer *out)
-{
-    return agree_flight2_with(terms, span_of(out->flight, out->flight_size));
 }
 
 enum ami_status agree_confirm(const struct agree_pending *pending, struct span flight3)

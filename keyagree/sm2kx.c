@@ -178,7 +178,17 @@ static sm3_digest kx_confirm(uint8_t number, const sm3_digest *k_c, const struct
         .insist = terms->insist,
         .flight = flight1,
     };
-    const struct agree_flight2 f2 = agree_flight2_with(terms, flight2);
+    const struct agree_flight2 f2 = {
+        .meter = terms->meter,
+        .tag = terms->tag,
+        .chain = terms->chain,
+        .scheme = terms->scheme,
+        .term = terms->term,
+        .session = terms->session,
+        .dc = terms->dc,
+        .dc_epoch = terms->dc_epoch,
+        .flight = flight2,
+    };
     struct writer w = writer_on(bytes, sizeof bytes);
     write_u8(&w, number);
     agree_flight1_encode(&w, &f1);
