@@ -231,6 +231,26 @@ static void what_the_ledger_would_refuse_is_not_signed(void **state)
     assert_int_equal(change_of(r, 9).state, CHANGE_SIGNED);
 }
 
+/* A key is revoked and asked to join at the same moment: the ledger would refuse the change behind
+ * the revocation, and no later number could ever be committed. */
+static void a_key_that_is_just_revoked_does_not_join(void **state)
+{
+    struct fixture *f = *state;
+    struct rig *r = &f->r;
+    uint8_t bytes[128];
+    rig_connect(r, 0);
+    rig_enrol(r, &r->dc[4], ENROL_DC, "dc-5");
+    struct revocation_record v = {
+        .role = DEVICE_DC, .device = r->dc[4].name, .epoch = 1, .reason = 1};
+    struct writer w = writer_on(bytes, sizeof bytes);
+    revocation_record_encode(&w, &v);
+    rig_put(r, TABLE_REQUESTS, key_number(1), writer_span(&w));
+    ask(r, 1, MEMBER_JOIN, "dc-5", 2);
+    rig_advance(r, 1000);
+    assert_int_equal(rig_count(r, TABLE_REVOCATIONS), 1);
+    assert_refused(r, 1, AMI_REVOKED);
+}
+
 /* A block of the new epoch that the old one certified proves nothing. */
 static void the_old_committee_certifies_nothing_new(void **state)
 {
@@ -279,6 +299,7 @@ int main(void)
         TEST(a_restart_at_any_block),
         TEST(one_change_at_a_time),
         TEST(what_the_ledger_would_refuse_is_not_signed),
+        TEST(a_key_that_is_just_revoked_does_not_join),
         TEST(the_old_committee_certifies_nothing_new),
     };
     assert_ok(crypto_start());
