@@ -251,6 +251,40 @@ static void a_key_that_is_just_revoked_does_not_join(void **state)
     assert_refused(r, 1, AMI_REVOKED);
 }
 
+/* A first member enrols again after the genesis file was made and before the MDMS runs with it.
+ * That key is neither in the file nor, by itself, on the ledger: without it the member could never
+ * rotate, and the ledger would refuse its next enrolment, and with that every later number. */
+static void a_key_made_before_the_store_is_bound_is_put_on_the_ledger(void **state)
+{
+    (void)state;
+    struct rig *r = calloc(1, sizeof *r);
+    struct device_keys keys;
+    struct span value;
+    struct tx_view tx;
+    assert_non_null(r);
+    rig_begin(r, SCHEME_DEFAULT);
+    rig_genesis_made(r);
+    struct genesis *g = r->genesis;
+    r->genesis = NULL;
+    rig_start(r);
+    rig_enrol_epoch(r, &keys, ENROL_DC, "dc-1", 2);
+    rig_kill(r);
+    r->genesis = g;
+    rig_start(r);
+    rig_settle(r);
+    rig_connect(r, 1);
+    assert_int_equal(rig_count(r, TABLE_OUTBOX), 1);
+    assert_true(rig_get(r, TABLE_OUTBOX, key_number(1), &value));
+    assert_ok(tx_view_parse(&tx, value));
+    assert_int_equal(tx.tx.kind, TX_DC_ENROL);
+    assert_string_equal(tx.u.dc_enrol.dc.text, "dc-1");
+    assert_int_equal(tx.u.dc_enrol.epoch, 2);
+    ask(r, 1, MEMBER_ROTATE, "dc-1", 2);
+    assert_int_equal(change_of(r, 1).state, CHANGE_SIGNED);
+    rig_end(r);
+    free(r);
+}
+
 /* A block of the new epoch that the old one certified proves nothing. */
 static void the_old_committee_certifies_nothing_new(void **state)
 {
@@ -300,6 +334,7 @@ int main(void)
         TEST(one_change_at_a_time),
         TEST(what_the_ledger_would_refuse_is_not_signed),
         TEST(a_key_that_is_just_revoked_does_not_join),
+        cmocka_unit_test(a_key_made_before_the_store_is_bound_is_put_on_the_ledger),
         TEST(the_old_committee_certifies_nothing_new),
     };
     assert_ok(crypto_start());
