@@ -127,6 +127,7 @@ void members_on_block(struct mdms *m, struct span first, uint64_t height)
     mdms_log(m, ENV_LOG_INFO, "membership_epoch", "epoch=%u members=%u",
              (unsigned)m->committee.members.epoch, (unsigned)m->committee.members.count);
     members_dial(m);
+    dcs_on_committee(m);
 }
 
 /* --- links ------------------------------------------------------------------------------------ */

@@ -5,6 +5,7 @@
 
 #include "crypto/secret.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -285,6 +286,95 @@ static void a_key_made_before_the_store_is_bound_is_put_on_the_ledger(void **sta
     free(r);
 }
 
+static uint8_t *duplicate(const uint8_t *bytes, size_t size)
+{
+    uint8_t *out = malloc(size + 1);
+    assert_non_null(out);
+    memcpy(out, bytes, size);
+    return out;
+}
+
+/* The store's records, as a backup would have them. */
+static struct rig_record *backup(const struct rig *r)
+{
+    struct rig_record *out = calloc(r->record_count, sizeof *out);
+    assert_non_null(out);
+    for (size_t i = 0; i < r->record_count; i++) {
+        out[i] = r->record[i];
+        out[i].key = duplicate(out[i].key, out[i].key_size);
+        out[i].value = duplicate(out[i].value, out[i].value_size);
+    }
+    return out;
+}
+
+static void restore(struct rig *r, struct rig_record *from, size_t count)
+{
+    for (size_t i = 0; i < r->record_count; i++) {
+        free(r->record[i].key);
+        free(r->record[i].value);
+    }
+    memcpy(r->record, from, count * sizeof *from);
+    r->record_count = count;
+    free(from);
+}
+
+/* Every member has another key than the last one that this store knows, and it could learn of the
+ * new ones only through links with the members. */
+static void a_restored_store_follows_members_whose_keys_are_all_new(void **state)
+{
+    struct fixture *f = *state;
+    struct rig *r = &f->r;
+    struct device_keys rotated[RIG_DCS];
+    struct span value;
+    const size_t count = r->record_count;
+    struct rig_record *old = backup(r);
+    for (unsigned i = 0; i < RIG_DCS; i++)
+        rig_connect(r, i);
+    for (unsigned i = 0; i < RIG_DCS; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "dc-%u", i + 1);
+        rig_enrol_epoch(r, &rotated[i], ENROL_DC, name, 2);
+        ask(r, i + 1, MEMBER_ROTATE, name, 2);
+        grow(f, 2);
+        assert_int_equal(r->committee.members.epoch, i + 2);
+        r->dc[i] = rotated[i];
+        grow(f, 1);
+        rig_follow(r);
+        rig_advance(r, 1000);
+    }
+    check(f);
+    rig_kill(r);
+    restore(r, old, count);
+    rig_start(r);
+    rig_settle(r);
+    assert_int_equal(rig_state(r).height, 0);
+    for (unsigned i = 0; i < RIG_DCS; i++)
+        rig_connect(r, i);
+    /* Who may be somebody else is handed nothing, and relays nothing. */
+    rig_advance(r, 1000);
+    for (unsigned i = 0; i < RIG_DCS; i++)
+        assert_int_equal(rig_take(r, i, MSG_TX_SUBMIT, NULL), 0);
+    assert_true(rig_get(r, TABLE_OUTBOX, key_number(1), &value));
+    for (unsigned k = 0; k < 1000 && rig_state(r).height < r->block_count; k++) {
+        rig_settle(r);
+        for (unsigned i = 0; i < RIG_DCS; i++)
+            (void)rig_serve(r, i);
+        while (r->closed_count > 0) { /* dialled again, to prove the key that is known now */
+            const unsigned dc = (unsigned)(r->closed[--r->closed_count] - RIG_LINK_DC(0));
+            rig_disconnect(r, dc);
+            rig_connect(r, dc);
+        }
+        rig_advance(r, 10);
+    }
+    assert_int_equal(rig_state(r).height, r->block_count);
+    check(f);
+    for (unsigned i = 0; i < RIG_DCS; i++)
+        assert_true(r->committee.members.member[i].key_epoch == 2);
+    grow(f, 2);
+    rig_follow(r);
+    check(f);
+}
+
 /* A block of the new epoch that the old one certified proves nothing. */
 static void the_old_committee_certifies_nothing_new(void **state)
 {
@@ -335,6 +425,7 @@ int main(void)
         TEST(what_the_ledger_would_refuse_is_not_signed),
         TEST(a_key_that_is_just_revoked_does_not_join),
         cmocka_unit_test(a_key_made_before_the_store_is_bound_is_put_on_the_ledger),
+        TEST(a_restored_store_follows_members_whose_keys_are_all_new),
         TEST(the_old_committee_certifies_nothing_new),
     };
     assert_ok(crypto_start());
