@@ -45,6 +45,7 @@ struct chain {
     bool work_said;
     bool progress_said;
     bool evidence_new; /* waits to be handed over */
+    bool delivered;    /* a block: its transactions make room at the leader */
     bool new_leader;   /* was seen: the timers of waiting transactions start anew */
     uint64_t builds;   /* for marking what a block holds already */
     uint64_t height;
@@ -589,6 +590,7 @@ static const char *member_name(const struct node *n, uint8_t member)
 static void deliver(struct node *n, const struct block_header *h, const sm3_digest *block,
                     const struct qc *commit, struct span body)
 {
+    n->chain->delivered = true;
     gateway_on_commit(n, h, block, commit, body);
     submit_on_commit(n);
     bool prune = false, revoked = false;
@@ -844,8 +846,8 @@ void chain_settle(struct node *n)
     }
     if (c->progress_said)
         submit_judge(n); /* what had waited too long may be on the ledger now */
-    bool hand_over = c->evidence_new || n->leader_changed;
-    c->evidence_new = false;
+    bool hand_over = c->evidence_new || c->delivered || n->leader_changed;
+    c->evidence_new = c->delivered = false;
     if (n->leader_changed) {
         n->leader_changed = false;
         gateway_on_leader(n);

@@ -194,6 +194,7 @@ struct node {
     struct check_job *check_queue[POOL_SOURCES];
     size_t check_queued[POOL_SOURCES];
     uint8_t check_turn;  /* source whose turn it is */
+    uint64_t hand_batch; /* of transactions handed to a leader, counted */
     uint64_t hand_on_us; /* the next three: nothing is due there before */
     uint64_t peers_us;
     uint64_t relays_us;

@@ -111,6 +111,59 @@ static void a_follower_is_a_gateway_under_the_home_policy(void **state)
     net_free(net);
 }
 
+static bool knows_them(struct net *net, void *arg)
+{
+    const struct fixture_device *last = arg;
+    for (unsigned i = 0; i < net_count(net); i++)
+        if (registry_find(net_node(net, i)->c.registry, RECORD_METER, &last->name, 1) == NULL)
+            return false;
+    return true;
+}
+
+#define BACKLOG_METERS 14
+
+static bool backlog_is_gone(struct net *net, void *arg)
+{
+    const unsigned *gateway = arg;
+    return pool_count(net_node(net, *gateway)->pool) == 0;
+}
+
+/* gateway = home: what a gateway holds when a leader comes is more than the leader takes at once.
+ * All of it gets there, and not at the pace of what is handed on because it waited long. */
+static void a_backlog_reaches_the_leader_as_it_takes_it(void **state)
+{
+    (void)state;
+    static struct fixture_device meter[BACKLOG_METERS];
+    struct net *net = network(4, GATEWAY_HOME, 9);
+    struct fixture *f = net_fixture(net);
+    struct fixture_body *b = fixture_body();
+    struct net_peer *mdms = net_dial_as_mdms(net, 0);
+    for (unsigned i = 0; i < BACKLOG_METERS; i++) {
+        meter[i] = fixture_meter(f, 100 + i);
+        fixture_meter_enrol(f, b, &meter[i], &f->dc[0].name);
+        net_submit(mdms, fixture_last(b));
+        net_run_ms(net, 50);
+    }
+    assert_true(net_until(net, 20000, knows_them, &meter[BACKLOG_METERS - 1]));
+    unsigned gateway = ((unsigned)net_leader(net) + 1) % 4;
+    struct node *n = net_node(net, gateway);
+    net_work(net, 5000);
+    for (unsigned i = 0; i < BACKLOG_METERS; i++)
+        for (unsigned k = 0; k < AMI_SEQ_WINDOW; k++) {
+            fixture_clear(b);
+            fixture_report(f, b, &meter[i], &f->dc[gateway], 50);
+            assert_ok(pool_add(n->pool, fixture_last(b), n->self, true, net_now_us(net), NULL));
+        }
+    submit_hand_over(n);
+    assert_true(net_until(net, 5000, backlog_is_gone, &gateway));
+    assert_int_equal(net_node(net, gateway)->counters.elections_won, 0);
+    assert_one_chain(net);
+    for (unsigned i = 0; i < BACKLOG_METERS; i += 5)
+        assert_int_equal(count_report(net, gateway, &meter[i].name, AMI_SEQ_WINDOW), 1);
+    free(b);
+    net_free(net);
+}
+
 /* A meter that waited in vain insists, and a DC that does not lead sees its report through. */
 static void an_insisting_meter_is_served_by_a_follower(void **state)
 {
@@ -365,6 +418,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_report_is_committed_and_acknowledged_with_its_proof),
         cmocka_unit_test(a_follower_is_a_gateway_under_the_home_policy),
+        cmocka_unit_test(a_backlog_reaches_the_leader_as_it_takes_it),
         cmocka_unit_test(an_insisting_meter_is_served_by_a_follower),
         cmocka_unit_test(a_leader_dies_and_nothing_is_lost_or_doubled),
         cmocka_unit_test(without_a_quorum_nothing_is_acknowledged),
