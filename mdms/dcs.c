@@ -194,6 +194,7 @@ void dcs_on_closed(struct mdms *m, uint8_t member)
     bool was_ready = l->state == DC_READY;
     l->id = 0;
     l->state = DC_DOWN;
+    l->asked_to = 0;
     if (!was_ready)
         return;
     mdms_log(m, ENV_LOG_INFO, "dc_lost", "dc=%s", m->dc[member].name.text);

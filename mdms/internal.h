@@ -39,6 +39,7 @@ struct dc_link {
     size_t peer_hello_size;
     uint64_t bad_blocks;
     uint64_t distrusted_until_us;
+    uint64_t asked_to;      /* the last height that it was asked for */
     uint64_t whole_asked;   /* height for which it was asked whether it has the block whole */
     uint64_t mute_until_us; /* and did not answer */
 };
