@@ -53,6 +53,7 @@ struct host_key {
 };
 
 struct host {
+    size_t queued;
     struct net *net;
     unsigned index, starts;
     struct node *node;
@@ -176,6 +177,12 @@ static enum ami_status send_frame(struct net *net, env_link link, struct span fr
 static enum ami_status env_send(void *ctx, env_link link, struct span frame)
 {
     return send_frame(((struct host *)ctx)->net, link, frame);
+}
+
+static size_t env_queued(void *ctx, env_link link)
+{
+    (void)link;
+    return ((struct host *)ctx)->queued;
 }
 
 static void close_link(struct net *net, env_link link)
@@ -594,8 +601,8 @@ enum ami_status net_try_start(struct net *net, unsigned i)
     h->writing = 0;
     h->alarm_us = UINT64_MAX;
     replay_registry(h);
-    const struct env env = {h,         env_mono,   env_wall, env_alarm, env_send,
-                            env_close, env_random, env_log,  env_work,  env_store};
+    const struct env env = {h,          env_mono, env_wall, env_alarm, env_send,  env_close,
+                            env_random, env_log,  env_work, env_store, env_queued};
     struct node_config c = {.genesis = &net->f->genesis,
                             .key = node_key_of(h, first_key(h)),
                             .use_key = host_use_key,
@@ -914,6 +921,11 @@ void net_run_ms(struct net *net, uint64_t ms)
 void net_loss(struct net *net, unsigned percent)
 {
     net->loss_percent = percent;
+}
+
+void net_queued(struct net *net, unsigned i, size_t bytes)
+{
+    net->host[i].queued = bytes;
 }
 
 void net_work(struct net *net, uint64_t us)

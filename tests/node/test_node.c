@@ -164,6 +164,30 @@ static void a_backlog_reaches_the_leader_as_it_takes_it(void **state)
     net_free(net);
 }
 
+/* On a slow link the same blocks are asked for again while they are on their way. They are not
+ * piled up there before what is asked for next. */
+static void blocks_are_not_piled_up_on_a_slow_link(void **state)
+{
+    (void)state;
+    struct net *net = network(4, GATEWAY_LEADER, 11);
+    struct net_meter m;
+    net_meter_enrol(net, &m, 1, 0);
+    struct net_peer *p = net_dial_as_mdms(net, 1);
+    struct fetch_blocks f = {.from_height = 1, .count_max = 1};
+    uint8_t out[64];
+    struct writer w = writer_on(out, sizeof out);
+    struct span body;
+    frame_begin(&w, MSG_FETCH_BLOCKS);
+    fetch_blocks_encode(&w, &f);
+    static const size_t queued[] = {0, 4u << 20, 1000};
+    for (unsigned i = 0; i < 3; i++) {
+        net_queued(net, 1, queued[i]);
+        net_send(p, writer_span(&w));
+        assert_int_equal(net_expect(p, MSG_BLOCK, 1000, &body), queued[i] < 1u << 20);
+    }
+    net_free(net);
+}
+
 /* A meter that waited in vain insists, and a DC that does not lead sees its report through. */
 static void an_insisting_meter_is_served_by_a_follower(void **state)
 {
@@ -419,6 +443,7 @@ int main(void)
         cmocka_unit_test(a_report_is_committed_and_acknowledged_with_its_proof),
         cmocka_unit_test(a_follower_is_a_gateway_under_the_home_policy),
         cmocka_unit_test(a_backlog_reaches_the_leader_as_it_takes_it),
+        cmocka_unit_test(blocks_are_not_piled_up_on_a_slow_link),
         cmocka_unit_test(an_insisting_meter_is_served_by_a_follower),
         cmocka_unit_test(a_leader_dies_and_nothing_is_lost_or_doubled),
         cmocka_unit_test(without_a_quorum_nothing_is_acknowledged),
