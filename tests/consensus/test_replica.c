@@ -770,6 +770,45 @@ static void what_is_certified_is_asked_for_until_it_is_here(void **state)
     world_free(w);
 }
 
+struct slow_link {
+    uint64_t free_us[3], took_us;
+    unsigned sent, passed_over;
+};
+
+static bool slow_filter(struct world *w, void *ctx, const struct world_frame *f)
+{
+    struct slow_link *x = ctx;
+    if (f->to != 3 || f->type != MSG_BLOCK)
+        return true;
+    uint64_t now = world_now(w);
+    if (x->free_us[f->from] > now + x->took_us) {
+        x->passed_over++; /* as a DC does while its link is busy with blocks */
+        return false;
+    }
+    if (x->free_us[f->from] < now)
+        x->free_us[f->from] = now;
+    x->free_us[f->from] += x->took_us;
+    world_inject(w, f->from, 3, f->frame, x->free_us[f->from] - now);
+    x->sent++;
+    return false;
+}
+
+/* On links on which one block takes longer than an election time-out, what comes late is taken all
+ * the same: who is behind comes forward. */
+static void blocks_that_take_longer_than_a_timeout_arrive(void **state)
+{
+    (void)state;
+    struct world *w = world_new(&(struct world_options){.n = 4, .seed = 5});
+    struct slow_link x = {.took_us = 1500 * MS};
+    for (unsigned i = 0; i < 3; i++)
+        world_preload(w, i, 40);
+    world_set_filter(w, slow_filter, &x);
+    world_run(w, 120 * SECONDS);
+    assert_sound(w);
+    assert_true(world_height(w, 3) >= 40);
+    world_free(w);
+}
+
 struct trickle {
     uint8_t from, to;
     uint64_t next_us;
@@ -1105,6 +1144,7 @@ int main(void)
         cmocka_unit_test(a_lost_block_is_asked_for_again),
         cmocka_unit_test(false_bodies_hold_nobody_back),
         cmocka_unit_test(what_is_certified_is_asked_for_until_it_is_here),
+        cmocka_unit_test(blocks_that_take_longer_than_a_timeout_arrive),
         cmocka_unit_test(a_trickle_of_blocks_holds_nobody_back),
         cmocka_unit_test(a_leader_that_is_behind_catches_up_first),
         cmocka_unit_test(a_restarted_leader_does_not_lead_its_old_term),
