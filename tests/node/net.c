@@ -276,6 +276,11 @@ void net_loss(struct net *net, unsigned percent)
     net->loss_percent = percent;
 }
 
+void net_queued(struct net *net, unsigned i, size_t bytes)
+{
+    net->host[i].queued = bytes;
+}
+
 void net_work(struct net *net, uint64_t us)
 {
     net->work_us = us;

@@ -81,6 +81,9 @@ void net_may_sign(struct net *net, unsigned i, bool may);
 /* From now on so many per cent of the frames between DCs are lost; handshakes are not. */
 void net_loss(struct net *net, unsigned percent);
 
+/* What every link of node i is said to have queued from now on. */
+void net_queued(struct net *net, unsigned i, size_t bytes);
+
 /* How long every job takes from now on. */
 void net_work(struct net *net, uint64_t us);
 

@@ -151,6 +151,12 @@ static enum ami_status env_send(void *ctx, env_link link, struct span frame)
     return net_send_frame(((struct host *)ctx)->net, link, frame);
 }
 
+static size_t env_queued(void *ctx, env_link link)
+{
+    (void)link;
+    return ((struct host *)ctx)->queued;
+}
+
 static void env_close(void *ctx, env_link link)
 {
     net_close_link(((struct host *)ctx)->net, link);
@@ -202,8 +208,8 @@ static enum ami_status env_store(void *ctx, void *write)
 
 struct env host_env(struct host *h)
 {
-    return (struct env){h,         env_mono,   env_wall, env_alarm, env_send,
-                        env_close, env_random, env_log,  env_work,  env_store};
+    return (struct env){h,          env_mono, env_wall, env_alarm, env_send,  env_close,
+                        env_random, env_log,  env_work, env_store, env_queued};
 }
 
 /* --- time ---------------------------------------------------------------------------------------

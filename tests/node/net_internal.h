@@ -57,6 +57,7 @@ struct host_key {
 };
 
 struct host {
+    size_t queued;
     struct net *net;
     unsigned index, starts;
     struct node *node;
