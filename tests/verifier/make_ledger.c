@@ -22,9 +22,9 @@
 #define OK(expr)      AMI_CHECK((expr) == AMI_OK)
 #define MDB_OK(expr)  AMI_CHECK((expr) == MDB_SUCCESS)
 #define METERS        6
-#define BLOCKS_MAX    96
+#define BLOCKS_MAX    128
 #define PRUNED_BELOW  12
-#define PRUNED_HEIGHT 82
+#define PRUNED_HEIGHT 128 /* all its rows and records are in their tables */
 #define FORK_HEIGHT   8
 #define SHORT_HEIGHT  6
 #define REPORT_SALT   16
@@ -548,7 +548,7 @@ static void damage(const char *dir, const char *what)
         {"row-index", "runs", false, false, 1},    {"run-gone", "runs", true, true, 0},
         {"row-extra", "runs", true, false, GROWS}, {"block-gone", "blocks", false, true, 0},
         {"block-byte", "blocks", true, false, 30}, {"change-byte", "changes", true, false, 9},
-        {"change-gone", "changes", true, true, 0}, {"record-byte", "records", true, false, 9},
+        {"change-gone", "changes", true, true, 0}, {"record-byte", "records", false, false, 9},
         {"record-gone", "records", true, true, 0}, {"front-check", "blocks", true, false, 0},
         {"retention-gone", "meta", false, true, 0}};
     char path[4096];
@@ -589,7 +589,7 @@ static void damage(const char *dir, const char *what)
         if (kinds[i].at == GROWS) {
             memcpy(copy + end, copy + end - ROW_BYTES, ROW_BYTES);
             end += ROW_BYTES;
-            copy[end - 1]++; /* the same key, at the next index of its block */
+            copy[end - ROW_BYTES + ROW_KEY_BYTES - 1]++; /* another key */
         } else {
             copy[v.mv_size - checks * STORE_CHECK_BYTES - kinds[i].at] ^=
                 1; /* at 0: the front's check */
