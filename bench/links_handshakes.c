@@ -3,7 +3,7 @@
 #include "base/check.h"
 #include "bench/openssl.h"
 #include "crypto/secret.h"
-#include "tests/channel/x509_made.h"
+#include "sim/lab/realm_x509.h"
 
 #include <openssl/pem.h>
 #include <string.h>
@@ -45,8 +45,8 @@ static void make_sides(struct sides *s, enum credential_kind kind)
     s->x509 = x509_realm_new(&s->realm);
     s->trust = x509_realm_trust(s->x509);
     if (kind == CREDENTIAL_X509) {
-        x509_realm_dc(s->x509, &one, "dc-1");
-        x509_realm_dc(s->x509, &two, "dc-2");
+        x509_realm_credential(s->x509, &one, "dc-1", NULL);
+        x509_realm_credential(s->x509, &two, "dc-2", NULL);
     } else {
         realm_credential(&s->realm, &one, kind, "dc-1", NULL, 0, 0);
         realm_credential(&s->realm, &two, kind, "dc-2", NULL, 0, 0);
@@ -227,7 +227,7 @@ static void certificate_rows(const struct links_run *run)
     struct certificates *c = bench_new(sizeof *c);
     c->s = bench_new(sizeof *c->s);
     make_sides(c->s, CREDENTIAL_CFL);
-    x509_realm_dc(c->s->x509, &c->x509, "dc-9");
+    x509_realm_credential(c->s->x509, &c->x509, "dc-9", NULL);
     const struct credential_moment at = moment_of(c);
     c->x509_size = credential_show(c->x509_shown, &c->x509, &at);
     openssl_start();

@@ -6,7 +6,7 @@
 #include "bench/openssl.h"
 #include "crypto/secret.h"
 #include "crypto/sm3.h"
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 
 #include <string.h>
 

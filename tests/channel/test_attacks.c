@@ -1,6 +1,6 @@
 /* What somebody on the wire, or with one stolen key, may try: each attack with its control, which
  * is the same run without the attack. */
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 
 #include "crypto/secret.h"
 #include "tests/harness.h"

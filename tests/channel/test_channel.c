@@ -1,6 +1,6 @@
 /* How a channel is used: every pair of credentials under each suite, what the sides learn of one
  * another, records, a close, and the reasons for which a credential is refused. */
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 
 #include "crypto/secret.h"
 #include "tests/harness.h"

@@ -5,7 +5,7 @@
 
 #include "base/check.h"
 #include "crypto/secret.h"
-#include "tests/channel/x509_made.h"
+#include "sim/lab/realm_x509.h"
 
 #include <string.h>
 
@@ -32,7 +32,7 @@ static void prepare(void)
     party_make(&party, &realm, &held[CREDENTIAL_IMPLICIT]);
     struct x509_realm *x509 = x509_realm_new(&realm);
     party.trust.x509 = x509_realm_trust(x509);
-    x509_realm_dc(x509, &held[CREDENTIAL_X509], "dc-1");
+    x509_realm_credential(x509, &held[CREDENTIAL_X509], "dc-1", NULL);
     x509_realm_free(x509);
     for (int kind = 1; kind < CREDENTIAL_KINDS; kind++) {
         shown_size[kind] = credential_show(shown[kind], &held[kind], &at);

@@ -1,4 +1,4 @@
-#include "tests/channel/x509_made.h"
+#include "sim/lab/realm_x509.h"
 
 #include "base/check.h"
 
@@ -99,11 +99,14 @@ struct x509_trust *x509_realm_trust(const struct x509_realm *x)
     return trust;
 }
 
-void x509_realm_dc(struct x509_realm *x, struct credential *out, const char *name)
+void x509_realm_credential(struct x509_realm *x, struct credential *out, const char *name,
+                           const char *label)
 {
     char san[200], hex[2 * SM3_BYTES + 1], why[300] = "";
     hex_encode(hex, x->realm->mdms.net.id.b, SM3_BYTES);
-    snprintf(san, sizeof san, "URI:urn:amiledger:%s:dc:%s", hex, name);
+    snprintf(san, sizeof san, "URI:urn:amiledger:%s:%s:%s%s%s", hex,
+             label == NULL ? "dc" : "operator", name, label == NULL ? "" : ":",
+             label == NULL ? "" : label);
     EVP_PKEY *key = make_key();
     X509 *leaf = make_certificate(x, key, name, san, x->middle, x->middle_key);
     BIO *chain = BIO_new(BIO_s_mem()), *keys = BIO_new(BIO_s_mem());
