@@ -134,7 +134,7 @@ const struct channel_form channel_form_real = {
     .cut = channel_cut,
 };
 
-void party_make(struct party *p, struct realm *r, const struct credential *own)
+void party_make(struct party *p, const struct realm *r, const struct credential *own)
 {
     memset(p, 0, sizeof *p);
     p->form = &channel_form_real;
@@ -153,6 +153,12 @@ void party_make(struct party *p, struct realm *r, const struct credential *own)
         .accept = party_accept,
         .accept_ctx = p,
     };
+}
+
+void frame_copy(struct frame *to, const struct frame *from)
+{
+    to->size = from->size;
+    memcpy(to->b, from->b, from->size);
 }
 
 void party_start(struct party *p, bool initiator, struct realm *realm, struct frame *first)

@@ -64,13 +64,15 @@ struct party {
     unsigned asked;
 };
 /* Trusts the realm's issuers with every kind it has an anchor for; speaks the real channel. */
-void party_make(struct party *p, struct realm *r, const struct credential *own);
+void party_make(struct party *p, const struct realm *r, const struct credential *own);
 
 /* Frames on their way. */
 struct frame {
     size_t size;
     uint8_t b[WIRE_BYTES];
 };
+
+void frame_copy(struct frame *to, const struct frame *from);
 
 /* A channel started on one side. An initiator's first flight lies in `first`, which may be NULL for
  * a responder. */
