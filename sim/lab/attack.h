@@ -51,6 +51,7 @@ enum attack_row {
 struct attack_context {
     const struct scheme *scheme; /* the one that is attacked: the real one, also in a control */
     enum credential_kind kind;   /* or the channel's */
+    int which;                   /* the attack's own */
     uint64_t seed;
     bool control;
     bool no_control;        /* set by the attack: this scheme has no weakened form */
@@ -67,6 +68,7 @@ struct attack {
     const char *protection; /* what is taken away in the control */
     const char *nobody;     /* why no scheme can resist; NULL: it can be resisted */
     bool (*run)(struct attack_context *c);
+    int which; /* where one function plays several attacks */
 };
 
 /* The scheme to attack: the real one or, in a control, its weakened form without these

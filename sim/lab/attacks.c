@@ -93,7 +93,8 @@ static void make_whole(const struct attack_subject *s)
 static void run_attack(struct attack_outcome *out, const struct attack *attack,
                        const struct attack_subject *s, uint64_t seed)
 {
-    struct attack_context c = {.scheme = s->scheme, .kind = s->kind, .seed = seed};
+    struct attack_context c = {
+        .scheme = s->scheme, .kind = s->kind, .which = attack->which, .seed = seed};
     uint64_t before = lab_cpu_ns();
     memset(out, 0, sizeof *out);
     out->broken = attack->run(&c);

@@ -4,6 +4,7 @@
 #include "crypto/sm2.h"
 #include "crypto/sm4gcm.h"
 #include "sim/lab/lab.h"
+#include "sim/lab/quantile.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,12 +24,6 @@ void lab_time_briefly(bool briefly)
     repetition_ns = briefly ? BRIEF_NS : REPETITION_NS;
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static uint64_t calls_ns(void (*run)(void *), void *with, size_t calls)
 {
     uint64_t from = lab_cpu_ns();
@@ -45,7 +40,7 @@ struct lab_time lab_time_of(void (*run)(void *with), void *with, size_t size)
         calls *= 2;
     for (int i = 0; i < REPETITIONS; i++)
         us[i] = (double)calls_ns(run, with, calls) / 1000.0 / (double)(calls * size);
-    qsort(us, REPETITIONS, sizeof us[0], compare);
+    lab_sort(us, REPETITIONS);
     return (struct lab_time){us[REPETITIONS / 2], us[0], us[REPETITIONS - 1]};
 }
 
@@ -81,7 +76,7 @@ static struct inputs *inputs_new(struct lab_pair *pair)
     struct inputs *u = calloc(1, sizeof *u);
     AMI_CHECK(u != NULL);
     u->pair = pair;
-    sim_random_bytes(&pair->random, u->wide, sizeof u->wide);
+    sim_random_bytes(&pair->arena->random, u->wide, sizeof u->wide);
     for (size_t i = 0; i < POOL; i++) {
         u->k[i] = scalar_from_wide(u->wide[i]);
         u->half[i] = u->k[i];
@@ -90,9 +85,9 @@ static struct inputs *inputs_new(struct lab_pair *pair)
         u->p[i] = point_mul_base(&u->k[i]);
         u->encoded[i] = point_encode(&u->p[i]);
     }
-    sim_random_bytes(&pair->random, &u->h_a, sizeof u->h_a);
-    sim_random_bytes(&pair->random, &u->cipher, sizeof u->cipher);
-    sim_random_bytes(&pair->random, &u->nonce, sizeof u->nonce);
+    sim_random_bytes(&pair->arena->random, &u->h_a, sizeof u->h_a);
+    sim_random_bytes(&pair->arena->random, &u->cipher, sizeof u->cipher);
+    sim_random_bytes(&pair->arena->random, &u->nonce, sizeof u->nonce);
     AMI_CHECK(sm2_private_init(&u->key, &u->k[0]) == AMI_OK);
     for (size_t i = 0; i < POOL; i++) {
         u->signature[i] = sm2_sign(&u->key, &u->h_a, u->wide[i]);
@@ -114,7 +109,7 @@ static void do_table(void *with)
 {
     struct inputs *u = with;
     size_t i = turn(u);
-    point_mul_base_table_batch(&u->out, &u->k[i], &u->k[POOL - 1 - i], u->pair->p_pub, 1);
+    point_mul_base_table_batch(&u->out, &u->k[i], &u->k[POOL - 1 - i], u->pair->arena->p_pub, 1);
 }
 
 static void do_mul(void *with)
@@ -141,8 +136,8 @@ static void do_public_short(void *with)
 static void do_recover(void *with)
 {
     struct inputs *u = with;
-    u->refused +=
-        sm2_implicit_public(&u->out, &u->p[turn(u)], &u->h_a, &u->pair->mdms.net.p_pub) != AMI_OK;
+    u->refused += sm2_implicit_public(&u->out, &u->p[turn(u)], &u->h_a,
+                                      &u->pair->arena->mdms.net.p_pub) != AMI_OK;
 }
 
 static void do_to_curve(void *with)
@@ -261,7 +256,7 @@ struct lab_time lab_unit_time(enum lab_op op, struct lab_pair *p, bool dc)
     };
     sm2_signers_forget();
     if (dc)
-        AMI_CHECK(sm2_signer_remember(&p->mdms.net.p_pub) == AMI_OK);
+        AMI_CHECK(sm2_signer_remember(&p->arena->mdms.net.p_pub) == AMI_OK);
     struct inputs *u = inputs_new(p);
     struct lab_time t = lab_time_of(run[op], u, 1);
     AMI_CHECK(u->refused == 0);
