@@ -4,6 +4,7 @@
  *   cast.c      keys, genesis     disk.c, kv.c  storage of DCs and of the MDMS
  *   world.c     hosts: clocks, starts, crashes, pauses; the loop
  *   net.c       links between hosts, with all that can go wrong on them
+ *   dials.c     links to DCs that a fleet or the MDMS keeps open
  *   medium.c    the narrow medium that meters share, when a plan has one
  *   dc.c, fleet.c, mdms.c   the shells around the three cores: the objects of the processes
  *   enrol.c     a device gets keys while the network runs

@@ -8,6 +8,7 @@
  *   cmd_lab.c  the command line           lab.c     the experiments, and running them
  *   output.c   tables, JSON, CSV files    schemes.c the schemes that experiments go over
  *   arena.c    a small network with keys  attack*.c the adversaries
+ *   scene.c    two ends of a channel      weak_*.c  what controls attack
  *
  * The document of an experiment:
  *
