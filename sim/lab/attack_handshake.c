@@ -375,9 +375,10 @@ static void invent(struct scene *s, struct credential *out)
 {
     static struct realm hers; /* large */
     if (s->kind == CREDENTIAL_X509) {
-        struct x509_realm *own = x509_realm_new(&s->realm);
-        x509_realm_credential(own, out, "alice", HIGH_LABEL);
-        x509_realm_free(own);
+        struct link_x509 own;
+        scene_x509_make(&own);
+        link_x509_credential(out, &own, &s->realm.mdms.net, "alice", HIGH_LABEL);
+        link_x509_free(&own);
         return;
     }
     realm_make(&hers, "laboratory", ~s->realm.number);

@@ -5,10 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+void scene_x509_make(struct link_x509 *out)
+{
+    const int64_t now_s = SUITE_WALL_MS / 1000;
+    link_x509_make(out, LINK_X509_SM2, now_s - 1000, now_s + 1000);
+}
+
 void scene_credential(struct scene *s, struct credential *out, const char *name, const char *label)
 {
     if (s->kind == CREDENTIAL_X509)
-        x509_realm_credential(s->x509, out, name, label);
+        link_x509_credential(out, &s->x509, &s->realm.mdms.net, name, label);
     else
         realm_credential(&s->realm, out, s->kind, name, label, 0, 0);
 }
@@ -29,8 +35,8 @@ struct scene *scene_new(const struct attack_context *c, unsigned without)
     s->kind = c->kind;
     realm_make(&s->realm, "laboratory", c->seed);
     if (s->kind == CREDENTIAL_X509) {
-        s->x509 = x509_realm_new(&s->realm);
-        s->x509_trust = x509_realm_trust(s->x509);
+        scene_x509_make(&s->x509);
+        s->x509_trust = link_x509_trust(&s->x509);
     }
     scene_credential(s, &s->dc_1, "dc-1", NULL);
     scene_credential(s, &s->dc_2, "dc-2", NULL);
@@ -42,9 +48,9 @@ struct scene *scene_new(const struct attack_context *c, unsigned without)
 
 void scene_free(struct scene *s)
 {
-    if (s->x509 != NULL) {
+    if (s->kind == CREDENTIAL_X509) {
         x509_trust_free(s->x509_trust);
-        x509_realm_free(s->x509);
+        link_x509_free(&s->x509);
     }
     free(s);
 }

@@ -7,7 +7,8 @@
 #define AMI_SIM_LAB_SCENE_H
 
 #include "sim/lab/attack.h"
-#include "sim/lab/realm_x509.h"
+#include "sim/lab/link_x509.h"
+#include "sim/lab/realm.h"
 #include "sim/lab/weak_channel.h"
 
 #define SCENE_FLIGHTS 4 /* three, and READY */
@@ -16,8 +17,8 @@ struct scene {
     enum credential_kind kind;
     const struct channel_form *form; /* what honest sides speak */
     struct realm realm;
-    struct x509_realm *x509; /* NULL but under X.509 */
-    struct x509_trust *x509_trust;
+    struct link_x509 x509;                 /* under X.509 */
+    struct x509_trust *x509_trust;         /* NULL but under X.509 */
     struct credential dc_1, dc_2, mallory; /* hers is an operator's, with the lowest label */
     struct party i, r;                     /* dc-1, dc-2 */
     /* Of scene_open: what travelled, and both sides as they were before each frame. */
@@ -28,6 +29,8 @@ struct scene {
 struct scene *scene_new(const struct attack_context *c, unsigned without);
 void scene_free(struct scene *s);
 
+/* A root of its own, valid around the scene's time. */
+void scene_x509_make(struct link_x509 *out);
 /* Of the attacked kind; `label` NULL: a DC's. */
 void scene_credential(struct scene *s, struct credential *out, const char *name, const char *label);
 /* Somebody who speaks what the two speak, and trusts whom they trust. */

@@ -32,6 +32,12 @@ static uint64_t calls_ns(void (*run)(void *), void *with, size_t calls)
     return lab_cpu_ns() - from;
 }
 
+static struct lab_time time_of(double us[REPETITIONS])
+{
+    lab_sort(us, REPETITIONS);
+    return (struct lab_time){us[REPETITIONS / 2], us[0], us[REPETITIONS - 1]};
+}
+
 struct lab_time lab_time_of(void (*run)(void *with), void *with, size_t size)
 {
     double us[REPETITIONS];
@@ -40,8 +46,48 @@ struct lab_time lab_time_of(void (*run)(void *with), void *with, size_t size)
         calls *= 2;
     for (int i = 0; i < REPETITIONS; i++)
         us[i] = (double)calls_ns(run, with, calls) / 1000.0 / (double)(calls * size);
-    lab_sort(us, REPETITIONS);
-    return (struct lab_time){us[REPETITIONS / 2], us[0], us[REPETITIONS - 1]};
+    return time_of(us);
+}
+
+#define TWO_SIDED_MAX  8
+#define TWO_SIDED_LONG 4 /* repetitions this many times as long: their parts are long already */
+
+/* Microseconds of one operation, for each side. */
+static void call_both(struct lab_two_sided *t, size_t calls, double us[2])
+{
+    us[0] = us[1] = 0;
+    for (size_t i = 0; i < calls; i++)
+        if (!t->run(t->with, us))
+            t->wrong = true;
+    for (int side = 0; side < 2; side++)
+        us[side] /= 1000.0 * (double)(calls * t->size);
+}
+
+void lab_time_two_sided(struct lab_two_sided *list, size_t count)
+{
+    double us[TWO_SIDED_MAX][3][REPETITIONS], one[2];
+    size_t calls[TWO_SIDED_MAX];
+    const double enough_us = TWO_SIDED_LONG * (double)repetition_ns / 1000.0;
+    AMI_CHECK(count <= TWO_SIDED_MAX);
+    for (size_t i = 0; i < count; i++) {
+        list[i].wrong = false;
+        call_both(&list[i], 1, one); /* the first is not like the others */
+        call_both(&list[i], 1, one);
+        const double call_us = (one[0] + one[1]) * (double)list[i].size;
+        calls[i] = call_us >= enough_us ? 1 : (size_t)(enough_us / call_us) + 1;
+    }
+    for (size_t n = 0; n < REPETITIONS; n++)
+        for (size_t i = 0; i < count; i++) {
+            call_both(&list[i], calls[i], one);
+            us[i][0][n] = one[0];
+            us[i][1][n] = one[1];
+            us[i][2][n] = one[0] + one[1];
+        }
+    for (size_t i = 0; i < count; i++) {
+        list[i].side[0] = time_of(us[i][0]);
+        list[i].side[1] = time_of(us[i][1]);
+        list[i].both = time_of(us[i][2]);
+    }
 }
 
 /* --- operations ------------------------------------------------------------------------------ */

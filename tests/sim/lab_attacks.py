@@ -220,6 +220,7 @@ def usage(program):
     refused(program, 2, "channel-middle attacks the channel, which has no key-agreement scheme", "attacks",
             "channel-middle", "--scheme", "sm2kx")
     refused(program, 2, "takes no further names", "table2", "replay-vote")
+    refused(program, 2, "takes no further names", "links-crypto", "handshakes")
     refused(program, 1, "cannot be made", "attacks", "replay-vote", "--out", "/dev/null/there")
     os.environ["TMPDIR"] = "/dev/null"
     refused(program, 1, "ledger-bit-flipped: /dev/null", "attacks", "ledger-bit-flipped", "--scheme",
@@ -239,7 +240,8 @@ def usage(program):
     text = run(program, "attacks", "collusion-master-key", "--scheme", "liu2023")
     if "the adversary holds" not in text or "broken" not in text:
         sys.exit(f"the text does not say what was found: {text}")
-    for words, wanted in ((("lab", "ta"), "table2"), (("lab", "attacks", "replay-v"), "replay-vote"),
+    for words, wanted in ((("lab", "ta"), "table2"), (("lab", "links-"), "links-crypto"),
+                          (("lab", "attacks", "replay-v"), "replay-vote"),
                           (("lab", "attacks", "channel-mi"), "channel-middle"),
                           (("lab", "attacks", "--scheme", "ec"), "ecdh"),
                           (("lab", "attacks", "--ou"), "--out")):
