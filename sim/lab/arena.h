@@ -43,8 +43,7 @@ void arena_issue(struct arena *a, struct agree_key *key, struct agree_part *part
                  struct agree_secret *reply, enum key_role role, const char *name,
                  struct span home);
 
-/* --- one agreement, step by step ---------------------------------------------------------------
- */
+/* --- one agreement, step by step ------------------------------------------------------------- */
 
 /* Everything of one run: what travelled, and what each side held. */
 struct arena_run {
@@ -80,8 +79,7 @@ void arena_agree(struct arena *a, struct arena_run *r, unsigned meter, unsigned 
 /* The meter's session begins with what it believes, and sends its first reading. */
 void arena_send_reading(struct arena *a, struct arena_run *r);
 
-/* --- what adversaries do -----------------------------------------------------------------------
- */
+/* --- what adversaries do --------------------------------------------------------------------- */
 
 /* A made-up key: of this name, role and epoch, but never issued. */
 void arena_made_up(struct arena *a, struct agree_key *out, const struct agree_key *like);

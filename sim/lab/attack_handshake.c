@@ -11,8 +11,7 @@
 #define ORDER   "revoke dc-3"
 #define TEXT    64
 
-/* --- in the middle -----------------------------------------------------------------------------
- */
+/* --- in the middle --------------------------------------------------------------------------- */
 
 /* Mallory with an ephemeral key of her own towards each side. */
 static bool middle(struct attack_context *c)
@@ -95,8 +94,7 @@ static bool altered_flight(struct attack_context *c)
     return broken;
 }
 
-/* --- downgrades --------------------------------------------------------------------------------
- */
+/* --- downgrades ------------------------------------------------------------------------------ */
 
 static bool downgrade_suite(struct attack_context *c)
 {
@@ -180,8 +178,7 @@ static bool downgrade_credential(struct attack_context *c)
     return false;
 }
 
-/* --- again, and back ---------------------------------------------------------------------------
- */
+/* --- again, and back ------------------------------------------------------------------------- */
 
 static bool replay(struct attack_context *c)
 {
@@ -257,8 +254,7 @@ static bool reflect_handshake(struct attack_context *c)
     return broken;
 }
 
-/* --- whose channel -----------------------------------------------------------------------------
- */
+/* --- whose channel --------------------------------------------------------------------------- */
 
 /* Mallory passes flights on, but for the third: that one is hers. */
 static bool key_share(struct attack_context *c)
@@ -332,8 +328,7 @@ static bool key_compromise(struct attack_context *c)
     return broken;
 }
 
-/* --- operators ---------------------------------------------------------------------------------
- */
+/* --- operators ------------------------------------------------------------------------------- */
 
 #define HIGH_LABEL "2:ledger+metering"
 
@@ -450,8 +445,7 @@ static bool revoked_operator(struct attack_context *c)
     return broken;
 }
 
-/* --- later -------------------------------------------------------------------------------------
- */
+/* --- later ----------------------------------------------------------------------------------- */
 
 /* The keys of both DCs and of the MDMS are stolen when the channel is long gone. */
 static bool later_compromise(struct attack_context *c)

@@ -84,8 +84,7 @@ static bool desync(struct attack_context *c)
                        lost, runs, seconds(slowest));
 }
 
-/* --- old frames at a DC that has forgotten -----------------------------------------------------
- */
+/* --- old frames at a DC that has forgotten --------------------------------------------------- */
 
 #define TAPE_FRAMES    4
 #define TAPE_BYTES     1024

@@ -22,28 +22,13 @@ static void say(struct scene *s, struct frame *record, unsigned first, unsigned 
     }
 }
 
-/* One suite after the other. An attack is one when either falls; a control has to show both. */
-typedef bool under_suite(struct attack_context *c, struct scene *s, char *found, size_t found_size);
+/* One attack under one suite; `found` gets a sentence of at most FOUND bytes. */
+#define FOUND 160
+typedef bool under_suite(const struct attack_context *c, struct scene *s, char found[FOUND]);
 
-static bool each_suite(struct attack_context *c, unsigned without, under_suite *attack)
-{
-    char found[SUITES][160];
-    unsigned broken = 0;
-    for (size_t n = 0; n < SUITES; n++) {
-        struct scene *s = scene_new(c, without);
-        scene_open_under(s, suites[n]);
-        broken += attack(c, s, found[n], sizeof found[n]);
-        scene_free(s);
-    }
-    return attack_says(c, c->control ? broken == SUITES : broken > 0, "%s: %s; %s: %s",
-                       channel_suite_name(suites[0]), found[0], channel_suite_name(suites[1]),
-                       found[1]);
-}
+/* --- on the line ----------------------------------------------------------------------------- */
 
-/* --- on the line -------------------------------------------------------------------------------
- */
-
-static bool alter(struct attack_context *c, struct scene *s, char *found, size_t found_size)
+static bool alter(const struct attack_context *c, struct scene *s, char found[FOUND])
 {
     struct frame record, bent;
     const struct party before = s->r;
@@ -67,18 +52,13 @@ static bool alter(struct attack_context *c, struct scene *s, char *found, size_t
         taken = scene_takes(&s->r, &bent, text, sizeof text);
     }
     if (taken)
-        snprintf(found, found_size, "dc-2 took \"%s\"", text);
+        snprintf(found, FOUND, "dc-2 took \"%s\"", text);
     else
-        snprintf(found, found_size, "each bit changed, each end cut off: %s", scene_why(&s->r));
+        snprintf(found, FOUND, "each bit changed, each end cut off: %s", scene_why(&s->r));
     return taken;
 }
 
-static bool altered_record(struct attack_context *c)
-{
-    return each_suite(c, WITHOUT_TAGS, alter);
-}
-
-static bool reorder(struct attack_context *c, struct scene *s, char *found, size_t found_size)
+static bool reorder(const struct attack_context *c, struct scene *s, char found[FOUND])
 {
     static const struct {
         const char *name;
@@ -98,18 +78,13 @@ static bool reorder(struct attack_context *c, struct scene *s, char *found, size
                scene_takes(&s->r, &record[ways[w].order[good]], text, sizeof text))
             good++;
         taken += good == ways[w].size;
-        n += snprintf(found + n, found_size - (size_t)n, "%s%s: %s", w == 0 ? "" : ", ",
-                      ways[w].name, good == ways[w].size ? "taken" : scene_why(&s->r));
+        n += snprintf(found + n, FOUND - (size_t)n, "%s%s: %s", w == 0 ? "" : ", ", ways[w].name,
+                      good == ways[w].size ? "taken" : scene_why(&s->r));
     }
     return c->control ? taken == sizeof ways / sizeof ways[0] : taken > 0;
 }
 
-static bool moved_records(struct attack_context *c)
-{
-    return each_suite(c, WITHOUT_NUMBERS, reorder);
-}
-
-static bool reflect(struct attack_context *c, struct scene *s, char *found, size_t found_size)
+static bool reflect(const struct attack_context *c, struct scene *s, char found[FOUND])
 {
     struct frame record[MESSAGES];
     const struct party before = s->i;
@@ -122,21 +97,14 @@ static bool reflect(struct attack_context *c, struct scene *s, char *found, size
         taken = scene_takes(&s->i, &record[n], text, sizeof text);
     }
     if (taken)
-        snprintf(found, found_size, "dc-1 took its own \"%s\" for dc-2's", text);
+        snprintf(found, FOUND, "dc-1 took its own \"%s\" for dc-2's", text);
     else
-        snprintf(found, found_size, "%u records handed back to dc-1: %s", MESSAGES,
-                 scene_why(&s->i));
+        snprintf(found, FOUND, "%u records handed back to dc-1: %s", MESSAGES, scene_why(&s->i));
     return taken;
 }
 
-static bool reflected_record(struct attack_context *c)
-{
-    return each_suite(c, WITHOUT_DIRECTIONS, reflect);
-}
-
 /* dc-1 says two things and closes; the second and the close do not arrive. */
-static bool truncate_channel(struct attack_context *c, struct scene *s, char *found,
-                             size_t found_size)
+static bool truncate_channel(const struct attack_context *c, struct scene *s, char found[FOUND])
 {
     struct frame record[2], last, wire, reply;
     char text[TEXT];
@@ -157,19 +125,13 @@ static bool truncate_channel(struct attack_context *c, struct scene *s, char *fo
         s->r = before;
     }
     enum channel_fault end = s->r.form->cut(&s->r.channel);
-    snprintf(found, found_size,
+    snprintf(found, FOUND,
              "dc-2 has \"%s\", takes %u closes that are none, and the end of the connection is %s",
              text, closed, end == FAULT_NONE ? "a close to it" : channel_fault_name(end));
     return closed > 0 || end == FAULT_NONE;
 }
 
-static bool truncated(struct attack_context *c)
-{
-    return each_suite(c, WITHOUT_CLOSE, truncate_channel);
-}
-
-/* --- stolen ------------------------------------------------------------------------------------
- */
+/* --- stolen ---------------------------------------------------------------------------------- */
 
 /* Does this state open a record, as it is or as a thief may set it: at any number? */
 static bool state_opens(const struct scene *s, const struct channel *loot,
@@ -188,7 +150,7 @@ static bool state_opens(const struct scene *s, const struct channel *loot,
     return false;
 }
 
-static bool state_earlier(struct attack_context *c, struct scene *s, char *found, size_t found_size)
+static bool state_earlier(const struct attack_context *c, struct scene *s, char found[FOUND])
 {
     struct frame record[MESSAGES];
     char text[TEXT];
@@ -203,17 +165,12 @@ static bool state_earlier(struct attack_context *c, struct scene *s, char *found
     static const sm3_digest no_shared;
     const bool gone = memcmp(&s->r.channel.secret, &no_secret, sizeof no_secret) == 0 &&
                       memcmp(&s->r.channel.shared, &no_shared, sizeof no_shared) == 0;
-    snprintf(found, found_size, "%u of %u earlier records open%s", open, MESSAGES,
+    snprintf(found, FOUND, "%u of %u earlier records open%s", open, MESSAGES,
              gone ? "" : ", and the state has the handshake's secrets");
     return c->control ? open == MESSAGES : open > 0 || !gone;
 }
 
-static bool stolen_earlier(struct attack_context *c)
-{
-    return each_suite(c, WITHOUT_HASHING, state_earlier);
-}
-
-static bool state_later(struct attack_context *c, struct scene *s, char *found, size_t found_size)
+static bool state_later(const struct attack_context *c, struct scene *s, char found[FOUND])
 {
     struct frame record;
     char text[TEXT];
@@ -221,16 +178,11 @@ static bool state_later(struct attack_context *c, struct scene *s, char *found, 
     const struct channel loot = s->r.channel;
     say(s, &record, 7, 1);
     bool open = state_opens(s, &loot, &record, text);
-    snprintf(found, found_size, open ? "opens \"%s\"" : "opens nothing", text);
+    snprintf(found, FOUND, open ? "opens \"%s\"" : "opens nothing", text);
     return open;
 }
 
-static bool stolen_later(struct attack_context *c)
-{
-    return each_suite(c, 0, state_later);
-}
-
-static bool state_next(struct attack_context *c, struct scene *s, char *found, size_t found_size)
+static bool state_next(const struct attack_context *c, struct scene *s, char found[FOUND])
 {
     struct frame record[MESSAGES], after;
     char text[TEXT];
@@ -250,17 +202,12 @@ static bool state_next(struct attack_context *c, struct scene *s, char *found, s
     const struct channel *tried[] = {&loot, &ended};
     for (int n = 0; n < 2 && !open; n++)
         open = state_opens(s, tried[n], &after, text);
-    snprintf(found, found_size, open ? "opens \"%s\"" : "opens nothing", text);
+    snprintf(found, FOUND, open ? "opens \"%s\"" : "opens nothing", text);
     return open;
 }
 
-static bool stolen_next(struct attack_context *c)
-{
-    return each_suite(c, 0, state_next);
-}
-
 /* The key of one record leaks: M, from which all of that record's keys come. */
-static bool record_key(struct attack_context *c, struct scene *s, char *found, size_t found_size)
+static bool record_key(const struct attack_context *c, struct scene *s, char found[FOUND])
 {
     enum { LEAKED = 2 };
     struct frame record[MESSAGES];
@@ -280,13 +227,51 @@ static bool record_key(struct attack_context *c, struct scene *s, char *found, s
                                       material);
         open += opens;
     }
-    snprintf(found, found_size, "M of record %d opens %u of %d others", LEAKED, open, MESSAGES - 1);
+    snprintf(found, FOUND, "M of record %d opens %u of %d others", LEAKED, open, MESSAGES - 1);
     return c->control ? open == MESSAGES - 1 : open > 0;
 }
 
-static bool leaked_record_key(struct attack_context *c)
+/* --- both suites ----------------------------------------------------------------------------- */
+
+enum {
+    ALTERED,
+    MOVED,
+    REFLECTED,
+    TRUNCATED,
+    STOLEN_EARLIER,
+    STOLEN_LATER,
+    STOLEN_NEXT,
+    RECORD_KEY
+};
+static const struct {
+    under_suite *attack;
+    unsigned without; /* in a control */
+} attacks[] = {
+    [ALTERED] = {alter, WITHOUT_TAGS},
+    [MOVED] = {reorder, WITHOUT_NUMBERS},
+    [REFLECTED] = {reflect, WITHOUT_DIRECTIONS},
+    [TRUNCATED] = {truncate_channel, WITHOUT_CLOSE},
+    [STOLEN_EARLIER] = {state_earlier, WITHOUT_HASHING},
+    [STOLEN_LATER] = {state_later, 0},
+    [STOLEN_NEXT] = {state_next, 0},
+    [RECORD_KEY] = {record_key, WITHOUT_NEW_KEYS},
+};
+
+/* One suite after the other. The channel is broken when either falls; a control has to show both.
+ */
+static bool each_suite(struct attack_context *c)
 {
-    return each_suite(c, WITHOUT_NEW_KEYS, record_key);
+    char found[SUITES][FOUND];
+    unsigned broken = 0;
+    for (size_t n = 0; n < SUITES; n++) {
+        struct scene *s = scene_new(c, attacks[c->which].without);
+        scene_open_under(s, suites[n]);
+        broken += attacks[c->which].attack(c, s, found[n]);
+        scene_free(s);
+    }
+    return attack_says(c, c->control ? broken == SUITES : broken > 0, "%s: %s; %s: %s",
+                       channel_suite_name(suites[0]), found[0], channel_suite_name(suites[1]),
+                       found[1]);
 }
 
 const struct attack attacks_records[] = {
@@ -295,32 +280,37 @@ const struct attack attacks_records[] = {
      .knows = "the line, and what the plaintext is",
      .goal = "dc-2 takes a record with another reading, or a part of one",
      .protection = "each record's tag, checked first",
-     .run = altered_record},
+     .run = each_suite,
+     .which = ALTERED},
     {.name = "channel-moved-records",
      .on = ON_CHANNEL,
      .knows = "the line",
      .goal = "records are taken although one was left out, repeated or exchanged with the next",
      .protection = "each record has its number and key (in the control the chain stands still)",
-     .run = moved_records},
+     .run = each_suite,
+     .which = MOVED},
     {.name = "channel-reflected-record",
      .on = ON_CHANNEL,
      .knows = "the line; it hands dc-1's records back to dc-1",
      .goal = "dc-1 takes its own record for dc-2's",
      .protection = "each direction has its own chain, and its number in the tag",
-     .run = reflected_record},
+     .run = each_suite,
+     .which = REFLECTED},
     {.name = "channel-truncated",
      .on = ON_CHANNEL,
      .knows = "the line; it cuts the connection before the last record",
      .goal = "dc-2 believes that it has all that dc-1 said",
      .protection = "a close is a record (in the control the connection's end is a close)",
-     .run = truncated},
+     .run = each_suite,
+     .which = TRUNCATED},
     {.name = "channel-state-earlier",
      .on = ON_CHANNEL,
      .knows = "recorded traffic, and then all that dc-2 holds of the open channel",
      .goal = "an earlier record",
      .protection = "Seed becomes SM3(Seed) after every record (in the control it stays); S and the "
                    "ephemeral key are wiped",
-     .run = stolen_earlier},
+     .run = each_suite,
+     .which = STOLEN_EARLIER},
     {.name = "channel-state-later",
      .on = ON_CHANNEL,
      .knows = "all that dc-2 holds of the open channel, and what travels afterwards",
@@ -329,7 +319,8 @@ const struct attack attacks_records[] = {
      .nobody =
          "a chain of hashes runs forward: its state gives all that follows, until the two make "
          "a new channel",
-     .run = stolen_later},
+     .run = each_suite,
+     .which = STOLEN_LATER},
     {.name = "channel-state-next-channel",
      .on = ON_CHANNEL,
      .knows = "all that dc-2 holds of the open channel, and what travels in the next one",
@@ -337,11 +328,13 @@ const struct attack attacks_records[] = {
      .protection =
          "a channel begins from ephemeral keys of its own (in the control it goes on with "
          "the same chain)",
-     .run = stolen_next},
+     .run = each_suite,
+     .which = STOLEN_NEXT},
     {.name = "channel-record-key",
      .on = ON_CHANNEL,
      .knows = "recorded traffic, and M of one record",
      .goal = "another record, before or after it",
      .protection = "each record has a key of its own (in the control all have the first one's)",
-     .run = leaked_record_key},
+     .run = each_suite,
+     .which = RECORD_KEY},
     {0}};

@@ -32,8 +32,7 @@ static struct span digest_span(const sm3_digest *d)
     return span_of(d->b, sizeof d->b);
 }
 
-/* --- transcript and keys -----------------------------------------------------------------------
- */
+/* --- transcript and keys --------------------------------------------------------------------- */
 
 static void to_t1(struct channel *c, const uint8_t clear[ANSWER_CLEAR_BYTES])
 {
@@ -85,8 +84,7 @@ static void to_records(struct channel *c)
     secret_wipe(&c->shared, sizeof c->shared);
 }
 
-/* --- proofs ------------------------------------------------------------------------------------
- */
+/* --- proofs ---------------------------------------------------------------------------------- */
 
 struct side {
     const char *sign, *seal, *confirm;
@@ -187,8 +185,7 @@ static enum channel_fault check_proof(struct channel *c, const struct side *side
     return fault;
 }
 
-/* --- flights -----------------------------------------------------------------------------------
- */
+/* --- flights --------------------------------------------------------------------------------- */
 
 scalar weak_channel_ephemeral(const scalar *d, const uint8_t nonce[CREDENTIAL_NONCE_BYTES])
 {
@@ -311,8 +308,7 @@ static enum channel_fault accept_finish(struct channel *c, uint8_t *frame, size_
     return FAULT_NONE;
 }
 
-/* --- records -----------------------------------------------------------------------------------
- */
+/* --- records --------------------------------------------------------------------------------- */
 
 struct record_keys {
     sm4_key key;
@@ -415,8 +411,7 @@ static size_t open_record(const struct record_keys *k, uint8_t suite, uint8_t *r
     return text.size;
 }
 
-/* --- the whole ---------------------------------------------------------------------------------
- */
+/* --- the whole ------------------------------------------------------------------------------- */
 
 static struct channel_result down(struct channel *c, enum channel_event event,
                                   enum channel_fault fault)
@@ -501,8 +496,7 @@ static enum channel_fault cut(struct channel *c)
 const struct channel_form channel_form_weak = {
     .start = start, .receive = receive, .seal = seal, .close = say_close, .cut = cut};
 
-/* --- for adversaries ---------------------------------------------------------------------------
- */
+/* --- for adversaries ------------------------------------------------------------------------- */
 
 const uint8_t *weak_channel_nonce(const struct frame *flight)
 {

@@ -32,8 +32,7 @@ enum channel_without {
 void weak_channel_without(unsigned what);
 extern const struct channel_form channel_form_weak;
 
-/* --- for adversaries ---------------------------------------------------------------------------
- */
+/* --- for adversaries ------------------------------------------------------------------------- */
 
 /* The channel of who made flight 1 or 2, and knows V, when these three flights have travelled:
  * open, with both key chains at their start. */
