@@ -1,8 +1,8 @@
 /* sim/lab/realm.h - a network's issuers and everybody's credentials, and two channels with a wire
  * between: what attacks on the channel are played in.
  *
- * Keys come from a seeded generator, so that every run is the same. Tests, fuzz targets and
- * benchmarks of the channel share it: it needs channel/ alone, and what goes wrong here aborts.
+ * Keys come from a seeded generator, so that every run is the same. Tests and fuzz targets of the
+ * channel share it: it needs channel/ alone, and what goes wrong here aborts.
  */
 #ifndef AMI_SIM_LAB_REALM_H
 #define AMI_SIM_LAB_REALM_H
