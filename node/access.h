@@ -15,7 +15,7 @@ struct access_rule {
     const char *ask; /* as in a question's "ask" */
     enum access_mode mode;
     struct label object;
-    const char *about;
+    const char *about; /* what it shows or changes: for docs/security.md and in a refusal */
 };
 
 /* The rows in order; NULL at the end. */

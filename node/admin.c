@@ -136,11 +136,17 @@ static void add_anchors(const struct node *n, json_t *o)
                                   seconds_left(credential_own_left_s(a.own, now_s))));
     json_object_set_new(o, "trust_expires_in_s",
                         seconds_left(a.until_s == INT64_MAX ? INT64_MAX : a.until_s - now_s));
-    json_object_set_new(o, "revoked_operators",
-                        a.revoked_known
-                            ? json_pack("{s:I, s:I}", "number", (json_int_t)a.revoked_number,
-                                        "count", (json_int_t)a.revoked_count)
-                            : json_null());
+}
+
+static void add_operators(const struct node *n, json_t *o)
+{
+    uint64_t number;
+    unsigned count;
+    const bool known = operators_known(n, &number, &count);
+    json_object_set_new(
+        o, "revoked_operators",
+        known ? json_pack("{s:I, s:I}", "number", (json_int_t)number, "count", (json_int_t)count)
+              : json_null());
 }
 
 static json_t *ask_status(struct node *n)
@@ -186,6 +192,7 @@ static json_t *ask_status(struct node *n)
     json_object_set_new(o, "devices", json_integer((json_int_t)registry_size(n->c.registry)));
     json_object_set_new(o, "waiting_transactions", json_integer((json_int_t)pool_count(n->pool)));
     add_anchors(n, o);
+    add_operators(n, o);
     uint64_t below, pruned;
     prune_state(n, &below, &pruned);
     json_object_set_new(o, "retention_below", json_integer((json_int_t)below));
@@ -258,6 +265,26 @@ static void asker_text(char *out, size_t size, const struct node_link *l)
         snprintf(out, size, "%s %s", credential_role_name(l->who.role), l->who.name.text);
 }
 
+/* A connection that was open when its operator was revoked: it gets the reason, and is closed. */
+static bool still_in(struct node *n, struct node_link *l, const struct access_rule *rule, char *why,
+                     size_t why_size)
+{
+    char asker[AMI_ID_BYTES_MAX + LABEL_TEXT_BYTES + 16];
+    uint64_t number;
+    unsigned count;
+    if (!l->identified || !node_operator_revoked(n, &l->who))
+        return true;
+    (void)operators_known(n, &number, &count);
+    asker_text(asker, sizeof asker, l);
+    n->counters.requests_denied++;
+    node_event_of(n, ENV_LOG_WARN, "request_denied", &l->who.name,
+                  "who=\"%s\" ask=%s revoked by list %llu", asker, rule->ask,
+                  (unsigned long long)number);
+    snprintf(why, why_size, "this credential is revoked (list %llu of the MDMS); you were %s",
+             (unsigned long long)number, asker);
+    return false;
+}
+
 /* The question's rule against the asker's label; a refusal is written down. The MDMS reads what the
  * ledger holds anyway, and writes nothing here. */
 static bool allowed(struct node *n, const struct node_link *l, const struct access_rule *rule,
@@ -276,11 +303,12 @@ static bool allowed(struct node *n, const struct node_link *l, const struct acce
     if (!l->identified)
         snprintf(why, why_size, "'%s' is answered to operators with a credential only", rule->ask);
     else if (rule->mode == ACCESS_WRITE)
-        snprintf(why, why_size, "'%s' writes to %s, which your label must not exceed; you are %s",
-                 rule->ask, needed, asker);
+        snprintf(why, why_size,
+                 "'%s' (%s) writes to %s, which your label must not exceed; you are %s", rule->ask,
+                 rule->about, needed, asker);
     else
-        snprintf(why, why_size, "'%s' needs a label that covers %s; you are %s", rule->ask, needed,
-                 asker);
+        snprintf(why, why_size, "'%s' (%s) needs a label that covers %s; you are %s", rule->ask,
+                 rule->about, needed, asker);
     return false;
 }
 
@@ -305,7 +333,7 @@ static json_t *ask_note(struct node *n, const struct node_link *l, const json_t 
     return json_pack("{s:I}", "number", (json_int_t)n->event_count);
 }
 
-static json_t *ask(struct node *n, const struct node_link *l, const json_t *question,
+static json_t *ask(struct node *n, struct node_link *l, const json_t *question,
                    enum ami_status *status, char *why, size_t why_size)
 {
     const char *name = json_string_value(json_object_get(question, "ask"));
@@ -315,6 +343,10 @@ static json_t *ask(struct node *n, const struct node_link *l, const json_t *ques
         *status = AMI_UNSUPPORTED;
         snprintf(why, why_size, "'%.80s' is no question that this node answers",
                  name == NULL ? "" : name);
+        return NULL;
+    }
+    if (!still_in(n, l, rule, why, why_size)) {
+        *status = AMI_REVOKED;
         return NULL;
     }
     if (!allowed(n, l, rule, why, why_size)) {
@@ -379,6 +411,8 @@ void admin_on_frame(struct node *n, struct node_link *l, enum message_type type,
         AMI_CHECK(writer_ok(&w));
         (void)node_send(n, l->id, writer_span(&w)); /* the asker's time-out tells */
     }
+    if (status == AMI_REVOKED)
+        node_close(n, l->id);
     free(text);
     json_decref(out);
     json_decref(question);

@@ -76,8 +76,12 @@ struct node *node_new(const struct node_config *config, const struct env *env,
     if (config->meter_unchecked)
         registry_leave_meters_unchecked(config->registry);
     n->pool = pool_new((struct pool_limits){config->pool_txs_max, config->pool_bytes_max});
+    enum ami_status listed = operators_init(n);
+    if (listed != AMI_OK)
+        n->start_status = listed;
     if (n->frame == NULL || n->block == NULL || n->events == NULL || n->caused == NULL ||
-        n->pool == NULL || !gateway_init(n) || !prune_init(n) || !chain_init(n)) {
+        n->pool == NULL || listed != AMI_OK || !gateway_init(n) || !prune_init(n) ||
+        !chain_init(n)) {
         *status = n->start_status;
         node_free(n);
         return NULL;
@@ -102,6 +106,7 @@ void node_free(struct node *n)
     prune_free(n);
     gateway_free(n);
     relay_free(n);
+    operators_free(n);
     epoch_free(n);
     submit_free(n);
     pool_free(n->pool);
@@ -242,6 +247,7 @@ static void other_parts_on_time(struct node *n)
     next = min_u64(next, relay_on_time(n));
     next = min_u64(next, gateway_on_time(n));
     next = min_u64(next, prune_on_time(n));
+    next = min_u64(next, operators_on_time(n));
     n->next_us = next;
 }
 

@@ -68,9 +68,6 @@ struct node_peer {
 struct node_anchors {
     const struct credential *own;
     int64_t until_s; /* of the first X.509 root or list to end; INT64_MAX: none does */
-    bool revoked_known;
-    uint64_t revoked_number; /* of the list of revoked operators */
-    unsigned revoked_count;
 };
 
 struct node_config {
@@ -98,6 +95,12 @@ struct node_config {
     /* Rules switched off, by the simulator alone, to see that its checks notice. */
     uint32_t rules_off;   /* enum rule_off of consensus/replica.h */
     bool meter_unchecked; /* registry_leave_meters_unchecked */
+    /* The newest list of revoked operators (channel/file.h). operators: what was kept; empty: none.
+     * keep_operators: it is durable when this returns AMI_OK; NULL: nothing is kept (a simulation).
+     */
+    struct span operators;
+    enum ami_status (*keep_operators)(void *ctx, struct span list);
+    void *operators_ctx;
     /* For the status; NULL: links are not secured (a simulation). */
     void (*anchors)(void *ctx, struct node_anchors *out);
     void *anchors_ctx;
@@ -111,7 +114,8 @@ struct node;
 /* Room for any vote record. */
 #define NODE_RECORD_BYTES_MAX (32u << 10)
 
-/* NULL with *status: out of memory, or what the replica says of its record. */
+/* NULL with *status: out of memory, what the replica says of its record, or what is wrong with the
+ * kept list of operators. */
 struct node *node_new(const struct node_config *config, const struct env *env,
                       enum ami_status *status);
 void node_free(struct node *n);
@@ -134,6 +138,10 @@ void node_on_stored(struct node *n, struct node_write *write, enum ami_status st
 
 /* Where this DC listens, as the ledger or the genesis file says; NULL: it was never a member. */
 const struct member_address *node_address(const struct node *n);
+
+/* Whether this credential is one of an operator that is let in no more: for channels (struct
+ * credential_trust). */
+bool node_operator_revoked(const struct node *n, const struct credential_identity *who);
 
 /* Whether the shell may stop counting a link as a stranger's (it has said something sensible). */
 bool node_link_known(const struct node *n, env_link link);

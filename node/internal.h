@@ -9,6 +9,7 @@
  *   submit.c   waiting transactions: pool, handing over, rule 8's timers
  *   prune.c    blocks below the MDMS's watermark
  *   relay.c    enrolment frames between devices and the MDMS
+ *   operators.c  the MDMS's list of operators that are let in no more
  *   admin.c    dc-cli's questions
  *   stuck.c    one of them: what do commits wait for?
  */
@@ -18,6 +19,7 @@
 #include "base/check.h"
 #include "node/core.h"
 
+#include "channel/file.h"
 #include "consensus/replica.h"
 #include "keyagree/session.h"
 #include "ledger/committee.h"
@@ -125,6 +127,7 @@ struct check_job;
 struct chain;
 struct gateway;
 struct prune;
+struct operators;
 struct relay_entry;
 
 /* A MEMBERSHIP frame, as it goes to meters. */
@@ -175,6 +178,7 @@ struct node {
     struct chain *chain;
     struct gateway *gateway;
     struct prune *prune;
+    struct operators *operators;
     bool leader_changed;
     uint64_t next_us; /* the earliest instant that a part other than the chain waits for */
     uint64_t started_us;
@@ -339,6 +343,16 @@ void prune_saved(struct node *n, struct span tx);
 void prune_state(const struct node *n, uint64_t *below, uint64_t *pruned);
 uint64_t prune_on_time(struct node *n);
 bool prune_on_stored(struct node *n, struct node_write *w, enum ami_status status);
+
+/* operators.c */
+enum ami_status operators_init(struct node *n) AMI_MUST_CHECK;
+void operators_free(struct node *n);
+/* A proven DC or the MDMS sends its list. False: it is none of the MDMS's. */
+bool operators_on_list(struct node *n, const struct node_link *l, struct span body);
+void operators_on_peer(struct node *n, const struct node_link *l); /* a DC's link is ready */
+/* False: there is none; then both are 0. */
+bool operators_known(const struct node *n, uint64_t *number, unsigned *count);
+uint64_t operators_on_time(struct node *n);
 
 /* relay.c */
 void relay_on_request(struct node *n, struct node_link *l, struct span body);

@@ -43,7 +43,7 @@
 static struct options {
     const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
     const char *listen_peers, *listen_meters, *listen_admin; /* NULL: as the ledger says */
-    const char *revoked, *suites;
+    const char *suites;
     struct trust_files trust;
     struct text_list peers; /* NAME=ADDRESS */
     int64_t timeout_ms, epoch, map_bytes, threads, patrol_ms;
@@ -909,6 +909,11 @@ static void look_at_anchors(void *arg)
     loop_alarm_set(s->loop, &s->anchors_alarm, now + ANCHORS_LOOK_US);
 }
 
+static bool operator_revoked(void *ctx, const struct credential_identity *who)
+{
+    return node_operator_revoked(((struct shell *)ctx)->node, who);
+}
+
 static struct channel_config
 channel_config_of(struct shell *s,
                   enum channel_fault (*accept)(void *ctx, const struct credential_identity *who),
@@ -1030,6 +1035,9 @@ static enum ami_status make_node(struct shell *s, bool sign, struct why *why)
                             .sessions_max = SESSIONS_MAX,
                             .pool_txs_max = POOL_TXS_MAX,
                             .pool_bytes_max = POOL_BYTES_MAX,
+                            .operators = span_of(s->anchors.operators, s->anchors.operators_size),
+                            .keep_operators = anchors_keep_operators,
+                            .operators_ctx = &s->anchors,
                             .anchors = anchors_state,
                             .anchors_ctx = &s->anchors,
                             .port_counters = port_counters,
@@ -1075,7 +1083,6 @@ static enum ami_status start(struct shell *s, struct why *why)
     AMI_TRY(use_credential(s, s->used, why));
     s->anchors = (struct anchors){.net = &s->genesis.network,
                                   .files = &opt.trust,
-                                  .revoked_path = opt.revoked,
                                   .dir = opt.dir,
                                   .own = &s->credential,
                                   .log = s->log};
@@ -1098,6 +1105,8 @@ static enum ami_status start(struct shell *s, struct why *why)
     if (s->p_pub == NULL || s->links == NULL || s->work == NULL || s->writer == NULL)
         return why_set(why, AMI_NO_MEMORY, "out of memory at start");
     s->alarm = (struct loop_alarm){.fire = on_alarm, .arg = s};
+    s->anchors.trust.trust.revoked = operator_revoked; /* asked on links, which come later */
+    s->anchors.trust.trust.revoked_ctx = s;
     AMI_TRY(make_node(s, sign, why));
     if (!sign && !s->key_missing)
         log_say(s->log, ENV_LOG_ERROR, "vote_record_missing",
@@ -1210,8 +1219,6 @@ int main(int argc, char **argv)
          false},
         {"peer", 0, OPTION_LIST, &opt.peers, 0, 0, "ID=ADDRESS",
          "where this DC reaches that one, if not where the ledger says", false},
-        {"revoked", 0, OPTION_TEXT, &opt.revoked, 0, 0, "FILE",
-         "the MDMS's list of revoked operators, read again whenever it changes", false},
         {"x509-key", 0, OPTION_TEXT, &opt.trust.key, 0, 0, "FILE",
          "speak under this X.509 certificate's SM2 key (PEM) instead of the enrolled one", false},
         {"x509-chain", 0, OPTION_TEXT, &opt.trust.chain, 0, 0, "FILE",

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Operators: what each label may ask, a refusal that is written down, revocation at a running DC, other
+# Operators: what each label may ask, a refusal that is written down, revocation at every DC, other
 # networks' credentials; and nothing that DCs, MDMS and operators say shows on the wire.
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -61,14 +61,45 @@ expect 2 "is no label" "$bin/ami-mdms" operator add carol --dir "$dir/mdms" "${p
 [ ! -e "$work/x.cred" ] || complain "a credential came out of a refusal"
 [ "$(stat -c %a "$work/alice.cred")" = 600 ] || complain "the credential can be read by others"
 
-say "revocation, without a restart"
+say "revocation: nobody copies a file, and no process is started anew"
+list() { "$bin/ami-mdms" operator list --dir "$dir/mdms" --json | jq -e "$1" >/dev/null; }
+number() { "$bin/ami-mdms" operator list --dir "$dir/mdms" --json | jq .list.number; }
+dc_number() { status_of "$1" '.nodes[0].revoked_operators.number // 0'; }
+soon 10 "every DC has said that it has the list" list '.dcs | length == 4 and all(.current)'
+stop dc4 || complain "dc4 did not stop"
+first=$(number)
+cp "$dir/mdms/operators/revoked.list" "$work/first.list"
 expect 0 "revoked" "$bin/ami-mdms" operator revoke alice --dir "$dir/mdms" "${pass[@]}"
-refused() { ! "$bin/dc-cli" status --node "$node" --credential "$work/alice.cred" >/dev/null 2>&1; }
-soon 10 "a revoked operator is refused" refused
+[ "$(number)" -gt "$first" ] || complain "the list has no new number"
+# asked_at N NAME TEXT: what this operator's question at DC N ends with.
+asked_at() { "$bin/dc-cli" events --node "$(admin_url "$1")" --credential "$work/$2.cred" 2>&1 | grep -qF -- "$3"; }
+for i in 1 2 3; do
+    soon 10 "dc$i refuses the revoked operator" asked_at "$i" alice "refused and gave no reason"
+    soon 5 "dc$i says why" asked_at "$i" bob "reason=revoked"
+    soon 5 "dc$i has written down the list" asked_at "$i" bob "operators_list"
+done
+soon 10 "the three have said that they have it" list '[.dcs[] | select(.current).dc] == ["dc1", "dc2", "dc3"]'
 as alice 3 "unreachable" status
+expect 0 "behind" "$bin/ami-mdms" operator list --dir "$dir/mdms"
+grep -qE '^alice .* revoked ' "$work/out" || complain "the list of operators hides that alice is revoked"
+
+say "a DC that was down hears of it, from the MDMS or from the others"
+stop mdms || complain "the MDMS did not stop"
+start_dc 4
+soon 10 "dc4 refuses the revoked operator, the MDMS being away" asked_at 4 alice "refused and gave no reason"
+soon 5 "dc4 heard it from another DC" asked_at 4 bob "from=dc"
+
+say "an older list takes nobody back"
+newest=$(number)
+cp "$dir/mdms/operators/revoked.list" "$work/newest.list"
+cp "$work/first.list" "$dir/mdms/operators/revoked.list"
+start_mdms --genesis "$dir/genesis.json"
+soon 10 "the MDMS hears that it is behind" grep -q "operators_behind dc=dc4 number=$newest ours=$first" "$dir/log/mdms.log"
+soon 5 "dc1 has written down that it was shown an older list" asked_at 1 bob "operators_refused"
 as alice 1 "refused and gave no reason" events
-as bob 0 "reason=revoked" events
-expect 0 "revoked" "$bin/ami-mdms" operator list --dir "$dir/mdms"
+[ "$(dc_number 1)" = "$newest" ] || complain "dc1 goes by list $(dc_number 1), not $newest"
+cp "$work/newest.list" "$dir/mdms/operators/revoked.list"
+soon 10 "all have said that they have the newest" list '.dcs | all(.current)'
 mv "$work/alice.cred" "$work/old.cred"
 add alice 0:
 as old 1 "refused and gave no reason" events
@@ -82,7 +113,7 @@ as carol 1 "of a kind that is not accepted here" blocks
 stop dc1 || complain "dc1 did not stop"
 from=$(log_lines dc1)
 start dc1 "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc1" \
-    --revoked "$dir/mdms/operators/revoked.list" --cfl-public "$dir/mdms/operators/cfl.public"
+    --cfl-public "$dir/mdms/operators/cfl.public"
 wait_ready dc1 30 "$from"
 as carol 0 "" blocks
 as carol 1 "needs a label that covers 1:operation; you are operator carol 1:ledger" events
@@ -109,12 +140,7 @@ as bob 0 "reason=other_network" events
 kept=$dir/mdms/operators/revoked.list
 cp "$kept" "$work/kept"
 cp "$work/other/operators/revoked.list" "$kept"
-# The file is looked at when somebody asks.
-foreign_list() {
-    "$bin/dc-cli" status --node "$node" --credential "$work/bob.cred" >/dev/null 2>&1
-    grep -q "no list of revoked operators to go by" "$dir/log/dc1.log"
-}
-soon 10 "a foreign list is refused" foreign_list
+soon 10 "a foreign list is refused" grep -q "operators_bad .*no list of revoked operators to go by" "$dir/log/mdms.log"
 as old 1 "refused and gave no reason" events
 cp "$work/kept" "$kept"
 

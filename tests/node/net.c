@@ -77,6 +77,9 @@ struct host {
     uint8_t record[NODE_RECORD_BYTES_MAX];
     size_t record_size;
     struct store_retention retention;
+    uint8_t operators[AMI_REVOKED_BYTES_MAX];
+    size_t operators_size;
+    enum ami_status operators_kept; /* what keeping a list says */
     /* Of the present life. */
     struct vote_record loaded;
     struct block_header tip_header;
@@ -455,6 +458,21 @@ static enum ami_status disk_retention(void *ctx, struct store_retention *out)
     return AMI_OK;
 }
 
+static enum ami_status keep_operators(void *ctx, struct span list)
+{
+    struct host *h = ctx;
+    if (h->operators_kept != AMI_OK)
+        return h->operators_kept;
+    memcpy(h->operators, list.data, list.size);
+    h->operators_size = list.size;
+    return AMI_OK;
+}
+
+void net_operators_kept(struct net *net, unsigned i, enum ami_status status)
+{
+    net->host[i].operators_kept = status;
+}
+
 /* --- nodes --------------------------------------------------------------------------------------
  */
 
@@ -612,7 +630,10 @@ enum ami_status net_try_start(struct net *net, unsigned i)
                             .tip_timestamp_ms = net->f->genesis.created_ms,
                             .sessions_max = 1000,
                             .pool_txs_max = 1000,
-                            .pool_bytes_max = 1u << 20};
+                            .pool_bytes_max = 1u << 20,
+                            .operators = span_of(h->operators, h->operators_size),
+                            .keep_operators = keep_operators,
+                            .operators_ctx = h};
     if (h->record_size != 0) {
         AMI_CHECK(vote_record_parse(&h->loaded, span_of(h->record, h->record_size)) == AMI_OK);
         c.record = &h->loaded;
@@ -1082,13 +1103,19 @@ void net_ask_as(struct net *net, enum credential_role role, struct label label)
     net_ask_named(net, "alice", role, label);
 }
 
+sm3_digest net_fingerprint(const char *name)
+{
+    return sm3(span_of(name, strlen(name)));
+}
+
 void net_ask_named(struct net *net, const char *name, enum credential_role role, struct label label)
 {
     net->asker = (struct credential_identity){.kind = CREDENTIAL_IMPLICIT,
                                               .role = role,
                                               .name = fixture_id("%s", name),
                                               .epoch = 1,
-                                              .label = label};
+                                              .label = label,
+                                              .fingerprint = net_fingerprint(name)};
     for (unsigned i = 0; i < net->count; i++)
         net->host[i].asker = NULL; /* a link has one identity: the next question takes another */
 }

@@ -12,20 +12,22 @@
 
 /* A row of the document's table: | `ask` | read | 2:ledger+metering | about |. False: no such row.
  */
-static bool row_of(const char *line, char ask[32], char mode[8], char label[LABEL_TEXT_BYTES])
+static bool row_of(const char *line, char ask[32], char mode[8], char label[LABEL_TEXT_BYTES],
+                   char about[128])
 {
-    return sscanf(line, "| `%31[a-z_]` | %7[a-z] | `%63[a-z0-9:+]` |", ask, mode, label) == 3;
+    return sscanf(line, "| `%31[a-z_]` | %7[a-z] | `%63[a-z0-9:+]` | %127[^|]", ask, mode, label,
+                  about) == 4;
 }
 
 static void the_documents_table_is_the_codes(void **state)
 {
     (void)state;
-    char line[512], ask[32], mode[8], label[LABEL_TEXT_BYTES], text[LABEL_TEXT_BYTES];
+    char line[512], ask[32], mode[8], label[LABEL_TEXT_BYTES], text[LABEL_TEXT_BYTES], about[128];
     size_t rows = 0;
     FILE *f = fopen("docs/security.md", "r");
     assert_non_null(f);
     while (fgets(line, sizeof line, f) != NULL) {
-        if (!row_of(line, ask, mode, label))
+        if (!row_of(line, ask, mode, label, about))
             continue;
         const struct access_rule *rule = access_rule_at(rows++);
         assert_non_null(rule);
@@ -33,6 +35,8 @@ static void the_documents_table_is_the_codes(void **state)
         assert_string_equal(mode, rule->mode == ACCESS_WRITE ? "write" : "read");
         label_text(text, rule->object);
         assert_string_equal(label, text);
+        /* Shorter or longer, but it says what the refusal says. */
+        assert_memory_equal(about, rule->about, strlen(rule->about));
         assert_ptr_equal(access_rule_of(ask), rule);
     }
     fclose(f);
@@ -116,6 +120,7 @@ static void a_node_goes_by_the_table(void **state)
                 if (status == AMI_NOT_ALLOWED) {
                     const char *why = json_string_value(json_object_get(answer, "error"));
                     assert_non_null(strstr(why, rule->ask));
+                    assert_non_null(strstr(why, rule->about));
                     assert_non_null(strstr(why, "alice"));
                     denied++;
                 }
