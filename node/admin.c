@@ -2,6 +2,7 @@
  */
 #include "node/internal.h"
 
+#include "channel/channel.h"
 #include "node/access.h"
 #include "node/answer.h"
 
@@ -67,6 +68,39 @@ static json_t *counters(const struct node *n)
     return o;
 }
 
+/* What newcomers' channels came to on one port. `refused` has the reasons that there were. */
+static json_t *handshakes(const struct node_port_counters *c)
+{
+    json_t *refused = json_object();
+    for (unsigned f = 0; f < CHANNEL_FAULTS; f++)
+        if (c->faults[f] != 0)
+            json_object_set_new(refused, channel_fault_name((enum channel_fault)f),
+                                json_integer((json_int_t)c->faults[f]));
+    return json_pack("{s:I, s:I, s:I, s:o, s:I, s:I}", "begun", (json_int_t)c->handshakes_begun,
+                     "opened", (json_int_t)c->channels_opened, "turned_away",
+                     (json_int_t)c->turned_away, "refused", refused, "budget_left",
+                     (json_int_t)c->budget_left, "budget_most", (json_int_t)c->budget_most);
+}
+
+/* The channels with DCs and the MDMS. Who of the operators is connected, is for nobody to see. */
+static json_t *channels(const struct node *n)
+{
+    json_t *list = json_array();
+    for (const struct node_link *l = n->links; l != NULL; l = l->hh.next) {
+        if (!l->identified || l->closing || l->who.role == CREDENTIAL_OPERATOR)
+            continue;
+        const char *port = l->port == NODE_PORT_DIALLED ? "dialled"
+                           : l->port == NODE_PORT_PEER  ? "peers"
+                                                        : "admin";
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "port", port, "role",
+                            credential_role_name(l->who.role), "name", l->who.name.text,
+                            "credential", credential_kind_name(l->who.kind), "suite",
+                            channel_suite_name(l->suite), "ready", l->state == LINK_READY));
+    }
+    return list;
+}
+
 /* What strangers did on each port, and what became of them. */
 static json_t *ports(struct node *n)
 {
@@ -87,6 +121,8 @@ static json_t *ports(struct node *n)
         json_object_set_new(port, "bytes_out", json_integer((json_int_t)c.bytes_out));
         json_object_set_new(port, "frames_in", json_integer((json_int_t)c.frames_in));
         json_object_set_new(port, "frames_out", json_integer((json_int_t)c.frames_out));
+        if (c.secured)
+            json_object_set_new(port, "handshakes", handshakes(&c));
         json_object_set_new(o, name[p], port);
     }
     return o;
@@ -205,6 +241,7 @@ static json_t *ask_status(struct node *n)
     json_object_set_new(o, "version", json_string(AMI_VERSION));
     json_object_set_new(o, "counters", counters(n));
     json_object_set_new(o, "ports", ports(n));
+    json_object_set_new(o, "channels", channels(n));
     return o;
 }
 

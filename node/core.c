@@ -152,13 +152,15 @@ void node_on_open(struct node *n, env_link link, enum node_port port, const stru
     node_alarm(n);
 }
 
-void node_on_identity(struct node *n, env_link link, const struct credential_identity *who)
+void node_on_identity(struct node *n, env_link link, const struct credential_identity *who,
+                      uint8_t suite)
 {
     struct node_link *l = node_link_find(n, link);
     if (l == NULL)
         return;
     l->identified = true;
     l->who = *who;
+    l->suite = suite;
 }
 
 void node_on_refused(struct node *n, enum node_port port, const char *remote,

@@ -48,6 +48,11 @@ struct node_port_counters {
     size_t reasons;
     const char *reason[NODE_DROP_REASONS_MAX]; /* why links were dropped */
     uint64_t dropped[NODE_DROP_REASONS_MAX];   /* and how many */
+    /* A port of channels; as in struct link_counters. */
+    bool secured;
+    uint64_t handshakes_begun, channels_opened, turned_away;
+    uint64_t faults[CHANNEL_FAULTS];
+    uint32_t budget_left, budget_most; /* of first flights, for all sources together */
 };
 
 /* One key of this DC. It stays where it is as long as the node lives. */
@@ -122,10 +127,12 @@ void node_free(struct node *n);
 
 /* Events. `dialled`: whom NODE_PORT_DIALLED reached, as `dial` named it; else NULL. */
 void node_on_open(struct node *n, env_link link, enum node_port port, const struct ami_id *dialled);
-/* Right after node_on_open: who has proven itself on this link's channel (channel/). What the link
- * says of itself later has to agree. A link of PEER, DIALLED or ADMIN without it is somebody of
- * whom nothing is known but what its hello proves; ADMIN answers nothing then. */
-void node_on_identity(struct node *n, env_link link, const struct credential_identity *who);
+/* Right after node_on_open: who has proven itself on this link's channel (channel/), and under
+ * which record suite they speak. What the link says of itself later has to agree. A link of PEER,
+ * DIALLED or ADMIN without it is somebody of whom nothing is known but what its hello proves; ADMIN
+ * answers nothing then. */
+void node_on_identity(struct node *n, env_link link, const struct credential_identity *who,
+                      uint8_t suite);
 /* A channel was refused, by either side, or failed: for the log. `who` may be NULL. */
 void node_on_refused(struct node *n, enum node_port port, const char *remote,
                      enum channel_fault fault, const struct credential_identity *who);

@@ -73,6 +73,7 @@ struct node_link {
     struct ami_id dialled; /* NODE_PORT_DIALLED: whom we dialled */
     bool identified;       /* `who` proved itself on the link's channel */
     struct credential_identity who;
+    uint8_t suite;           /* of the channel's records */
     uint8_t role;            /* of link_hello: 2 DC, 3 MDMS, 5 reader */
     struct ami_id peer_name; /* of link_hello, when role is DC */
     uint32_t peer_epoch;

@@ -450,7 +450,7 @@ static void port_open(void *ctx, env_link link, const char *remote)
     const struct credential_identity *who = link_peer(p->shell->links, link);
     node_on_open(p->shell->node, link, p->port, NULL);
     if (who != NULL)
-        node_on_identity(p->shell->node, link, who);
+        node_on_identity(p->shell->node, link, who, link_suite(p->shell->links, link));
 }
 
 static void port_refused(void *ctx, const char *remote, enum channel_fault fault,
@@ -497,7 +497,7 @@ static void dial_open(void *ctx, env_link link, const char *remote)
     const struct credential_identity *who = link_peer(d->shell->links, link);
     node_on_open(d->shell->node, link, NODE_PORT_DIALLED, &d->peer.name);
     if (who != NULL)
-        node_on_identity(d->shell->node, link, who);
+        node_on_identity(d->shell->node, link, who, link_suite(d->shell->links, link));
 }
 
 static void dial_refused(void *ctx, const char *remote, enum channel_fault fault,
@@ -524,9 +524,13 @@ static void dial_closed(void *ctx, env_link link, enum ami_status why)
     node_on_closed(((struct dial *)ctx)->shell->node, link);
 }
 
+/* First flights that strangers get answered on one port: in all, and from one address. An answer
+ * takes a tenth of a millisecond, so this is a twentieth of a core. */
+static const struct gate_rate gate_all = {1000, 500}, gate_one = {400, 200};
+
 static void port_counters(void *ctx, enum node_port port, struct node_port_counters *out)
 {
-    const struct shell *s = ctx;
+    struct shell *s = ctx;
     _Static_assert((int)LINK_DROP_REASONS <= NODE_DROP_REASONS_MAX, "room for every reason");
     for (size_t i = 0; i < sizeof s->port / sizeof s->port[0]; i++) {
         if (s->port[i].port != port || s->port[i].listener == NULL)
@@ -543,6 +547,15 @@ static void port_counters(void *ctx, enum node_port port, struct node_port_count
             out->reason[out->reasons] = link_drop_name((enum link_drop_reason)out->reasons);
             out->dropped[out->reasons] = c->dropped[out->reasons];
         }
+        out->secured = port != NODE_PORT_METER;
+        if (!out->secured)
+            continue;
+        out->handshakes_begun = c->handshakes_begun;
+        out->channels_opened = c->channels_opened;
+        out->turned_away = c->turned_away;
+        memcpy(out->faults, c->faults, sizeof out->faults);
+        out->budget_left = gate_left(&s->port[i].gate, clock_mono_us());
+        out->budget_most = gate_all.burst;
     }
 }
 
@@ -925,10 +938,6 @@ channel_config_of(struct shell *s,
                                    .accept = accept,
                                    .accept_ctx = ctx};
 }
-
-/* First flights that strangers get answered on one port: in all, and from one address. An answer
- * takes a tenth of a millisecond, so this is a twentieth of a core. */
-static const struct gate_rate gate_all = {1000, 500}, gate_one = {400, 200};
 
 static void secure_port(struct shell *s, struct port *p)
 {
