@@ -9,28 +9,12 @@ enrol_meters 3 household-
 pass=(--passphrase-file "$dir/passphrase")
 node=$(admin_url 1)
 
-# capture FILE PORT...: from now on, in the background. Sets captured when this user may.
-capture() {
-    local file=$1
-    shift
-    helper python3 "$here/capture.py" "$file" "$@" >"$file.said" 2>&1
-    captures+=("$helper_pid")
-    wait_for 10 "the capture" grep -q ready "$file.said"
-}
-captures=()
-sealed=() open=()
-for i in $(seq "$nodes"); do
-    sealed+=("$(dc_port "$i" 1)" "$(dc_port "$i" 3)")
-    open+=("$(dc_port "$i" 2)")
-done
-captured=1
-if ! { capture "$work/sealed.bytes" "${sealed[@]}" && capture "$work/open.bytes" "${open[@]}"; }; then
-    captured=0
-    status=0
-    kill "$helper_pid" 2>/dev/null || true
-    wait "$helper_pid" || status=$?
-    [ "$status" = 77 ] || complain "the capture failed with status $status: $(cat "$work"/*.said)"
-fi
+capture "$work/capture"
+# Two more meters enrol through a DC, which passes it on to the MDMS.
+expect 0 "" "$bin/ami-mdms" codes --dir "$dir/mdms" --meter --prefix through- --count 2 --out "$work/through.csv"
+expect 0 "" "$bin/ami-meter" enrol --genesis "$dir/genesis.json" --dir "$dir/fleet" --dc "tcp://127.0.0.1:$(dc_port 2 2)" \
+    --codes "$work/through.csv"
+soon 30 "their enrolments are on the ledger" mdms_settled
 
 start_fleet
 
@@ -147,19 +131,25 @@ cp "$work/kept" "$kept"
 say "what shows on the wire"
 goes_on 20 "the fleet delivers"
 drain_fleet
-for pid in "${captures[@]}"; do
-    kill -TERM "$pid" 2>/dev/null
-    wait "$pid"
-done
+# The control: an admin request to a port where frames pass in the clear, which that port does not take.
+printf '\0\0\0\x1a\1\x50\0\0\0\x14{"ask":"readings  "}' >"/dev/tcp/127.0.0.1/$(dc_port 1 2)" || true
+capture_end
 if [ "$captured" = 1 ]; then
-    [ "$(stat -c %s "$work/sealed.bytes")" -gt 100000 ] || complain "next to nothing was captured"
-    for word in household- alice '"ask"' readings "fan is loud" follower; do
-        ! grep -qaF -- "$word" "$work/sealed.bytes" || complain "\"$word\" shows between DCs, MDMS and operators"
-    done
-    # The control: a meter's first flight names it in the clear, and the capture sees that.
-    grep -qaF household- "$work/open.bytes" || complain "the capture does not see what is in the clear"
-else
-    say "not captured: this user may not"
+    all=(--capture "$work/capture" --ports)
+    reading=$("$bin/ami-meter" export --dir "$dir/fleet" --format csv | grep '^household-1,' | tail -n 1)
+    code=$(tail -n 1 "$work/through.csv" | cut -d, -f2)
+    names=(--text household- --text through-)
+    requests=(--text '"ask"' --text readings)
+    hidden "this shows between DCs, MDMS and operators" "${all[@]}" "$(channel_ports)" --least 100000 "${names[@]}" \
+        "${requests[@]}" --text alice --text "fan is loud" --text follower --text amirevk --reading "$reading" --text "$code"
+    # What meters send names them in the clear, and nothing else.
+    hidden "this shows on the way from and to meters" "${all[@]}" "$(open_ports)" --least 10000 --reading "$reading" \
+        --text alice --text "fan is loud" --text "$code"
+    shown 4 "the capture does not see what is in the clear" "${all[@]}" "$(open_ports)" "${names[@]}" "${requests[@]}"
+    shown 3 "the MDMS's folder, where all of it is in the clear" --file "$dir/mdms/store/data.mdb" "${names[@]}" \
+        --reading "$reading"
+    shown 2 "a ledger, where names are in the clear" --file "$dir/dc1/ledger/data.mdb" "${names[@]}"
+    hidden "a ledger shows a reading" --file "$dir/dc1/ledger/data.mdb" --reading "$reading"
 fi
 stop_all
 audit_all
