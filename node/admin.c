@@ -343,6 +343,11 @@ static bool allowed(struct node *n, const struct node_link *l, const struct acce
         snprintf(why, why_size,
                  "'%s' (%s) writes to %s, which your label must not exceed; you are %s", rule->ask,
                  rule->about, needed, asker);
+    else if (rule->mode == ACCESS_CHANGE)
+        snprintf(why, why_size,
+                 "'%s' (%s) is for those whose label is %s, no more and no less; "
+                 "you are %s",
+                 rule->ask, rule->about, needed, asker);
     else
         snprintf(why, why_size, "'%s' (%s) needs a label that covers %s; you are %s", rule->ask,
                  rule->about, needed, asker);
@@ -370,6 +375,27 @@ static json_t *ask_note(struct node *n, const struct node_link *l, const json_t 
     return json_pack("{s:I}", "number", (json_int_t)n->event_count);
 }
 
+/* Somebody wants another leader, to look after this one for instance. */
+static json_t *ask_step_down(struct node *n, const struct node_link *l, enum ami_status *status,
+                             char *why, size_t why_size)
+{
+    char asker[AMI_ID_BYTES_MAX + LABEL_TEXT_BYTES + 16];
+    uint8_t leader;
+    const unsigned long long term = replica_term(n->replica);
+    if (replica_role(n->replica) != REPLICA_LEADER) {
+        *status = AMI_NOT_LEADER;
+        snprintf(why, why_size, "%s does not lead; %s", n->c.key.agree->name.text,
+                 replica_leader(n->replica, &leader) ? n->committee.members.member[leader].name.text
+                                                     : "nobody does that it knows of");
+        return NULL;
+    }
+    asker_text(asker, sizeof asker, l);
+    node_event_of(n, ENV_LOG_WARN, "step_down_asked", &l->who.name, "who=\"%s\" term=%llu", asker,
+                  term);
+    chain_step_down(n);
+    return json_pack("{s:s, s:I}", "dc", n->c.key.agree->name.text, "term", (json_int_t)term);
+}
+
 static json_t *ask(struct node *n, struct node_link *l, const json_t *question,
                    enum ami_status *status, char *why, size_t why_size)
 {
@@ -392,6 +418,8 @@ static json_t *ask(struct node *n, struct node_link *l, const json_t *question,
     }
     if (strcmp(name, "note") == 0)
         return ask_note(n, l, question, status, why, why_size);
+    if (strcmp(name, "step_down") == 0)
+        return ask_step_down(n, l, status, why, why_size);
     if (strcmp(name, "status") == 0)
         return ask_status(n);
     if (strcmp(name, "events") == 0)

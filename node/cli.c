@@ -221,6 +221,8 @@ int main(int argc, char **argv)
          "dc-cli events --node 127.0.0.1:7301 --follow", events, cli_events},
         {"note", "TEXT", 1, 1, "leave a remark in the log of a node",
          "dc-cli note 'the disk is being exchanged' --node 127.0.0.1:7301", note, cli_note},
+        {"step-down", NULL, 0, 0, "have another DC lead than this one, which does now",
+         "dc-cli step-down --node 127.0.0.1:7301", note, cli_step_down},
         {0}};
     const struct program_spec program = {
         CLI_NAME, "inspect the data concentrators of an AMI network and their ledger", commands,

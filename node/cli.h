@@ -2,7 +2,7 @@
  *
  *   cli.c          the tables of commands and options, main
  *   cli_source.c   where answers come from: a live node, or a ledger on disk
- *   cli_show.c     status, blocks, block, tx, meter, readings, events, proof
+ *   cli_show.c     status, blocks, block, tx, meter, readings, events, note, step-down, proof
  *   cli_stuck.c    why-stuck
  *   cli_top.c      top
  *   cli_audit.c    audit: everything recomputed from the genesis on
@@ -117,6 +117,7 @@ int cli_meter(int argc, char **argv, void *ctx);
 int cli_readings(int argc, char **argv, void *ctx);
 int cli_events(int argc, char **argv, void *ctx);
 int cli_note(int argc, char **argv, void *ctx);
+int cli_step_down(int argc, char **argv, void *ctx);
 int cli_proof(int argc, char **argv, void *ctx);
 int cli_verify_proof(int argc, char **argv, void *ctx);
 int cli_audit(int argc, char **argv, void *ctx);

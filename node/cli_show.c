@@ -359,6 +359,23 @@ int cli_note(int argc, char **argv, void *ctx)
     return EXIT_STATUS_OK;
 }
 
+int cli_step_down(int argc, char **argv, void *ctx)
+{
+    (void)argc;
+    (void)argv;
+    struct cli *c = ctx;
+    int exit_status = EXIT_STATUS_OK;
+    json_t *a = cli_ask(c, json_pack("{s:s}", "ask", "step_down"), &exit_status);
+    if (a == NULL)
+        return exit_status;
+    if (c->json)
+        return cli_print_json(a);
+    printf("%s led term %lld and leads no more; the others choose another within moments\n",
+           text(a, "dc"), integer(a, "term"));
+    json_decref(a);
+    return EXIT_STATUS_OK;
+}
+
 int cli_events(int argc, char **argv, void *ctx)
 {
     (void)argc;

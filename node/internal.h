@@ -292,6 +292,7 @@ bool chain_on_work(struct node *n, void *job); /* false: not this part's job */
 void chain_on_stored(struct node *n, struct node_write *write, enum ami_status status);
 void chain_work_pending(struct node *n);           /* transactions came in */
 void chain_progress(struct node *n, bool expired); /* rule 8 */
+void chain_step_down(struct node *n);              /* this leader leads no more */
 /* Rule 8 on the way to a decided epoch: when the leader will have let the next block wait for too
  * long; UINT64_MAX: none is waited for. */
 uint64_t chain_epoch_due_us(const struct node *n);

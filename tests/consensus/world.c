@@ -1048,6 +1048,11 @@ static void start_all(struct world *w)
         push(w, (struct world_event){.at_us = w->now + w->o.submit_every_us, .type = EV_SUBMIT});
 }
 
+void world_step_down(struct world *w, unsigned node)
+{
+    feed_flag(w, node, REPLICA_STEP_DOWN, false);
+}
+
 void world_step(struct world *w)
 {
     start_all(w);

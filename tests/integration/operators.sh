@@ -45,6 +45,24 @@ expect 2 "is no label" "$bin/ami-mdms" operator add carol --dir "$dir/mdms" "${p
 [ ! -e "$work/x.cred" ] || complain "a credential came out of a refusal"
 [ "$(stat -c %a "$work/alice.cred")" = 600 ] || complain "the credential can be read by others"
 
+say "another leader"
+add erin 2:operation
+led=$(leader) || give_up "nobody leads"
+other=$((led % nodes + 1))
+told() { "$bin/dc-cli" step-down --node "$(admin_url "$1")" --credential "$work/$2.cred" >"$work/told" 2>&1; }
+! told "$led" bob || complain "bob, who knows more than what he would change, was obeyed"
+grep -qF "is for those whose label is 2:operation, no more and no less" "$work/told" || complain "bob is not told why"
+! told "$led" alice || complain "alice, of a lower level, was obeyed"
+! told "$other" erin || complain "a DC that does not lead stepped down"
+grep -qF "dc$other does not lead; dc$led" "$work/told" || complain "erin is not told who leads"
+check "the leader does not step down: $(cat "$work/told")" told "$led" erin
+another_leads() { local now && now=$(leader) && [ "$now" != "$led" ]; }
+soon 30 "another DC leads" another_leads
+goes_on 20 "the fleet delivers under it"
+"$bin/dc-cli" events --node "$(admin_url "$led")" --credential "$work/bob.cred" >"$work/out"
+grep -q 'step_down_asked .*who="operator erin 2:operation"' "$work/out" || complain "who asked is not written down"
+grep -qF 'who="operator alice 1:operation" ask=step_down needs=2:operation' "$work/out" || complain "alice's try is not"
+
 say "revocation: nobody copies a file, and no process is started anew"
 list() { "$bin/ami-mdms" operator list --dir "$dir/mdms" --json | jq -e "$1" >/dev/null; }
 number() { "$bin/ami-mdms" operator list --dir "$dir/mdms" --json | jq .list.number; }

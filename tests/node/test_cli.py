@@ -72,7 +72,7 @@ def usage(cli):
     cli.fails("status of nobody", 2, "which node?", "status")
     cli.fails("a proof of nothing", 2, "name either", "proof", "--meter", "m-1", "--node", "127.0.0.1:1")
     for command in ("status", "why-stuck", "blocks", "block", "tx", "meter", "readings", "proof", "verify-proof",
-                    "audit", "compare", "export", "events", "top", "note"):
+                    "audit", "compare", "export", "events", "top", "note", "step-down"):
         status, out, _ = cli.run(command, "--help")
         check(f"{command} --help has an example",
               status == 0 and f"Example:\n  dc-cli {command}" in out, out)
@@ -124,6 +124,11 @@ def credentials(cli, folder, good):
     check("a note with a credential", status == 0 and node.question() == {"ask": "note", "text": "all is well"},
           (status, document))
     node.close()
+    leader = Dc({"dc": "dc1", "term": 4})
+    status, out, _ = cli.run("step-down", "--node", leader.address, "--credential", good)
+    check("step-down", status == 0 and "dc1 led term 4 and leads no more" in out
+          and leader.question() == {"ask": "step_down"}, (status, out))
+    leader.close()
     # Somebody who speaks in the clear at a DC's address gets nothing and is not believed.
     with socket.create_server(("127.0.0.1", 0)) as server:
         def answer():
@@ -798,6 +803,8 @@ def copies(cli, make_ledger, folder):
 
 def completion(cli, folder):
     check("commands are completed", complete(cli, "dc-cli", "a") == ["audit"]
+          and complete(cli, "dc-cli", "st") == ["status", "step-down"]
+          and complete(cli, "dc-cli", "status", "--li") == ["--links"]
           and complete(cli, "dc-cli", "w") == ["why-stuck"])
     check("options are completed", complete(cli, "dc-cli", "audit", "--da") == ["--data"])
     check("formats are completed", complete(cli, "dc-cli", "export", "--format", "j") == ["jsonl"])
