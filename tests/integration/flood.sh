@@ -31,28 +31,39 @@ for i in $(seq "$nodes"); do lines[$i]=$(log_lines "dc$i"); done
 
 say "the flood begins"
 from=$(date +%s%N)
-helper python3 "$here/flood.py" "$network" "127.0.0.1:$(dc_port "$target" 1)" 127.0.0.2 60000 60 >"$work/flood.json"
-flood=$helper_pid most=$memory
-turned_away_above() {
+flood=() most=$memory
+for i in 1 2; do
+    helper python3 "$here/flood.py" "$network" "127.0.0.1:$(dc_port "$target" 1)" 127.0.0.2 40000 90 >"$work/flood$i.json"
+    flood+=("$helper_pid")
+done
+came_above() { # came_above COUNTERS NUMBER: in all
     local now
     now=$(anonymous_kb)
     [ "$now" -le "$most" ] || most=$now
-    [ "$(handshakes turned_away)" -gt "$1" ]
+    [ "$(status_of "$target" ".nodes[0].ports.peers.handshakes | $1")" -gt "$2" ]
 }
-soon 40 "the gate turns flights away" turned_away_above 500
+# Where processes get so little time that no more than the budget is sent, the gate has nothing to do; tests/net has
+# one with a smaller budget.
+wait_for 40 "the gate turns flights away" came_above .turned_away 500 ||
+    say "the flood is too slow here for the gate: $(handshakes turned_away) were turned away"
+soon 20 "there is a flood" came_above '.begun + .turned_away' $((begun + 2 * burst))
 goes_on 20 "the fleet delivers during the flood"
 
 say "a DC comes amid the flood"
 start_dc "$newcomer"
 soon 30 "dc$newcomer is linked, both ways" linked "$newcomer"
-kill -0 "$flood" 2>/dev/null || complain "the flood was over before the newcomer was in"
+for pid in "${flood[@]}"; do
+    kill -0 "$pid" 2>/dev/null || complain "the flood was over before the newcomer was in"
+done
 goes_on 20 "the fleet delivers with it"
-before=$(handshakes turned_away)
-soon 20 "the flood goes on" turned_away_above $((before + 200))
-kill -TERM "$flood" 2>/dev/null
-wait "$flood" || complain "the flood failed"
+before=$(status_of "$target" '.nodes[0].ports.peers.handshakes | .begun + .turned_away')
+soon 20 "the flood goes on" came_above '.begun + .turned_away' $((before + 200))
+for pid in "${flood[@]}"; do
+    kill -TERM "$pid" 2>/dev/null
+    wait "$pid" || complain "the flood failed"
+done
 elapsed_s=$((($(date +%s%N) - from) / 1000000000 + 1))
-jq -c . "$work/flood.json"
+jq -c . "$work"/flood?.json
 
 say "what it cost"
 begun=$(($(handshakes begun) - begun))
