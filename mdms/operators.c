@@ -51,7 +51,7 @@ uint64_t dcs_operators_on_time(struct mdms *m)
     uint64_t next = UINT64_MAX;
     for (unsigned i = 0; i < MDMS_DCS_MAX; i++) {
         struct dc_link *l = &m->dc[i];
-        if (l->state != DC_READY || m->operators_size == 0)
+        if (l->state != DC_READY || l->unproven || m->operators_size == 0)
             continue;
         if (l->operators_sent != m->operators_number && mdms_now_us(m) >= l->operators_at_us)
             push(m, l);

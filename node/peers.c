@@ -220,13 +220,12 @@ static void on_hello(struct node *n, struct node_link *l, struct span body)
 static enum ami_status check_mdms_proof(const struct node *n, const struct node_link *l,
                                         const struct link_proof *p)
 {
-    const point *key = &n->c.genesis->network.sign;
-    sm3_digest z = sm2_z(SPAN_LITERAL("amiledger mdms"), key);
+    const struct network *net = &n->c.genesis->network;
     const struct span parts[] = {span_of(LABEL_LINK, sizeof LABEL_LINK), /* with its zero byte */
                                  span_of(l->peer_hello, l->peer_hello_size),
                                  span_of(l->own_hello, l->own_hello_size)};
-    sm3_digest e = sm2_digest(&z, parts, 3);
-    return sm2_verify(key, &e, &p->signature);
+    sm3_digest e = sm2_digest(&net->sign_z, parts, 3);
+    return sm2_verify(&net->sign, &e, &p->signature);
 }
 
 static enum ami_status check_proof(struct node *n, const struct node_link *l,
@@ -285,6 +284,10 @@ static void serve_blocks(struct node *n, struct node_link *l, struct span body)
         return;
     }
     epoch_on_fetch(n, l, f.from_height);
+    /* Who asks again before the last answer has left is behind a slow link: more of the same would
+     * only stand before what it will ask for next. */
+    if (node_queued(n, l->id) >= NODE_SERVE_QUEUED_MAX)
+        return;
     size_t bytes = 0;
     bool shown = false;
     uint64_t count = f.count_max < NODE_SERVE_BLOCKS_MAX ? f.count_max : NODE_SERVE_BLOCKS_MAX;

@@ -2,7 +2,7 @@
  * signature holds under its own label, key and network only. */
 #include "wire/identity.h"
 
-#include "crypto/secret.h"
+#include "tests/crypto_start.h"
 #include "tests/harness.h"
 
 #include <string.h>
@@ -22,7 +22,7 @@ static struct network network_make(void)
     net.sign = point_mul_base(&k[1]);
     net.enrol = point_mul_base(&k[2]);
     net.readings = point_mul_base(&k[3]);
-    net.id = network_id(&net);
+    network_finish(&net);
     return net;
 }
 
@@ -50,6 +50,9 @@ static void test_network_id(void **unused)
             n.p_pub = point_negate(&n.p_pub); /* the same x */
         sm3_digest id = network_id(&n);
         assert_int_equal(sm3_equal(&id, &net.id), what == 7);
+        network_finish(&n);
+        const sm3_digest z = sm2_z(SPAN_LITERAL("amiledger mdms"), &n.sign);
+        assert_true(sm3_equal(&n.id, &id) && sm3_equal(&n.sign_z, &z));
     }
 }
 
@@ -131,12 +134,6 @@ static void test_signatures(void **unused)
     assert_status(verify_key_init(&v, &net, ROLE_METER_REPORT, &name, 4, &bad), AMI_BAD_CRYPTO);
 }
 
-static int start(void **unused)
-{
-    (void)unused;
-    return crypto_start() == AMI_OK ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,5 +141,5 @@ int main(void)
         cmocka_unit_test(test_key_id),
         cmocka_unit_test(test_signatures),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }
