@@ -42,7 +42,7 @@ static enum ami_status read_revoked(struct anchors *a, struct why *why)
     size_t size = 0;
     struct revoked_list *fresh = NULL;
     AMI_TRY(path_join(kept, sizeof kept, a->dir, ANCHORS_KEPT, why));
-    AMI_TRY(read_list(&fresh, &data, &size, a->net, a->revoked_path, why));
+    AMI_TRY(read_list(&fresh, &data, &size, a->watch.net, a->revoked_path, why));
     enum ami_status status = AMI_OK;
     if (a->revoked != NULL && fresh->number < a->revoked->number)
         status = why_set(why, AMI_EXISTS,
@@ -60,7 +60,7 @@ static enum ami_status read_revoked(struct anchors *a, struct why *why)
     }
     free(a->revoked);
     a->revoked = fresh;
-    log_say(a->log, ENV_LOG_INFO, "revoked_operators", "number=%llu count=%u",
+    log_say(a->watch.log, ENV_LOG_INFO, "revoked_operators", "number=%llu count=%u",
             (unsigned long long)fresh->number, fresh->count);
     return status;
 }
@@ -71,28 +71,16 @@ static enum ami_status read_kept(struct anchors *a, struct why *why)
     uint8_t *data = NULL;
     size_t size = 0;
     AMI_TRY(path_join(kept, sizeof kept, a->dir, ANCHORS_KEPT, why));
-    enum ami_status status = read_list(&a->revoked, &data, &size, a->net, kept, why);
+    enum ami_status status = read_list(&a->revoked, &data, &size, a->watch.net, kept, why);
     free(data);
     return status == AMI_NOT_FOUND ? AMI_OK : status;
 }
 
-/* --- for how long ----------------------------------------------------------------------------- */
-
-static void warn(struct anchors *a, uint64_t mono_us, int64_t wall_ms)
+static void warn(struct anchors *a, uint64_t mono_us)
 {
-    const int64_t now_s = wall_ms / 1000;
-    const int64_t own = credential_own_left_s(a->own, now_s),
-                  trust = trust_left_s(&a->trust, now_s);
     a->warned_us = mono_us;
-    if (own < CREDENTIAL_WARN_S)
-        log_say(a->log, ENV_LOG_WARN, "credential_expires", "kind=%s in_days=%lld",
-                credential_kind_name(a->own->who.kind), (long long)(own / 86400));
-    if (trust < CREDENTIAL_WARN_S)
-        log_say(a->log, ENV_LOG_WARN, "trust_expires",
-                "a root or a revocation list of X.509 runs out: in_days=%lld",
-                (long long)(trust / 86400));
     if (a->revoked == NULL)
-        log_say(a->log, ENV_LOG_WARN, "operators_unchecked",
+        log_say(a->watch.log, ENV_LOG_WARN, "operators_unchecked",
                 "there is no list of revoked operators (--revoked): each is let in until its "
                 "credential expires");
 }
@@ -102,50 +90,44 @@ static void warn(struct anchors *a, uint64_t mono_us, int64_t wall_ms)
 enum ami_status anchors_start(struct anchors *a, uint64_t mono_us, int64_t wall_ms, struct why *why)
 {
     struct why old = {""};
-    a->trust.trust.revoked = is_revoked;
-    a->trust.trust.revoked_ctx = a;
-    (void)trust_changed(&a->times, a->files);
-    AMI_TRY(trust_reload(&a->trust, a->net, a->files, why));
+    a->watch.trust.trust.revoked = is_revoked;
+    a->watch.trust.trust.revoked_ctx = a;
+    AMI_TRY(trust_watch_start(&a->watch, mono_us, wall_ms, why));
     AMI_TRY(read_kept(a, why));
     if (a->revoked_path != NULL) {
         (void)file_changed(a->revoked_path, &a->revoked_mtime);
         enum ami_status status = read_revoked(a, &old);
         if (status == AMI_EXISTS)
-            log_say(a->log, ENV_LOG_WARN, "revoked_operators", "%s", old.text);
+            log_say(a->watch.log, ENV_LOG_WARN, "revoked_operators", "%s", old.text);
         else if (status != AMI_OK)
             return why_set(why, status, "%s", old.text);
     }
-    warn(a, mono_us, wall_ms);
+    warn(a, mono_us);
     return AMI_OK;
 }
 
 void anchors_look(struct anchors *a, uint64_t mono_us, int64_t wall_ms)
 {
     struct why why = {""};
-    if (trust_changed(&a->times, a->files)) {
-        if (trust_reload(&a->trust, a->net, a->files, &why) == AMI_OK)
-            log_say(a->log, ENV_LOG_INFO, "trust_read", "roots=%s",
-                    a->files->roots == NULL ? "-" : a->files->roots);
-        else
-            log_say(a->log, ENV_LOG_WARN, "trust_not_read", "%s", why.text);
-    }
+    trust_watch_look(&a->watch, mono_us, wall_ms);
     if (file_changed(a->revoked_path, &a->revoked_mtime) && read_revoked(a, &why) != AMI_OK)
-        log_say(a->log, ENV_LOG_WARN, "revoked_operators", "%s", why.text);
-    if (mono_us - a->warned_us >= ANCHORS_WARN_US)
-        warn(a, mono_us, wall_ms);
+        log_say(a->watch.log, ENV_LOG_WARN, "revoked_operators", "%s", why.text);
+    if (mono_us - a->warned_us >= TRUST_WARN_US)
+        warn(a, mono_us);
 }
 
 void anchors_end(struct anchors *a)
 {
     free(a->revoked);
-    trust_end(&a->trust);
+    trust_watch_end(&a->watch);
     a->revoked = NULL;
 }
 
 void anchors_state(void *ctx, struct node_anchors *out)
 {
     const struct anchors *a = ctx;
-    *out = (struct node_anchors){.own = a->own, .until_s = trust_until_s(&a->trust)};
+    *out = (struct node_anchors){.own = a->watch.own,
+                                 .until_s = trust_until_s(&a->watch.trust)};
     if (a->revoked != NULL) {
         out->revoked_known = true;
         out->revoked_number = a->revoked->number;

@@ -104,17 +104,15 @@ static const struct trust_files nothing;
 
 static struct anchors of(const char *list, const struct trust_files *files)
 {
-    return (struct anchors){.net = &realm.mdms.net,
-                            .files = files,
-                            .revoked_path = list,
-                            .dir = dir,
-                            .own = &own,
-                            .log = log_sink};
+    return (struct anchors){
+        .watch = {.net = &realm.mdms.net, .files = files, .own = &own, .log = log_sink},
+        .revoked_path = list,
+        .dir = dir};
 }
 
 static bool refuses_alice(struct anchors *a)
 {
-    const struct credential_trust *t = &a->trust.trust;
+    const struct credential_trust *t = &a->watch.trust.trust;
     return t->revoked(t->revoked_ctx, &alice.who);
 }
 
@@ -194,11 +192,11 @@ static void whatever_runs_out_is_warned_of(void **state)
     anchors_state(&a, &state_of);
     assert_int_equal(state_of.until_s, root_until);
     assert_int_equal(said("trust_expires"), 0);
-    anchors_look(&a, ANCHORS_WARN_US, (root_until - 29 * DAY_S) * 1000);
+    anchors_look(&a, TRUST_WARN_US, (root_until - 29 * DAY_S) * 1000);
     assert_int_equal(said("trust_expires"), 1);
-    anchors_look(&a, ANCHORS_WARN_US + 5, (root_until - 29 * DAY_S) * 1000);
+    anchors_look(&a, TRUST_WARN_US + 5, (root_until - 29 * DAY_S) * 1000);
     assert_int_equal(said("trust_expires"), 1);
-    anchors_look(&a, 2 * ANCHORS_WARN_US, (root_until - 28 * DAY_S) * 1000);
+    anchors_look(&a, 2 * TRUST_WARN_US, (root_until - 28 * DAY_S) * 1000);
     assert_int_equal(said("trust_expires"), 2);
     assert_int_equal(said("credential_expires"), 0);
     anchors_end(&a);
