@@ -8,6 +8,7 @@
 #include "mdms/cli.h"
 #include "net/ask.h"
 #include "net/file.h"
+#include "net/loop.h"
 #include "net/operator.h"
 
 #include <inttypes.h>
@@ -203,7 +204,11 @@ static enum ami_status from_any(const struct wanted *w, const struct genesis *g,
                                 struct why *why)
 {
     struct operator_link asker;
-    AMI_TRY(operator_begin_link(&asker, credential_file, NULL, why));
+    struct why soon;
+    const struct operator_files files = {.credential = credential_file};
+    AMI_TRY(operator_begin_link(&asker, &files, &g->network, why));
+    if (operator_expires(&asker, clock_wall_ms() / 1000, &soon))
+        fprintf(stderr, PROGRAM ": %s\n", soon.text);
     enum ami_status status = AMI_UNREACHABLE;
     const struct committee *c = &w->committee;
     if (node != NULL)

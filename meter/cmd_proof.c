@@ -10,6 +10,7 @@
 #include "meter/cli.h"
 #include "net/ask.h"
 #include "net/file.h"
+#include "net/loop.h"
 #include "net/operator.h"
 #include "wire/report.h"
 
@@ -194,9 +195,16 @@ static enum ami_status from_node(const struct wanted *w, const struct genesis *g
 static enum ami_status make(struct wanted *w, struct genesis **g, char **text, struct why *why)
 {
     struct operator_link asker;
+    struct why soon;
+    const struct operator_files files = {.credential = credential_file};
     AMI_TRY(cli_genesis(g, why));
     AMI_TRY(find(w, *g, why));
-    AMI_TRY(operator_begin_link(&asker, credential_file, NULL, why));
+    AMI_TRY(operator_begin_link(&asker, &files, &(*g)->network, why));
+    if (operator_expires(&asker, clock_wall_ms() / 1000, &soon))
+        fprintf(stderr,
+                "ami-meter"
+                ": %s\n",
+                soon.text);
     enum ami_status status = AMI_UNREACHABLE;
     const struct committee *c = headers_committee(w->headers);
     if (node != NULL)

@@ -31,7 +31,8 @@ struct cli {
     int64_t newest; /* of events; 0: all */
     bool follow;
     const char *meter, *format, *out;
-    const char *credential, *x509_roots; /* --credential, --x509-roots */
+    const char *credential, *x509_roots, *cfl_public,
+        *network; /* how we ask, and who is believed */
 
     /* Read on demand by cli_ask_node, once. */
     bool has_operator;
