@@ -40,15 +40,20 @@ static bool set_id(X509 *x)
     return true;
 }
 
+static bool is_sm2(EVP_PKEY *key)
+{
+    char group[32];
+    return key != NULL && EVP_PKEY_get_group_name(key, group, sizeof group, NULL) == 1 &&
+           strcmp(group, "SM2") == 0;
+}
+
 /* The key of a certificate, when it is one on sm2p256v1. */
 static bool public_point(point *out, X509 *x)
 {
-    char group[32];
     uint8_t bytes[1 + SM2_XY_BYTES];
     size_t size = 0;
     EVP_PKEY *key = X509_get0_pubkey(x);
-    return key != NULL && EVP_PKEY_get_group_name(key, group, sizeof group, NULL) == 1 &&
-           strcmp(group, "SM2") == 0 &&
+    return is_sm2(key) &&
            EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, bytes, sizeof bytes,
                                            &size) == 1 &&
            size == sizeof bytes && bytes[0] == 4 && point_from_xy(out, bytes + 1) == AMI_OK;
@@ -407,7 +412,7 @@ enum ami_status x509_key(sm2_private *out, struct span pem)
     BIGNUM *secret = NULL;
     BIO *in = bio_of(pem);
     EVP_PKEY *key = in == NULL ? NULL : PEM_read_bio_PrivateKey(in, NULL, no_passphrase, NULL);
-    bool good = key != NULL && EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_PRIV_KEY, &secret) == 1 &&
+    bool good = is_sm2(key) && EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_PRIV_KEY, &secret) == 1 &&
                 BN_bn2binpad(secret, bytes, sizeof bytes) == sizeof bytes &&
                 scalar_decode(&d, bytes) == AMI_OK && sm2_private_init(out, &d) == AMI_OK;
     BN_clear_free(secret);

@@ -110,8 +110,10 @@ void x509_realm_dc(struct x509_realm *x, struct credential *out, const char *nam
     AMI_CHECK(chain != NULL && keys != NULL && PEM_write_bio_X509(chain, leaf) == 1 &&
               PEM_write_bio_X509(chain, x->middle) == 1 &&
               PEM_write_bio_PrivateKey(keys, key, NULL, NULL, 0, NULL, NULL) == 1);
-    AMI_CHECK(x509_credential(out, &x->realm->mdms.net, pem_of(keys), pem_of(chain), why,
-                              sizeof why) == AMI_OK);
+    sm2_private own;
+    AMI_CHECK(x509_key(&own, pem_of(keys)) == AMI_OK &&
+              x509_credential(out, &x->realm->mdms.net, &own, pem_of(chain), why, sizeof why) ==
+                  AMI_OK);
     BIO_free(chain);
     BIO_free(keys);
     X509_free(leaf);

@@ -84,13 +84,17 @@ static void a_credential_in_use_survives_a_bad_one(void **state)
         {.key = path("dc-2.key"), .chain = path("dc-1.chain")},
         {.key = path("dc-1.key"), .chain = path("no-such-file")},
         {.key = path("dc-1.key")},
+        {.chain = path("dc-1.chain")},
+        {.key = good.key, .chain = good.chain, .cfl_certificate = path("dc-1.chain")},
+        {.cfl_certificate = path("dc-1.chain")},
     };
     memset(&own, 0, sizeof own);
-    assert_ok(trust_own(&own, net, &good, CREDENTIAL_DC, &dc_1, &why));
+    const struct trust_owner owner = {.role = CREDENTIAL_DC, .name = dc_1};
+    assert_ok(trust_own(&own, net, &good, &owner, NULL, &why));
     assert_string_equal(own.who.name.text, "dc-1");
     before = own;
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-        assert_int_not_equal(trust_own(&own, net, &others[i], CREDENTIAL_DC, &dc_1, &why), AMI_OK);
+        assert_int_not_equal(trust_own(&own, net, &others[i], &owner, NULL, &why), AMI_OK);
         assert_memory_equal(&own, &before, sizeof own);
     }
 }
