@@ -1,6 +1,6 @@
 /* What is shown as a credential: the first byte is the kind. A credential that is taken says
  * what the genuine one says, or is one of the implicit kind, where only the signature tells. Public
- * sets and certificates of CFL are read as well. */
+ * sets, certificates, requests and files of CFL are read as well. */
 #include "tests/fuzz/fuzz.h"
 
 #include "base/check.h"
@@ -59,6 +59,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (cfl_certificate_parse(&certificate, rest) == AMI_OK)
             AMI_CHECK(cfl_certificate_encode(again, &certificate) == rest.size &&
                       memcmp(again, rest.data, rest.size) == 0);
+        for (int issued = 0; issued < 2; issued++)
+            if (cfl_file_parse(&certificate, issued != 0, rest) == AMI_OK)
+                AMI_CHECK(cfl_file_encode(again, &certificate, issued != 0) == rest.size &&
+                          memcmp(again, rest.data, rest.size) == 0);
         return 0;
     }
     const enum credential_kind kind = (enum credential_kind)data[0];
@@ -75,7 +79,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
 {
     prepare();
-    const uint8_t kind = (uint8_t)(index % (CREDENTIAL_KINDS + 1));
+    const uint8_t kind = (uint8_t)(index % (CREDENTIAL_KINDS + 3));
+    if (kind > CREDENTIAL_KINDS) {
+        struct cfl_certificate bob;
+        const struct span own =
+            span_of(held[CREDENTIAL_CFL].shown, held[CREDENTIAL_CFL].shown_size);
+        if (capacity < 1 + CFL_FILE_BYTES_MAX)
+            return 0;
+        AMI_CHECK(cfl_certificate_parse(&bob, own) == AMI_OK);
+        out[0] = CREDENTIAL_KINDS;
+        return 1 + cfl_file_encode(out + 1, &bob, kind == CREDENTIAL_KINDS + 1);
+    }
     if (kind == 0 || kind == CREDENTIAL_KINDS) {
         static struct cfl_public set;
         set = realm.set;
