@@ -63,8 +63,7 @@ static bool add_extensions(X509_REQ *request, const struct credential_identity *
         all != NULL && add_extension(all, NID_basic_constraints, "critical,CA:FALSE") &&
         add_extension(all, NID_key_usage, "critical,digitalSignature") &&
         add_extension(all, NID_ext_key_usage, person ? "clientAuth" : "clientAuth,serverAuth") &&
-        add_extension(all, NID_subject_alt_name, san) &&
-        X509_REQ_add_extensions(request, all) == 1;
+        add_extension(all, NID_subject_alt_name, san) && X509_REQ_add_extensions(request, all) == 1;
     sk_X509_EXTENSION_pop_free(all, X509_EXTENSION_free);
     return good;
 }

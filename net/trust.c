@@ -63,8 +63,8 @@ static enum ami_status load_operators(struct trust *out, const struct trust_file
                        "categories, such as 1:ledger+operation",
                        files->operators_label);
     AMI_TRY(pem_read(&authorities, files->operators, why));
-    enum ami_status status = x509_trust_operators(
-        out->x509, span_of(authorities.data, authorities.size), highest);
+    enum ami_status status =
+        x509_trust_operators(out->x509, span_of(authorities.data, authorities.size), highest);
     pem_free(&authorities);
     return status == AMI_OK ? AMI_OK
                             : why_set(why, status, "%.300s: there is no certificate in PEM in it",
@@ -242,9 +242,8 @@ enum ami_status trust_own(struct credential *out, const struct network *net,
                        "an X.509 certificate and a CFL one are two credentials: name one");
     if (x509 && (files->chain == NULL || (needs_key && files->key == NULL)))
         return why_set(why, AMI_BAD_ARGUMENT, "--x509-key and --x509-chain belong together");
-    enum ami_status status = x509
-                                 ? own_x509(&fresh, net, files, owner, why)
-                                 : own_cfl(&fresh, net, files->cfl_certificate, owner, t, why);
+    enum ami_status status = x509 ? own_x509(&fresh, net, files, owner, why)
+                                  : own_cfl(&fresh, net, files->cfl_certificate, owner, t, why);
     if (status == AMI_OK)
         *out = fresh;
     secret_wipe(&fresh, sizeof fresh);

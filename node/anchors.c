@@ -126,8 +126,7 @@ void anchors_end(struct anchors *a)
 void anchors_state(void *ctx, struct node_anchors *out)
 {
     const struct anchors *a = ctx;
-    *out = (struct node_anchors){.own = a->watch.own,
-                                 .until_s = trust_until_s(&a->watch.trust)};
+    *out = (struct node_anchors){.own = a->watch.own, .until_s = trust_until_s(&a->watch.trust)};
     if (a->revoked != NULL) {
         out->revoked_known = true;
         out->revoked_number = a->revoked->number;

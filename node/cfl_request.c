@@ -1,8 +1,8 @@
 /* node/cfl_request.c - `dc-node cfl-request`: a request for a CFL certificate over this DC's key.
  *
  * RAPK is the DC's enrolled signing key, and the identity names its epoch: the MDMS knows from its
- * own books that this key is this DC's, no secret travels, and what the ledger says of the key epoch
- * goes for the certificate as well.
+ * own books that this key is this DC's, no secret travels, and what the ledger says of the key
+ * epoch goes for the certificate as well.
  */
 #include "channel/cfl.h"
 #include "crypto/secret.h"
@@ -54,8 +54,7 @@ static enum ami_status make(const struct device_file *key, const struct network 
                                             .from_s = now_s - EARLY_S,
                                             .until_s = now_s + days * DAY_S};
     secret_random(random, sizeof random);
-    enum ami_status status =
-        cfl_request_with(&request, &key->keys.sign.private_key, &who, random);
+    enum ami_status status = cfl_request_with(&request, &key->keys.sign.private_key, &who, random);
     secret_wipe(random, sizeof random);
     if (status != AMI_OK)
         return why_set(why, status, "no request could be made: %s", ami_status_text(status));
@@ -77,8 +76,9 @@ static int run(int argc, char **argv, void *ctx)
     if (status == AMI_OK)
         status = make(&key, &net, &why);
     if (status == AMI_OK)
-        printf("request of %s, key epoch %u, in %s: `ami-mdms credential dc` makes the certificate\n",
-               key.keys.name.text, (unsigned)key.keys.epoch, out_path);
+        printf(
+            "request of %s, key epoch %u, in %s: `ami-mdms credential dc` makes the certificate\n",
+            key.keys.name.text, (unsigned)key.keys.epoch, out_path);
     secret_wipe(&key, sizeof key);
     return status == AMI_OK ? EXIT_STATUS_OK : program_fail(NAME, false, status, &why);
 }

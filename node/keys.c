@@ -57,7 +57,6 @@ enum ami_status key_network(struct network *out, const char *path, struct why *w
     AMI_TRY(file_read(path, NETWORK_BYTES_MAX, &text, &size, why));
     enum ami_status status = network_parse(out, span_of(text, size), detail, sizeof detail);
     free(text);
-    return status == AMI_OK
-               ? AMI_OK
-               : why_set(why, status, "%.150s is no network file: %s", path, detail);
+    return status == AMI_OK ? AMI_OK
+                            : why_set(why, status, "%.150s is no network file: %s", path, detail);
 }

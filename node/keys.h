@@ -22,7 +22,8 @@ enum ami_status key_save(const struct device_file *f, const char *dir, const cha
 /* A network's public keys: `ami-mdms init` writes the file. */
 enum ami_status key_network(struct network *out, const char *path, struct why *why) AMI_MUST_CHECK;
 
-/* `dc-node enrol`: gets keys into the folder. `dc-node cfl-request`: asks, in a file, for a CFL certificate over a key of the folder. */
+/* `dc-node enrol`: gets keys into the folder. `dc-node cfl-request`: asks, in a file, for a CFL
+ * certificate over a key of the folder. */
 extern const struct command_spec COMMAND_ENROL, COMMAND_CFL_REQUEST;
 
 #endif

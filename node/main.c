@@ -88,10 +88,10 @@ struct shell {
     size_t genesis_size;
     struct own_key key[KEYS_MAX];
     size_t keys;
-    struct own_key *used; /* the one that the node began with */
+    struct own_key *used;           /* the one that the node began with */
     const struct own_key *speaking; /* the one that links are made under */
-    struct credential credential; /* under which this DC speaks with other DCs, MDMS, operators */
-    uint8_t suites;               /* of records on links */
+    struct credential credential;   /* under which this DC speaks with other DCs, MDMS, operators */
+    uint8_t suites;                 /* of records on links */
     struct anchors anchors;
     struct loop_alarm anchors_alarm;
     struct registry *registry;

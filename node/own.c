@@ -4,10 +4,10 @@ static enum ami_status implicit(struct credential *out, const struct network *ne
                                 const struct device_keys *keys, struct why *why)
 {
     enum ami_status status = credential_of_dc(out, net, &keys->name, keys->epoch, &keys->sign);
-    return status == AMI_OK ? AMI_OK
-                            : why_set(why, AMI_FOREIGN_KEY,
-                                      "the key of epoch %u is no signing key of %s",
-                                      (unsigned)keys->epoch, keys->name.text);
+    return status == AMI_OK
+               ? AMI_OK
+               : why_set(why, AMI_FOREIGN_KEY, "the key of epoch %u is no signing key of %s",
+                         (unsigned)keys->epoch, keys->name.text);
 }
 
 enum ami_status own_credential(struct credential *out, const struct network *net,

@@ -159,7 +159,8 @@ static void write_cfl(const char *to, const struct sign_key *key, const char *na
     assert_ok(cfl_issue(&c, seed, realm_random(&realm)));
     assert_ok(
         file_write(to, span_of(file, cfl_file_encode(file, &c, true)), FILE_MODE_PUBLIC, NULL));
-    const struct timespec times[2] = {{.tv_sec = ++moment}, {.tv_sec = moment}};
+    moment++;
+    const struct timespec times[2] = {{.tv_sec = moment}, {.tv_sec = moment}};
     assert_int_equal(utimensat(AT_FDCWD, to, times, 0), 0);
 }
 
