@@ -8,6 +8,7 @@
 #include "mdms/cli.h"
 #include "mdms/core.h"
 #include "mdms/seed.h"
+#include "mdms/serving.h"
 #include "net/file.h"
 #include "net/link.h"
 #include "net/logline.h"
@@ -212,6 +213,7 @@ struct serve {
     struct mdms_keys keys;
     struct credential credential;
     struct trust_watch watch;
+    struct serving said;     /* in DIR/serving.json */
     struct genesis *genesis; /* NULL: none yet */
     char genesis_path[PATH_MAX];
     int lock;
@@ -559,6 +561,21 @@ static void find_seed_set(void)
     trust_files.cfl_public = access(cfl_public, F_OK) == 0 ? cfl_public : NULL;
 }
 
+/* `ami-mdms status` shows for how long all of it is good. */
+static void look_at_trust(struct serve *s)
+{
+    struct serving now;
+    struct why why = {{0}};
+    find_seed_set();
+    trust_watch_look(&s->watch, clock_mono_us(), clock_wall_ms());
+    serving_of(&now, &s->watch);
+    if (memcmp(&now, &s->said, sizeof now) == 0)
+        return;
+    s->said = now; /* what cannot be written now is not tried again; the log has it all */
+    if (serving_write(&now, common.dir, &why) != AMI_OK)
+        log_say(s->log, ENV_LOG_WARN, "serving_not_written", "%s", why.text);
+}
+
 /* A line now and then, when something happened. */
 static void on_report(void *arg)
 {
@@ -574,8 +591,7 @@ static void on_report(void *arg)
     s->reported = t.state;
     drop_idle(s);
     report_drops(s);
-    find_seed_set();
-    trust_watch_look(&s->watch, clock_mono_us(), clock_wall_ms());
+    look_at_trust(s);
     loop_alarm_set(s->loop, &s->report_alarm, clock_mono_us() + REPORT_PERIOD_US);
 }
 

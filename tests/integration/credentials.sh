@@ -75,6 +75,9 @@ kind_of() { status_of "$1" '.nodes[0].credential.kind'; }
 [ "$(kind_of 1) $(kind_of 2) $(kind_of 3)" = "implicit x509 cfl" ] || complain "the DCs do not say what they speak under"
 [ "$(status_of 3 '.nodes[0].credential.expires_in_s')" -gt 86400 ] || complain "dc3 does not say until when"
 logged mdms " credential kind=x509 in_days=" || complain "the MDMS does not say what it speaks under"
+mdms_holds() { "$bin/ami-mdms" status --dir "$dir/mdms" --json | jq -e "$1" >/dev/null; }
+mdms_holds '.credential.kind == "x509" and .credential.expires_in_s > 86400 and .trust_expires_in_s > 86400' ||
+    complain "ami-mdms status does not say until when"
 start_fleet
 goes_on 30 "the fleet delivers"
 say "one of each is needed for a quorum"
@@ -179,12 +182,30 @@ expect 1 "was not issued under the public seed set" "$bin/dc-node" run --genesis
     --cfl-public "$work/other/operators/cfl.public" --cfl-certificate "$work/dc3.cfl"
 run_dc 3 --cfl-certificate "$work/dc3.cfl"
 soon 30 "dc3 is back" peers_of 3 3
+# The MDMS's certificate is over its own key, whoever makes it.
 stop mdms || complain "the MDMS did not stop"
+serve() { expect "$1" "$2" "$bin/ami-mdms" serve --dir "$dir/mdms" --genesis "$dir/genesis.json" "${pass[@]}" "${@:3}"; }
+serve 1 "the key is not that of the first certificate" --x509-chain "$ca/mdms.chain"
+serve 1 "is the certificate of dc dc3" --cfl-certificate "$work/dc3.cfl"
+serve 2 "name one" --cfl-certificate "$work/mdms.cfl" --x509-chain "$ca/own.chain"
 run_mdms --cfl-certificate "$work/mdms.cfl"
-logged mdms " credential kind=cfl in_days=" || complain "the MDMS does not say what it speaks under"
+logged mdms " credential kind=cfl in_days=364" || complain "the MDMS does not say what it speaks under"
+expect 0 "for 10 days" "$bin/ami-mdms" credential mdms --days 10 --out "$work/mdms.cfl" --dir "$dir/mdms" "${pass[@]}"
+
+say "a DC whose key is revoked gets no certificate"
+expect 0 "" "$bin/ami-mdms" codes --dir "$dir/mdms" --dc --id dc9 --out "$work/dc9.csv"
+expect 0 "dc9 is enrolled" "$bin/dc-node" enrol --network "$dir/network.json" --mdms "$(mdms_url)" --id dc9 \
+    --code "$(tail -n 1 "$work/dc9.csv" | cut -d, -f2)" --dir "$dir/dc9"
+ask_for 9 30
+issue 0 "CFL certificate of dc9" "$work/dc9.request" "$work/dc9.cfl"
+expect 0 "" "$bin/ami-mdms" revoke --id dc9 --role dc --dir "$dir/mdms" --wait
+issue 1 "revoked" "$work/dc9.request" "$work/x.cfl"
+expect 1 "is for another network" "$bin/ami-mdms" credential dc "$work/dc9.request" --out "$work/x.cfl" --dir "$work/other" "${pass[@]}"
 
 goes_on 30 "the fleet delivers"
 drain_fleet
+soon 20 "the MDMS speaks under its new certificate" mdms_holds '.credential.kind == "cfl" and .credential.expires_in_s < 11 * 86400'
+soon 20 "and warns of its end" logged mdms "credential_expires kind=cfl in_days=9"
 stop_all
 audit_all
 nothing_lost
