@@ -626,7 +626,8 @@ static enum ami_status use_key(void *ctx, uint32_t epoch, struct node_key *out)
         status = count_start(s, k, &why);
     const struct own_key *before = s->speaking;
     s->speaking = k;
-    if (status == AMI_OK)
+    if (status == AMI_OK &&
+        s->credential.who.kind != CREDENTIAL_X509) /* which is of no key epoch */
         status = use_credential(s, &why);
     if (status != AMI_OK)
         s->speaking = before;

@@ -22,8 +22,11 @@ enum ami_status own_credential(struct credential *out, const struct network *net
     if (!trust_own_named(files))
         return implicit(out, net, keys, why);
     enum ami_status status = trust_own(out, net, files, &owner, trust, why);
-    const bool in_use = out->who.kind != 0 && out->who.epoch == keys->epoch;
-    if (status != AMI_BAD_CRYPTO || files->cfl_certificate == NULL || in_use)
+    if (status == AMI_OK || files->cfl_certificate == NULL)
+        return status;
+    /* At the start a file that is plainly wrong is to be mended; nothing keeps a rotation up. */
+    const bool starts = out->who.kind == 0, in_use = !starts && out->who.epoch == keys->epoch;
+    if (in_use || (starts && status != AMI_BAD_CRYPTO))
         return status;
     log_say(log, ENV_LOG_WARN, "credential_not_read", "%s; the implicit one is shown instead",
             why->text);

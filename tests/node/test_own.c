@@ -57,7 +57,7 @@ static void a_rotation_falls_back_to_the_implicit_one(void **state)
     const struct network *net = &realm.mdms.net;
     const struct trust trust = {.cfl = &realm.set};
     const struct trust_files nothing = {0}, cfl = {.cfl_certificate = path};
-    struct device_keys first, second, other;
+    struct device_keys first, second, third, other;
     struct credential own = {0};
     struct why why = {""};
     char *text = NULL;
@@ -66,6 +66,7 @@ static void a_rotation_falls_back_to_the_implicit_one(void **state)
     struct log_sink *log = log_open(out, ENV_LOG_DEBUG, 0);
     keys_make(&first, "dc-1", 1);
     keys_make(&second, "dc-1", 2);
+    keys_make(&third, "dc-1", 3);
     keys_make(&other, "dc-2", 1);
     assert_ok(own_credential(&own, net, &nothing, &trust, &first, log, &why));
     assert_int_equal(own.who.kind, CREDENTIAL_IMPLICIT);
@@ -91,8 +92,11 @@ static void a_rotation_falls_back_to_the_implicit_one(void **state)
     write_certificate(&first);
     assert_status(own_credential(&own, net, &cfl, &trust, &second, log, &why), AMI_BAD_CRYPTO);
     assert_memory_equal(&own, &before, sizeof own);
-    /* Another DC's is a mistake to be told of, also at the start. */
     write_certificate(&other);
+    assert_ok(own_credential(&own, net, &cfl, &trust, &third, log, &why));
+    assert_int_equal(own.who.kind, CREDENTIAL_IMPLICIT);
+    assert_int_equal(own.who.epoch, 3);
+    /* Another DC's is a mistake to be told of, also at the start. */
     memset(&own, 0, sizeof own);
     assert_status(own_credential(&own, net, &cfl, &trust, &second, log, &why), AMI_FOREIGN_KEY);
     log_close(log);
