@@ -16,9 +16,9 @@ network=$(jq -r .id "$dir/network.json")
 "$channel/make_certificates" "$ca" "$network" dc1 dc2 || give_up "no certificates"
 
 say "who gets a CFL certificate, and who does not"
-ask_for() { # ask_for DC DAYS: a request of that DC
+ask_for() { # ask_for DC DAYS [OPTION...]: a request of that DC
     expect 0 "request of dc$1" "$bin/dc-node" cfl-request --network "$dir/network.json" --dir "$dir/dc$1" \
-        --out "$work/dc$1.request" --days "$2"
+        --out "$work/dc$1.request" --days "$2" "${@:3}"
 }
 issue() { # issue STATUS TEXT REQUEST OUT
     expect "$1" "$2" "$bin/ami-mdms" credential dc "$3" --out "$4" --dir "$dir/mdms" "${pass[@]}"
@@ -180,8 +180,20 @@ expect 1 "is the certificate of dc dc4" "$bin/dc-node" run --genesis "$dir/genes
 # Another MDMS's seed set vouches for none of this network.
 expect 1 "was not issued under the public seed set" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc3" \
     --cfl-public "$work/other/operators/cfl.public" --cfl-certificate "$work/dc3.cfl"
+expect 0 "dc-2.key" "$bin/dc-node" enrol --network "$dir/network.json" --mdms "$(mdms_url)" --id dc3 --dir "$dir/dc3" \
+    --epoch 2 --code "$("$bin/ami-mdms" codes --dir "$dir/mdms" --dc --id dc3 2>/dev/null | tail -n 1 | cut -d, -f2)"
+soon 30 "the second key of dc3 is on the ledger" mdms_settled
 run_dc 3 --cfl-certificate "$work/dc3.cfl"
 soon 30 "dc3 is back" peers_of 3 3
+
+say "a CFL certificate is of one key epoch"
+expect 0 "in force: rotate of dc3" "$bin/ami-mdms" member rotate --dir "$dir/mdms" --id dc3 --delay 5 --wait --timeout 50s
+kind_is() { [ "$(kind_of 3)" = "$1" ]; }
+soon 20 "dc3 speaks under its new key" kind_is implicit
+soon 30 "dc3 has all peers under its new key" peers_of 3 3
+ask_for 3 300 --epoch 2
+issue 0 "CFL certificate of dc3, key epoch 2" "$work/dc3.request" "$work/dc3.cfl"
+soon 10 "dc3 takes its new certificate up" kind_is cfl
 # The MDMS's certificate is over its own key, whoever makes it.
 stop mdms || complain "the MDMS did not stop"
 serve() { expect "$1" "$2" "$bin/ami-mdms" serve --dir "$dir/mdms" --genesis "$dir/genesis.json" "${pass[@]}" "${@:3}"; }
