@@ -82,13 +82,18 @@ enum ami_status operator_begin_link(struct operator_link *out, const struct oper
             why, AMI_BAD_ARGUMENT,
             "a DC answers operators only: name your credential with --credential FILE or "
             "AMI_CREDENTIAL (ami-mdms operator add makes it)");
-    AMI_TRY(read_credential(out, path, net, why));
     const struct trust_files trusted = {
         .roots = given(files->roots, "AMI_X509_ROOTS"),
         .crls = given(NULL, "AMI_X509_CRLS"),
         .cfl_public = given(files->cfl_public, "AMI_CFL_PUBLIC"),
     };
-    AMI_TRY(trust_load(&out->trust, &out->net, &trusted, why));
+    enum ami_status status = read_credential(out, path, net, why);
+    if (status == AMI_OK)
+        status = trust_load(&out->trust, &out->net, &trusted, why);
+    if (status != AMI_OK) {
+        operator_end_link(out);
+        return status;
+    }
     out->config = (struct channel_config){.own = &out->own,
                                           .trust = &out->trust.trust,
                                           .suites = CHANNEL_SUITES_ALL,

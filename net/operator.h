@@ -31,7 +31,7 @@ struct operator_link {
  * X.509 roots and a public seed set, where there are any. `net`: the network where it is known,
  * else NULL; an X.509 credential needs it. AMI_BAD_ARGUMENT when there is no path or no network,
  * AMI_NOT_FOUND, and what credential_file_parse, x509_credential and trust_load say; `why` gets a
- * sentence. */
+ * sentence, and nothing of *out is left. */
 enum ami_status operator_begin_link(struct operator_link *out, const struct operator_files *files,
                                     const struct network *net, struct why *why) AMI_MUST_CHECK;
 void operator_end_link(struct operator_link *o);
