@@ -7,14 +7,12 @@
 #include "base/check.h"
 #include "mdms/cli.h"
 #include "mdms/core.h"
-#include "mdms/seed.h"
 #include "mdms/serving.h"
 #include "net/file.h"
 #include "net/link.h"
 #include "net/logline.h"
 #include "net/loop.h"
 #include "net/pool.h"
-#include "net/trust.h"
 #include "net/writer.h"
 
 #include <inttypes.h>
@@ -22,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <uthash.h>
 
 #define LISTEN_DEFAULT    "127.0.0.1:7400"
@@ -43,7 +40,6 @@ static int64_t threads, map_mib, poll_ms = 200;
 static bool allow_single;
 
 static struct trust_files trust_files;
-static char cfl_public[PATH_MAX]; /* of this MDMS, whether it is there or not */
 
 static const struct option_spec options[] = {
     {.name = "dir",
@@ -211,9 +207,7 @@ struct open_link {
 
 struct serve {
     struct mdms_keys keys;
-    struct credential credential;
-    struct trust_watch watch;
-    struct serving said;     /* in DIR/serving.json */
+    struct speaker speaker;
     struct genesis *genesis; /* NULL: none yet */
     char genesis_path[PATH_MAX];
     int lock;
@@ -555,27 +549,6 @@ static void drop_idle(struct serve *s)
             link_drop(s->links, l->id, LINK_DROP_MUTE);
 }
 
-/* The public seed set is this MDMS's own; it may be made while this runs. */
-static void find_seed_set(void)
-{
-    trust_files.cfl_public = access(cfl_public, F_OK) == 0 ? cfl_public : NULL;
-}
-
-/* `ami-mdms status` shows for how long all of it is good. */
-static void look_at_trust(struct serve *s)
-{
-    struct serving now;
-    struct why why = {{0}};
-    find_seed_set();
-    trust_watch_look(&s->watch, clock_mono_us(), clock_wall_ms());
-    serving_of(&now, &s->watch);
-    if (memcmp(&now, &s->said, sizeof now) == 0)
-        return;
-    s->said = now; /* what cannot be written now is not tried again; the log has it all */
-    if (serving_write(&now, common.dir, &why) != AMI_OK)
-        log_say(s->log, ENV_LOG_WARN, "serving_not_written", "%s", why.text);
-}
-
 /* A line now and then, when something happened. */
 static void on_report(void *arg)
 {
@@ -591,7 +564,7 @@ static void on_report(void *arg)
     s->reported = t.state;
     drop_idle(s);
     report_drops(s);
-    look_at_trust(s);
+    speaker_look(&s->speaker);
     loop_alarm_set(s->loop, &s->report_alarm, clock_mono_us() + REPORT_PERIOD_US);
 }
 
@@ -619,36 +592,6 @@ static enum ami_status open_files(struct serve *s, struct why *why)
     return mdms_store_open(&s->store, common.dir, (uint64_t)map_mib << 20, why);
 }
 
-/* --- the credential --------------------------------------------------------------------------- */
-
-/* Over the key that the network pins for its MDMS, whatever its kind. */
-static enum ami_status use_credential(void *ctx, struct why *why)
-{
-    struct serve *s = ctx;
-    const struct network *net = &s->keys.net;
-    const struct trust_owner owner = {
-        .role = CREDENTIAL_MDMS, .name = net->name, .key = &s->keys.sign};
-    if (trust_own_named(&trust_files))
-        return trust_own(&s->credential, net, &trust_files, &owner, &s->watch.trust, why);
-    return credential_of_mdms(&s->credential, net, &s->keys.sign) == AMI_OK
-               ? AMI_OK
-               : why_set(why, AMI_FOREIGN_KEY, "%s/%s: no key of this network", common.dir,
-                         FILE_KEYS);
-}
-
-static enum ami_status watch_trust(struct serve *s, struct why *why)
-{
-    AMI_TRY(seed_public_path(cfl_public, sizeof cfl_public, common.dir, why));
-    find_seed_set();
-    s->watch = (struct trust_watch){.net = &s->keys.net,
-                                    .files = &trust_files,
-                                    .log = s->log,
-                                    .own = &s->credential,
-                                    .renew = use_credential,
-                                    .ctx = s};
-    return trust_watch_start(&s->watch, clock_mono_us(), clock_wall_ms(), why);
-}
-
 /* The core says which DCs are the members now. */
 static void dial(void *ctx, unsigned slot, const char *address)
 {
@@ -658,8 +601,8 @@ static void dial(void *ctx, unsigned slot, const char *address)
     if (d->dialer != NULL)
         link_dialer_stop(d->dialer);
     *d = (struct dialled){.serve = s, .member = (uint8_t)slot};
-    d->security.config = (struct channel_config){.own = &s->credential,
-                                                 .trust = &s->watch.trust.trust,
+    d->security.config = (struct channel_config){.own = &s->speaker.own,
+                                                 .trust = &s->speaker.watch.trust.trust,
                                                  .suites = CHANNEL_SUITES_ALL,
                                                  .accept = accept_dc};
     if (address == NULL || s->stopping)
@@ -749,7 +692,9 @@ static enum ami_status start(struct serve *s, struct why *why)
     AMI_TRY(until_parse(until_text, &s->until, why));
     AMI_TRY(open_files(s, why));
     AMI_TRY(make_machinery(s));
-    AMI_TRY(watch_trust(s, why));
+    s->speaker =
+        (struct speaker){.keys = &s->keys, .dir = common.dir, .files = trust_files, .log = s->log};
+    AMI_TRY(speaker_start(&s->speaker, why));
     AMI_TRY(make_core(s, why));
     AMI_TRY(start_links(s, why));
     mdms_on_time(s->core);
@@ -775,8 +720,7 @@ static void end(struct serve *s)
     if (s->lock >= 0)
         directory_unlock(s->lock);
     secret_wipe(&s->keys, sizeof s->keys);
-    secret_wipe(&s->credential, sizeof s->credential);
-    trust_watch_end(&s->watch);
+    speaker_end(&s->speaker);
     free(s->genesis);
     free(s);
 }

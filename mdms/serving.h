@@ -1,5 +1,5 @@
-/* mdms/serving.h - what a running `serve` tells `status`: under which credential it speaks with
- * DCs, and for how long that, and what it believes DCs by, is good.
+/* mdms/serving.h - under which credential `serve` speaks with DCs and by what it believes them,
+ * kept up to date; and what it tells `status` of that.
  *
  *   DIR/serving.json   {"credential": "x509", "until": 1893456000, "trust_until": null}
  *
@@ -8,6 +8,9 @@
 #ifndef AMI_MDMS_SERVING_H
 #define AMI_MDMS_SERVING_H
 
+#include <limits.h>
+
+#include "keyagree/keyfile.h"
 #include "net/trust.h"
 #include "net/why.h"
 
@@ -17,10 +20,26 @@ struct serving {
     int64_t trust_until_s; /* of X.509 roots and lists; the same */
 };
 
-void serving_of(struct serving *out, const struct trust_watch *watch);
-enum ami_status serving_write(const struct serving *s, const char *dir,
-                              struct why *why) AMI_MUST_CHECK;
 /* Where there is no such file *out says that it never ran. AMI_DAMAGED: it is none. */
 enum ami_status serving_read(struct serving *out, const char *dir, struct why *why) AMI_MUST_CHECK;
+
+struct speaker {
+    /* Set by the owner; all outlive it. */
+    const struct mdms_keys *keys;
+    const char *dir;
+    struct trust_files files; /* of the command line; the public seed set is this MDMS's own */
+    struct log_sink *log;
+    /* Its own. Links use `own` and watch.trust.trust, which stay where they are. */
+    struct credential own;
+    struct trust_watch watch;
+    char seed_set[PATH_MAX]; /* where it is, or will be */
+    struct serving said;
+};
+
+/* What trust_watch_start and trust_own say. */
+enum ami_status speaker_start(struct speaker *s, struct why *why) AMI_MUST_CHECK;
+/* To be called every few seconds. */
+void speaker_look(struct speaker *s);
+void speaker_end(struct speaker *s);
 
 #endif
