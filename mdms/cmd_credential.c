@@ -30,13 +30,7 @@ static const char *out_file;
 static int64_t days = 365;
 
 static const struct option_spec options[] = {
-    {.name = "dir",
-     .letter = 'd',
-     .kind = OPTION_TEXT,
-     .value = &common.dir,
-     .argument = "DIR",
-     .help = "the MDMS's directory",
-     .required = true},
+    CLI_OPTION_DIR,
     {.name = "out",
      .letter = 'o',
      .kind = OPTION_TEXT,

@@ -22,13 +22,7 @@ static struct common_options common;
 static const char *id_text, *from_text, *to_text, *format_text = "csv", *out_file;
 
 static const struct option_spec readings_options[] = {
-    {.name = "dir",
-     .letter = 'd',
-     .kind = OPTION_TEXT,
-     .value = &common.dir,
-     .argument = "DIR",
-     .help = "the MDMS's directory",
-     .required = true},
+    CLI_OPTION_DIR,
     {.name = "id",
      .kind = OPTION_TEXT,
      .value = &id_text,
@@ -44,18 +38,12 @@ static const struct option_spec readings_options[] = {
      .value = &to_text,
      .argument = "TIME",
      .help = "readings that start before"},
-    {.name = "json", .kind = OPTION_FLAG, .value = &common.json, .help = "print one JSON document"},
+    CLI_OPTION_JSON,
     {0},
 };
 
 static const struct option_spec export_options[] = {
-    {.name = "dir",
-     .letter = 'd',
-     .kind = OPTION_TEXT,
-     .value = &common.dir,
-     .argument = "DIR",
-     .help = "the MDMS's directory",
-     .required = true},
+    CLI_OPTION_DIR,
     {.name = "format",
      .letter = 'f',
      .kind = OPTION_TEXT,

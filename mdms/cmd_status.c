@@ -13,14 +13,8 @@
 static struct common_options common;
 
 static const struct option_spec options[] = {
-    {.name = "dir",
-     .letter = 'd',
-     .kind = OPTION_TEXT,
-     .value = &common.dir,
-     .argument = "DIR",
-     .help = "the MDMS's directory",
-     .required = true},
-    {.name = "json", .kind = OPTION_FLAG, .value = &common.json, .help = "print one JSON document"},
+    CLI_OPTION_DIR,
+    CLI_OPTION_JSON,
     {0},
 };
 
@@ -117,11 +111,9 @@ static enum ami_status collect(struct figures *f, struct why *why)
     AMI_TRY(serving_read(&f->serving, common.dir, why));
     AMI_TRY(mdms_store_open(&store, common.dir, 0, why));
     struct mdms_kv kv = mdms_store_kv(store);
-    struct mdms_key key = key_state();
-    struct span value;
-    enum ami_status status = kv.get(kv.ctx, TABLE_STATE, key_span(&key), &value);
-    if (status == AMI_OK && state_record_parse(&f->state, value) != AMI_OK)
-        status = why_set(why, AMI_DAMAGED, "%s/store: the state record is damaged", common.dir);
+    enum ami_status status = mdms_state_load(&kv, &f->state);
+    if (status == AMI_DAMAGED)
+        why_set(why, status, "%s/store: the state record is damaged", common.dir);
     if (status == AMI_OK)
         status = mdms_store_count(store, TABLE_CODES, &f->codes, why);
     if (status == AMI_OK)
@@ -138,7 +130,8 @@ static enum ami_status collect(struct figures *f, struct why *why)
         status = mdms_store_scan(store, TABLE_CHANGES, key_span(&from), last_change, f, why);
     if (status == AMI_OK)
         status = mdms_store_scan(store, TABLE_RETENTIONS, key_span(&from), last_retention, f, why);
-    key = key_retained();
+    struct mdms_key key = key_retained();
+    struct span value;
     if (status == AMI_OK && kv.get(kv.ctx, TABLE_STATE, key_span(&key), &value) == AMI_OK &&
         retained_record_parse(&f->retained, value) != AMI_OK)
         status = why_set(why, AMI_DAMAGED, "%s/store: the retention record is damaged", common.dir);

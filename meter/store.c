@@ -1,6 +1,7 @@
 #include "meter/store.h"
 
 #include "base/check.h"
+#include "client/lmdb.h"
 #include "crypto/secret.h"
 #include "net/file.h"
 
@@ -35,43 +36,14 @@ struct meter_store {
 
 /* --- errors ---------------------------------------------------------------------------------- */
 
-static enum ami_status status_of(int rc)
-{
-    switch (rc) {
-    case MDB_SUCCESS:
-        return AMI_OK;
-    case MDB_NOTFOUND:
-        return AMI_NOT_FOUND;
-    case MDB_MAP_FULL:
-        return AMI_FULL;
-    case MDB_READERS_FULL:
-        return AMI_IN_USE;
-    case MDB_CORRUPTED:
-    case MDB_PAGE_NOTFOUND:
-    case MDB_INVALID:
-    case MDB_VERSION_MISMATCH:
-    case MDB_PANIC:
-    case MDB_INCOMPATIBLE:
-        return AMI_DAMAGED;
-    default:
-        return rc > 0 ? why_status_of_errno(rc) : AMI_IO;
-    }
-}
-
 static enum ami_status fail(const struct meter_store *s, int rc, struct why *why)
 {
-    enum ami_status status = status_of(rc);
-    if (status == AMI_FULL)
-        return why_set(why, status,
-                       "%s: no room to write (%s); nothing was half-written: free space on this "
-                       "file system (or raise --map-size), then start again",
-                       s->path, mdb_strerror(rc));
-    if (status == AMI_DAMAGED)
-        return why_set(why, status,
-                       "%s: the file is damaged (%s); restore it from a copy, or enrol the "
-                       "meters anew in another directory",
-                       s->path, mdb_strerror(rc));
-    return why_set(why, status, "%s: %s", s->path, mdb_strerror(rc));
+    if (lmdb_status(rc) != AMI_DAMAGED)
+        return lmdb_fail(s->path, rc, why);
+    return why_set(why, AMI_DAMAGED,
+                   "%s: the file is damaged (%s); restore it from a copy, or enrol the meters anew "
+                   "in another directory",
+                   s->path, mdb_strerror(rc));
 }
 
 /* --- keys and small records ------------------------------------------------------------------ */
@@ -490,7 +462,7 @@ static enum ami_status get_copy(struct meter_store *s, enum table table, const s
     MDB_val k = key_val(key), v;
     int rc = read_begin(s);
     if (rc != 0)
-        return status_of(rc);
+        return lmdb_status(rc);
     rc = mdb_get(s->reader, s->table[table], &k, &v);
     if (rc == 0 && v.mv_size > capacity)
         rc = MDB_CORRUPTED;
@@ -499,7 +471,7 @@ static enum ami_status get_copy(struct meter_store *s, enum table table, const s
         *size = v.mv_size;
     }
     read_end(s);
-    return status_of(rc);
+    return lmdb_status(rc);
 }
 
 enum ami_status meter_store_keys(struct meter_store *s, const struct ami_id *name, uint8_t *out,
@@ -583,7 +555,7 @@ enum ami_status meter_store_each_keys(struct meter_store *s,
     MDB_val k, v;
     int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
     if (rc != 0)
-        return status_of(rc);
+        return lmdb_status(rc);
     rc = mdb_cursor_open(txn, s->table[T_KEYS], &cursor);
     if (rc == 0) {
         bool go = true;
@@ -600,7 +572,7 @@ enum ami_status meter_store_each_keys(struct meter_store *s,
         mdb_cursor_close(cursor);
     }
     mdb_txn_abort(txn);
-    return rc == MDB_NOTFOUND ? AMI_OK : status_of(rc);
+    return rc == MDB_NOTFOUND ? AMI_OK : lmdb_status(rc);
 }
 
 /* The first report from `key` on that is in this box. MDB_NOTFOUND. */
@@ -633,7 +605,7 @@ enum ami_status meter_store_next(struct meter_store *s, enum meter_box box,
     MDB_cursor *cursor;
     int rc = read_begin(s);
     if (rc != 0)
-        return status_of(rc);
+        return lmdb_status(rc);
     rc = mdb_cursor_open(s->reader, s->table[box == METER_OUTBOX ? T_OUTBOX : T_REPORTS], &cursor);
     if (rc == 0) {
         rc = seek(s, cursor, box, &first, &k, &v);
@@ -649,7 +621,7 @@ enum ami_status meter_store_next(struct meter_store *s, enum meter_box box,
         mdb_cursor_close(cursor);
     }
     read_end(s);
-    return status_of(rc);
+    return lmdb_status(rc);
 }
 
 /* One of two tables that are walked side by side. */
@@ -682,53 +654,45 @@ static int is_unsettled(struct side *all, struct side *outbox, bool *unsettled)
     return outbox->rc == MDB_NOTFOUND ? 0 : outbox->rc;
 }
 
-/* The reports of these boxes, `all` walking along all of them. */
-static int walk(struct side *all, struct side *outbox, unsigned boxes,
-                bool (*each)(void *ctx, const struct meter_stored_report *report), void *ctx)
+/* An entry of the table of reports. */
+static int report_of(struct meter_stored_report *out, const MDB_val *key, const MDB_val *value,
+                     bool settled)
 {
-    for (; all->rc == 0; side_next(all)) {
-        bool unsettled;
-        int rc = is_unsettled(all, outbox, &unsettled);
+    if (value->mv_size < COUNT_BYTES)
+        return MDB_CORRUPTED;
+    const uint8_t *v = value->mv_data;
+    *out = (struct meter_stored_report){.settled = settled,
+                                        .readings = load_be16(v),
+                                        .record =
+                                            span_of(v + COUNT_BYTES, value->mv_size - COUNT_BYTES)};
+    return key_report_parse(out, key) ? 0 : MDB_CORRUPTED;
+}
+
+/* The reports of these boxes: along all reports, or, when nothing but the outbox is wanted, along
+ * the outbox, which is small where the archive is large. */
+static int walk(struct meter_store *s, MDB_txn *txn, struct side *all, struct side *outbox,
+                unsigned boxes, bool (*each)(void *ctx, const struct meter_stored_report *report),
+                void *ctx)
+{
+    const bool short_way = boxes == 1u << METER_OUTBOX;
+    struct side *lead = short_way ? outbox : all;
+    for (; lead->rc == 0; side_next(lead)) {
+        struct meter_stored_report report;
+        MDB_val key = lead->key, value = lead->value;
+        bool unsettled = true;
+        int rc = short_way ? mdb_get(txn, s->table[T_REPORTS], &key, &value)
+                           : is_unsettled(all, outbox, &unsettled);
         if (rc != 0)
-            return rc;
+            return rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc; /* the outbox names one that is not */
         if ((boxes >> (unsettled ? METER_OUTBOX : METER_ARCHIVE) & 1u) == 0)
             continue;
-        if (all->value.mv_size < COUNT_BYTES)
-            return MDB_CORRUPTED;
-        const uint8_t *value = all->value.mv_data;
-        struct meter_stored_report report = {
-            .settled = !unsettled,
-            .readings = load_be16(value),
-            .record = span_of(value + COUNT_BYTES, all->value.mv_size - COUNT_BYTES)};
-        if (!key_report_parse(&report, &all->key))
-            return MDB_CORRUPTED;
+        rc = report_of(&report, &key, &value, !unsettled);
+        if (rc != 0)
+            return rc;
         if (!each(ctx, &report))
             return 0;
     }
-    return all->rc == MDB_NOTFOUND ? 0 : all->rc;
-}
-
-/* The same for the outbox alone, which is small where the archive is large. */
-static int walk_outbox(struct meter_store *s, MDB_txn *txn, struct side *outbox,
-                       bool (*each)(void *ctx, const struct meter_stored_report *report), void *ctx)
-{
-    for (; outbox->rc == 0; side_next(outbox)) {
-        struct side report = {.key = outbox->key};
-        report.rc = mdb_get(txn, s->table[T_REPORTS], &report.key, &report.value);
-        if (report.rc != 0)
-            return report.rc == MDB_NOTFOUND ? MDB_CORRUPTED : report.rc;
-        if (report.value.mv_size < COUNT_BYTES)
-            return MDB_CORRUPTED;
-        const uint8_t *value = report.value.mv_data;
-        struct meter_stored_report out = {
-            .readings = load_be16(value),
-            .record = span_of(value + COUNT_BYTES, report.value.mv_size - COUNT_BYTES)};
-        if (!key_report_parse(&out, &report.key))
-            return MDB_CORRUPTED;
-        if (!each(ctx, &out))
-            return 0;
-    }
-    return outbox->rc == MDB_NOTFOUND ? 0 : outbox->rc;
+    return lead->rc == MDB_NOTFOUND ? 0 : lead->rc;
 }
 
 enum ami_status meter_store_each_report(struct meter_store *s, unsigned boxes,
@@ -741,19 +705,17 @@ enum ami_status meter_store_each_report(struct meter_store *s, unsigned boxes,
     MDB_txn *txn;
     int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
     if (rc != 0)
-        return status_of(rc);
+        return lmdb_status(rc);
     for (int i = 0; i < 2 && rc == 0; i++) {
         rc = mdb_cursor_open(txn, s->table[table_of[i]], &side[i].cursor);
         if (rc == 0)
             side[i].rc = mdb_cursor_get(side[i].cursor, &side[i].key, &side[i].value, MDB_FIRST);
     }
-    if (rc == 0 && boxes == 1u << METER_OUTBOX)
-        rc = walk_outbox(s, txn, &side[0], each, ctx);
-    else if (rc == 0)
-        rc = walk(&side[1], &side[0], boxes, each, ctx);
+    if (rc == 0)
+        rc = walk(s, txn, &side[1], &side[0], boxes, each, ctx);
     for (int i = 0; i < 2; i++)
         if (side[i].cursor != NULL)
             mdb_cursor_close(side[i].cursor);
     mdb_txn_abort(txn);
-    return status_of(rc);
+    return lmdb_status(rc);
 }
