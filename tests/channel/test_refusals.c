@@ -13,7 +13,7 @@
  *
  * A DC's implicit certificate has no dates: key epochs and the ledger end it (docs/channel.md).
  */
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 
 #include "crypto/secret.h"
 #include "tests/harness.h"
