@@ -41,6 +41,10 @@
 #define AMI_FRAME_METER_BYTES_MAX (16u << 10)
 #define AMI_FRAME_ADMIN_BYTES_MAX (4u << 20)
 
+/* The MDMS's list of revoked operators (channel/file.h): entries, and its encoding. */
+#define AMI_REVOKED_MAX       1000
+#define AMI_REVOKED_BYTES_MAX (123 + 32 * AMI_REVOKED_MAX)
+
 /* Sequence numbers above a meter's floor that may be open at once (protocol.md section 5). */
 #define AMI_SEQ_WINDOW 64
 

@@ -162,8 +162,8 @@ static sm3_digest list_digest(const struct network *net, struct span content)
 size_t revoked_list_encode(uint8_t *out, const struct revoked_list *in, const struct network *net,
                            const sm2_private *sign, const uint8_t random[SM2_WIDE_BYTES])
 {
-    struct writer w = writer_on(out, REVOKED_BYTES_MAX);
-    AMI_CHECK(in->count <= REVOKED_MAX);
+    struct writer w = writer_on(out, AMI_REVOKED_BYTES_MAX);
+    AMI_CHECK(in->count <= AMI_REVOKED_MAX);
     write_raw(&w, revoked_magic, MAGIC_BYTES);
     write_u8(&w, FILE_VERSION);
     write_raw(&w, net->id.b, sizeof net->id.b);
@@ -191,7 +191,7 @@ enum ami_status revoked_list_parse(struct revoked_list *out, const struct networ
     out->number = read_u64(&r);
     out->issued_ms = read_i64(&r);
     uint16_t count = read_u16(&r);
-    if (count > REVOKED_MAX)
+    if (count > AMI_REVOKED_MAX)
         return AMI_BAD_ENCODING;
     for (size_t i = 0; i < count; i++)
         read_raw(&r, out->fingerprint[i].b, SM3_BYTES);
@@ -205,6 +205,16 @@ enum ami_status revoked_list_parse(struct revoked_list *out, const struct networ
     out->count = count;
     sm3_digest e = list_digest(net, span_of(in.data, in.size - sizeof sig.b));
     return sm2_verify(&net->sign, &e, &sig);
+}
+
+enum ami_status revoked_list_number(uint64_t *number, struct span in)
+{
+    sm3_digest network;
+    struct reader r = reader_on(in);
+    AMI_TRY(head_parse(&r, revoked_magic));
+    read_raw(&r, network.b, sizeof network.b);
+    *number = read_u64(&r);
+    return r.failed ? AMI_TRUNCATED : AMI_OK;
 }
 
 bool revoked_list_has(const struct revoked_list *list, const sm3_digest *fingerprint)

@@ -6,8 +6,8 @@
  *   "amicred\n", version u8 1, kind u8, network (name, scheme u8, four points), shown u16 and
  * bytes, private key 32, SM3 of everything before
  *
- * The list is the MDMS's word on which credentials count no more, for DCs to read, in the manner of
- * a certificate revocation list:
+ * The list is the MDMS's word on which credentials count no more, in the manner of a certificate
+ * revocation list: a file of the MDMS's, sent to the DCs, a file again in each one's folder:
  *
  *   "amirevk\n", version u8 1, network id, number u64, issued_ms i64, count u16, fingerprints,
  *   signature of the MDMS's signing key over all of it (label "amiledger revoked operators v1")
@@ -27,24 +27,25 @@ size_t credential_file_encode(uint8_t *out, const struct network *net,
 enum ami_status credential_file_parse(struct credential *out, struct network *net,
                                       struct span in) AMI_MUST_CHECK;
 
-/* Fingerprints in one list. */
-#define REVOKED_MAX 1000
-#define REVOKED_BYTES_MAX                                                                          \
-    (8 + 1 + SM3_BYTES + 8 + 8 + 2 + REVOKED_MAX * SM3_BYTES + SM2_SIGNATURE_BYTES)
+_Static_assert(AMI_REVOKED_BYTES_MAX == 8 + 1 + SM3_BYTES + 8 + 8 + 2 +
+                                            AMI_REVOKED_MAX * SM3_BYTES + SM2_SIGNATURE_BYTES,
+               "room for a whole list");
 
 struct revoked_list {
     uint64_t number; /* grows with every list */
     int64_t issued_ms;
     uint16_t count;
-    sm3_digest fingerprint[REVOKED_MAX];
+    sm3_digest fingerprint[AMI_REVOKED_MAX];
 };
 
-/* out has REVOKED_BYTES_MAX bytes. Returns the size. */
+/* out has AMI_REVOKED_BYTES_MAX bytes. Returns the size. */
 size_t revoked_list_encode(uint8_t *out, const struct revoked_list *in, const struct network *net,
                            const sm2_private *sign, const uint8_t random[SM2_WIDE_BYTES]);
 /* AMI_BAD_ENCODING, AMI_TRUNCATED, AMI_WRONG_CHAIN (another network's), AMI_BAD_SIGNATURE. */
 enum ami_status revoked_list_parse(struct revoked_list *out, const struct network *net,
                                    struct span in) AMI_MUST_CHECK;
+/* The number that it says it has, before anything is verified. AMI_BAD_ENCODING, AMI_TRUNCATED. */
+enum ami_status revoked_list_number(uint64_t *number, struct span in) AMI_MUST_CHECK;
 bool revoked_list_has(const struct revoked_list *list, const sm3_digest *fingerprint);
 
 #endif

@@ -48,3 +48,9 @@ bool gate_admit(struct gate *g, struct span source, uint32_t cost, uint64_t now_
     g->admitted++;
     return true;
 }
+
+uint32_t gate_left(struct gate *g, uint64_t now_us)
+{
+    fill(&g->total, g->all, now_us);
+    return (uint32_t)(g->total.micro / MICRO);
+}

@@ -47,4 +47,7 @@ void gate_init(struct gate *g, struct gate_rate all, struct gate_rate one, const
  * of the common one. */
 bool gate_admit(struct gate *g, struct span source, uint32_t cost, uint64_t now_us);
 
+/* What is left of the common budget, in costs; for people. */
+uint32_t gate_left(struct gate *g, uint64_t now_us);
+
 #endif

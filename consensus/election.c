@@ -97,6 +97,16 @@ void election_progress(struct replica *r, bool expired)
         election_set_timer(r, r->timer_us);
 }
 
+/* Everybody else has a slot before this node is in the running again, and their timers have to run
+ * out first. */
+void election_step_down(struct replica *r)
+{
+    if (!leads(r))
+        return;
+    lead_stop(r, AMI_OK, true);
+    r->ask_us = r->now_us + 2 * r->timeout_us + r->n * election_backoff_us(r);
+}
+
 /* --- terms ----------------------------------------------------------------------------------- */
 
 /* Enters a term that is proved to have been reached (cert NULL: by a certificate of votes, which is

@@ -379,6 +379,7 @@ enum ami_status election_learn(struct replica *r, const struct election_cert *c,
                                uint8_t leader) AMI_MUST_CHECK;
 /* False: there is nothing to show (term 0). */
 bool election_term_proof(const struct replica *r, struct term_proof *out);
+void election_step_down(struct replica *r);
 void election_progress(struct replica *r, bool expired);
 void election_on_prevote_request(struct replica *r, uint8_t from, struct span body);
 void election_on_prevote(struct replica *r, uint8_t from, struct span body);

@@ -181,6 +181,9 @@ static void on_event(struct replica *r, const struct replica_event *e)
     case REPLICA_CLAIM:
         catchup_target(r, e->u.height, NOBODY);
         break;
+    case REPLICA_STEP_DOWN:
+        election_step_down(r);
+        break;
     }
 }
 

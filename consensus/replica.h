@@ -111,7 +111,8 @@ enum replica_event_type {
     REPLICA_WORK,
     REPLICA_PROGRESS,
     REPLICA_DISK,
-    REPLICA_CLAIM
+    REPLICA_CLAIM,
+    REPLICA_STEP_DOWN
 };
 
 struct replica_event {
@@ -163,7 +164,11 @@ struct replica_event {
          * it.
          * DISK: true: writes hang or fail; a leader steps down (rule 8), and until false is said
          * no vote is made, as it could not be stored. A failed write is tried again all the same,
-         * at growing intervals. */
+         * at growing intervals.
+         * STEP_DOWN has none: somebody wants another leader than this one. It leads no more, helps
+         * whoever asks, and asks itself only when nobody else was elected in two time-outs and all
+         * slots. Nothing is lost: the next leader takes up an open block (rule 3). No leader:
+         * nothing happens. */
         bool flag;
         /* CLAIM: somebody spoke of a later epoch or a higher block than this one knows of. A reason
          * to ask for blocks up to there, and for nothing else: it may be false. */
@@ -198,7 +203,7 @@ enum replica_note_type {
     REPLICA_NOTE_GRANTED,      /* this node granted `term` to `member` */
     REPLICA_NOTE_LEADER,       /* `member` leads `term` (perhaps this node itself) */
     REPLICA_NOTE_STEPPED_DOWN, /* this node led `term`; status: NO_QUORUM, IO (disk), TIMEOUT
-                                  (progress), OK (a newer term) */
+                                  (progress), OK (a newer term, or STEP_DOWN) */
     REPLICA_NOTE_REFUSED,      /* a proposal of `member` was refused: status */
     REPLICA_NOTE_DIVERGED,     /* a certified block does not validate here: status. Grave. */
     REPLICA_NOTE_WRITE_FAILED, /* status */

@@ -1,8 +1,8 @@
 /* mdms/cmd_operator.c - `ami-mdms operator`: who may ask DCs what.
  *
  *   DIR/operators/list.json      every credential that was given out, also revoked ones
- *   DIR/operators/revoked.list   the signed list of those that count no more, for `dc-node
- * --revoked`
+ *   DIR/operators/revoked.list   the signed list of those that count no more, which `serve` sends
+ *                                to every DC
  *
  * `add` makes an implicit certificate with the label in it (channel/credential.h) and writes one
  * file for the operator. What was given out is written down before that file is made, and a name
@@ -78,7 +78,11 @@ struct work {
     char folder[PATH_MAX], list[PATH_MAX], revoked[PATH_MAX];
     char passphrase[PASSPHRASE_BYTES_MAX];
     json_t *all; /* of list.json: an array */
-    int lock;    /* -1: none */
+    /* operator list: the signed list, 0: none, and what the DCs say of it */
+    uint64_t number;
+    unsigned count;
+    json_t *dcs;
+    int lock; /* -1: none */
 };
 
 static int64_t now_s(void)
@@ -156,19 +160,22 @@ static enum ami_status write_list(const struct work *w, struct why *why)
 
 /* Of the list that there is; 0: none. One that cannot be read is not written over: DCs may know its
  * number. */
-static enum ami_status last_number(const struct work *w, uint64_t *number, struct why *why)
+static enum ami_status last_list(const struct work *w, uint64_t *number, unsigned *count,
+                                 struct why *why)
 {
+    *number = *count = 0;
     uint8_t *data = NULL;
     size_t size;
-    enum ami_status status = file_read(w->revoked, REVOKED_BYTES_MAX, &data, &size, why);
+    enum ami_status status = file_read(w->revoked, AMI_REVOKED_BYTES_MAX, &data, &size, why);
     if (status == AMI_NOT_FOUND)
         return AMI_OK;
     AMI_TRY(status);
     struct revoked_list *list = calloc(1, sizeof *list);
     status = list == NULL ? AMI_NO_MEMORY : revoked_list_parse(list, &w->net, span_of(data, size));
-    if (status == AMI_OK)
+    if (status == AMI_OK) {
         *number = list->number;
-    else
+        *count = list->count;
+    } else
         why_set(why, status, "%.300s: %s", w->revoked, ami_status_text(status));
     free(list);
     free(data);
@@ -180,17 +187,18 @@ static enum ami_status last_number(const struct work *w, uint64_t *number, struc
 static enum ami_status write_revoked(struct work *w, struct why *why)
 {
     struct revoked_list *list = calloc(1, sizeof *list);
-    uint8_t *out = malloc(REVOKED_BYTES_MAX), random[SM2_WIDE_BYTES];
+    uint8_t *out = malloc(AMI_REVOKED_BYTES_MAX), random[SM2_WIDE_BYTES];
     uint64_t last = 0;
+    unsigned last_count;
     enum ami_status status =
-        list == NULL || out == NULL ? AMI_NO_MEMORY : last_number(w, &last, why);
+        list == NULL || out == NULL ? AMI_NO_MEMORY : last_list(w, &last, &last_count, why);
     for (size_t i = 0; status == AMI_OK && i < json_array_size(w->all); i++) {
         const json_t *o = json_array_get(w->all, i);
         if (!revoked(o) || number(o, "until") + DAY_S < now_s())
             continue;
-        if (list->count == REVOKED_MAX)
+        if (list->count == AMI_REVOKED_MAX)
             status = why_set(why, AMI_FULL, "more than %d credentials are revoked and in date",
-                             REVOKED_MAX);
+                             AMI_REVOKED_MAX);
         else
             status =
                 hex_decode(list->fingerprint[list->count++].b, SM3_BYTES, text(o, "fingerprint"));
@@ -227,6 +235,7 @@ static enum ami_status begin(struct work *w, bool changes, struct why *why)
 static void end(struct work *w)
 {
     json_decref(w->all);
+    json_decref(w->dcs);
     if (w->lock >= 0)
         directory_unlock(w->lock);
     secret_wipe(w, sizeof *w);
@@ -339,7 +348,7 @@ static enum ami_status add(struct work *w, const char *name, struct why *why)
     enum ami_status status = cfl ? issue_cfl(w, &who, &own, why) : issue(w, &who, &own);
     if (status == AMI_OK)
         status = note_down(w, &own, why);
-    /* From the first operator on there is a list, so that every DC can be told where it is. */
+    /* From the first operator on there is a list, so that every DC can know that it has it. */
     if (status == AMI_OK && access(w->revoked, F_OK) != 0)
         status = write_revoked(w, why);
     if (status == AMI_OK) {
@@ -375,6 +384,74 @@ static enum ami_status take_back(struct work *w, const char *name, struct why *w
     return write_revoked(w, why);
 }
 
+/* --- which DC goes by which list ----------------------------------------------------------------
+ */
+
+struct dc_scan {
+    struct ami_id last;
+    json_t *dcs; /* names, in order */
+    enum ami_status no_memory;
+};
+
+static bool each_dc(void *ctx, struct span key, struct span value)
+{
+    struct dc_scan *scan = ctx;
+    struct ami_id id;
+    uint8_t role;
+    uint32_t epoch;
+    (void)value;
+    if (key_device_parse(&role, &id, &epoch, key) != AMI_OK || role != DEVICE_DC ||
+        ami_id_equal(&id, &scan->last))
+        return true;
+    scan->last = id;
+    if (json_array_append_new(scan->dcs, json_string(id.text)) != 0)
+        scan->no_memory = AMI_NO_MEMORY;
+    return scan->no_memory == AMI_OK;
+}
+
+static json_t *dc_state(struct mdms_store *store, const char *name, uint64_t number)
+{
+    struct ami_id id;
+    struct span value;
+    struct listed_record r = {0};
+    const struct mdms_kv kv = mdms_store_kv(store);
+    if (ami_id_from_text(&id, name) != AMI_OK)
+        return NULL;
+    const struct mdms_key key = key_listed(&id);
+    const bool heard = kv.get(kv.ctx, TABLE_OPERATORS, key_span(&key), &value) == AMI_OK &&
+                       listed_record_parse(&r, value) == AMI_OK;
+    return json_pack("{s:s, s:I, s:b, s:s, s:o}", "dc", name, "number", (json_int_t)r.number,
+                     "current", heard && r.number >= number && number != 0, "status",
+                     ami_status_name((enum ami_status)r.status), "at_ms",
+                     heard ? json_integer((json_int_t)r.at_ms) : json_null());
+}
+
+/* Every DC that was ever enrolled, and what it said last. */
+static enum ami_status read_dcs(struct work *w, struct why *why)
+{
+    struct mdms_store *store;
+    const struct ami_id none = {0};
+    const struct mdms_key from = key_device(DEVICE_DC, &none, 0);
+    struct dc_scan scan = {.dcs = json_array()};
+    AMI_TRY(last_list(w, &w->number, &w->count, why));
+    AMI_TRY(mdms_store_open(&store, common.dir, 0, why));
+    enum ami_status status =
+        scan.dcs == NULL
+            ? AMI_NO_MEMORY
+            : mdms_store_scan(store, TABLE_DEVICES, key_span(&from), each_dc, &scan, why);
+    if (status == AMI_OK)
+        status = scan.no_memory;
+    w->dcs = json_array();
+    for (size_t i = 0; status == AMI_OK && i < json_array_size(scan.dcs); i++)
+        if (json_array_append_new(
+                w->dcs,
+                dc_state(store, json_string_value(json_array_get(scan.dcs, i)), w->number)) != 0)
+            status = AMI_NO_MEMORY;
+    json_decref(scan.dcs);
+    mdms_store_close(store);
+    return status;
+}
+
 static void print_list(const struct work *w)
 {
     printf("%-20s %5s %-34s %-8s %s\n", "operator", "epoch", "label", "state", "days left");
@@ -383,6 +460,22 @@ static void print_list(const struct work *w)
         const char *state = revoked(o) ? "revoked" : in_force(o) ? "valid" : "expired";
         printf("%-20s %5lld %-34s %-8s %lld\n", text(o, "name"), (long long)number(o, "epoch"),
                text(o, "label"), state, (long long)((number(o, "until") - now_s()) / DAY_S));
+    }
+    if (w->number == 0)
+        return;
+    printf("\nlist %llu, %u revoked\n", (unsigned long long)w->number, w->count);
+    printf("%-20s %-14s %-12s %s\n", "DC", "list", "state", "said");
+    for (size_t i = 0; i < json_array_size(w->dcs); i++) {
+        const json_t *o = json_array_get(w->dcs, i);
+        char time[CLI_TIME_BYTES] = "never";
+        if (json_is_integer(json_object_get(o, "at_ms")))
+            cli_time_text(time, number(o, "at_ms") / 1000);
+        const bool current = json_is_true(json_object_get(o, "current"));
+        printf("%-20s %-14lld %-12s %s\n", text(o, "dc"), (long long)number(o, "number"),
+               current                                ? "current"
+               : strcmp(text(o, "status"), "OK") == 0 ? "behind"
+                                                      : text(o, "status"),
+               time);
     }
 }
 
@@ -398,7 +491,7 @@ static enum ami_status act(struct work *w, int argc, char **argv, struct why *wh
                        argv[0]);
     AMI_TRY(begin(w, !list, why));
     if (list)
-        return AMI_OK;
+        return read_dcs(w, why);
     return strcmp(argv[0], "add") == 0 ? add(w, argv[1], why) : take_back(w, argv[1], why);
 }
 
@@ -412,15 +505,23 @@ static int run(int argc, char **argv, void *ctx)
     if (status != AMI_OK) {
         exit_status = cli_fail(common.json, status, &why);
     } else if (common.json) {
-        exit_status = cli_print_json(json_pack("{s:b, s:O}", "ok", 1, "operators", w.all));
+        json_t *out = json_pack("{s:b, s:O}", "ok", 1, "operators", w.all);
+        if (w.dcs != NULL) {
+            json_object_set_new(out, "list",
+                                json_pack("{s:I, s:I}", "number", (json_int_t)w.number, "revoked",
+                                          (json_int_t)w.count));
+            json_object_set(out, "dcs", w.dcs);
+        }
+        exit_status = cli_print_json(out);
     } else if (strcmp(argv[0], "list") == 0) {
         print_list(&w);
     } else if (strcmp(argv[0], "add") == 0) {
         printf("operator %s: %s, for %lld days, in %s\n", argv[1], label_given, (long long)days,
                out_file);
     } else {
-        printf("operator %s is revoked; %s is the list for every DC (dc-node run --revoked)\n",
-               argv[1], w.revoked);
+        printf("operator %s is revoked; ami-mdms serve tells every DC, and ami-mdms operator list "
+               "shows which know of it\n",
+               argv[1]);
     }
     if (status == AMI_OK && (status = cli_stdout_done(&why)) != AMI_OK)
         exit_status = cli_fail(common.json, status, &why);

@@ -195,6 +195,7 @@ static void parts_on_stored(struct mdms *m, enum ami_status status)
     retention_on_stored(m, status);
     outbox_on_stored(m, status);
     enrol_on_stored(m, status);
+    dcs_operators_on_stored(m, status);
     follow_on_stored(m, status);
 }
 
@@ -212,6 +213,7 @@ static void flush(struct mdms *m)
     any = enrol_stage(m) || any;
     any = members_stage(m) || any; /* behind the enrolments that it may name */
     any = retention_stage(m) || any;
+    any = dcs_operators_stage(m) || any;
     any = follow_stage(m) || any;
     if (m->failed != AMI_OK) {
         /* Something could not be read while this was put together: none of it is stored. */
@@ -263,6 +265,7 @@ void mdms_on_time(struct mdms *m)
     uint64_t next = dcs_on_time(m);
     next = min_u64(next, outbox_on_time(m));
     next = min_u64(next, follow_on_time(m));
+    next = min_u64(next, dcs_operators_on_time(m));
     flush(m);
     if (m->write_at_us > mdms_now_us(m))
         next = min_u64(next, m->write_at_us);

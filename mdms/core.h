@@ -83,6 +83,9 @@ void mdms_on_writable(struct mdms *m, env_link link);
 void mdms_on_closed(struct mdms *m, env_link link);
 void mdms_on_time(struct mdms *m);
 void mdms_on_work(struct mdms *m, void *job);
+/* The newest list of revoked operators (channel/file.h), for all DCs: at the start and whenever
+ * there is another. AMI_EXISTS: older than the one before; else what revoked_list_parse says. */
+enum ami_status mdms_operators(struct mdms *m, struct span list) AMI_MUST_CHECK;
 /* AMI_FULL and AMI_NO_MEMORY: nothing was written, it tries again. Any other failure: what is on
  * disk is not known, the core stops (mdms_failed) and the process must start anew. */
 void mdms_on_stored(struct mdms *m, struct mdms_write *write, enum ami_status status);

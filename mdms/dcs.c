@@ -47,6 +47,7 @@ void dcs_on_open(struct mdms *m, env_link link, uint8_t member)
     l->opened_us = mdms_now_us(m);
     l->own_hello_size = own.size;
     l->peer_hello_size = 0;
+    l->operators_sent = l->operators_at_us = 0;
     struct writer w = mdms_frame(m, MSG_LINK_HELLO);
     write_raw(&w, l->own_hello, l->own_hello_size);
     if (mdms_send(m, link, writer_span(&w)) != AMI_OK)
@@ -171,6 +172,8 @@ void dcs_on_frame(struct mdms *m, uint8_t member, enum message_type type, struct
     } else if (type == MSG_RETENTION) {
         if (!retention_on_shown(m, member, body))
             drop(m, member, "it showed a retention that we have not signed");
+    } else if (type == MSG_OPERATORS_TAKEN && !l->unproven) {
+        dcs_operators_on_taken(m, member, body);
     } else if (type == MSG_RELAY_REQUEST && !l->unproven) {
         struct relay relay;
         enum message_type inner;

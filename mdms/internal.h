@@ -6,6 +6,7 @@
  *   outbox.c   transactions of the MDMS: made, submitted until they are seen committed
  *   follow.c   blocks: fetched, verified, opened, stored
  *   members.c  membership: who certifies, whom to dial, changes asked for
+ *   operators.c  which operators are let in no more: to the DCs
  *   dcs.c      links to the DCs: who they are and who we are
  */
 #ifndef AMI_MDMS_INTERNAL_H
@@ -38,9 +39,13 @@ struct dc_link {
     size_t peer_hello_size;
     uint64_t bad_blocks;
     uint64_t distrusted_until_us;
-    uint64_t asked_to;      /* the last height that it was asked for */
-    uint64_t whole_asked;   /* height for which it was asked whether it has the block whole */
-    uint64_t mute_until_us; /* and did not answer */
+    uint64_t asked_to;           /* the last height that it was asked for */
+    uint64_t whole_asked;        /* height for which it was asked whether it has the block whole */
+    uint64_t mute_until_us;      /* and did not answer */
+    uint64_t operators_sent;     /* number of the list of operators sent on this link; 0: none */
+    uint64_t operators_at_us;    /* not before */
+    struct listed_record listed; /* what it said of it last */
+    bool listed_news, listed_in_write;
 };
 
 /* Every job begins with this, so that mdms_on_work knows whose it is. */
@@ -123,6 +128,11 @@ struct mdms {
     uint64_t pruned_met_us;       /* when the first pruned block came; 0: none yet */
     uint64_t pruned_taken_to;     /* pruned blocks are taken below: nobody had this one whole */
 
+    /* operators.c */
+    uint64_t operators_number;
+    size_t operators_size; /* 0: there is none */
+    uint8_t operators[AMI_REVOKED_BYTES_MAX];
+
     struct mdms_stats stats;
     uint8_t *frame; /* AMI_FRAME_PEER_BYTES_MAX: where outgoing frames are put together */
 };
@@ -167,6 +177,12 @@ void retention_stage_block(struct mdms *m, uint64_t height, uint64_t below, uint
 void retention_read(struct mdms *m);
 bool retention_stage(struct mdms *m); /* adds to the write; true when there was something */
 void retention_on_stored(struct mdms *m, enum ami_status status);
+
+/* operators.c */
+void dcs_operators_on_taken(struct mdms *m, uint8_t member, struct span body);
+bool dcs_operators_stage(struct mdms *m); /* adds to the write; true when there was something */
+void dcs_operators_on_stored(struct mdms *m, enum ami_status status);
+uint64_t dcs_operators_on_time(struct mdms *m);
 
 /* dcs.c */
 void dcs_on_open(struct mdms *m, env_link link, uint8_t member);

@@ -69,6 +69,15 @@ struct mdms_key key_device(uint8_t role, const struct ami_id *id, uint32_t epoch
     return k;
 }
 
+struct mdms_key key_listed(const struct ami_id *dc)
+{
+    struct mdms_key k;
+    struct writer w = key_begin(&k);
+    write_name(&w, dc);
+    key_end(&k, &w);
+    return k;
+}
+
 struct mdms_key key_number(uint64_t number)
 {
     struct mdms_key k;
@@ -348,6 +357,26 @@ enum ami_status retained_record_parse(struct retained_record *out, struct span s
     out->below = read_u64(&r);
     out->unread = read_u64(&r);
     out->unread_to = read_u64(&r);
+    return done(&r);
+}
+
+void listed_record_encode(struct writer *w, const struct listed_record *r)
+{
+    write_u8(w, RECORD_VERSION);
+    write_id(w, &r->dc);
+    write_u64(w, r->number);
+    write_u16(w, r->status);
+    write_i64(w, r->at_ms);
+}
+
+enum ami_status listed_record_parse(struct listed_record *out, struct span s)
+{
+    struct reader r = reader_on(s);
+    read_version(&r);
+    out->dc = read_id(&r);
+    out->number = read_u64(&r);
+    out->status = read_u16(&r);
+    out->at_ms = read_i64(&r);
     return done(&r);
 }
 

@@ -24,6 +24,7 @@ enum mdms_table {
     TABLE_CHANGES,     /* running number: a change of membership asked for by `ami-mdms member` */
     TABLE_EPOCHS,      /* membership epoch, as u64: what began it, where it was followed */
     TABLE_RETENTIONS,  /* running number: a watermark asked for by `ami-mdms retain` */
+    TABLE_OPERATORS,   /* id of a DC: which list of revoked operators it goes by */
     TABLE_COUNT
 };
 
@@ -36,6 +37,7 @@ enum device_role { DEVICE_METER = 1, DEVICE_DC = 2 };
 #define MDMS_CODE_BYTES_MAX   64 /* sealed */
 #define MDMS_CHANGE_BYTES_MAX 512
 #define MDMS_EPOCH_BYTES_MAX  640
+#define MDMS_LISTED_BYTES_MAX 64
 
 struct mdms_key {
     uint8_t size;
@@ -46,6 +48,7 @@ struct mdms_key key_state(void);
 struct mdms_key key_retained(void);
 struct mdms_key key_code(uint8_t role, const struct ami_id *id);
 struct mdms_key key_device(uint8_t role, const struct ami_id *id, uint32_t epoch);
+struct mdms_key key_listed(const struct ami_id *dc);
 struct mdms_key key_number(uint64_t number);
 /* epoch 0: the first key that a report of this meter can have; for a cursor. */
 struct mdms_key key_report(const struct ami_id *meter, uint32_t epoch, uint64_t sequence);
@@ -161,6 +164,16 @@ struct retained_record {
 };
 void retained_record_encode(struct writer *w, const struct retained_record *r);
 enum ami_status retained_record_parse(struct retained_record *out, struct span s) AMI_MUST_CHECK;
+
+/* What a DC said last of the list of revoked operators. */
+struct listed_record {
+    struct ami_id dc;
+    uint64_t number; /* of the list that it goes by; 0: none */
+    uint16_t status; /* of the list that it was sent: AMI_OK, or why it was not taken or kept */
+    int64_t at_ms;
+};
+void listed_record_encode(struct writer *w, const struct listed_record *r);
+enum ami_status listed_record_parse(struct listed_record *out, struct span s) AMI_MUST_CHECK;
 
 /* A report as it was opened, and where it stands. */
 struct report_record {

@@ -32,7 +32,9 @@
 #define DC_RETRY_MS_MAX   2000
 #define REPORT_PERIOD_US  (10u * 1000000u)
 #define STOP_US           (2u * 1000000u)
-#define JOBS_MAX          (MDMS_ENROL_MAX + 4 * MDMS_FOLLOW_WINDOW)
+#define OPERATORS_LOOK_US (1u * 1000000u) /* how often the list of revoked operators is looked at  \
+                                           */
+#define JOBS_MAX (MDMS_ENROL_MAX + 4 * MDMS_FOLLOW_WINDOW)
 
 static struct common_options common;
 static const char *genesis_file, *listen_address = LISTEN_DEFAULT, *until_text, *log_level = "info";
@@ -220,7 +222,9 @@ struct serve {
     struct work_pool *pool;
     struct disk_writer *writer;
     struct log_sink *log;
-    struct loop_alarm core_alarm, report_alarm, stop_alarm;
+    struct loop_alarm core_alarm, report_alarm, stop_alarm, operators_alarm;
+    char operators_path[PATH_MAX];
+    struct timespec operators_mtime;
     struct mdms *core;
     struct until until;
     bool stopping;
@@ -549,6 +553,29 @@ static void drop_idle(struct serve *s)
             link_drop(s->links, l->id, LINK_DROP_MUTE);
 }
 
+/* The list of revoked operators, which `ami-mdms operator` writes, goes to the DCs. */
+static void look_at_operators(void *arg)
+{
+    struct serve *s = arg;
+    struct why why = {0};
+    uint8_t *list;
+    size_t size;
+    loop_alarm_set(s->loop, &s->operators_alarm, clock_mono_us() + OPERATORS_LOOK_US);
+    if (!file_changed(s->operators_path, &s->operators_mtime))
+        return;
+    enum ami_status status =
+        file_read(s->operators_path, AMI_REVOKED_BYTES_MAX, &list, &size, &why);
+    if (status == AMI_OK) {
+        status = mdms_operators(s->core, span_of(list, size));
+        if (status != AMI_OK)
+            (void)why_set(&why, status, "%.300s is no list of revoked operators to go by: %s",
+                          s->operators_path, ami_status_text(status));
+        free(list);
+    }
+    if (status != AMI_OK)
+        log_say(s->log, ENV_LOG_WARN, "operators_bad", "%s", why.text);
+}
+
 /* A line now and then, when something happened. */
 static void on_report(void *arg)
 {
@@ -664,6 +691,7 @@ static enum ami_status make_machinery(struct serve *s)
     s->core_alarm = (struct loop_alarm){.fire = on_core_alarm, .arg = s};
     s->report_alarm = (struct loop_alarm){.fire = on_report, .arg = s};
     s->stop_alarm = (struct loop_alarm){.fire = stop_now, .arg = s};
+    s->operators_alarm = (struct loop_alarm){.fire = look_at_operators, .arg = s};
     const struct disk_writer_config config = {
         .ctx = s, .execute = execute, .on_done = on_stored, .writes_max = 1};
     s->links = links_new(s->loop);
@@ -697,7 +725,10 @@ static enum ami_status start(struct serve *s, struct why *why)
     AMI_TRY(speaker_start(&s->speaker, why));
     AMI_TRY(make_core(s, why));
     AMI_TRY(start_links(s, why));
+    AMI_TRY(path_join(s->operators_path, sizeof s->operators_path, common.dir,
+                      "operators/revoked.list", why));
     mdms_on_time(s->core);
+    look_at_operators(s);
     on_report(s);
     look(s);
     return AMI_OK;

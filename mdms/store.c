@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 static const char *const TABLE_NAMES[TABLE_COUNT] = {
-    "state",   "codes",     "devices", "outbox", "requests",  "revocations",
-    "reports", "bad_seals", "changes", "epochs", "retentions"};
+    "state",   "codes",     "devices", "outbox", "requests",   "revocations",
+    "reports", "bad_seals", "changes", "epochs", "retentions", "operators"};
 
 #define KEY_BYTES_MAX 128
 

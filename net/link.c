@@ -180,6 +180,12 @@ const struct credential_identity *link_peer(const struct links *links, env_link 
     return c == NULL || c->channel == NULL || !c->announced ? NULL : channel_peer(c->channel);
 }
 
+uint8_t link_suite(const struct links *links, env_link id)
+{
+    const struct conn *c = conn_find(links, id);
+    return c == NULL || c->channel == NULL || !c->announced ? 0 : c->channel->suite;
+}
+
 void link_drop(struct links *links, env_link id, enum link_drop_reason reason)
 {
     AMI_CHECK((unsigned)reason < LINK_DROP_REASONS);

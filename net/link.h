@@ -74,6 +74,11 @@ struct link_counters {
     uint64_t bytes_in, bytes_out; /* prefixes included */
     uint64_t sends_refused;       /* link_send said AMI_AGAIN */
     uint64_t dials_failed;        /* dialers only */
+    /* Secure endpoints: handshakes begun (a first flight was looked at, or sent), channels that
+     * came to be open, flights that the gate turned away unseen, and channels that failed, by
+     * reason, before they were open or later. */
+    uint64_t handshakes_begun, channels_opened, turned_away;
+    uint64_t faults[CHANNEL_FAULTS];
 };
 
 /* How an endpoint's links are secured. Borrowed for as long as the endpoint lives. */
@@ -166,6 +171,9 @@ void link_mark_known(struct links *links, env_link link);
 /* Who is at the other end of a secure link that is open; NULL for any other. Valid until the next
  * call of this header. */
 const struct credential_identity *link_peer(const struct links *links, env_link link);
+
+/* Its record suite; 0 for a link in the clear, or one that is not open. */
+uint8_t link_suite(const struct links *links, env_link link);
 
 /* Stops reading: no on_frame until link_resume, also not for frames that have arrived. The
  * other side's writes fill the system's buffers and then wait. Time-outs for half frames rest. */

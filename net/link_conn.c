@@ -377,6 +377,7 @@ static bool channel_begin(struct conn *c)
     secret_wipe(random, sizeof random);
     if (!initiator)
         return true;
+    c->end->counters.handshakes_begun++;
     uint8_t *out = conn_frame_reserve(c, CHANNEL_FIRST_BYTES);
     if (out == NULL)
         return false;
@@ -407,6 +408,7 @@ static void channel_refused(struct conn *c)
 {
     char remote[LINK_REMOTE_BYTES];
     c->end->counters.dropped[LINK_DROP_CHANNEL]++;
+    c->end->counters.faults[channel_why(c->channel)]++;
     conn_linger(c);
     c->close_status = AMI_NOT_ALLOWED;
     if (c->end->events.on_refused == NULL)
@@ -420,9 +422,11 @@ static void channel_refused(struct conn *c)
 static void conn_channel(struct conn *c, uint8_t *frame, size_t size)
 {
     if (!channel_admitted(c, frame, size)) {
+        c->end->counters.turned_away++;
         conn_drop(c, LINK_DROP_TOO_MANY);
         return;
     }
+    c->end->counters.handshakes_begun += c->channel->state == CHANNEL_EXPECT_FIRST;
     uint8_t *reply =
         conn_frame_reserve(c, c->announced ? CHANNEL_OVERHEAD_BYTES_MAX : CHANNEL_FLIGHT_BYTES_MAX);
     if (reply == NULL) {
@@ -439,6 +443,7 @@ static void conn_channel(struct conn *c, uint8_t *frame, size_t size)
     case CHANNEL_OPEN: {
         char remote[LINK_REMOTE_BYTES];
         c->announced = true;
+        c->end->counters.channels_opened++;
         conn_stranger_remove(c); /* it has proven itself: no newcomer takes its place */
         remote_text(c->stream, remote);
         if (events->on_open != NULL)

@@ -10,6 +10,7 @@ static const struct access_rule rules[] = {
     {"events", ACCESS_READ, {1, LABEL_OPERATION}, "the node's log"},
     {"why_stuck", ACCESS_READ, {1, LABEL_OPERATION}, "what commits wait for"},
     {"note", ACCESS_WRITE, {1, LABEL_OPERATION}, "a remark in the node's log"},
+    {"step_down", ACCESS_CHANGE, {2, LABEL_OPERATION}, "that another DC leads than this one"},
     {"block", ACCESS_READ, {2, LABEL_LEDGER | LABEL_METERING}, "a block with its transactions"},
     {"tx", ACCESS_READ, {2, LABEL_LEDGER | LABEL_METERING}, "one transaction"},
     {"proof", ACCESS_READ, {2, LABEL_LEDGER | LABEL_METERING}, "a proof that a report is there"},
@@ -39,8 +40,22 @@ struct label access_event_label(const char *event)
     return (struct label){1, LABEL_OPERATION};
 }
 
+const char *access_mode_name(enum access_mode mode)
+{
+    return mode == ACCESS_READ ? "read" : mode == ACCESS_WRITE ? "write" : "change";
+}
+
 bool access_allowed(const struct access_rule *rule, struct label subject)
 {
-    return rule->mode == ACCESS_WRITE ? label_may_write(subject, rule->object)
-                                      : label_may_read(subject, rule->object);
+    const bool reads = label_may_read(subject, rule->object),
+               writes = label_may_write(subject, rule->object);
+    switch (rule->mode) {
+    case ACCESS_READ:
+        return reads;
+    case ACCESS_WRITE:
+        return writes;
+    case ACCESS_CHANGE:
+        return reads && writes;
+    }
+    return false;
 }

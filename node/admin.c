@@ -2,6 +2,7 @@
  */
 #include "node/internal.h"
 
+#include "channel/channel.h"
 #include "node/access.h"
 #include "node/answer.h"
 
@@ -67,6 +68,39 @@ static json_t *counters(const struct node *n)
     return o;
 }
 
+/* What newcomers' channels came to on one port. `refused` has the reasons that there were. */
+static json_t *handshakes(const struct node_port_counters *c)
+{
+    json_t *refused = json_object();
+    for (unsigned f = 0; f < CHANNEL_FAULTS; f++)
+        if (c->faults[f] != 0)
+            json_object_set_new(refused, channel_fault_name((enum channel_fault)f),
+                                json_integer((json_int_t)c->faults[f]));
+    return json_pack("{s:I, s:I, s:I, s:o, s:I, s:I}", "begun", (json_int_t)c->handshakes_begun,
+                     "opened", (json_int_t)c->channels_opened, "turned_away",
+                     (json_int_t)c->turned_away, "refused", refused, "budget_left",
+                     (json_int_t)c->budget_left, "budget_most", (json_int_t)c->budget_most);
+}
+
+/* The channels with DCs and the MDMS. Who of the operators is connected, is for nobody to see. */
+static json_t *channels(const struct node *n)
+{
+    json_t *list = json_array();
+    for (const struct node_link *l = n->links; l != NULL; l = l->hh.next) {
+        if (!l->identified || l->closing || l->who.role == CREDENTIAL_OPERATOR)
+            continue;
+        const char *port = l->port == NODE_PORT_DIALLED ? "dialled"
+                           : l->port == NODE_PORT_PEER  ? "peers"
+                                                        : "admin";
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "port", port, "role",
+                            credential_role_name(l->who.role), "name", l->who.name.text,
+                            "credential", credential_kind_name(l->who.kind), "suite",
+                            channel_suite_name(l->suite), "ready", l->state == LINK_READY));
+    }
+    return list;
+}
+
 /* What strangers did on each port, and what became of them. */
 static json_t *ports(struct node *n)
 {
@@ -87,6 +121,8 @@ static json_t *ports(struct node *n)
         json_object_set_new(port, "bytes_out", json_integer((json_int_t)c.bytes_out));
         json_object_set_new(port, "frames_in", json_integer((json_int_t)c.frames_in));
         json_object_set_new(port, "frames_out", json_integer((json_int_t)c.frames_out));
+        if (c.secured)
+            json_object_set_new(port, "handshakes", handshakes(&c));
         json_object_set_new(o, name[p], port);
     }
     return o;
@@ -136,11 +172,17 @@ static void add_anchors(const struct node *n, json_t *o)
                                   seconds_left(credential_own_left_s(a.own, now_s))));
     json_object_set_new(o, "trust_expires_in_s",
                         seconds_left(a.until_s == INT64_MAX ? INT64_MAX : a.until_s - now_s));
-    json_object_set_new(o, "revoked_operators",
-                        a.revoked_known
-                            ? json_pack("{s:I, s:I}", "number", (json_int_t)a.revoked_number,
-                                        "count", (json_int_t)a.revoked_count)
-                            : json_null());
+}
+
+static void add_operators(const struct node *n, json_t *o)
+{
+    uint64_t number;
+    unsigned count;
+    const bool known = operators_known(n, &number, &count);
+    json_object_set_new(
+        o, "revoked_operators",
+        known ? json_pack("{s:I, s:I}", "number", (json_int_t)number, "count", (json_int_t)count)
+              : json_null());
 }
 
 static json_t *ask_status(struct node *n)
@@ -186,6 +228,7 @@ static json_t *ask_status(struct node *n)
     json_object_set_new(o, "devices", json_integer((json_int_t)registry_size(n->c.registry)));
     json_object_set_new(o, "waiting_transactions", json_integer((json_int_t)pool_count(n->pool)));
     add_anchors(n, o);
+    add_operators(n, o);
     uint64_t below, pruned;
     prune_state(n, &below, &pruned);
     json_object_set_new(o, "retention_below", json_integer((json_int_t)below));
@@ -198,6 +241,7 @@ static json_t *ask_status(struct node *n)
     json_object_set_new(o, "version", json_string(AMI_VERSION));
     json_object_set_new(o, "counters", counters(n));
     json_object_set_new(o, "ports", ports(n));
+    json_object_set_new(o, "channels", channels(n));
     return o;
 }
 
@@ -258,6 +302,26 @@ static void asker_text(char *out, size_t size, const struct node_link *l)
         snprintf(out, size, "%s %s", credential_role_name(l->who.role), l->who.name.text);
 }
 
+/* A connection that was open when its operator was revoked: it gets the reason, and is closed. */
+static bool still_in(struct node *n, struct node_link *l, const struct access_rule *rule, char *why,
+                     size_t why_size)
+{
+    char asker[AMI_ID_BYTES_MAX + LABEL_TEXT_BYTES + 16];
+    uint64_t number;
+    unsigned count;
+    if (!l->identified || !node_operator_revoked(n, &l->who))
+        return true;
+    (void)operators_known(n, &number, &count);
+    asker_text(asker, sizeof asker, l);
+    n->counters.requests_denied++;
+    node_event_of(n, ENV_LOG_WARN, "request_denied", &l->who.name,
+                  "who=\"%s\" ask=%s revoked by list %llu", asker, rule->ask,
+                  (unsigned long long)number);
+    snprintf(why, why_size, "this credential is revoked (list %llu of the MDMS); you were %s",
+             (unsigned long long)number, asker);
+    return false;
+}
+
 /* The question's rule against the asker's label; a refusal is written down. The MDMS reads what the
  * ledger holds anyway, and writes nothing here. */
 static bool allowed(struct node *n, const struct node_link *l, const struct access_rule *rule,
@@ -276,11 +340,17 @@ static bool allowed(struct node *n, const struct node_link *l, const struct acce
     if (!l->identified)
         snprintf(why, why_size, "'%s' is answered to operators with a credential only", rule->ask);
     else if (rule->mode == ACCESS_WRITE)
-        snprintf(why, why_size, "'%s' writes to %s, which your label must not exceed; you are %s",
-                 rule->ask, needed, asker);
+        snprintf(why, why_size,
+                 "'%s' (%s) writes to %s, which your label must not exceed; you are %s", rule->ask,
+                 rule->about, needed, asker);
+    else if (rule->mode == ACCESS_CHANGE)
+        snprintf(why, why_size,
+                 "'%s' (%s) is for those whose label is %s, no more and no less; "
+                 "you are %s",
+                 rule->ask, rule->about, needed, asker);
     else
-        snprintf(why, why_size, "'%s' needs a label that covers %s; you are %s", rule->ask, needed,
-                 asker);
+        snprintf(why, why_size, "'%s' (%s) needs a label that covers %s; you are %s", rule->ask,
+                 rule->about, needed, asker);
     return false;
 }
 
@@ -305,7 +375,28 @@ static json_t *ask_note(struct node *n, const struct node_link *l, const json_t 
     return json_pack("{s:I}", "number", (json_int_t)n->event_count);
 }
 
-static json_t *ask(struct node *n, const struct node_link *l, const json_t *question,
+/* Somebody wants another leader, to look after this one for instance. */
+static json_t *ask_step_down(struct node *n, const struct node_link *l, enum ami_status *status,
+                             char *why, size_t why_size)
+{
+    char asker[AMI_ID_BYTES_MAX + LABEL_TEXT_BYTES + 16];
+    uint8_t leader;
+    const unsigned long long term = replica_term(n->replica);
+    if (replica_role(n->replica) != REPLICA_LEADER) {
+        *status = AMI_NOT_LEADER;
+        snprintf(why, why_size, "%s does not lead; %s", n->c.key.agree->name.text,
+                 replica_leader(n->replica, &leader) ? n->committee.members.member[leader].name.text
+                                                     : "nobody does that it knows of");
+        return NULL;
+    }
+    asker_text(asker, sizeof asker, l);
+    node_event_of(n, ENV_LOG_WARN, "step_down_asked", &l->who.name, "who=\"%s\" term=%llu", asker,
+                  term);
+    chain_step_down(n);
+    return json_pack("{s:s, s:I}", "dc", n->c.key.agree->name.text, "term", (json_int_t)term);
+}
+
+static json_t *ask(struct node *n, struct node_link *l, const json_t *question,
                    enum ami_status *status, char *why, size_t why_size)
 {
     const char *name = json_string_value(json_object_get(question, "ask"));
@@ -317,12 +408,18 @@ static json_t *ask(struct node *n, const struct node_link *l, const json_t *ques
                  name == NULL ? "" : name);
         return NULL;
     }
+    if (!still_in(n, l, rule, why, why_size)) {
+        *status = AMI_REVOKED;
+        return NULL;
+    }
     if (!allowed(n, l, rule, why, why_size)) {
         *status = AMI_NOT_ALLOWED;
         return NULL;
     }
     if (strcmp(name, "note") == 0)
         return ask_note(n, l, question, status, why, why_size);
+    if (strcmp(name, "step_down") == 0)
+        return ask_step_down(n, l, status, why, why_size);
     if (strcmp(name, "status") == 0)
         return ask_status(n);
     if (strcmp(name, "events") == 0)
@@ -379,6 +476,8 @@ void admin_on_frame(struct node *n, struct node_link *l, enum message_type type,
         AMI_CHECK(writer_ok(&w));
         (void)node_send(n, l->id, writer_span(&w)); /* the asker's time-out tells */
     }
+    if (status == AMI_REVOKED)
+        node_close(n, l->id);
     free(text);
     json_decref(out);
     json_decref(question);

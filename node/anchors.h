@@ -1,9 +1,9 @@
 /* node/anchors.h - what dc-node goes by when it lets somebody in: X.509 roots and revocation lists,
- * the public seed set, the MDMS's list of revoked operators; and for how long all of that is good.
+ * the public seed set; and for how long all of that is good. And where the MDMS's newest list of
+ * revoked operators is kept (ANCHORS_KEPT in the DC's folder), so that a restart takes nobody back;
+ * the core gets it from the MDMS and decides (node/operators.c).
  *
- * Files that change are read again. What cannot be read, and a list of operators that is older than
- * one known before, changes nothing and is logged. The newest such list is kept in the DC's folder
- * (ANCHORS_KEPT), so that a restart with an older file, or with none, takes nobody back.
+ * Files that change are read again. What cannot be read changes nothing and is logged.
  *
  * Shell only: files and the clock are its own.
  */
@@ -23,12 +23,10 @@
 struct anchors {
     /* Set by the owner; all outlive it. */
     struct trust_watch watch; /* what has to be set of it */
-    const char *revoked_path; /* NULL: none was given */
     const char *dir;
     /* Its own. */
-    struct revoked_list *revoked; /* NULL: there is none */
-    struct timespec revoked_mtime;
-    uint64_t warned_us;
+    uint8_t *operators; /* the list that was kept; NULL: none */
+    size_t operators_size;
 };
 
 /* Reads all of it, and warns of what runs out or is missing. AMI_DAMAGED: the list that was kept is
@@ -39,6 +37,9 @@ void anchors_end(struct anchors *a);
 
 /* Reads what has changed, and repeats warnings that are due; to be called every ANCHORS_LOOK_US. */
 void anchors_look(struct anchors *a, uint64_t mono_us, int64_t wall_ms);
+
+/* For struct node_config. `a` is a struct anchors. */
+enum ami_status anchors_keep_operators(void *a, struct span list);
 
 /* For the node's status. `a` is a struct anchors. */
 void anchors_state(void *a, struct node_anchors *out);

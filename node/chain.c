@@ -599,6 +599,13 @@ void chain_progress(struct node *n, bool expired)
     step(n, &e);
 }
 
+void chain_step_down(struct node *n)
+{
+    struct replica_event e = {.type = REPLICA_STEP_DOWN};
+    step(n, &e);
+    chain_settle(n);
+}
+
 static const char *member_name(const struct node *n, uint8_t member)
 {
     const struct members *m = &n->committee.members;

@@ -48,7 +48,7 @@ void cli_close(struct cli *c)
 
 int main(int argc, char **argv)
 {
-    static struct cli c = {.timeout_ms = 5000, .count = 20, .format = "jsonl"};
+    static struct cli c = {.timeout_ms = 5000, .count = 20, .interval_ms = 1000, .format = "jsonl"};
     /* Each command has the options that mean something to it, and no others. */
     const struct option_spec common[] = {
         {"json", 0, OPTION_FLAG, &c.json, 0, 0, NULL, "print one JSON document", false}, {0}};
@@ -137,8 +137,28 @@ int main(int argc, char **argv)
         false};
     const struct option_spec out = {
         "out", 'o', OPTION_TEXT, &c.out, 0, 0, "FILE", "write it there (default: stdout)", false};
+    const struct option_spec asked = {
+        "node",      'n',
+        OPTION_LIST, &c.nodes,
+        0,           0,
+        "URL",       "admin address of a DC to ask (default: $AMI_NODE, or all in --genesis)",
+        false};
     const struct option_spec status_options[] = {
-        {"node", 'n', OPTION_LIST, &c.nodes, 0, 0, "URL",
+        {"links", 'l', OPTION_FLAG, &c.links, 0, 0, NULL,
+         "each channel's credential and record suite, and what handshakes came to", false},
+        asked,
+        network,
+        credential,
+        roots,
+        timeout,
+        {0}};
+    const struct option_spec stuck[] = {asked, network, credential, roots, timeout, {0}};
+    const struct option_spec top[] = {
+        {"frames", 'n', OPTION_INT, &c.frames, 0, INT64_MAX, "N",
+         "end after so many (default 0: at Ctrl-C)", false},
+        {"interval", 'i', OPTION_DURATION, &c.interval_ms, 250, 3600000, "TIME",
+         "how often to ask, 250ms at least (default 1s)", false},
+        {"node", 0, OPTION_LIST, &c.nodes, 0, 0, "URL",
          "admin address of a DC to ask (default: $AMI_NODE, or all in --genesis)", false},
         network,
         credential,
@@ -191,7 +211,9 @@ int main(int argc, char **argv)
         {"status", NULL, 0, 0, "every DC: role, term, height, peers, sessions",
          "dc-cli status --genesis genesis.json", status_options, cli_status},
         {"why-stuck", NULL, 0, 0, "what commits wait for, from whom, since when",
-         "dc-cli why-stuck --genesis genesis.json", status_options, cli_why_stuck},
+         "dc-cli why-stuck --genesis genesis.json", stuck, cli_why_stuck},
+        {"top", NULL, 0, 0, "all DCs on one screen, again and again",
+         "dc-cli top --genesis genesis.json", top, cli_top},
         {"blocks", NULL, 0, 0, "one line per block", "dc-cli blocks --node 127.0.0.1:7301 --follow",
          blocks, cli_blocks},
         {"block", "HEIGHT|HASH", 1, 1, "header, certificate and transactions of a block",
@@ -220,6 +242,8 @@ int main(int argc, char **argv)
          "dc-cli events --node 127.0.0.1:7301 --follow", events, cli_events},
         {"note", "TEXT", 1, 1, "leave a remark in the log of a node",
          "dc-cli note 'the disk is being exchanged' --node 127.0.0.1:7301", note, cli_note},
+        {"step-down", NULL, 0, 0, "have another DC lead than this one, which does now",
+         "dc-cli step-down --node 127.0.0.1:7301", note, cli_step_down},
         {0}};
     const struct program_spec program = {
         CLI_NAME, "inspect the data concentrators of an AMI network and their ledger", commands,

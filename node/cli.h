@@ -2,8 +2,9 @@
  *
  *   cli.c          the tables of commands and options, main
  *   cli_source.c   where answers come from: a live node, or a ledger on disk
- *   cli_show.c     status, blocks, block, tx, meter, readings, events, proof
+ *   cli_show.c     status, blocks, block, tx, meter, readings, events, note, step-down, proof
  *   cli_stuck.c    why-stuck
+ *   cli_top.c      top
  *   cli_audit.c    audit: everything recomputed from the genesis on
  *   cli_export.c   compare, export
  *   cli_copy.c     copy
@@ -28,8 +29,9 @@ struct cli {
     const char *genesis_path;
     int64_t timeout_ms;
     int64_t from, count, sequence, epoch;
-    int64_t newest; /* of events; 0: all */
-    bool follow;
+    int64_t newest;              /* of events; 0: all */
+    int64_t frames, interval_ms; /* of top */
+    bool follow, links;
     const char *meter, *format, *out;
     const char *credential, *x509_roots, *cfl_public,
         *network; /* how we ask, and who is believed */
@@ -107,6 +109,7 @@ void cli_close(struct cli *c);
 int cli_print_json(json_t *document);
 
 int cli_status(int argc, char **argv, void *ctx);
+int cli_top(int argc, char **argv, void *ctx);
 int cli_why_stuck(int argc, char **argv, void *ctx);
 int cli_blocks(int argc, char **argv, void *ctx);
 int cli_block(int argc, char **argv, void *ctx);
@@ -115,6 +118,7 @@ int cli_meter(int argc, char **argv, void *ctx);
 int cli_readings(int argc, char **argv, void *ctx);
 int cli_events(int argc, char **argv, void *ctx);
 int cli_note(int argc, char **argv, void *ctx);
+int cli_step_down(int argc, char **argv, void *ctx);
 int cli_proof(int argc, char **argv, void *ctx);
 int cli_verify_proof(int argc, char **argv, void *ctx);
 int cli_audit(int argc, char **argv, void *ctx);

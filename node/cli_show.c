@@ -52,6 +52,34 @@ static void print_status_line(const json_t *n, long long highest)
            json_number_value(json_object_get(n, "reports_per_s")));
 }
 
+/* One line per channel, and one per port for the handshakes that were begun there. */
+static void print_links(const json_t *n)
+{
+    static const char *const ports[] = {"peers", "admin"};
+    size_t index;
+    const json_t *l;
+    json_array_foreach(json_object_get(n, "channels"), index, l)
+        printf("%-10s %-8s %-5s %-20s %-9s %-17s %s\n", text(n, "dc"), text(l, "port"),
+               text(l, "role"), text(l, "name"), text(l, "credential"), text(l, "suite"),
+               json_is_true(json_object_get(l, "ready")) ? "ready" : "opening");
+    for (size_t i = 0; i < sizeof ports / sizeof ports[0]; i++) {
+        const json_t *h =
+            json_object_get(json_object_get(json_object_get(n, "ports"), ports[i]), "handshakes");
+        const char *reason;
+        const json_t *count;
+        if (h == NULL)
+            continue;
+        printf("%-10s %-8s handshakes: %lld begun, %lld opened, %lld turned away, budget %lld of "
+               "%lld; refused:",
+               text(n, "dc"), ports[i], integer(h, "begun"), integer(h, "opened"),
+               integer(h, "turned_away"), integer(h, "budget_left"), integer(h, "budget_most"));
+        const json_t *refused = json_object_get(h, "refused");
+        json_object_foreach((json_t *)(uintptr_t)refused, reason, count)
+            printf(" %s=%lld", reason, (long long)json_integer_value(count));
+        printf("%s\n", json_object_size(refused) == 0 ? " none" : "");
+    }
+}
+
 int cli_status(int argc, char **argv, void *ctx)
 {
     (void)argc;
@@ -78,6 +106,11 @@ int cli_status(int argc, char **argv, void *ctx)
     printf("%-10s %-11s %5s %6s %9s %6s %-10s %5s %9s %8s %9s\n", "dc", "role", "epoch", "term",
            "height", "lag", "leader", "peers", "sessions", "waiting", "reports/s");
     json_array_foreach(nodes, index, n) print_status_line(n, highest);
+    if (c->links) {
+        printf("\n%-10s %-8s %-5s %-20s %-9s %-17s %s\n", "dc", "port", "role", "name",
+               "credential", "suite", "state");
+        json_array_foreach(nodes, index, n) print_links(n);
+    }
     if (reached == 0) {
         fflush(stdout);
         fprintf(stderr, CLI_NAME ": %s%s\n",
@@ -322,6 +355,23 @@ int cli_note(int argc, char **argv, void *ctx)
     if (c->json)
         return cli_print_json(a);
     printf("noted as event %lld\n", integer(a, "number"));
+    json_decref(a);
+    return EXIT_STATUS_OK;
+}
+
+int cli_step_down(int argc, char **argv, void *ctx)
+{
+    (void)argc;
+    (void)argv;
+    struct cli *c = ctx;
+    int exit_status = EXIT_STATUS_OK;
+    json_t *a = cli_ask(c, json_pack("{s:s}", "ask", "step_down"), &exit_status);
+    if (a == NULL)
+        return exit_status;
+    if (c->json)
+        return cli_print_json(a);
+    printf("%s led term %lld and leads no more; the others choose another within moments\n",
+           text(a, "dc"), integer(a, "term"));
     json_decref(a);
     return EXIT_STATUS_OK;
 }

@@ -81,8 +81,12 @@ struct node *node_new(const struct node_config *config, const struct env *env,
     if (config->meter_unchecked)
         registry_leave_meters_unchecked(config->registry);
     n->pool = pool_new((struct pool_limits){config->pool_txs_max, config->pool_bytes_max});
+    enum ami_status listed = operators_init(n);
+    if (listed != AMI_OK)
+        n->start_status = listed;
     if (n->frame == NULL || n->block == NULL || n->events == NULL || n->caused == NULL ||
-        n->pool == NULL || !gateway_init(n) || !prune_init(n) || !chain_init(n)) {
+        n->pool == NULL || listed != AMI_OK || !gateway_init(n) || !prune_init(n) ||
+        !chain_init(n)) {
         *status = n->start_status;
         node_free(n);
         return NULL;
@@ -107,6 +111,7 @@ void node_free(struct node *n)
     prune_free(n);
     gateway_free(n);
     relay_free(n);
+    operators_free(n);
     epoch_free(n);
     submit_free(n);
     pool_free(n->pool);
@@ -152,13 +157,15 @@ void node_on_open(struct node *n, env_link link, enum node_port port, const stru
     node_alarm(n);
 }
 
-void node_on_identity(struct node *n, env_link link, const struct credential_identity *who)
+void node_on_identity(struct node *n, env_link link, const struct credential_identity *who,
+                      uint8_t suite)
 {
     struct node_link *l = node_link_find(n, link);
     if (l == NULL)
         return;
     l->identified = true;
     l->who = *who;
+    l->suite = suite;
 }
 
 void node_on_refused(struct node *n, enum node_port port, const char *remote,
@@ -248,6 +255,7 @@ static void other_parts_on_time(struct node *n)
     next = min_u64(next, relay_on_time(n));
     next = min_u64(next, gateway_on_time(n));
     next = min_u64(next, prune_on_time(n));
+    next = min_u64(next, operators_on_time(n));
     n->next_us = next;
 }
 

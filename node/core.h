@@ -48,6 +48,11 @@ struct node_port_counters {
     size_t reasons;
     const char *reason[NODE_DROP_REASONS_MAX]; /* why links were dropped */
     uint64_t dropped[NODE_DROP_REASONS_MAX];   /* and how many */
+    /* A port of channels; as in struct link_counters. */
+    bool secured;
+    uint64_t handshakes_begun, channels_opened, turned_away;
+    uint64_t faults[CHANNEL_FAULTS];
+    uint32_t budget_left, budget_most; /* of first flights, for all sources together */
 };
 
 /* One key of this DC. It stays where it is as long as the node lives. */
@@ -68,9 +73,6 @@ struct node_peer {
 struct node_anchors {
     const struct credential *own;
     int64_t until_s; /* of the first X.509 root or list to end; INT64_MAX: none does */
-    bool revoked_known;
-    uint64_t revoked_number; /* of the list of revoked operators */
-    unsigned revoked_count;
 };
 
 struct node_config {
@@ -98,6 +100,12 @@ struct node_config {
     /* Rules switched off, by the simulator alone, to see that its checks notice. */
     uint32_t rules_off;   /* enum rule_off of consensus/replica.h */
     bool meter_unchecked; /* registry_leave_meters_unchecked */
+    /* The newest list of revoked operators (channel/file.h). operators: what was kept; empty: none.
+     * keep_operators: it is durable when this returns AMI_OK; NULL: nothing is kept (a simulation).
+     */
+    struct span operators;
+    enum ami_status (*keep_operators)(void *ctx, struct span list);
+    void *operators_ctx;
     /* For the status; NULL: links are not secured (a simulation). */
     void (*anchors)(void *ctx, struct node_anchors *out);
     void *anchors_ctx;
@@ -111,17 +119,20 @@ struct node;
 /* Room for any vote record. */
 #define NODE_RECORD_BYTES_MAX (32u << 10)
 
-/* NULL with *status: out of memory, or what the replica says of its record. */
+/* NULL with *status: out of memory, what the replica says of its record, or what is wrong with the
+ * kept list of operators. */
 struct node *node_new(const struct node_config *config, const struct env *env,
                       enum ami_status *status);
 void node_free(struct node *n);
 
 /* Events. `dialled`: whom NODE_PORT_DIALLED reached, as `dial` named it; else NULL. */
 void node_on_open(struct node *n, env_link link, enum node_port port, const struct ami_id *dialled);
-/* Right after node_on_open: who has proven itself on this link's channel (channel/). What the link
- * says of itself later has to agree. A link of PEER, DIALLED or ADMIN without it is somebody of
- * whom nothing is known but what its hello proves; ADMIN answers nothing then. */
-void node_on_identity(struct node *n, env_link link, const struct credential_identity *who);
+/* Right after node_on_open: who has proven itself on this link's channel (channel/), and under
+ * which record suite they speak. What the link says of itself later has to agree. A link of PEER,
+ * DIALLED or ADMIN without it is somebody of whom nothing is known but what its hello proves; ADMIN
+ * answers nothing then. */
+void node_on_identity(struct node *n, env_link link, const struct credential_identity *who,
+                      uint8_t suite);
 /* A channel was refused, by either side, or failed: for the log. `who` may be NULL. */
 void node_on_refused(struct node *n, enum node_port port, const char *remote,
                      enum channel_fault fault, const struct credential_identity *who);
@@ -134,6 +145,10 @@ void node_on_stored(struct node *n, struct node_write *write, enum ami_status st
 
 /* Where this DC listens, as the ledger or the genesis file says; NULL: it was never a member. */
 const struct member_address *node_address(const struct node *n);
+
+/* Whether this credential is one of an operator that is let in no more: for channels (struct
+ * credential_trust). */
+bool node_operator_revoked(const struct node *n, const struct credential_identity *who);
 
 /* Whether the shell may stop counting a link as a stranger's (it has said something sensible). */
 bool node_link_known(const struct node *n, env_link link);

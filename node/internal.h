@@ -9,6 +9,7 @@
  *   submit.c   waiting transactions: pool, handing over, rule 8's timers
  *   prune.c    blocks below the MDMS's watermark
  *   relay.c    enrolment frames between devices and the MDMS
+ *   operators.c  the MDMS's list of operators that are let in no more
  *   admin.c    dc-cli's questions
  *   stuck.c    one of them: what do commits wait for?
  */
@@ -18,6 +19,7 @@
 #include "base/check.h"
 #include "node/core.h"
 
+#include "channel/file.h"
 #include "consensus/replica.h"
 #include "keyagree/session.h"
 #include "ledger/committee.h"
@@ -72,6 +74,7 @@ struct node_link {
     struct ami_id dialled; /* NODE_PORT_DIALLED: whom we dialled */
     bool identified;       /* `who` proved itself on the link's channel */
     struct credential_identity who;
+    uint8_t suite;           /* of the channel's records */
     uint8_t role;            /* of link_hello: 2 DC, 3 MDMS, 5 reader */
     struct ami_id peer_name; /* of link_hello, when role is DC */
     uint32_t peer_epoch;
@@ -126,6 +129,7 @@ struct check_job;
 struct chain;
 struct gateway;
 struct prune;
+struct operators;
 struct relay_entry;
 
 /* A MEMBERSHIP frame, as it goes to meters. */
@@ -176,6 +180,7 @@ struct node {
     struct chain *chain;
     struct gateway *gateway;
     struct prune *prune;
+    struct operators *operators;
     bool leader_changed;
     uint64_t next_us; /* the earliest instant that a part other than the chain waits for */
     uint64_t started_us;
@@ -290,6 +295,7 @@ bool chain_on_work(struct node *n, void *job); /* false: not this part's job */
 void chain_on_stored(struct node *n, struct node_write *write, enum ami_status status);
 void chain_work_pending(struct node *n);           /* transactions came in */
 void chain_progress(struct node *n, bool expired); /* rule 8 */
+void chain_step_down(struct node *n);              /* this leader leads no more */
 /* Rule 8 on the way to a decided epoch: when the leader will have let the next block wait for too
  * long; UINT64_MAX: none is waited for. */
 uint64_t chain_epoch_due_us(const struct node *n);
@@ -342,6 +348,16 @@ void prune_saved(struct node *n, struct span tx);
 void prune_state(const struct node *n, uint64_t *below, uint64_t *pruned);
 uint64_t prune_on_time(struct node *n);
 bool prune_on_stored(struct node *n, struct node_write *w, enum ami_status status);
+
+/* operators.c */
+enum ami_status operators_init(struct node *n) AMI_MUST_CHECK;
+void operators_free(struct node *n);
+/* A proven DC or the MDMS sends its list. False: it is none of the MDMS's. */
+bool operators_on_list(struct node *n, const struct node_link *l, struct span body);
+void operators_on_peer(struct node *n, const struct node_link *l); /* a DC's link is ready */
+/* False: there is none; then both are 0. */
+bool operators_known(const struct node *n, uint64_t *number, unsigned *count);
+uint64_t operators_on_time(struct node *n);
 
 /* relay.c */
 void relay_on_request(struct node *n, struct node_link *l, struct span body);

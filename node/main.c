@@ -42,7 +42,7 @@
 static struct options {
     const char *genesis, *dir, *log_level;
     const char *listen_peers, *listen_meters, *listen_admin; /* NULL: as the ledger says */
-    const char *revoked, *suites;
+    const char *suites;
     struct trust_files trust;
     struct text_list peers; /* NAME=ADDRESS */
     int64_t map_bytes, threads, patrol_ms;
@@ -250,7 +250,7 @@ static void port_open(void *ctx, env_link link, const char *remote)
     const struct credential_identity *who = link_peer(p->shell->links, link);
     node_on_open(p->shell->node, link, p->port, NULL);
     if (who != NULL)
-        node_on_identity(p->shell->node, link, who);
+        node_on_identity(p->shell->node, link, who, link_suite(p->shell->links, link));
 }
 
 static void port_refused(void *ctx, const char *remote, enum channel_fault fault,
@@ -295,7 +295,7 @@ static void dial_open(void *ctx, env_link link, const char *remote)
     const struct credential_identity *who = link_peer(d->shell->links, link);
     node_on_open(d->shell->node, link, NODE_PORT_DIALLED, &d->peer.name);
     if (who != NULL)
-        node_on_identity(d->shell->node, link, who);
+        node_on_identity(d->shell->node, link, who, link_suite(d->shell->links, link));
 }
 
 static void dial_refused(void *ctx, const char *remote, enum channel_fault fault,
@@ -323,9 +323,13 @@ static void dial_closed(void *ctx, env_link link, enum ami_status why)
     node_on_closed(((struct dial *)ctx)->shell->node, link);
 }
 
+/* First flights that strangers get answered on one port: in all, and from one address. An answer
+ * takes a tenth of a millisecond, so this is a twentieth of a core. */
+static const struct gate_rate gate_all = {1000, 500}, gate_one = {400, 200};
+
 static void port_counters(void *ctx, enum node_port port, struct node_port_counters *out)
 {
-    const struct shell *s = ctx;
+    struct shell *s = ctx;
     _Static_assert((int)LINK_DROP_REASONS <= NODE_DROP_REASONS_MAX, "room for every reason");
     for (size_t i = 0; i < sizeof s->port / sizeof s->port[0]; i++) {
         if (s->port[i].port != port || s->port[i].listener == NULL)
@@ -342,6 +346,15 @@ static void port_counters(void *ctx, enum node_port port, struct node_port_count
             out->reason[out->reasons] = link_drop_name((enum link_drop_reason)out->reasons);
             out->dropped[out->reasons] = c->dropped[out->reasons];
         }
+        out->secured = port != NODE_PORT_METER;
+        if (!out->secured)
+            continue;
+        out->handshakes_begun = c->handshakes_begun;
+        out->channels_opened = c->channels_opened;
+        out->turned_away = c->turned_away;
+        memcpy(out->faults, c->faults, sizeof out->faults);
+        out->budget_left = gate_left(&s->port[i].gate, clock_mono_us());
+        out->budget_most = gate_all.burst;
     }
 }
 
@@ -707,6 +720,11 @@ static void look_at_anchors(void *arg)
     loop_alarm_set(s->loop, &s->anchors_alarm, now + ANCHORS_LOOK_US);
 }
 
+static bool operator_revoked(void *ctx, const struct credential_identity *who)
+{
+    return node_operator_revoked(((struct shell *)ctx)->node, who);
+}
+
 static struct channel_config
 channel_config_of(struct shell *s,
                   enum channel_fault (*accept)(void *ctx, const struct credential_identity *who),
@@ -718,10 +736,6 @@ channel_config_of(struct shell *s,
                                    .accept = accept,
                                    .accept_ctx = ctx};
 }
-
-/* First flights that strangers get answered on one port: in all, and from one address. An answer
- * takes a tenth of a millisecond, so this is a twentieth of a core. */
-static const struct gate_rate gate_all = {1000, 500}, gate_one = {400, 200};
 
 static void secure_port(struct shell *s, struct port *p)
 {
@@ -828,6 +842,9 @@ static enum ami_status make_node(struct shell *s, bool sign, struct why *why)
                             .sessions_max = SESSIONS_MAX,
                             .pool_txs_max = POOL_TXS_MAX,
                             .pool_bytes_max = POOL_BYTES_MAX,
+                            .operators = span_of(s->anchors.operators, s->anchors.operators_size),
+                            .keep_operators = anchors_keep_operators,
+                            .operators_ctx = &s->anchors,
                             .anchors = anchors_state,
                             .anchors_ctx = &s->anchors,
                             .port_counters = port_counters,
@@ -877,7 +894,6 @@ static enum ami_status start(struct shell *s, struct why *why)
                                             .own = &s->credential,
                                             .renew = use_credential,
                                             .ctx = s},
-                                  .revoked_path = opt.revoked,
                                   .dir = opt.dir};
     AMI_TRY(anchors_start(&s->anchors, clock_mono_us(), clock_wall_ms(), why));
     s->anchors_alarm = (struct loop_alarm){.fire = look_at_anchors, .arg = s};
@@ -898,6 +914,8 @@ static enum ami_status start(struct shell *s, struct why *why)
     if (s->p_pub == NULL || s->links == NULL || s->work == NULL || s->writer == NULL)
         return why_set(why, AMI_NO_MEMORY, "out of memory at start");
     s->alarm = (struct loop_alarm){.fire = on_alarm, .arg = s};
+    s->anchors.watch.trust.trust.revoked = operator_revoked; /* asked on links, which come later */
+    s->anchors.watch.trust.trust.revoked_ctx = s;
     AMI_TRY(make_node(s, sign, why));
     if (!sign && !s->key_missing)
         log_say(s->log, ENV_LOG_ERROR, "vote_record_missing",
@@ -1000,8 +1018,6 @@ int main(int argc, char **argv)
          false},
         {"peer", 0, OPTION_LIST, &opt.peers, 0, 0, "ID=ADDRESS",
          "where this DC reaches that one, if not where the ledger says", false},
-        {"revoked", 0, OPTION_TEXT, &opt.revoked, 0, 0, "FILE",
-         "the MDMS's list of revoked operators, read again whenever it changes", false},
         {"x509-key", 0, OPTION_TEXT, &opt.trust.key, 0, 0, "FILE",
          "speak under this X.509 certificate's SM2 key (PEM) instead of the enrolled one", false},
         {"x509-chain", 0, OPTION_TEXT, &opt.trust.chain, 0, 0, "FILE",

@@ -126,6 +126,7 @@ static void link_ready(struct node *n, struct node_link *l)
         return;
     /* Since the hello the epoch may have changed. */
     peers_name(n, l);
+    operators_on_peer(n, l);
     if (l->port == NODE_PORT_DIALLED) {
         node_event(n, ENV_LOG_INFO, "peer_connected", "dc=%s%s", l->peer_name.text,
                    l->unproven ? " with a key that is not on the ledger here" : "");
@@ -366,6 +367,11 @@ void peers_on_frame(struct node *n, struct node_link *l, enum message_type type,
     }
     if (type == MSG_RELAY_REPLY && l->role == LINK_ROLE_MDMS) {
         relay_on_reply(n, body);
+        return;
+    }
+    if (type == MSG_OPERATORS && l->role != LINK_ROLE_READER) {
+        if (!operators_on_list(n, l, body))
+            refuse(n, l, "a list of operators that is not the MDMS's");
         return;
     }
     if (l->role == LINK_ROLE_DC && type == MSG_RETENTION) {

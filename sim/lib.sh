@@ -228,8 +228,7 @@ start_dc() {
             [ "$i" = "$j" ] || behind+=(--peer "dc$j=$(proxy_host "$i"):$(way_port "$i" "$j")")
         done
     fi
-    start "dc$i" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc$i" \
-        --revoked "$dir/mdms/operators/revoked.list" "${behind[@]}"
+    start "dc$i" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc$i" "${behind[@]}"
     wait_ready "dc$i" 60 "$from"
 }
 

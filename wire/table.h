@@ -78,6 +78,8 @@
     X(enrol_reply, "The MDMS's answer.")                                                           \
     X(enrol_reply_inner, "What enrol_reply carries under encryption.")                             \
     X(relay, "An enrolment frame passed between a device and the MDMS by a DC.")                   \
+    X(operators_list, "The newest list of revoked operators that the sender knows.")               \
+    X(operators_taken, "Which list of revoked operators a DC goes by.")                            \
     X(admin_request, "A question of dc-cli.")                                                      \
     X(admin_reply, "The answer.")
 
@@ -471,6 +473,13 @@
     F(u64, token, _, _, "chosen by the DC, echoed by the MDMS")                                    \
     F(bytes, frame, 2048, _, "the frame, ENROL_REQUEST or ENROL_REPLY")
 
+#define AMI_FIELDS_operators_list(F)                                                               \
+    F(bytes, list, AMI_REVOKED_BYTES_MAX, _, "signed by the MDMS; channel/file.h has its form")
+
+#define AMI_FIELDS_operators_taken(F)                                                              \
+    F(u16, status, _, _, "0, or why the list just sent was not taken or not kept")                 \
+    F(u64, number, _, _, "of the list that the DC goes by now; 0: none")
+
 #define AMI_FIELDS_admin_request(F)                                                                \
     F(bytes, json, 4096, _, "a JSON object: docs/wire-format.md lists the questions")
 
@@ -500,6 +509,8 @@
     M(29, TX_SUBMIT, tx_submit, "DC or MDMS to DC")                                                \
     M(30, TERM_PROOF, term_proof, "DC to DC: you are behind this term")                            \
     M(31, RETENTION, tx, "DC to DC or MDMS, before pruned blocks: they may be")                    \
+    M(32, OPERATORS, operators_list, "MDMS or DC to DC")                                           \
+    M(33, OPERATORS_TAKEN, operators_taken, "DC to MDMS")                                          \
     M(48, AGREE_FLIGHT1, agree_flight1, "meter to DC")                                             \
     M(49, AGREE_FLIGHT2, agree_flight2, "DC to meter")                                             \
     M(50, AGREE_FLIGHT3, agree_flight3, "meter to DC")                                             \

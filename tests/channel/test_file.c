@@ -90,9 +90,9 @@ static void the_list_of_revoked_ones(void **state)
 {
     (void)state;
     static struct revoked_list list, back;
-    static uint8_t bytes[REVOKED_BYTES_MAX];
+    static uint8_t bytes[AMI_REVOKED_BYTES_MAX];
     const struct network *net = &realm.mdms.net;
-    for (uint16_t count = 0; count <= REVOKED_MAX; count = (uint16_t)(count * 10 + 1)) {
+    for (uint16_t count = 0; count <= AMI_REVOKED_MAX; count = (uint16_t)(count * 10 + 1)) {
         list = (struct revoked_list){.number = 7 + count, .issued_ms = -1, .count = count};
         for (size_t i = 0; i < count; i++)
             store_be32(list.fingerprint[i].b, (uint32_t)i + 1);

@@ -70,6 +70,9 @@ static void dearer_flights_take_more(void **state)
     assert_false(gate_admit(&g, source(1), 1, 7));
     assert_false(gate_admit(&g, source(2), one.burst + 1, 7));
     assert_true(gate_admit(&g, source(2), one.burst, 7));
+    assert_int_equal(gate_left(&g, 7), all.burst - 10 - one.burst);
+    assert_int_equal(gate_left(&g, 7 + 200000), all.burst - 10 - one.burst + all.per_s / 5);
+    assert_int_equal(gate_left(&g, 7 + 9000000), all.burst);
 }
 
 int main(void)

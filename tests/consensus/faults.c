@@ -31,7 +31,8 @@ static struct world_options faults_of(uint64_t seed, const struct plan *p)
     return o;
 }
 
-/* Cuts and heals links at random moments; crashes at moments between writes too. */
+/* Cuts and heals links at random moments; crashes at moments between writes too; and leaders that
+ * are told to step down. */
 static void trouble(struct world *w, const struct world_options *o)
 {
     uint64_t end = world_now(w) + SAFETY_US;
@@ -52,6 +53,8 @@ static void trouble(struct world *w, const struct world_options *o)
             world_crash(w, a);
         else if (!world_up(w, a))
             world_start(w, a);
+        else
+            world_step_down(w, a); /* if it leads */
     }
 }
 

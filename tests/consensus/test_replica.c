@@ -445,6 +445,54 @@ static void a_stale_leader_steps_down(void **state)
     }
 }
 
+/* A leader that is told to step down hands over within two time-outs: somebody else leads, whatever
+ * was open is committed, and it follows. */
+static void a_leader_that_is_told_to_hands_over(void **state)
+{
+    (void)state;
+    EACH_SIZE(n) for (uint64_t seed = 1; seed <= 5; seed++)
+    {
+        int leader;
+        struct world *w = running(
+            (struct world_options){.n = n, .seed = seed, .submit_every_us = 20 * MS}, &leader);
+        const uint64_t term = replica_term(world_replica(w, (unsigned)leader));
+        const uint32_t txs = world_txs(w);
+        world_step_down(w, ((unsigned)leader + 1) % n); /* does not lead: nothing happens */
+        assert_int_equal(replica_role(world_replica(w, (unsigned)leader)), REPLICA_LEADER);
+        world_step_down(w, (unsigned)leader);
+        assert_int_not_equal(replica_role(world_replica(w, (unsigned)leader)), REPLICA_LEADER);
+        assert_int_equal(world_notes(w, (unsigned)leader, REPLICA_NOTE_STEPPED_DOWN), 1);
+        world_run(w, 1500 * MS);
+        int next = world_run_until_leader(w, 500 * MS);
+        assert_true(next >= 0 && next != leader);
+        assert_int_equal(replica_term(world_replica(w, (unsigned)next)), term + 1);
+        world_run(w, 2 * SECONDS);
+        for (uint32_t tx = 0; tx < txs; tx++)
+            assert_true(world_tx_committed(w, (unsigned)leader, tx));
+        assert_int_equal(world_run_until_leader(w, 10 * MS), next);
+        assert_sound(w);
+        world_free(w);
+    }
+}
+
+/* Where nobody else can be elected it leads again: the others hear it, but not one another. */
+static void who_stepped_down_comes_back_when_nobody_else_can(void **state)
+{
+    (void)state;
+    int leader;
+    struct world *w = running((struct world_options){.n = 4, .seed = 3}, &leader);
+    for (unsigned a = 0; a < 4; a++)
+        for (unsigned b = 0; b < 4; b++)
+            if (a != b && a != (unsigned)leader && b != (unsigned)leader)
+                world_cut(w, a, b, true);
+    world_step_down(w, (unsigned)leader);
+    world_run(w, 1 * SECONDS);
+    assert_int_not_equal(replica_role(world_replica(w, (unsigned)leader)), REPLICA_LEADER);
+    assert_int_equal(world_run_until_leader(w, 30 * SECONDS), leader);
+    assert_sound(w);
+    world_free(w);
+}
+
 /* --- rule 5: proposals that must not pass ----------------------------------------------------- */
 
 struct forger {
@@ -1136,6 +1184,8 @@ int main(void)
         cmocka_unit_test(who_applied_a_block_helps_the_others),
         cmocka_unit_test(who_does_not_hear_the_leader_follows_the_others),
         cmocka_unit_test(a_stale_leader_steps_down),
+        cmocka_unit_test(a_leader_that_is_told_to_hands_over),
+        cmocka_unit_test(who_stepped_down_comes_back_when_nobody_else_can),
         cmocka_unit_test(two_proposals_for_one_slot_do_not_fork),
         cmocka_unit_test(a_leader_with_a_wrong_clock_is_deposed),
         cmocka_unit_test(a_censoring_leader_is_deposed),

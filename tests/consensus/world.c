@@ -34,6 +34,11 @@ void world_start_all(struct world *w)
                    (struct world_event){.at_us = w->now + w->o.submit_every_us, .type = EV_SUBMIT});
 }
 
+void world_step_down(struct world *w, unsigned node)
+{
+    world_feed_flag(w, node, REPLICA_STEP_DOWN, false);
+}
+
 void world_step(struct world *w)
 {
     world_start_all(w);

@@ -66,6 +66,7 @@ void world_crash(struct world *w, unsigned node);
 void world_crash_for_good(struct world *w, unsigned node); /* or until world_start */
 void world_start(struct world *w, unsigned node);          /* from its disk */
 void world_lose_record(struct world *w, unsigned node);    /* while it is down (rule 11) */
+void world_step_down(struct world *w, unsigned node);      /* it is told to */
 bool world_up(const struct world *w, unsigned node);
 void world_cut(struct world *w, unsigned a, unsigned b, bool cut); /* one way: a to b */
 void world_isolate(struct world *w, uint32_t group);               /* cuts group from the rest */

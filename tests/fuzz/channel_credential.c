@@ -1,6 +1,7 @@
 /* What is shown as a credential: the first byte is the kind. A credential that is taken says
- * what the genuine one says, or is one of the implicit kind, where only the signature tells. Public
- * sets, certificates, requests and files of CFL are read as well. */
+ * what the genuine one says, or is one of the implicit kind, where only the signature tells. Seeds,
+ * public sets, certificates and files of CFL are read as well, and labels and sets of suites as
+ * text. */
 #include "tests/fuzz/fuzz.h"
 
 #include "base/check.h"
@@ -44,27 +45,55 @@ static void prepare(void)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void read_sets(struct span in)
 {
     static struct cfl_public set;
+    static struct cfl_seed seed;
+    static uint8_t again[CFL_PUBLIC_BYTES_MAX > CFL_SEED_BYTES_MAX ? CFL_PUBLIC_BYTES_MAX
+                                                                   : CFL_SEED_BYTES_MAX];
     struct cfl_certificate certificate;
+    if (cfl_public_parse(&set, in) == AMI_OK)
+        AMI_CHECK(span_equal(span_of(again, cfl_public_encode(again, &set)), in));
+    if (cfl_seed_parse(&seed, in) == AMI_OK)
+        AMI_CHECK(span_equal(span_of(again, cfl_seed_encode(again, &seed)), in));
+    if (cfl_certificate_parse(&certificate, in) == AMI_OK)
+        AMI_CHECK(span_equal(span_of(again, cfl_certificate_encode(again, &certificate)), in));
+    for (int issued = 0; issued < 2; issued++)
+        if (cfl_file_parse(&certificate, issued != 0, in) == AMI_OK)
+            AMI_CHECK(
+                span_equal(span_of(again, cfl_file_encode(again, &certificate, issued != 0)), in));
+}
+
+/* What was read prints as something that reads the same. */
+static void read_texts(struct span in)
+{
+    char text[128], printed[LABEL_TEXT_BYTES];
+    struct label label, back;
+    uint8_t suites;
+    const size_t size = in.size < sizeof text - 1 ? in.size : sizeof text - 1;
+    memcpy(text, in.data, size);
+    text[size] = '\0';
+    if (label_parse(&label, text) == AMI_OK) {
+        label_text(printed, label);
+        AMI_CHECK(label_valid(label) && label_parse(&back, printed) == AMI_OK &&
+                  back.level == label.level && back.categories == label.categories);
+    }
+    if (channel_suites_parse(&suites, text) == AMI_OK)
+        AMI_CHECK(suites != 0 && (suites & ~CHANNEL_SUITES_ALL) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
     struct credential_peer peer;
     prepare();
     if (size == 0)
         return 0;
     const struct span rest = span_of(data + 1, size - 1);
     if (data[0] >= CREDENTIAL_KINDS) {
-        static uint8_t again[CFL_PUBLIC_BYTES_MAX];
-        if (cfl_public_parse(&set, rest) == AMI_OK)
-            AMI_CHECK(cfl_public_encode(again, &set) == rest.size &&
-                      memcmp(again, rest.data, rest.size) == 0);
-        if (cfl_certificate_parse(&certificate, rest) == AMI_OK)
-            AMI_CHECK(cfl_certificate_encode(again, &certificate) == rest.size &&
-                      memcmp(again, rest.data, rest.size) == 0);
-        for (int issued = 0; issued < 2; issued++)
-            if (cfl_file_parse(&certificate, issued != 0, rest) == AMI_OK)
-                AMI_CHECK(cfl_file_encode(again, &certificate, issued != 0) == rest.size &&
-                          memcmp(again, rest.data, rest.size) == 0);
+        if (data[0] == CREDENTIAL_KINDS)
+            read_sets(rest);
+        else
+            read_texts(rest);
         return 0;
     }
     const enum credential_kind kind = (enum credential_kind)data[0];
@@ -81,30 +110,40 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
 {
     prepare();
-    const uint8_t kind = (uint8_t)(index % (CREDENTIAL_KINDS + 3));
-    if (kind > CREDENTIAL_KINDS) {
-        struct cfl_certificate bob;
-        const struct span own =
-            span_of(held[CREDENTIAL_CFL].shown, held[CREDENTIAL_CFL].shown_size);
-        if (capacity < 1 + CFL_FILE_BYTES_MAX)
-            return 0;
-        AMI_CHECK(cfl_certificate_parse(&bob, own) == AMI_OK);
+    static const char *const texts[] = {"2:ledger+metering", "0:", "sm4-gcm,sm4-ctr-hmac-sm3"};
+    static struct cfl_public set;
+    static struct cfl_seed seed;
+    const size_t which = index % (CREDENTIAL_KINDS + 5);
+    struct cfl_certificate bob;
+    if (capacity < 1 + CFL_FILE_BYTES_MAX + 8 * SM2_POINT_BYTES)
+        return 0;
+    if (which == 0 || which >= CREDENTIAL_KINDS) {
         out[0] = CREDENTIAL_KINDS;
-        return 1 + cfl_file_encode(out + 1, &bob, kind == CREDENTIAL_KINDS + 1);
-    }
-    if (kind == 0 || kind == CREDENTIAL_KINDS) {
-        static struct cfl_public set;
         set = realm.set;
-        set.rows = 2;
-        set.columns = 4;
-        if (capacity < 1 + CFL_CERTIFICATE_BYTES_MAX + 8 * SM2_POINT_BYTES)
-            return 0;
-        out[0] = CREDENTIAL_KINDS;
-        if (kind == 0)
+        seed = realm.seed;
+        set.rows = seed.rows = 2;
+        set.columns = seed.columns = 4;
+        switch (which) {
+        case 0:
             return 1 + cfl_public_encode(out + 1, &set);
-        memcpy(out + 1, held[CREDENTIAL_CFL].shown, held[CREDENTIAL_CFL].shown_size);
-        return 1 + held[CREDENTIAL_CFL].shown_size;
+        case CREDENTIAL_KINDS:
+            return 1 + cfl_seed_encode(out + 1, &seed);
+        case CREDENTIAL_KINDS + 1:
+            memcpy(out + 1, held[CREDENTIAL_CFL].shown, held[CREDENTIAL_CFL].shown_size);
+            return 1 + held[CREDENTIAL_CFL].shown_size;
+        case CREDENTIAL_KINDS + 2:
+        case CREDENTIAL_KINDS + 3:
+            AMI_CHECK(cfl_certificate_parse(&bob, span_of(held[CREDENTIAL_CFL].shown,
+                                                          held[CREDENTIAL_CFL].shown_size)) ==
+                      AMI_OK);
+            return 1 + cfl_file_encode(out + 1, &bob, which == CREDENTIAL_KINDS + 2);
+        default:
+            out[0] = CREDENTIAL_KINDS + 1;
+            memcpy(out + 1, texts[index % 3], strlen(texts[index % 3]));
+            return 1 + strlen(texts[index % 3]);
+        }
     }
+    const uint8_t kind = (uint8_t)which;
     if (shown_size[kind] + 1 > capacity)
         return 0;
     out[0] = kind;

@@ -10,7 +10,7 @@
 #include <string.h>
 
 static struct realm realm;
-static uint8_t file[2][CREDENTIAL_FILE_BYTES_MAX], listed[REVOKED_BYTES_MAX];
+static uint8_t file[2][CREDENTIAL_FILE_BYTES_MAX], listed[AMI_REVOKED_BYTES_MAX];
 static size_t file_size[2], listed_size;
 
 static void prepare(void)
@@ -46,7 +46,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     const bool same = rest.size == listed_size && memcmp(rest.data, listed, listed_size) == 0;
+    uint64_t number = 0;
+    const enum ami_status numbered = revoked_list_number(&number, rest);
     AMI_CHECK((revoked_list_parse(&list, &realm.mdms.net, rest) == AMI_OK) == same);
+    AMI_CHECK(!same || (numbered == AMI_OK && number == list.number));
     return 0;
 }
 

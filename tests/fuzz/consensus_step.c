@@ -454,8 +454,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             x.now += (uint64_t)byte(&x) * 10000;
             step(&x, &e);
         } else if (op < 28) {
-            e.type = REPLICA_CLAIM;
-            e.u.height = byte(&x) % 16;
+            const uint8_t height = byte(&x);
+            e.type = height < 240 ? REPLICA_CLAIM : REPLICA_STEP_DOWN;
+            e.u.height = height % 16;
             step(&x, &e);
         } else if (op < 31) {
             static const enum replica_event_type flags[] = {REPLICA_WORK, REPLICA_PROGRESS,

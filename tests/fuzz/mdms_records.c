@@ -18,6 +18,7 @@ enum {
     KIND_EPOCH,
     KIND_RETENTION,
     KIND_RETAINED,
+    KIND_LISTED,
     RECORDS
 };
 
@@ -86,6 +87,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case KIND_RETAINED:
         RECORD(&out, in, retained);
         break;
+    case KIND_LISTED:
+        RECORD(&out, in, listed);
+        break;
     default:
         keys(in);
         break;
@@ -119,6 +123,7 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
     const struct retention_record retention = {
         .state = (uint8_t)(index % 3), .below = 2 + index, .number = index % 5};
     const struct retained_record retained = {.below = index, .unread = 3, .unread_to = 7};
+    const struct listed_record listed = {.dc = id, .number = index, .at_ms = 9};
     const struct epoch_record epoch = {.height = index, .first = span_of(bytes, 77)};
     struct mdms_key key = index % 4 < 2 ? key_report(&id, 1, index) : key_device(1, &id, 2);
     switch (index % (RECORDS + 1)) {
@@ -151,6 +156,9 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
         break;
     case KIND_RETAINED:
         retained_record_encode(&w, &retained);
+        break;
+    case KIND_LISTED:
+        listed_record_encode(&w, &listed);
         break;
     default:
         write_raw(&w, key.b, key.size);

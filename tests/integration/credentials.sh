@@ -44,8 +44,7 @@ run_dc() { # run_dc N [OPTION...]
     local i=$1 from
     shift
     from=$(log_lines "dc$i")
-    start "dc$i" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc$i" "${roots[@]}" "${cfl[@]}" \
-        --revoked "$dir/mdms/operators/revoked.list" "$@"
+    start "dc$i" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc$i" "${roots[@]}" "${cfl[@]}" "$@"
     wait_ready "dc$i" 30 "$from"
 }
 run_mdms() { # run_mdms OPTION...

@@ -9,9 +9,24 @@ demo="$here/../../sim/demo"
 # figure FILTER: a condition on the summary.
 figure() { holds "$work/summary.json" "$1"; }
 
+# wire SCHEME: what passed between DCs, MDMS and operators in that run shows nothing of what was said.
+wire() {
+    local reading
+    use "$1"
+    reading=$(sed -n '2p' "$dir/measured.csv")
+    local said=(--text meter- --text '"ask"' --text follower --reading "$reading")
+    hidden "this shows between DCs, MDMS and operators" --capture "$work/$1.capture" --ports "$(channel_ports)" \
+        --least 500000 "${said[@]}"
+    hidden "this shows on the way from meters" --capture "$work/$1.capture" --ports "$(open_ports)" --least 50000 \
+        --reading "$reading"
+    shown 1 "the capture does not see what is in the clear" --capture "$work/$1.capture" --ports "$(open_ports)" --text meter-
+    shown 2 "the MDMS's folder, where it is in the clear" --file "$dir/mdms/store/data.mdb" --text meter- --reading "$reading"
+}
+
 for scheme in sm2kx liu2023; do
     say "a run with $scheme"
     clusters+=("$work/$scheme")
+    capture "$work/$scheme.capture"
     timeout --foreground 120 "$demo" --no-install --meters 12 --seconds 10 --scheme "$scheme" \
         --keep "$work/$scheme" --json "$work/summary.json" >"$work/$scheme.out" 2>&1
     status=$?
@@ -39,6 +54,8 @@ for scheme in sm2kx liu2023; do
         '.transactions >= .readings_sent + 12 and .blocks > 0'
     for log in "$work/$scheme"/log/*.log; do scan "$log"; done
     scan "$work/$scheme.out"
+    capture_end
+    [ "$captured" = 0 ] || wire "$scheme"
     # In the eyes of somebody who has read the documents and not the code. Python is slow: all
     # hashes, registry rules and roots, some of the signatures.
     expect 0 "" "$bin/dc-cli" export --data "$work/$scheme/dc2/ledger" --out "$work/$scheme.jsonl"

@@ -207,6 +207,48 @@ nothing_lost() {
     cmp "$dir/measured.csv" "$dir/exported.csv" || complain "the export is not what was measured"
 }
 
+# --- what passes over loopback --------------------------------------------------------------------
+
+# capture FILE: from now on, in the background, until capture_end. captured is 1 when this user may.
+capture() {
+    captured=1
+    helper python3 "$here/capture.py" "$1" >"$1.said" 2>&1
+    capture_pid=$helper_pid
+    capture_begun() { grep -q ready "$capture_said" || ! kill -0 "$capture_pid"; }
+    capture_said=$1.said
+    wait_for 10 "the capture" capture_begun
+    grep -q ready "$capture_said" && return
+    captured=0
+    local status=0
+    wait "$capture_pid" || status=$?
+    [ "$status" = 77 ] || complain "the capture failed with status $status: $(cat "$capture_said")"
+    say "not captured: this user may not"
+}
+capture_end() {
+    [ "$captured" = 1 ] || return 0
+    kill -TERM "$capture_pid" 2>/dev/null
+    wait "$capture_pid" || complain "the capture failed: $(cat "$capture_said")"
+    grep -q '^lost 0$' "$capture_said" || say "the capture is not whole: $(tail -n 1 "$capture_said")"
+}
+# Ports of the cluster in use: those of channels, and those where what has to be secret is sealed inside.
+channel_ports() { for i in $(seq "$nodes"); do printf '%s,%s,' "$(dc_port "$i" 1)" "$(dc_port "$i" 3)"; done | sed 's/,$//'; }
+open_ports() { for i in $(seq "$nodes"); do printf '%s,' "$(dc_port "$i" 2)"; done && printf '%s\n' "$base_port"; }
+
+# hidden WHAT OPTION...: none of what the options (of shows.py) name is there.
+hidden() {
+    local what=$1 found
+    shift
+    found=$(python3 "$here/shows.py" "$@") || complain "shows.py failed: $*"
+    [ -z "$found" ] || complain "$what: $(tr '\n' ' ' <<<"$found")"
+}
+# shown COUNT WHAT OPTION...: so many of them are.
+shown() {
+    local count=$1 what=$2 found
+    shift 2
+    found=$(python3 "$here/shows.py" "$@" | wc -l)
+    [ "$found" -eq "$count" ] || complain "$what: $found of $count"
+}
+
 # --- processes outside a cluster -----------------------------------------------------------------
 
 helpers=() # pids

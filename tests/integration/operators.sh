@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Operators: what each label may ask, a refusal that is written down, revocation at a running DC, other
+# Operators: what each label may ask, a refusal that is written down, revocation at every DC, other
 # networks' credentials; and nothing that DCs, MDMS and operators say shows on the wire.
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -9,28 +9,12 @@ enrol_meters 3 household-
 pass=(--passphrase-file "$dir/passphrase")
 node=$(admin_url 1)
 
-# capture FILE PORT...: from now on, in the background. Sets captured when this user may.
-capture() {
-    local file=$1
-    shift
-    helper python3 "$here/capture.py" "$file" "$@" >"$file.said" 2>&1
-    captures+=("$helper_pid")
-    wait_for 10 "the capture" grep -q ready "$file.said"
-}
-captures=()
-sealed=() open=()
-for i in $(seq "$nodes"); do
-    sealed+=("$(dc_port "$i" 1)" "$(dc_port "$i" 3)")
-    open+=("$(dc_port "$i" 2)")
-done
-captured=1
-if ! { capture "$work/sealed.bytes" "${sealed[@]}" && capture "$work/open.bytes" "${open[@]}"; }; then
-    captured=0
-    status=0
-    kill "$helper_pid" 2>/dev/null || true
-    wait "$helper_pid" || status=$?
-    [ "$status" = 77 ] || complain "the capture failed with status $status: $(cat "$work"/*.said)"
-fi
+capture "$work/capture"
+# Two more meters enrol through a DC, which passes it on to the MDMS.
+expect 0 "" "$bin/ami-mdms" codes --dir "$dir/mdms" --meter --prefix through- --count 2 --out "$work/through.csv"
+expect 0 "" "$bin/ami-meter" enrol --genesis "$dir/genesis.json" --dir "$dir/fleet" --dc "tcp://127.0.0.1:$(dc_port 2 2)" \
+    --codes "$work/through.csv"
+soon 30 "their enrolments are on the ledger" mdms_settled
 
 start_fleet
 
@@ -61,14 +45,63 @@ expect 2 "is no label" "$bin/ami-mdms" operator add carol --dir "$dir/mdms" "${p
 [ ! -e "$work/x.cred" ] || complain "a credential came out of a refusal"
 [ "$(stat -c %a "$work/alice.cred")" = 600 ] || complain "the credential can be read by others"
 
-say "revocation, without a restart"
+say "another leader"
+add erin 2:operation
+led=$(leader) || give_up "nobody leads"
+other=$((led % nodes + 1))
+told() { "$bin/dc-cli" step-down --node "$(admin_url "$1")" --credential "$work/$2.cred" >"$work/told" 2>&1; }
+! told "$led" bob || complain "bob, who knows more than what he would change, was obeyed"
+grep -qF "is for those whose label is 2:operation, no more and no less" "$work/told" || complain "bob is not told why"
+! told "$led" alice || complain "alice, of a lower level, was obeyed"
+! told "$other" erin || complain "a DC that does not lead stepped down"
+grep -qF "dc$other does not lead; dc$led" "$work/told" || complain "erin is not told who leads"
+check "the leader does not step down: $(cat "$work/told")" told "$led" erin
+another_leads() { local now && now=$(leader) && [ "$now" != "$led" ]; }
+soon 30 "another DC leads" another_leads
+goes_on 20 "the fleet delivers under it"
+"$bin/dc-cli" events --node "$(admin_url "$led")" --credential "$work/bob.cred" >"$work/out"
+grep -q 'step_down_asked .*who="operator erin 2:operation"' "$work/out" || complain "who asked is not written down"
+grep -qF 'who="operator alice 1:operation" ask=step_down needs=2:operation' "$work/out" || complain "alice's try is not"
+
+say "revocation: nobody copies a file, and no process is started anew"
+list() { "$bin/ami-mdms" operator list --dir "$dir/mdms" --json | jq -e "$1" >/dev/null; }
+number() { "$bin/ami-mdms" operator list --dir "$dir/mdms" --json | jq .list.number; }
+dc_number() { status_of "$1" '.nodes[0].revoked_operators.number // 0'; }
+soon 10 "every DC has said that it has the list" list '.dcs | length == 4 and all(.current)'
+stop dc4 || complain "dc4 did not stop"
+first=$(number)
+cp "$dir/mdms/operators/revoked.list" "$work/first.list"
 expect 0 "revoked" "$bin/ami-mdms" operator revoke alice --dir "$dir/mdms" "${pass[@]}"
-refused() { ! "$bin/dc-cli" status --node "$node" --credential "$work/alice.cred" >/dev/null 2>&1; }
-soon 10 "a revoked operator is refused" refused
+[ "$(number)" -gt "$first" ] || complain "the list has no new number"
+# asked_at N NAME TEXT: what this operator's question at DC N ends with.
+asked_at() { "$bin/dc-cli" events --node "$(admin_url "$1")" --credential "$work/$2.cred" 2>&1 | grep -qF -- "$3"; }
+for i in 1 2 3; do
+    soon 10 "dc$i refuses the revoked operator" asked_at "$i" alice "refused and gave no reason"
+    soon 5 "dc$i says why" asked_at "$i" bob "reason=revoked"
+    soon 5 "dc$i has written down the list" asked_at "$i" bob "operators_list"
+done
+soon 10 "the three have said that they have it" list '[.dcs[] | select(.current).dc] == ["dc1", "dc2", "dc3"]'
 as alice 3 "unreachable" status
+expect 0 "behind" "$bin/ami-mdms" operator list --dir "$dir/mdms"
+grep -qE '^alice .* revoked ' "$work/out" || complain "the list of operators hides that alice is revoked"
+
+say "a DC that was down hears of it, from the MDMS or from the others"
+stop mdms || complain "the MDMS did not stop"
+start_dc 4
+soon 10 "dc4 refuses the revoked operator, the MDMS being away" asked_at 4 alice "refused and gave no reason"
+soon 5 "dc4 heard it from another DC" asked_at 4 bob "from=dc"
+
+say "an older list takes nobody back"
+newest=$(number)
+cp "$dir/mdms/operators/revoked.list" "$work/newest.list"
+cp "$work/first.list" "$dir/mdms/operators/revoked.list"
+start_mdms --genesis "$dir/genesis.json"
+soon 10 "the MDMS hears that it is behind" grep -q "operators_behind dc=dc4 number=$newest ours=$first" "$dir/log/mdms.log"
+soon 5 "dc1 has written down that it was shown an older list" asked_at 1 bob "operators_refused"
 as alice 1 "refused and gave no reason" events
-as bob 0 "reason=revoked" events
-expect 0 "revoked" "$bin/ami-mdms" operator list --dir "$dir/mdms"
+[ "$(dc_number 1)" = "$newest" ] || complain "dc1 goes by list $(dc_number 1), not $newest"
+cp "$work/newest.list" "$dir/mdms/operators/revoked.list"
+soon 10 "all have said that they have the newest" list '.dcs | all(.current)'
 mv "$work/alice.cred" "$work/old.cred"
 add alice 0:
 as old 1 "refused and gave no reason" events
@@ -82,7 +115,7 @@ as carol 1 "of a kind that is not accepted here" blocks
 stop dc1 || complain "dc1 did not stop"
 from=$(log_lines dc1)
 start dc1 "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc1" \
-    --revoked "$dir/mdms/operators/revoked.list" --cfl-public "$dir/mdms/operators/cfl.public"
+    --cfl-public "$dir/mdms/operators/cfl.public"
 wait_ready dc1 30 "$from"
 as carol 0 "" blocks
 as carol 1 "needs a label that covers 1:operation; you are operator carol 1:ledger" events
@@ -109,31 +142,32 @@ as bob 0 "reason=other_network" events
 kept=$dir/mdms/operators/revoked.list
 cp "$kept" "$work/kept"
 cp "$work/other/operators/revoked.list" "$kept"
-# The file is looked at when somebody asks.
-foreign_list() {
-    "$bin/dc-cli" status --node "$node" --credential "$work/bob.cred" >/dev/null 2>&1
-    grep -q "no list of revoked operators to go by" "$dir/log/dc1.log"
-}
-soon 10 "a foreign list is refused" foreign_list
+soon 10 "a foreign list is refused" grep -q "operators_bad .*no list of revoked operators to go by" "$dir/log/mdms.log"
 as old 1 "refused and gave no reason" events
 cp "$work/kept" "$kept"
 
 say "what shows on the wire"
 goes_on 20 "the fleet delivers"
 drain_fleet
-for pid in "${captures[@]}"; do
-    kill -TERM "$pid" 2>/dev/null
-    wait "$pid"
-done
+# The control: an admin request to a port where frames pass in the clear, which that port does not take.
+printf '\0\0\0\x1a\1\x50\0\0\0\x14{"ask":"readings  "}' >"/dev/tcp/127.0.0.1/$(dc_port 1 2)" || true
+capture_end
 if [ "$captured" = 1 ]; then
-    [ "$(stat -c %s "$work/sealed.bytes")" -gt 100000 ] || complain "next to nothing was captured"
-    for word in household- alice '"ask"' readings "fan is loud" follower; do
-        ! grep -qaF -- "$word" "$work/sealed.bytes" || complain "\"$word\" shows between DCs, MDMS and operators"
-    done
-    # The control: a meter's first flight names it in the clear, and the capture sees that.
-    grep -qaF household- "$work/open.bytes" || complain "the capture does not see what is in the clear"
-else
-    say "not captured: this user may not"
+    all=(--capture "$work/capture" --ports)
+    reading=$("$bin/ami-meter" export --dir "$dir/fleet" --format csv | grep '^household-1,' | tail -n 1)
+    code=$(tail -n 1 "$work/through.csv" | cut -d, -f2)
+    names=(--text household- --text through-)
+    requests=(--text '"ask"' --text readings)
+    hidden "this shows between DCs, MDMS and operators" "${all[@]}" "$(channel_ports)" --least 100000 "${names[@]}" \
+        "${requests[@]}" --text alice --text "fan is loud" --text follower --text amirevk --reading "$reading" --text "$code"
+    # What meters send names them in the clear, and nothing else.
+    hidden "this shows on the way from and to meters" "${all[@]}" "$(open_ports)" --least 10000 --reading "$reading" \
+        --text alice --text "fan is loud" --text "$code"
+    shown 4 "the capture does not see what is in the clear" "${all[@]}" "$(open_ports)" "${names[@]}" "${requests[@]}"
+    shown 3 "the MDMS's folder, where all of it is in the clear" --file "$dir/mdms/store/data.mdb" "${names[@]}" \
+        --reading "$reading"
+    shown 2 "a ledger, where names are in the clear" --file "$dir/dc1/ledger/data.mdb" "${names[@]}"
+    hidden "a ledger shows a reading" --file "$dir/dc1/ledger/data.mdb" --reading "$reading"
 fi
 stop_all
 audit_all

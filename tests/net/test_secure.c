@@ -359,6 +359,7 @@ static void a_byte_altered_on_the_way_ends_the_link(void **state)
     assert_int_equal(client.fault, FAULT_ERROR);
     assert_status(server.why, AMI_NOT_ALLOWED);
     assert_int_equal(link_listener_counters(l)->dropped[LINK_DROP_CHANNEL], 1);
+    assert_int_equal(link_listener_counters(l)->faults[FAULT_RECORD], 1);
     tap_close(&tap);
 }
 
@@ -404,6 +405,12 @@ static void strangers_are_refused_with_the_reason(void **state)
     assert_int_equal(server.fault, FAULT_UNEXPECTED);
     assert_string_equal(server.party.seen.name.text, "dc-2");
     assert_string_equal(client.refused_name, "dc-1"); /* who refused has proven itself */
+    const struct link_counters *counted = link_listener_counters(l);
+    assert_int_equal(counted->faults[FAULT_PLAINTEXT], 1);
+    assert_true(counted->faults[FAULT_OTHER_NETWORK] >= 1);
+    assert_true(counted->faults[FAULT_UNEXPECTED] >= 1);
+    assert_int_equal(counted->faults[FAULT_SIGNATURE], 0);
+    assert_int_equal(counted->channels_opened, 0);
     assert_int_equal(server.opened, 0);
     assert_int_equal(server.closed, 0);
     assert_int_equal(client.opened, 0);
@@ -511,6 +518,11 @@ static void a_flood_of_first_flights_is_bounded(void **state)
     turn_until(gate.admitted + gate.refused == 202);
     assert_in_range(gate.admitted, 10, 30); /* some permits come back meanwhile */
     assert_int_equal(link_listener_counters(l)->dropped[LINK_DROP_TOO_MANY], gate.refused);
+    assert_int_equal(link_listener_counters(l)->turned_away, gate.refused);
+    /* The one that is up took two of what was admitted: its first flight and its credential. */
+    assert_int_equal(link_listener_counters(l)->handshakes_begun, gate.admitted - 1);
+    assert_int_equal(link_listener_counters(l)->channels_opened, 1);
+    assert_in_range(gate_left(&gate, clock_mono_us()), 0, 19);
     assert_ok(link_send(links, client.link, span_of(secret_text, sizeof secret_text)));
     turn_until(client.frames == 1);
     for (int n = 0; n < 200; n++)

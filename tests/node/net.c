@@ -64,6 +64,21 @@ static void replay_registry(struct host *h)
     }
 }
 
+static enum ami_status keep_operators(void *ctx, struct span list)
+{
+    struct host *h = ctx;
+    if (h->operators_kept != AMI_OK)
+        return h->operators_kept;
+    memcpy(h->operators, list.data, list.size);
+    h->operators_size = list.size;
+    return AMI_OK;
+}
+
+void net_operators_kept(struct net *net, unsigned i, enum ami_status status)
+{
+    net->host[i].operators_kept = status;
+}
+
 void net_start(struct net *net, unsigned i)
 {
     AMI_CHECK(net_try_start(net, i) == AMI_OK);
@@ -92,7 +107,10 @@ enum ami_status net_try_start(struct net *net, unsigned i)
                             .tip_timestamp_ms = net->f->genesis.created_ms,
                             .sessions_max = 1000,
                             .pool_txs_max = 1000,
-                            .pool_bytes_max = 1u << 20};
+                            .pool_bytes_max = 1u << 20,
+                            .operators = span_of(h->operators, h->operators_size),
+                            .keep_operators = keep_operators,
+                            .operators_ctx = h};
     if (h->record_size != 0) {
         AMI_CHECK(vote_record_parse(&h->loaded, span_of(h->record, h->record_size)) == AMI_OK);
         c.record = &h->loaded;

@@ -128,6 +128,10 @@ json_t *net_ask_status(struct net *net, unsigned node, const char *question,
 void net_ask_as(struct net *net, enum credential_role role, struct label label);
 void net_ask_named(struct net *net, const char *name, enum credential_role role,
                    struct label label); /* with another name than alice */
+/* Of the credential that an asker of this name has. */
+sm3_digest net_fingerprint(const char *name);
+/* What node i's shell says when it is to keep a list of revoked operators. */
+void net_operators_kept(struct net *net, unsigned i, enum ami_status status);
 
 /* The handshake of a peer link, as the MDMS or as member `member` with its real key. */
 struct net_peer *net_dial_as_mdms(struct net *net, unsigned node);

@@ -1,5 +1,7 @@
 #include "tests/node/net_internal.h"
 
+#include "channel/channel.h"
+
 #include <stdio.h>
 
 #define DELAY_US 1000 /* of a frame */
@@ -243,7 +245,7 @@ static void to_node(struct net *net, struct event *e)
     case EVENT_OPEN:
         node_on_open(h->node, e->link, e->port, e->port == NODE_PORT_DIALLED ? &e->dialled : NULL);
         if (e->port == NODE_PORT_ADMIN && net->asker.role != 0)
-            node_on_identity(h->node, e->link, &net->asker);
+            node_on_identity(h->node, e->link, &net->asker, CHANNEL_SM4_GCM);
         break;
     case EVENT_CLOSED:
         node_on_closed(h->node, e->link);

@@ -82,6 +82,9 @@ struct host {
     uint8_t record[NODE_RECORD_BYTES_MAX];
     size_t record_size;
     struct store_retention retention;
+    uint8_t operators[AMI_REVOKED_BYTES_MAX];
+    size_t operators_size;
+    enum ami_status operators_kept; /* what keeping a list says */
     /* Of the present life. */
     struct vote_record loaded;
     struct block_header tip_header;

@@ -63,13 +63,19 @@ void net_ask_as(struct net *net, enum credential_role role, struct label label)
     net_ask_named(net, "alice", role, label);
 }
 
+sm3_digest net_fingerprint(const char *name)
+{
+    return sm3(span_of(name, strlen(name)));
+}
+
 void net_ask_named(struct net *net, const char *name, enum credential_role role, struct label label)
 {
     net->asker = (struct credential_identity){.kind = CREDENTIAL_IMPLICIT,
                                               .role = role,
                                               .name = fixture_id("%s", name),
                                               .epoch = 1,
-                                              .label = label};
+                                              .label = label,
+                                              .fingerprint = net_fingerprint(name)};
     for (unsigned i = 0; i < net->count; i++)
         net->host[i].asker = NULL; /* a link has one identity: the next question takes another */
 }

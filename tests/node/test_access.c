@@ -12,27 +12,31 @@
 
 /* A row of the document's table: | `ask` | read | 2:ledger+metering | about |. False: no such row.
  */
-static bool row_of(const char *line, char ask[32], char mode[8], char label[LABEL_TEXT_BYTES])
+static bool row_of(const char *line, char ask[32], char mode[8], char label[LABEL_TEXT_BYTES],
+                   char about[128])
 {
-    return sscanf(line, "| `%31[a-z_]` | %7[a-z] | `%63[a-z0-9:+]` |", ask, mode, label) == 3;
+    return sscanf(line, "| `%31[a-z_]` | %7[a-z] | `%63[a-z0-9:+]` | %127[^|]", ask, mode, label,
+                  about) == 4;
 }
 
 static void the_documents_table_is_the_codes(void **state)
 {
     (void)state;
-    char line[512], ask[32], mode[8], label[LABEL_TEXT_BYTES], text[LABEL_TEXT_BYTES];
+    char line[512], ask[32], mode[8], label[LABEL_TEXT_BYTES], text[LABEL_TEXT_BYTES], about[128];
     size_t rows = 0;
     FILE *f = fopen("docs/security.md", "r");
     assert_non_null(f);
     while (fgets(line, sizeof line, f) != NULL) {
-        if (!row_of(line, ask, mode, label))
+        if (!row_of(line, ask, mode, label, about))
             continue;
         const struct access_rule *rule = access_rule_at(rows++);
         assert_non_null(rule);
         assert_string_equal(rule->ask, ask);
-        assert_string_equal(mode, rule->mode == ACCESS_WRITE ? "write" : "read");
+        assert_string_equal(mode, access_mode_name(rule->mode));
         label_text(text, rule->object);
         assert_string_equal(label, text);
+        /* Shorter or longer, but it says what the refusal says. */
+        assert_memory_equal(about, rule->about, strlen(rule->about));
         assert_ptr_equal(access_rule_of(ask), rule);
     }
     fclose(f);
@@ -43,20 +47,21 @@ static void the_documents_table_is_the_codes(void **state)
 }
 
 /* What each label may do, worked out by hand from the rows: the least level and the categories that
- * a reader needs, the highest level and the only categories that a writer may have. */
+ * a reader needs, the highest level and the only categories that a writer may have, and the ones
+ * that who changes something has. */
 static void cell_by_cell(void **state)
 {
     (void)state;
     static const struct {
         const char *ask;
-        bool write;
+        enum { READS, WRITES, CHANGES } mode;
         unsigned level;
         unsigned categories; /* operation 1, ledger 2, metering 4, membership 8 */
     } rows[] = {
-        {"status", false, 0, 0},    {"blocks", false, 1, 2}, {"events", false, 1, 1},
-        {"why_stuck", false, 1, 1}, {"note", true, 1, 1},    {"block", false, 2, 6},
-        {"tx", false, 2, 6},        {"proof", false, 2, 6},  {"meter", false, 2, 4},
-        {"readings", false, 2, 4},
+        {"status", READS, 0, 0},    {"blocks", READS, 1, 2},   {"events", READS, 1, 1},
+        {"why_stuck", READS, 1, 1}, {"note", WRITES, 1, 1},    {"step_down", CHANGES, 2, 1},
+        {"block", READS, 2, 6},     {"tx", READS, 2, 6},       {"proof", READS, 2, 6},
+        {"meter", READS, 2, 4},     {"readings", READS, 2, 4},
     };
     size_t cells = 0, allowed = 0;
     for (size_t r = 0; access_rule_at(r) != NULL; r++) {
@@ -65,11 +70,15 @@ static void cell_by_cell(void **state)
         for (unsigned level = 0; level <= LABEL_LEVEL_MAX; level++)
             for (unsigned categories = 0; categories < 1u << LABEL_CATEGORIES; categories++) {
                 const struct label subject = {(uint8_t)level, (uint8_t)categories};
-                bool expected =
-                    rows[r].write
-                        ? level <= rows[r].level && (categories & ~rows[r].categories) == 0
-                        : level >= rows[r].level &&
-                              (categories & rows[r].categories) == rows[r].categories;
+                bool expected = true;
+                if (rows[r].mode != WRITES)
+                    expected &= level >= rows[r].level &&
+                                (categories & rows[r].categories) == rows[r].categories;
+                if (rows[r].mode != READS)
+                    expected &= level <= rows[r].level && (categories & ~rows[r].categories) == 0;
+                if (rows[r].mode == CHANGES)
+                    assert_int_equal(expected,
+                                     level == rows[r].level && categories == rows[r].categories);
                 assert_int_equal(access_allowed(rule, subject), expected);
                 cells++;
                 allowed += expected;
@@ -91,6 +100,14 @@ static void no_read_up_no_write_down(void **state)
     assert_true(access_allowed(access_rule_of("events"), two));
     assert_false(access_allowed(access_rule_of("note"), two));
     assert_true(access_allowed(access_rule_of("note"), plain));
+    /* Who changes something sees it and lets nothing down: below, above and beside are refused. */
+    const struct access_rule *change = access_rule_of("step_down");
+    assert_false(access_allowed(change, (struct label){0, 0}));
+    assert_false(access_allowed(change, plain));
+    assert_false(access_allowed(change, two));
+    assert_false(access_allowed(change, (struct label){3, LABEL_OPERATION}));
+    assert_false(access_allowed(change, (struct label){2, LABEL_LEDGER}));
+    assert_true(access_allowed(change, (struct label){2, LABEL_OPERATION}));
 }
 
 /* A live node, asked by every label: what the table allows is answered (or the asker is told what
@@ -116,6 +133,7 @@ static void a_node_goes_by_the_table(void **state)
                 if (status == AMI_NOT_ALLOWED) {
                     const char *why = json_string_value(json_object_get(answer, "error"));
                     assert_non_null(strstr(why, rule->ask));
+                    assert_non_null(strstr(why, rule->about));
                     assert_non_null(strstr(why, "alice"));
                     denied++;
                 }
@@ -130,7 +148,7 @@ static void a_node_goes_by_the_table(void **state)
             enum ami_status status;
             snprintf(question, sizeof question, "{\"ask\":\"%s\"}", rule->ask);
             json_decref(net_ask_status(net, 0, question, &status));
-            assert_int_equal(status == AMI_NOT_ALLOWED, who == 1 || rule->mode == ACCESS_WRITE);
+            assert_int_equal(status == AMI_NOT_ALLOWED, who == 1 || rule->mode != ACCESS_READ);
             denied += status == AMI_NOT_ALLOWED;
         }
     }
@@ -156,6 +174,53 @@ static void a_node_goes_by_the_table(void **state)
     assert_int_equal(notes, 2 * 2); /* levels 0 and 1, with and without the category */
     assert_true(label_dominates(access_event_label("meter_enrolled"), access_event_label("term")));
     json_decref(answer);
+    net_free(net);
+}
+
+static bool somebody_leads(struct net *net, void *arg)
+{
+    return net_leader(net) >= 0 && net_leader(net) != *(const int *)arg;
+}
+
+/* The leader hands over when it is asked to, and nobody else does; who asked is written down. */
+static void a_leader_steps_down_when_it_is_told_to(void **state)
+{
+    (void)state;
+    static const char question[] = "{\"ask\":\"step_down\"}";
+    struct net *net = net_new(4, GATEWAY_LEADER, 14);
+    const struct label label = {2, LABEL_OPERATION};
+    int nobody = -1;
+    enum ami_status status;
+    assert_true(net_until(net, 20000, somebody_leads, &nobody));
+    int leader = net_leader(net);
+    const unsigned other = ((unsigned)leader + 1) % 4;
+    net_ask_named(net, "bob", CREDENTIAL_OPERATOR, label);
+    json_t *answer = net_ask_status(net, other, question, &status);
+    assert_status(status, AMI_NOT_LEADER);
+    assert_non_null(
+        strstr(json_string_value(json_object_get(answer, "error")), "does not lead; dc-"));
+    json_decref(answer);
+    net_ask_as(net, CREDENTIAL_OPERATOR, (struct label){1, LABEL_OPERATION});
+    json_decref(net_ask_status(net, (unsigned)leader, question, &status));
+    assert_status(status, AMI_NOT_ALLOWED);
+    assert_int_equal(net_leader(net), leader);
+    net_ask_named(net, "bob", CREDENTIAL_OPERATOR, label);
+    answer = net_ask_status(net, (unsigned)leader, question, &status);
+    assert_ok(status);
+    assert_true(json_integer_value(json_object_get(answer, "term")) > 0);
+    json_decref(answer);
+    assert_int_not_equal(net_leader(net), leader);
+    assert_true(net_until(net, 5000, somebody_leads, &leader));
+    const struct node_event *all[NODE_EVENTS_MAX + NODE_CAUSED_MAX];
+    unsigned asked = 0, stepped = 0;
+    const size_t count = node_events_after(net_node(net, (unsigned)leader), 0, all);
+    for (size_t i = 0; i < count; i++) {
+        asked += strcmp(all[i]->name, "step_down_asked") == 0 &&
+                 strstr(all[i]->text, "who=\"operator bob 2:operation\" term=") != NULL;
+        stepped += strcmp(all[i]->name, "stepped_down") == 0;
+    }
+    assert_int_equal(asked, 1);
+    assert_int_equal(stepped, 1);
     net_free(net);
 }
 
@@ -294,6 +359,7 @@ int main(void)
         cmocka_unit_test(cell_by_cell),
         cmocka_unit_test(no_read_up_no_write_down),
         cmocka_unit_test(a_node_goes_by_the_table),
+        cmocka_unit_test(a_leader_steps_down_when_it_is_told_to),
         cmocka_unit_test(notes_are_short_and_printable),
         cmocka_unit_test(events_that_name_meters_stand_above),
         cmocka_unit_test(the_lowest_operator_cannot_erase_the_audit),

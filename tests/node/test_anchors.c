@@ -82,98 +82,53 @@ static unsigned said(const char *part)
     return count;
 }
 
-/* The MDMS's list of this number, with or without alice on it, as a file of its own time. */
-static void write_list(uint64_t number, bool with_alice)
+/* The MDMS's list of this number, with alice on it. */
+static struct span list_of(uint64_t number)
 {
     static struct revoked_list list;
-    static uint8_t bytes[REVOKED_BYTES_MAX];
-    static time_t moment = 1800000000;
-    memset(&list, 0, sizeof list);
-    list.number = number;
-    list.count = with_alice ? 1 : 0;
+    static uint8_t bytes[AMI_REVOKED_BYTES_MAX];
+    list = (struct revoked_list){.number = number, .count = 1};
     list.fingerprint[0] = alice.who.fingerprint;
-    size_t size =
-        revoked_list_encode(bytes, &list, &realm.mdms.net, &realm.mdms.sign, realm_random(&realm));
-    assert_ok(file_write(path("list"), span_of(bytes, size), FILE_MODE_PUBLIC, NULL));
-    moment++;
-    const struct timespec times[2] = {{.tv_sec = moment}, {.tv_sec = moment}};
-    assert_int_equal(utimensat(AT_FDCWD, path("list"), times, 0), 0);
+    return span_of(bytes, revoked_list_encode(bytes, &list, &realm.mdms.net, &realm.mdms.sign,
+                                              realm_random(&realm)));
 }
 
 static const struct trust_files nothing;
 
-static struct anchors of(const char *list, const struct trust_files *files)
+static struct anchors of(const struct trust_files *files)
 {
     return (struct anchors){
         .watch = {.net = &realm.mdms.net, .files = files, .own = &own, .log = log_sink},
-        .revoked_path = list,
         .dir = dir};
 }
 
-static bool refuses_alice(struct anchors *a)
-{
-    const struct credential_trust *t = &a->watch.trust.trust;
-    return t->revoked(t->revoked_ctx, &alice.who);
-}
-
-static void a_restart_takes_nobody_back(void **state)
+static void the_kept_list_is_there_after_a_restart(void **state)
 {
     (void)state;
     struct why why = {""};
-    const char *list = path("list");
-    char given[256];
-    snprintf(given, sizeof given, "%s", list);
-    write_list(7, false);
-    struct anchors a = of(given, &nothing);
+    struct anchors a = of(&nothing);
     assert_ok(anchors_start(&a, 0, SUITE_WALL_MS, &why));
-    assert_false(refuses_alice(&a));
-    write_list(8, true);
-    anchors_look(&a, ANCHORS_LOOK_US, SUITE_WALL_MS);
-    assert_true(refuses_alice(&a));
-    /* An older one, while it runs. */
-    write_list(7, false);
-    anchors_look(&a, 2 * ANCHORS_LOOK_US, SUITE_WALL_MS);
-    assert_true(refuses_alice(&a));
-    assert_int_equal(said("it has number 7, and 8 is known"), 1);
+    assert_int_equal(a.operators_size, 0);
+    for (uint64_t number = 7; number < 9; number++)
+        assert_ok(anchors_keep_operators(&a, list_of(number)));
     anchors_end(&a);
-    /* An older one at the start, and none at all. */
-    for (unsigned round = 0; round < 2; round++) {
-        a = of(round == 0 ? given : NULL, &nothing);
-        assert_ok(anchors_start(&a, 0, SUITE_WALL_MS, &why));
-        assert_true(refuses_alice(&a));
-        struct node_anchors state_of;
-        anchors_state(&a, &state_of);
-        assert_true(state_of.revoked_known);
-        assert_int_equal(state_of.revoked_number, 8);
-        assert_int_equal(state_of.revoked_count, 1);
-        anchors_end(&a);
-    }
-    assert_int_equal(said("it has number 7, and 8 is known"), 2);
-    assert_int_equal(said("operators_unchecked"), 0);
+    a = of(&nothing);
+    assert_ok(anchors_start(&a, 0, SUITE_WALL_MS, &why));
+    uint64_t number;
+    assert_ok(revoked_list_number(&number, span_of(a.operators, a.operators_size)));
+    assert_int_equal(number, 8);
+    anchors_end(&a);
     /* What was kept and is none any more is no reason to let everybody in. */
     assert_ok(file_write(path(ANCHORS_KEPT), span_of("x", 1), FILE_MODE_PUBLIC, NULL));
-    a = of(given, &nothing);
+    a = of(&nothing);
     assert_int_not_equal(anchors_start(&a, 0, SUITE_WALL_MS, &why), AMI_OK);
     assert_non_null(strstr(why.text, ANCHORS_KEPT));
     anchors_end(&a);
-}
-
-static void without_a_list_it_says_so_every_day(void **state)
-{
-    (void)state;
-    struct why why = {""};
-    struct node_anchors state_of;
-    struct anchors a = of(NULL, &nothing);
-    assert_ok(anchors_start(&a, 0, SUITE_WALL_MS, &why));
-    assert_false(refuses_alice(&a));
-    anchors_state(&a, &state_of);
-    assert_false(state_of.revoked_known);
-    assert_true(state_of.until_s == INT64_MAX);
-    assert_int_equal(said("operators_unchecked"), 1);
-    for (uint64_t hour = 1; hour <= 49; hour++)
-        anchors_look(&a, hour * 3600u * 1000000u, SUITE_WALL_MS);
-    assert_int_equal(said("operators_unchecked"), 3);
-    anchors_end(&a);
+    /* Where it cannot be kept, that is said. */
+    a = of(&nothing);
+    a.dir = "/proc/nowhere";
+    assert_int_not_equal(anchors_keep_operators(&a, list_of(9)), AMI_OK);
+    assert_int_equal(said("operators_not_kept"), 1);
 }
 
 /* Not only the own leaf: authorities, roots and lists run out as well. */
@@ -187,7 +142,7 @@ static void whatever_runs_out_is_warned_of(void **state)
     snprintf(crls, sizeof crls, "%s", path("ca/all.crl"));
     const struct trust_files files = {.roots = roots, .crls = crls};
     const int64_t root_until = 2082758400; /* 2036-01-01; the lists: 2040 */
-    struct anchors a = of(NULL, &files);
+    struct anchors a = of(&files);
     assert_ok(anchors_start(&a, 0, (root_until - 31 * DAY_S) * 1000, &why));
     anchors_state(&a, &state_of);
     assert_int_equal(state_of.until_s, root_until);
@@ -202,7 +157,7 @@ static void whatever_runs_out_is_warned_of(void **state)
     anchors_end(&a);
     /* A list that ends sooner than the root. */
     snprintf(crls, sizeof crls, "%s", path("ca/soon.crl"));
-    a = of(NULL, &files);
+    a = of(&files);
     assert_ok(anchors_start(&a, 0, SUITE_WALL_MS, &why));
     anchors_state(&a, &state_of);
     assert_int_equal(state_of.until_s, 1801526400); /* 2027-02-02 */
@@ -211,7 +166,7 @@ static void whatever_runs_out_is_warned_of(void **state)
     /* The authority of the own certificate. */
     struct credential before = own;
     own.chain_until_s = SUITE_WALL_MS / 1000 + 5 * DAY_S;
-    a = of(NULL, &nothing);
+    a = of(&nothing);
     assert_ok(anchors_start(&a, 0, SUITE_WALL_MS, &why));
     assert_int_equal(said("credential_expires"), 1);
     own = before;
@@ -223,8 +178,7 @@ int main(void)
     if (crypto_start() != AMI_OK)
         return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_restart_takes_nobody_back, fresh, done),
-        cmocka_unit_test_setup_teardown(without_a_list_it_says_so_every_day, fresh, done),
+        cmocka_unit_test_setup_teardown(the_kept_list_is_there_after_a_restart, fresh, done),
         cmocka_unit_test_setup_teardown(whatever_runs_out_is_warned_of, fresh, done),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -8,6 +8,7 @@ usage: test_cli.py MAKE_LEDGER DC_CLI FAKE_DC
 import fcntl
 import json
 import os
+import pty
 import random
 import shutil
 import signal
@@ -16,6 +17,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 
 failures = []
@@ -70,7 +72,7 @@ def usage(cli):
     cli.fails("status of nobody", 2, "which node?", "status")
     cli.fails("a proof of nothing", 2, "name either", "proof", "--meter", "m-1", "--node", "127.0.0.1:1")
     for command in ("status", "why-stuck", "blocks", "block", "tx", "meter", "readings", "proof", "verify-proof",
-                    "audit", "compare", "export", "events"):
+                    "audit", "compare", "export", "events", "top", "note", "step-down"):
         status, out, _ = cli.run(command, "--help")
         check(f"{command} --help has an example",
               status == 0 and f"Example:\n  dc-cli {command}" in out, out)
@@ -122,6 +124,11 @@ def credentials(cli, folder, good):
     check("a note with a credential", status == 0 and node.question() == {"ask": "note", "text": "all is well"},
           (status, document))
     node.close()
+    leader = Dc({"dc": "dc1", "term": 4})
+    status, out, _ = cli.run("step-down", "--node", leader.address, "--credential", good)
+    check("step-down", status == 0 and "dc1 led term 4 and leads no more" in out
+          and leader.question() == {"ask": "step_down"}, (status, out))
+    leader.close()
     # Somebody who speaks in the clear at a DC's address gets nothing and is not believed.
     with socket.create_server(("127.0.0.1", 0)) as server:
         def answer():
@@ -172,6 +179,81 @@ def dc(causes, **more):
     stuck = any(c["stuck"] for c in causes)
     return {"dc": "dc1", "term": 5, "height": 14, "leader": "dc2", "nodes": 4, "quorum": 3,
             "waiting_transactions": 0, "wall_ms": 1, "stuck": stuck, "causes": causes, **more}
+
+
+def state(name, **more):
+    """What a DC answers to `status`, as far as dc-cli shows it."""
+    handshakes = {"begun": 9, "opened": 7, "turned_away": 3, "refused": {"expired": 1, "revoked": 1},
+                  "budget_left": 990, "budget_most": 1000}
+    return {"dc": name, "role": "follower", "epoch": 1, "term": 5, "height": 14, "leader": "dc2",
+            "peers_connected": 3, "sessions": 20, "waiting_transactions": 2, "reports_per_s": 4.5,
+            "mdms_connected": True, "has_quorum": True, "read_only": False,
+            "credential": {"kind": "x509", "expires_in_s": 90 * 86400},
+            "revoked_operators": {"number": 7, "count": 1},
+            "channels": [{"port": "dialled", "role": "dc", "name": "dc3", "credential": "x509",
+                          "suite": "sm4-ctr-hmac-sm3", "ready": True}],
+            "ports": {"peers": {"handshakes": handshakes}}, "committee": [], **more}
+
+
+def status_and_top(cli):
+    one, two = Dc(state("dc1")), Dc(state("dc2", role="leader", height=17, read_only=True, mdms_connected=False,
+                                          revoked_operators=None,
+                                          credential={"kind": "implicit", "expires_in_s": 86400 * 5 + 10},
+                                          ports={"peers": {"handshakes": {"budget_left": 3, "budget_most": 1000}}}))
+    both = ["--node", one.address, "--node", two.address]
+    status, out, err = cli.run("status", *both)
+    check("status shows no links untold", status == 0 and "sm4" not in out and "handshakes" not in out and err == "", out)
+    status, out, err = cli.run("status", "--links", *both)
+    check("status shows each link", status == 0 and err == "" and
+          "dc1        dialled  dc    dc3                  x509      sm4-ctr-hmac-sm3  ready" in out, out)
+    check("and what handshakes came to", "dc1        peers    handshakes: 9 begun, 7 opened, 3 turned away, "
+          "budget 990 of 1000; refused: expired=1 revoked=1" in out, out)
+    status, out, err = cli.run("top", "--frames", "2", "--interval", "250ms", *both)
+    lines = out.splitlines()
+    check("top prints so many frames", status == 0 and err == "" and out.count("2 of 2 DCs answer") == 2
+          and "\033" not in out and len(lines) == 11, out)
+    check("top sums up", "height 17" in lines[0] and "sessions 40  waiting 4  reports/s 4.5" in lines[0], lines[0])
+    check("top shows each DC", lines[3].split() == ["dc1", "follower", "5", "14", "3", "3", "20", "2", "4.5"], lines[3])
+    check("top says what to look at", lines[4].split()[9:] == ["disk-full", "no-mdms", "credential-ends-in-5-days",
+                                                              "operators-unchecked", "flooded"], lines[4])
+    two.close()
+    status, out, _ = cli.run("top", "-n", "1", *both)
+    check("top goes on without one of them", status == 0 and "1 of 2 DCs answer" in out and "unreachable" in out, out)
+    cli.fails("top as JSON", 2, "status --json", "top", "--json", *both)
+    cli.fails("top too fast", 2, "--interval", "top", "--interval", "10ms", *both)
+    # Without an end it goes on until it is told.
+    running = subprocess.Popen([cli.program, "top", "--interval", "250ms", "--node", one.address],
+                               stdout=subprocess.PIPE, text=True)
+    seen = [running.stdout.readline() for _ in range(9)]
+    running.send_signal(signal.SIGINT)
+    rest, _ = running.communicate(timeout=60)
+    check("top ends when it is told", running.returncode == 0 and sum("DCs answer" in line for line in seen) == 2,
+          (seen, rest))
+    # On a terminal: a screen of its own, given back, and no line wider than it is.
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 4, 40, 0, 0))
+    running = subprocess.Popen([cli.program, "top", "-n", "2", "--interval", "250ms", "--node", one.address],
+                               stdout=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # the other side has ended
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    check("top ends after its frames", running.wait(timeout=60) == 0)
+    check("top gives the screen back", shown.startswith(b"\033[?1049h") and shown.endswith(b"\033[?1049l"), shown)
+    frames = shown.split(b"\033[H")[1:]
+    rows = [row for frame in frames for row in frame.split(b"\r\n")[:-1]]
+    check("top keeps to the screen", len(frames) == 2 and len(rows) == 6
+          and all(len(row.replace(b"\033[K", b"")) <= 40 for row in rows), shown)
+    one.close()
+    status, out, _ = cli.run("top", "-n", "1", *both)
+    check("top of dead nodes", status == 3 and "0 of 2 DCs answer" in out, (status, out))
 
 
 def why_stuck(cli):
@@ -723,6 +805,8 @@ def copies(cli, make_ledger, folder):
 
 def completion(cli, folder):
     check("commands are completed", complete(cli, "dc-cli", "a") == ["audit"]
+          and complete(cli, "dc-cli", "st") == ["status", "step-down"]
+          and complete(cli, "dc-cli", "status", "--li") == ["--links"]
           and complete(cli, "dc-cli", "w") == ["why-stuck"])
     check("options are completed", complete(cli, "dc-cli", "audit", "--da") == ["--data"])
     check("formats are completed", complete(cli, "dc-cli", "export", "--format", "j") == ["jsonl"])
@@ -745,6 +829,7 @@ def main():
         credentials(cli, folder, credential)
         os.environ["AMI_CREDENTIAL"] = credential
         dead_node(cli)
+        status_and_top(cli)
         why_stuck(cli)
         good_ledger(cli, folder, facts)
         views(cli, folder, facts)
