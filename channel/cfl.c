@@ -106,40 +106,53 @@ static sm3_digest issuer_digest(const point *issuer, struct span identity, const
     return sm2_digest(&z, parts, 4);
 }
 
-enum ami_status cfl_request(struct cfl_certificate *out, sm2_private *rask,
-                            const struct credential_identity *who,
-                            const uint8_t random[2][SM2_WIDE_BYTES])
+enum ami_status cfl_request_with(struct cfl_certificate *out, const sm2_private *rask,
+                                 const struct credential_identity *who,
+                                 const uint8_t random[SM2_WIDE_BYTES])
 {
     uint8_t bytes[IDENTITY_BYTES_MAX];
     memset(out, 0, sizeof *out);
     if (who->name.size == 0 || !identity_valid(who))
         return AMI_BAD_ARGUMENT;
+    out->who = *who;
+    out->who.key = point_encode(&rask->p);
+    sm3_digest e = self_digest(identity_bytes(bytes, who), &rask->p);
+    out->self = sm2_sign(rask, &e, random);
+    return AMI_OK;
+}
+
+enum ami_status cfl_request(struct cfl_certificate *out, sm2_private *rask,
+                            const struct credential_identity *who,
+                            const uint8_t random[2][SM2_WIDE_BYTES])
+{
     scalar d = scalar_from_wide(random[0]);
     enum ami_status status = sm2_private_init(rask, &d);
     secret_wipe(&d, sizeof d);
     AMI_TRY(status);
-    out->who = *who;
-    out->who.key = point_encode(&rask->p);
-    sm3_digest e = self_digest(identity_bytes(bytes, who), &rask->p);
-    out->self = sm2_sign(rask, &e, random[1]);
-    return AMI_OK;
+    return cfl_request_with(out, rask, who, random[1]);
+}
+
+enum ami_status cfl_request_check(const struct cfl_certificate *in)
+{
+    uint8_t bytes[IDENTITY_BYTES_MAX];
+    point rapk;
+    if (!identity_valid(&in->who) || point_decode(&rapk, &in->who.key) != AMI_OK)
+        return AMI_BAD_SIGNATURE;
+    sm3_digest e = self_digest(identity_bytes(bytes, &in->who), &rapk);
+    return sm2_verify(&rapk, &e, &in->self);
 }
 
 enum ami_status cfl_issue(struct cfl_certificate *certificate, const struct cfl_seed *seed,
                           const uint8_t random[SM2_WIDE_BYTES])
 {
     uint8_t bytes[IDENTITY_BYTES_MAX];
-    point rapk;
     sm2_private key;
     if (!identity_valid(&certificate->who))
         return AMI_BAD_ARGUMENT;
     struct span identity = identity_bytes(bytes, &certificate->who);
-    if (point_decode(&rapk, &certificate->who.key) != AMI_OK)
-        return AMI_BAD_SIGNATURE;
-    sm3_digest e = self_digest(identity, &rapk);
-    AMI_TRY(sm2_verify(&rapk, &e, &certificate->self));
+    AMI_TRY(cfl_request_check(certificate));
     AMI_TRY(identity_key(&key, seed, identity));
-    e = issuer_digest(&key.p, identity, &certificate->who.key, &certificate->self);
+    sm3_digest e = issuer_digest(&key.p, identity, &certificate->who.key, &certificate->self);
     certificate->issuer = sm2_sign(&key, &e, random);
     secret_wipe(&key, sizeof key);
     return AMI_OK;
@@ -164,20 +177,30 @@ enum channel_fault cfl_certificate_check(const struct cfl_certificate *in,
     return good[1] ? FAULT_SIGNATURE : FAULT_WRONG_CHAIN;
 }
 
-static void certificate_write(struct writer *w, const struct cfl_certificate *in)
+static void request_write(struct writer *w, const struct cfl_certificate *in)
 {
     identity_write(w, &in->who);
     write_raw(w, in->who.key.b, sizeof in->who.key.b);
     write_raw(w, in->self.b, sizeof in->self.b);
-    write_raw(w, in->issuer.b, sizeof in->issuer.b);
 }
 
-static void certificate_read(struct reader *r, struct cfl_certificate *out)
+static void request_read(struct reader *r, struct cfl_certificate *out)
 {
     memset(out, 0, sizeof *out);
     identity_read(r, &out->who);
     read_raw(r, out->who.key.b, sizeof out->who.key.b);
     read_raw(r, out->self.b, sizeof out->self.b);
+}
+
+static void certificate_write(struct writer *w, const struct cfl_certificate *in)
+{
+    request_write(w, in);
+    write_raw(w, in->issuer.b, sizeof in->issuer.b);
+}
+
+static void certificate_read(struct reader *r, struct cfl_certificate *out)
+{
+    request_read(r, out);
     read_raw(r, out->issuer.b, sizeof out->issuer.b);
 }
 
@@ -194,6 +217,45 @@ enum ami_status cfl_certificate_parse(struct cfl_certificate *out, struct span i
 {
     struct reader r = reader_on(in);
     certificate_read(&r, out);
+    return reader_done(&r) ? AMI_OK : AMI_BAD_ENCODING;
+}
+
+/* --- files --- */
+
+#define FILE_VERSION 1
+
+static const char *file_magic(bool issued)
+{
+    return issued ? "amicflc\n" : "amicflq\n";
+}
+
+size_t cfl_file_encode(uint8_t *out, const struct cfl_certificate *in, bool issued)
+{
+    struct writer w = writer_on(out, CFL_FILE_BYTES_MAX);
+    write_raw(&w, file_magic(issued), strlen(file_magic(issued)));
+    write_u8(&w, FILE_VERSION);
+    if (issued)
+        certificate_write(&w, in);
+    else
+        request_write(&w, in);
+    AMI_CHECK(writer_ok(&w));
+    return w.size;
+}
+
+enum ami_status cfl_file_parse(struct cfl_certificate *out, bool issued, struct span in)
+{
+    struct reader r = reader_on(in);
+    const struct span magic = read_span(&r, strlen(file_magic(issued)));
+    const uint8_t version = read_u8(&r);
+    memset(out, 0, sizeof *out);
+    if (r.failed || memcmp(magic.data, file_magic(issued), magic.size) != 0)
+        return AMI_BAD_ENCODING;
+    if (version != FILE_VERSION)
+        return AMI_BAD_VERSION;
+    if (issued)
+        certificate_read(&r, out);
+    else
+        request_read(&r, out);
     return reader_done(&r) ? AMI_OK : AMI_BAD_ENCODING;
 }
 

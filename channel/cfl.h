@@ -56,6 +56,12 @@ void cfl_public_of(struct cfl_public *out, const struct cfl_seed *seed);
 enum ami_status cfl_request(struct cfl_certificate *out, sm2_private *rask,
                             const struct credential_identity *who,
                             const uint8_t random[2][SM2_WIDE_BYTES]) AMI_MUST_CHECK;
+/* The same over a key that the user has, such as a DC's enrolled one. random: the nonce. */
+enum ami_status cfl_request_with(struct cfl_certificate *out, const sm2_private *rask,
+                                 const struct credential_identity *who,
+                                 const uint8_t random[SM2_WIDE_BYTES]) AMI_MUST_CHECK;
+/* Is the self-signature good, so that whoever has RASK asks for this? AMI_BAD_SIGNATURE. */
+enum ami_status cfl_request_check(const struct cfl_certificate *in) AMI_MUST_CHECK;
 /* The issuer: checks the self-signature and signs under the identity's key. It is the caller who
  * decides whether this identity is to be had. AMI_BAD_SIGNATURE, AMI_BAD_ARGUMENT. */
 enum ami_status cfl_issue(struct cfl_certificate *certificate, const struct cfl_seed *seed,
@@ -73,6 +79,17 @@ enum ami_status cfl_certificate_parse(struct cfl_certificate *out, struct span i
  * the issuer), FAULT_MALFORMED. */
 enum channel_fault cfl_certificate_check(const struct cfl_certificate *in,
                                          const struct cfl_public *set);
+
+/* As a file: "amicflq\n" for a request, which no issuer has signed yet, "amicflc\n" for a
+ * certificate, version u8 1, and what stands above without or with the issuer's signature. Public;
+ * the signatures in it tell whether it is whole. */
+#define CFL_FILE_BYTES_MAX (8 + 1 + CFL_CERTIFICATE_BYTES_MAX)
+/* out has CFL_FILE_BYTES_MAX bytes. Returns the size. */
+size_t cfl_file_encode(uint8_t *out, const struct cfl_certificate *in, bool issued);
+/* AMI_BAD_ENCODING: no such file, or a request where a certificate is wanted (`issued`), or the
+ * other way round; AMI_BAD_VERSION. No signature is checked. */
+enum ami_status cfl_file_parse(struct cfl_certificate *out, bool issued,
+                               struct span in) AMI_MUST_CHECK;
 
 /* rows u8, columns u8, then points compressed or keys, row by row. */
 #define CFL_PUBLIC_BYTES_MAX (2 + CFL_KEYS_MAX * SM2_POINT_BYTES)

@@ -23,9 +23,11 @@
     X(USAGE, "usage", "the credential was issued for another use")                                 \
     X(SELF_SIGNED, "self_signed", "the certificate is signed by itself")                           \
     X(WRONG_CHAIN, "wrong_chain", "the credential does not lead to an issuer that is trusted")     \
+    X(ISSUER, "issuer", "none of its authorities may make operators here")                         \
+    X(LABEL, "label", "the operator's label exceeds what its authority may give here")             \
     X(NO_CRL, "no_crl", "there is no revocation list of the issuer that is in force")              \
     X(STALE, "stale", "the credential of this session is of another time")                         \
-    X(SIGNATURE, "signature", "the peer does not hold the key of its credential")                  \
+    X(SIGNATURE, "signature", "the peer lacks the key of its credential, or nobody issued it")     \
     X(SELF, "self", "the peer shows this side's own credential")                                   \
     X(UNEXPECTED, "unexpected", "the peer is not the one expected here")                           \
     X(REFUSED, "refused", "the peer refused and gave no reason; its log has it")                   \

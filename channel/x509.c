@@ -22,6 +22,8 @@ struct x509_trust {
     X509_STORE *store;
     bool has_crls;
     int64_t until_s;
+    STACK_OF(X509) * operators; /* authorities that may make them; NULL: none may */
+    struct label highest;
 };
 
 /* --- certificates ----------------------------------------------------------------------------- */
@@ -38,15 +40,20 @@ static bool set_id(X509 *x)
     return true;
 }
 
+static bool is_sm2(EVP_PKEY *key)
+{
+    char group[32];
+    return key != NULL && EVP_PKEY_get_group_name(key, group, sizeof group, NULL) == 1 &&
+           strcmp(group, "SM2") == 0;
+}
+
 /* The key of a certificate, when it is one on sm2p256v1. */
 static bool public_point(point *out, X509 *x)
 {
-    char group[32];
     uint8_t bytes[1 + SM2_XY_BYTES];
     size_t size = 0;
     EVP_PKEY *key = X509_get0_pubkey(x);
-    return key != NULL && EVP_PKEY_get_group_name(key, group, sizeof group, NULL) == 1 &&
-           strcmp(group, "SM2") == 0 &&
+    return is_sm2(key) &&
            EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, bytes, sizeof bytes,
                                            &size) == 1 &&
            size == sizeof bytes && bytes[0] == 4 && point_from_xy(out, bytes + 1) == AMI_OK;
@@ -205,8 +212,23 @@ static X509 *chain_read(struct span shown, STACK_OF(X509) * others)
     return NULL;
 }
 
+/* May this chain, which is verified, make that operator? */
+static enum channel_fault operator_allowed(const struct x509_trust *trust,
+                                           const STACK_OF(X509) * chain,
+                                           const struct credential_identity *who)
+{
+    bool found = false;
+    for (int i = 1; i < sk_X509_num(chain) && !found; i++)
+        for (int j = 0; j < sk_X509_num(trust->operators) && !found; j++)
+            found = X509_cmp(sk_X509_value(chain, i), sk_X509_value(trust->operators, j)) == 0;
+    if (!found)
+        return FAULT_ISSUER;
+    return label_dominates(trust->highest, who->label) ? FAULT_NONE : FAULT_LABEL;
+}
+
 static enum channel_fault verify_chain(const struct x509_trust *trust, X509 *leaf,
-                                       STACK_OF(X509) * others, int64_t now_s)
+                                       STACK_OF(X509) * others,
+                                       const struct credential_identity *who, int64_t now_s)
 {
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
     enum channel_fault fault = FAULT_WRONG_CHAIN;
@@ -226,8 +248,13 @@ static enum channel_fault verify_chain(const struct x509_trust *trust, X509 *lea
             fault = FAULT_WRONG_CHAIN;
         goto out;
     }
-    /* A leaf that is an anchor itself vouches for itself. */
-    fault = sk_X509_num(X509_STORE_CTX_get0_chain(ctx)) < 2 ? FAULT_SELF_SIGNED : FAULT_NONE;
+    const STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(ctx);
+    if (sk_X509_num(chain) < 2) /* a leaf that is an anchor itself vouches for itself */
+        fault = FAULT_SELF_SIGNED;
+    else if (!usage_good(leaf, who->role))
+        fault = FAULT_USAGE;
+    else
+        fault = who->role == CREDENTIAL_OPERATOR ? operator_allowed(trust, chain, who) : FAULT_NONE;
 out:
     X509_STORE_CTX_free(ctx);
     return fault;
@@ -266,11 +293,8 @@ enum channel_fault x509_vouched(const struct credential_peer *peer, struct span 
     STACK_OF(X509) *others = sk_X509_new_null();
     X509 *leaf = others == NULL ? NULL : chain_read(shown, others);
     enum channel_fault fault = FAULT_MALFORMED;
-    if (leaf != NULL) {
-        fault = verify_chain(trust->x509, leaf, others, at->wall_ms / 1000);
-        if (fault == FAULT_NONE && !usage_good(leaf, peer->who.role))
-            fault = FAULT_USAGE;
-    }
+    if (leaf != NULL)
+        fault = verify_chain(trust->x509, leaf, others, &peer->who, at->wall_ms / 1000);
     X509_free(leaf);
     sk_X509_pop_free(others, X509_free);
     ERR_clear_error();
@@ -337,6 +361,24 @@ struct x509_trust *x509_trust_new(struct span roots, struct span crls, char *why
     return NULL;
 }
 
+enum ami_status x509_trust_operators(struct x509_trust *trust, struct span authorities,
+                                     struct label highest)
+{
+    AMI_CHECK(trust->operators == NULL);
+    BIO *in = bio_of(authorities);
+    trust->operators = sk_X509_new_null();
+    trust->highest = highest;
+    enum ami_status status = in == NULL || trust->operators == NULL ? AMI_NO_MEMORY : AMI_OK;
+    for (X509 *x; status == AMI_OK && (x = PEM_read_bio_X509(in, NULL, NULL, NULL)) != NULL;)
+        if (sk_X509_push(trust->operators, x) == 0) {
+            X509_free(x);
+            status = AMI_NO_MEMORY;
+        }
+    BIO_free(in);
+    ERR_clear_error();
+    return status == AMI_OK && sk_X509_num(trust->operators) < 1 ? AMI_BAD_ENCODING : status;
+}
+
 int64_t x509_trust_until_s(const struct x509_trust *trust)
 {
     return trust->until_s;
@@ -347,6 +389,7 @@ void x509_trust_free(struct x509_trust *trust)
     if (trust == NULL)
         return;
     X509_STORE_free(trust->store);
+    sk_X509_pop_free(trust->operators, X509_free);
     free(trust);
 }
 
@@ -362,17 +405,20 @@ static int no_passphrase(char *buffer, int size, int writing, void *ctx)
     return -1;
 }
 
-static enum ami_status read_key(sm2_private *out, BIO *in)
+enum ami_status x509_key(sm2_private *out, struct span pem)
 {
     uint8_t bytes[SM2_SCALAR_BYTES];
     scalar d;
     BIGNUM *secret = NULL;
-    EVP_PKEY *key = PEM_read_bio_PrivateKey(in, NULL, no_passphrase, NULL);
-    bool good = key != NULL && EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_PRIV_KEY, &secret) == 1 &&
+    BIO *in = bio_of(pem);
+    EVP_PKEY *key = in == NULL ? NULL : PEM_read_bio_PrivateKey(in, NULL, no_passphrase, NULL);
+    bool good = is_sm2(key) && EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_PRIV_KEY, &secret) == 1 &&
                 BN_bn2binpad(secret, bytes, sizeof bytes) == sizeof bytes &&
                 scalar_decode(&d, bytes) == AMI_OK && sm2_private_init(out, &d) == AMI_OK;
     BN_clear_free(secret);
     EVP_PKEY_free(key);
+    BIO_free(in);
+    ERR_clear_error();
     secret_wipe(bytes, sizeof bytes);
     secret_wipe(&d, sizeof d);
     return good ? AMI_OK : AMI_BAD_ENCODING;
@@ -413,33 +459,30 @@ static enum ami_status say(enum ami_status status, char *why, size_t why_size, c
 }
 
 enum ami_status x509_credential(struct credential *out, const struct network *net,
-                                struct span key_pem, struct span chain_pem, char *why,
+                                const sm2_private *key, struct span chain_pem, char *why,
                                 size_t why_size)
 {
     point p;
     memset(out, 0, sizeof *out);
-    BIO *key_in = bio_of(key_pem), *chain_in = bio_of(chain_pem);
+    BIO *chain_in = bio_of(chain_pem);
     enum ami_status status = AMI_OK;
-    if (key_in == NULL || chain_in == NULL)
+    if (chain_in == NULL)
         status = say(AMI_NO_MEMORY, why, why_size, "out of memory");
-    else if (read_key(&out->key, key_in) != AMI_OK)
-        status = say(AMI_BAD_ENCODING, why, why_size,
-                     "the key is no SM2 private key in PEM without a passphrase");
     else if (!write_chain(out, &p, chain_in))
         status = say(AMI_BAD_ENCODING, why, why_size,
                      "the chain is not one to four certificates in PEM, the first with an SM2 key "
                      "and a subject alternative name urn:amiledger:NETWORK:ROLE:NAME");
-    else if (!point_equal(&p, &out->key.p))
+    else if (!point_equal(&p, &key->p))
         status = say(AMI_BAD_CRYPTO, why, why_size, "the key is not that of the first certificate");
     else if (!sm3_equal(&out->who.network, &net->id))
         status = say(AMI_WRONG_CHAIN, why, why_size, "the certificate is for another network");
-    BIO_free(key_in);
     BIO_free(chain_in);
     ERR_clear_error();
     if (status != AMI_OK) {
         secret_wipe(out, sizeof *out);
         return status;
     }
+    out->key = *key;
     out->who.kind = CREDENTIAL_X509;
     out->who.key = point_encode(&p);
     out->who.fingerprint = fingerprint_of(&p);

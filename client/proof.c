@@ -2,8 +2,10 @@
 
 #include "ledger/proof.h"
 #include "net/ask.h"
+#include "net/loop.h"
 #include "net/operator.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,9 +51,13 @@ enum ami_status proof_fetch(char **text, const struct proof_wanted *w, const str
                             const struct proof_source *from, struct why *why)
 {
     struct operator_link asker;
+    struct why soon;
+    const struct operator_files files = {.credential = from->credential};
     const struct committee *c = from->members;
     *text = NULL;
-    AMI_TRY(operator_begin_link(&asker, from->credential, NULL, why));
+    AMI_TRY(operator_begin_link(&asker, &files, &g->network, why));
+    if (operator_expires(&asker, clock_wall_ms() / 1000, &soon))
+        fprintf(stderr, "%s: %s\n", from->program, soon.text);
     enum ami_status status = AMI_UNREACHABLE;
     if (from->node != NULL)
         status = fetch_from(text, w, g, &asker.config, from->node, from->timeout_ms, why);

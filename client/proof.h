@@ -25,6 +25,7 @@ struct proof_source {
     const char *node;                /* this address alone instead; NULL: the members */
     const char *credential;          /* file of an operator; NULL: AMI_CREDENTIAL names it */
     uint32_t timeout_ms;             /* of each DC */
+    const char *program;             /* says on stderr when the credential runs out soon */
 };
 
 /* *text: the proof, malloc'ed, to be freed; only with AMI_OK. Otherwise status and sentence are

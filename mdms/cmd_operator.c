@@ -14,6 +14,7 @@
 #include "channel/file.h"
 #include "crypto/secret.h"
 #include "mdms/cli.h"
+#include "mdms/seed.h"
 #include "net/file.h"
 #include "net/loop.h"
 
@@ -74,7 +75,7 @@ static const struct option_spec options[] = {
 struct work {
     struct network net;
     struct mdms_keys keys;
-    char folder[PATH_MAX], list[PATH_MAX], revoked[PATH_MAX], seed[PATH_MAX], set[PATH_MAX];
+    char folder[PATH_MAX], list[PATH_MAX], revoked[PATH_MAX];
     char passphrase[PASSPHRASE_BYTES_MAX];
     json_t *all; /* of list.json: an array */
     /* operator list: the signed list, 0: none, and what the DCs say of it */
@@ -222,8 +223,6 @@ static enum ami_status begin(struct work *w, bool changes, struct why *why)
     AMI_TRY(path_join(w->folder, sizeof w->folder, common.dir, "operators", why));
     AMI_TRY(path_join(w->list, sizeof w->list, w->folder, "list.json", why));
     AMI_TRY(path_join(w->revoked, sizeof w->revoked, w->folder, "revoked.list", why));
-    AMI_TRY(path_join(w->seed, sizeof w->seed, w->folder, "cfl.seed", why));
-    AMI_TRY(path_join(w->set, sizeof w->set, w->folder, "cfl.public", why));
     if (changes) {
         AMI_TRY(cli_passphrase(common.passphrase_file, false, w->passphrase, why));
         AMI_TRY(cli_keys(common.dir, &w->net, w->passphrase, &w->keys, why));
@@ -266,87 +265,6 @@ static enum ami_status issue(const struct work *w, const struct credential_ident
 
 /* --- CFL -------------------------------------------------------------------------------------- */
 
-/* Bound into the seal, so that another network's set does not pass for this one's. */
-static void seed_purpose(char out[128], const struct network *net)
-{
-    char hex[2 * SM3_BYTES + 1];
-    hex_encode(hex, net->id.b, SM3_BYTES);
-    snprintf(out, 128, "amiledger cfl seed v1 %s", hex);
-}
-
-/* The public half; from the seed at any time. */
-static enum ami_status write_set(const struct work *w, const struct cfl_seed *seed, struct why *why)
-{
-    struct cfl_public *set = calloc(1, sizeof *set);
-    uint8_t *out = malloc(CFL_PUBLIC_BYTES_MAX);
-    enum ami_status status = AMI_NO_MEMORY;
-    if (set != NULL && out != NULL) {
-        cfl_public_of(set, seed);
-        status =
-            file_write(w->set, span_of(out, cfl_public_encode(out, set)), FILE_MODE_PUBLIC, why);
-    }
-    free(set);
-    free(out);
-    return status;
-}
-
-/* Drawn, sealed, written; a seed that exists is never replaced. */
-static enum ami_status make_seed(const struct work *w, struct cfl_seed *seed, struct why *why)
-{
-    enum { SEALED = CFL_SEED_BYTES_MAX + SECRET_SEAL_OVERHEAD_BYTES };
-    char purpose[128];
-    uint8_t(*random)[SM2_WIDE_BYTES] = malloc(CFL_KEYS_MAX * sizeof *random);
-    uint8_t *plain = malloc(CFL_SEED_BYTES_MAX), *out = malloc(SEALED);
-    enum ami_status status =
-        random == NULL || plain == NULL || out == NULL ? AMI_NO_MEMORY : AMI_OK;
-    if (status == AMI_OK) {
-        secret_random(random, CFL_KEYS_MAX * sizeof *random);
-        status = cfl_seed_make(seed, CFL_ROWS_MAX, CFL_COLUMNS_MAX,
-                               (const uint8_t(*)[SM2_WIDE_BYTES])random);
-    }
-    if (status == AMI_OK) {
-        size_t size = cfl_seed_encode(plain, seed);
-        seed_purpose(purpose, &w->net);
-        status = secret_seal(out, w->passphrase, purpose, span_of(plain, size));
-        if (status == AMI_OK)
-            status = file_write_new(w->seed, span_of(out, size + SECRET_SEAL_OVERHEAD_BYTES),
-                                    FILE_MODE_SECRET, why);
-    }
-    if (random != NULL)
-        secret_wipe(random, CFL_KEYS_MAX * sizeof *random);
-    if (plain != NULL)
-        secret_wipe(plain, CFL_SEED_BYTES_MAX);
-    free(random);
-    free(plain);
-    free(out);
-    return status == AMI_OK ? write_set(w, seed, why) : status;
-}
-
-static enum ami_status open_seed(const struct work *w, struct cfl_seed *seed, struct why *why)
-{
-    enum { SEALED = CFL_SEED_BYTES_MAX + SECRET_SEAL_OVERHEAD_BYTES };
-    char purpose[128];
-    uint8_t *sealed = NULL, *plain = NULL;
-    size_t size;
-    enum ami_status status = file_read(w->seed, SEALED, &sealed, &size, why);
-    if (status == AMI_NOT_FOUND)
-        return make_seed(w, seed, why);
-    AMI_TRY(status);
-    plain = malloc(SEALED);
-    seed_purpose(purpose, &w->net);
-    status = plain == NULL ? AMI_NO_MEMORY
-                           : secret_open(plain, w->passphrase, purpose, span_of(sealed, size));
-    if (status == AMI_OK)
-        status = cfl_seed_parse(seed, span_of(plain, size - SECRET_SEAL_OVERHEAD_BYTES));
-    if (plain != NULL)
-        secret_wipe(plain, SEALED);
-    free(plain);
-    free(sealed);
-    if (status != AMI_OK)
-        return why_set(why, status, "%.300s: %s", w->seed, ami_status_text(status));
-    return access(w->set, F_OK) == 0 ? AMI_OK : write_set(w, seed, why);
-}
-
 static enum ami_status issue_cfl(const struct work *w, const struct credential_identity *who,
                                  struct credential *out, struct why *why)
 {
@@ -355,7 +273,8 @@ static enum ami_status issue_cfl(const struct work *w, const struct credential_i
     sm2_private rask;
     struct credential_identity full = *who;
     struct cfl_seed *seed = calloc(1, sizeof *seed);
-    enum ami_status status = seed == NULL ? AMI_NO_MEMORY : open_seed(w, seed, why);
+    enum ami_status status =
+        seed == NULL ? AMI_NO_MEMORY : seed_open(common.dir, &w->net, w->passphrase, seed, why);
     full.network = w->net.id;
     secret_random(random, sizeof random);
     if (status == AMI_OK)

@@ -170,7 +170,7 @@ static enum ami_status make(char **text, struct why *why)
         const struct proof_wanted wanted = {w->meter, w->epoch, w->sequence, w->salt,
                                             span_of(w->m, w->m_size)};
         const struct proof_source from = {&w->committee, node, credential_file,
-                                          (uint32_t)timeout_ms};
+                                          (uint32_t)timeout_ms, PROGRAM};
         status = proof_fetch(text, &wanted, g, &from, why);
     }
     free(w);

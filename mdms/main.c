@@ -4,19 +4,13 @@
 int main(int argc, char **argv)
 {
     const struct command_spec commands[] = {
-        COMMAND_INIT,
-        COMMAND_CODES,
-        COMMAND_GENESIS,
-        COMMAND_SERVE,
-        COMMAND_REVOKE,
-        COMMAND_MEMBER,
-        COMMAND_OPERATOR,
-        COMMAND_RETAIN,
-        COMMAND_STATUS,
-        COMMAND_READINGS,
-        COMMAND_EXPORT,
-        COMMAND_PROOF,
-        {0},
+        COMMAND_INIT,     COMMAND_CODES,
+        COMMAND_GENESIS,  COMMAND_SERVE,
+        COMMAND_REVOKE,   COMMAND_MEMBER,
+        COMMAND_OPERATOR, COMMAND_CREDENTIAL,
+        COMMAND_RETAIN,   COMMAND_STATUS,
+        COMMAND_READINGS, COMMAND_EXPORT,
+        COMMAND_PROOF,    {0},
     };
     const struct program_spec program = {
         .name = PROGRAM,

@@ -7,12 +7,12 @@
 #include "base/check.h"
 #include "mdms/cli.h"
 #include "mdms/core.h"
+#include "mdms/serving.h"
 #include "net/file.h"
 #include "net/link.h"
 #include "net/logline.h"
 #include "net/loop.h"
 #include "net/pool.h"
-#include "net/trust.h"
 #include "net/writer.h"
 
 #include <inttypes.h>
@@ -31,11 +31,9 @@
 #define DC_QUEUE_BYTES    (8u << 20)
 #define DC_RETRY_MS_MAX   2000
 #define REPORT_PERIOD_US  (10u * 1000000u)
-#define TRUST_WARN_US     (24ull * 3600u * 1000000u)
-#define OPERATORS_LOOK_US                                                                          \
-    (1u * 1000000u) /* how often the list of revoked operators is looked at                        \
-                     */
-#define STOP_US  (2u * 1000000u)
+#define STOP_US           (2u * 1000000u)
+#define OPERATORS_LOOK_US (1u * 1000000u) /* how often the list of revoked operators is looked at  \
+                                           */
 #define JOBS_MAX (MDMS_ENROL_MAX + 4 * MDMS_FOLLOW_WINDOW)
 
 static struct common_options common;
@@ -43,7 +41,7 @@ static const char *genesis_file, *listen_address = LISTEN_DEFAULT, *until_text, 
 static int64_t threads, map_mib, poll_ms = 200;
 static bool allow_single;
 
-static struct trust_files x509;
+static struct trust_files trust_files;
 
 static const struct option_spec options[] = {
     {.name = "dir",
@@ -78,14 +76,25 @@ static const struct option_spec options[] = {
              "reach N"},
     {.name = "x509-roots",
      .kind = OPTION_TEXT,
-     .value = &x509.roots,
+     .value = &trust_files.roots,
      .argument = "FILE",
      .help = "speak with DCs that have X.509 certificates under these roots (PEM)"},
     {.name = "x509-crls",
      .kind = OPTION_TEXT,
-     .value = &x509.crls,
+     .value = &trust_files.crls,
      .argument = "FILE",
      .help = "their authorities' revocation lists (PEM), needed with roots; or none"},
+    {.name = "x509-chain",
+     .kind = OPTION_TEXT,
+     .value = &trust_files.chain,
+     .argument = "FILE",
+     .help = "speak with DCs under this certificate over the MDMS's key (PEM, leaf first), from "
+             "`credential x509-request`"},
+    {.name = "cfl-certificate",
+     .kind = OPTION_TEXT,
+     .value = &trust_files.cfl_certificate,
+     .argument = "FILE",
+     .help = "speak with DCs under this CFL certificate, from `credential mdms`"},
     {.name = "poll",
      .kind = OPTION_DURATION,
      .value = &poll_ms,
@@ -200,11 +209,8 @@ struct open_link {
 
 struct serve {
     struct mdms_keys keys;
-    struct credential credential;
-    struct trust trust;
-    struct trust_times trust_times;
-    uint64_t trust_warned_us; /* 0: not yet */
-    struct genesis *genesis;  /* NULL: none yet */
+    struct speaker speaker;
+    struct genesis *genesis; /* NULL: none yet */
     char genesis_path[PATH_MAX];
     int lock;
     struct mdms_store *store;
@@ -501,16 +507,17 @@ static void on_dc_open(void *ctx, env_link link, const char *remote)
 static enum channel_fault accept_dc(void *ctx, const struct credential_identity *who)
 {
     (void)ctx; /* which DC it has to be, the core knows */
-    return who->role == CREDENTIAL_DC ? FAULT_NONE : FAULT_UNEXPECTED;
+    return who->role == CREDENTIAL_DC ? FAULT_NONE : FAULT_USAGE;
 }
 
 static void on_dc_refused(void *ctx, const char *remote, enum channel_fault fault,
                           const struct credential_identity *who)
 {
     const struct dialled *d = ctx;
-    log_say(d->serve->log, ENV_LOG_WARN, "channel_refused", "remote=%s reason=%s%s%s", remote,
+    log_say(d->serve->log, ENV_LOG_WARN, "channel_refused", "remote=%s reason=%s%s%s: %s", remote,
             channel_fault_name(fault),
-            who == NULL ? "" : " who=", who == NULL ? "" : who->name.text);
+            who == NULL ? "" : " who=", who == NULL ? "" : who->name.text,
+            channel_fault_text(fault));
 }
 
 static void on_dc_frame(void *ctx, env_link link, struct span frame)
@@ -544,28 +551,6 @@ static void drop_idle(struct serve *s)
     for (struct open_link *l = s->open; l != NULL; l = l->hh.next)
         if (l->granted_us != 0 && now - l->granted_us > GRANT_US)
             link_drop(s->links, l->id, LINK_DROP_MUTE);
-}
-
-/* X.509 roots and lists that have changed count from the next link on; and a warning every day,
- * when one of them runs out. */
-static void look_at_trust(struct serve *s)
-{
-    struct why why = {0};
-    const uint64_t now_us = clock_mono_us();
-    if (trust_changed(&s->trust_times, &x509)) {
-        if (trust_reload(&s->trust, &s->keys.net, &x509, &why) == AMI_OK)
-            log_say(s->log, ENV_LOG_INFO, "trust_read", "roots=%s", x509.roots);
-        else
-            log_say(s->log, ENV_LOG_WARN, "trust_not_read", "%s", why.text);
-    }
-    const int64_t left = trust_left_s(&s->trust, clock_wall_ms() / 1000);
-    if (left >= CREDENTIAL_WARN_S ||
-        (s->trust_warned_us != 0 && now_us - s->trust_warned_us < TRUST_WARN_US))
-        return;
-    s->trust_warned_us = now_us;
-    log_say(s->log, ENV_LOG_WARN, "trust_expires",
-            "a root or a revocation list of X.509 runs out: in_days=%lld",
-            (long long)(left / 86400));
 }
 
 /* The list of revoked operators, which `ami-mdms operator` writes, goes to the DCs. */
@@ -606,7 +591,7 @@ static void on_report(void *arg)
     s->reported = t.state;
     drop_idle(s);
     report_drops(s);
-    look_at_trust(s);
+    speaker_look(&s->speaker);
     loop_alarm_set(s->loop, &s->report_alarm, clock_mono_us() + REPORT_PERIOD_US);
 }
 
@@ -631,11 +616,6 @@ static enum ami_status open_files(struct serve *s, struct why *why)
     enum ami_status status = cli_keys(common.dir, &net, passphrase, &s->keys, why);
     secret_wipe(passphrase, sizeof passphrase);
     AMI_TRY(status);
-    if (credential_of_mdms(&s->credential, &s->keys.net, &s->keys.sign) != AMI_OK)
-        return why_set(why, AMI_FOREIGN_KEY, "%s/%s: no key of this network", common.dir,
-                       FILE_KEYS);
-    (void)trust_changed(&s->trust_times, &x509);
-    AMI_TRY(trust_load(&s->trust, &s->keys.net, &x509, why));
     return mdms_store_open(&s->store, common.dir, (uint64_t)map_mib << 20, why);
 }
 
@@ -648,8 +628,8 @@ static void dial(void *ctx, unsigned slot, const char *address)
     if (d->dialer != NULL)
         link_dialer_stop(d->dialer);
     *d = (struct dialled){.serve = s, .member = (uint8_t)slot};
-    d->security.config = (struct channel_config){.own = &s->credential,
-                                                 .trust = &s->trust.trust,
+    d->security.config = (struct channel_config){.own = &s->speaker.own,
+                                                 .trust = &s->speaker.watch.trust.trust,
                                                  .suites = CHANNEL_SUITES_ALL,
                                                  .accept = accept_dc};
     if (address == NULL || s->stopping)
@@ -740,6 +720,9 @@ static enum ami_status start(struct serve *s, struct why *why)
     AMI_TRY(until_parse(until_text, &s->until, why));
     AMI_TRY(open_files(s, why));
     AMI_TRY(make_machinery(s));
+    s->speaker =
+        (struct speaker){.keys = &s->keys, .dir = common.dir, .files = trust_files, .log = s->log};
+    AMI_TRY(speaker_start(&s->speaker, why));
     AMI_TRY(make_core(s, why));
     AMI_TRY(start_links(s, why));
     AMI_TRY(path_join(s->operators_path, sizeof s->operators_path, common.dir,
@@ -768,8 +751,7 @@ static void end(struct serve *s)
     if (s->lock >= 0)
         directory_unlock(s->lock);
     secret_wipe(&s->keys, sizeof s->keys);
-    secret_wipe(&s->credential, sizeof s->credential);
-    trust_end(&s->trust);
+    speaker_end(&s->speaker);
     free(s->genesis);
     free(s);
 }

@@ -157,7 +157,7 @@ static enum ami_status make(struct wanted *w, struct genesis **g, char **text, s
     const struct proof_wanted wanted = {w->meter, w->epoch, w->sequence, w->record.salt,
                                         w->record.report};
     const struct proof_source from = {headers_committee(w->headers), node, credential_file,
-                                      (uint32_t)timeout_ms};
+                                      (uint32_t)timeout_ms, PROGRAM};
     return proof_fetch(text, &wanted, *g, &from, why);
 }
 

@@ -18,22 +18,15 @@
 #include <time.h>
 
 #define ANCHORS_KEPT    "operators-revoked.list"
-#define ANCHORS_LOOK_US (1u * 1000000u)            /* how often files are looked at */
-#define ANCHORS_WARN_US (24ull * 3600u * 1000000u) /* how often a warning is repeated */
+#define ANCHORS_LOOK_US (1u * 1000000u) /* how often files are looked at */
 
 struct anchors {
     /* Set by the owner; all outlive it. */
-    const struct network *net;
-    const struct trust_files *files;
+    struct trust_watch watch; /* what has to be set of it */
     const char *dir;
-    const struct credential *own; /* under which this DC speaks; its contents may change */
-    struct log_sink *log;
     /* Its own. */
-    struct trust trust; /* links use trust.trust, which stays where it is */
     uint8_t *operators; /* the list that was kept; NULL: none */
     size_t operators_size;
-    struct trust_times times;
-    uint64_t warned_us;
 };
 
 /* Reads all of it, and warns of what runs out or is missing. AMI_DAMAGED: the list that was kept is

@@ -98,6 +98,22 @@ int main(int argc, char **argv)
         "FILE",
         "believe DCs with X.509 certificates under these (default: $AMI_X509_ROOTS)",
         false};
+    const struct option_spec set = {
+        "cfl-public",
+        0,
+        OPTION_TEXT,
+        &c.cfl_public,
+        0,
+        0,
+        "FILE",
+        "believe DCs with CFL certificates under this public seed set (default: $AMI_CFL_PUBLIC)",
+        false};
+    const struct option_spec keys = {
+        "network",   0,
+        OPTION_TEXT, &c.network,
+        0,           0,
+        "FILE",      "network.json, needed with an X.509 credential (default: $AMI_NETWORK)",
+        false};
     const struct option_spec height = {
         "from",     0,
         OPTION_INT, &c.from,
@@ -147,16 +163,19 @@ int main(int argc, char **argv)
         network,
         credential,
         roots,
+        set,
+        keys,
         timeout,
         {0}};
-    const struct option_spec blocks[] = {height,  count,      follow, node,    data,
-                                         genesis, credential, roots,  timeout, {0}};
-    const struct option_spec one[] = {node, data, genesis, credential, roots, timeout, {0}};
-    const struct option_spec meter[] = {epoch,      node,  data,    genesis,
-                                        credential, roots, timeout, {0}};
-    const struct option_spec readings[] = {number,  count,      epoch, node,    data,
-                                           genesis, credential, roots, timeout, {0}};
-    const struct option_spec note[] = {node, credential, roots, timeout, {0}};
+    const struct option_spec blocks[] = {height,     count, follow, node, data,    genesis,
+                                         credential, roots, set,    keys, timeout, {0}};
+    const struct option_spec one[] = {node, data, genesis, credential, roots,
+                                      set,  keys, timeout, {0}};
+    const struct option_spec meter[] = {epoch, node, data, genesis, credential,
+                                        roots, set,  keys, timeout, {0}};
+    const struct option_spec readings[] = {number,     count, epoch, node, data,    genesis,
+                                           credential, roots, set,   keys, timeout, {0}};
+    const struct option_spec note[] = {node, credential, roots, set, keys, timeout, {0}};
     const struct option_spec prove[] = {
         {"meter", 0, OPTION_TEXT, &c.meter, 0, 0, "ID", "with --sequence, instead of TX", false},
         {"sequence", 0, OPTION_INT, &c.sequence, 1, INT64_MAX, "N", "number of the report", false},
@@ -167,6 +186,8 @@ int main(int argc, char **argv)
         genesis,
         credential,
         roots,
+        set,
+        keys,
         timeout,
         {0}};
     const struct option_spec verify[] = {network, {0}};
@@ -184,8 +205,8 @@ int main(int argc, char **argv)
         ledger,
         genesis,
         {0}};
-    const struct option_spec events[] = {number,     newest, follow,  node,
-                                         credential, roots,  timeout, {0}};
+    const struct option_spec events[] = {number, newest, follow, node,    credential,
+                                         roots,  set,    keys,   timeout, {0}};
     const struct command_spec commands[] = {
         {"status", NULL, 0, 0, "every DC: role, term, height, peers, sessions",
          "dc-cli status --genesis genesis.json", status_options, cli_status},

@@ -33,7 +33,8 @@ struct cli {
     int64_t frames, interval_ms; /* of top */
     bool follow, links;
     const char *meter, *format, *out;
-    const char *credential, *x509_roots; /* --credential, --x509-roots */
+    const char *credential, *x509_roots, *cfl_public,
+        *network; /* how we ask, and who is believed */
 
     /* Read on demand by cli_ask_node, once. */
     bool has_operator;

@@ -108,18 +108,40 @@ const char *cli_node(const struct cli *c, int *exit_status)
     return NULL;
 }
 
+/* The network's public keys, where they are known: of the genesis file, of --network or of
+ * AMI_NETWORK. */
+static enum ami_status find_network(const struct cli *c, struct network *room,
+                                    const struct network **out, struct why *why)
+{
+    const char *path = c->network != NULL ? c->network : getenv("AMI_NETWORK");
+    char detail[WHY_BYTES_MAX - 200] = "";
+    uint8_t *data = NULL;
+    size_t size;
+    *out = c->genesis != NULL ? &c->genesis->network : NULL;
+    if (*out != NULL || path == NULL || path[0] == '\0')
+        return AMI_OK;
+    AMI_TRY(file_read(path, GENESIS_BYTES_MAX, &data, &size, why));
+    enum ami_status status = network_parse(room, span_of(data, size), detail, sizeof detail);
+    free(data);
+    *out = room;
+    return status == AMI_OK ? AMI_OK
+                            : why_set(why, status, "%.150s is no network file: %s", path, detail);
+}
+
 /* The credential, once. Says on stderr when it runs out soon. */
 static enum ami_status hold_credential(struct cli *c, struct why *why)
 {
+    const struct operator_files files = {c->credential, c->x509_roots, c->cfl_public};
+    const struct network *net;
+    struct network room;
+    struct why soon;
     if (c->has_operator)
         return AMI_OK;
-    AMI_TRY(operator_begin_link(&c->operator_link, c->credential, c->x509_roots, why));
+    AMI_TRY(find_network(c, &room, &net, why));
+    AMI_TRY(operator_begin_link(&c->operator_link, &files, net, why));
     c->has_operator = true;
-    const int64_t left = credential_left_s(&c->operator_link.own.who, clock_wall_ms() / 1000);
-    if (left < CREDENTIAL_WARN_S)
-        fprintf(stderr, CLI_NAME ": your credential %s %lld days\n",
-                left < 0 ? "has expired for" : "expires in",
-                (long long)((left < 0 ? -left : left) / 86400));
+    if (operator_expires(&c->operator_link, clock_wall_ms() / 1000, &soon))
+        fprintf(stderr, CLI_NAME ": %s\n", soon.text);
     return AMI_OK;
 }
 

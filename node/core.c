@@ -175,9 +175,10 @@ void node_on_refused(struct node *n, enum node_port port, const char *remote,
                                        [NODE_PORT_METER] = "meters",
                                        [NODE_PORT_ADMIN] = "admin",
                                        [NODE_PORT_DIALLED] = "dialled"};
-    node_event_often(n, ENV_LOG_WARN, "channel_refused", "port=%s remote=%s reason=%s%s%s",
+    node_event_often(n, ENV_LOG_WARN, "channel_refused", "port=%s remote=%s reason=%s%s%s: %s",
                      name[port], remote, channel_fault_name(fault),
-                     who == NULL ? "" : " who=", who == NULL ? "" : who->name.text);
+                     who == NULL ? "" : " who=", who == NULL ? "" : who->name.text,
+                     channel_fault_text(fault));
 }
 
 void node_on_closed(struct node *n, env_link link)

@@ -18,17 +18,16 @@
 #include "net/writer.h"
 #include "node/anchors.h"
 #include "node/core.h"
+#include "node/keys.h"
+#include "node/own.h"
 #include "node/recover.h"
 #include "node/starts.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define NAME              "dc-node"
 #define GENESIS_BYTES_MAX (1u << 20)
@@ -41,222 +40,17 @@
 #define PATROL_MS         (24LL * 3600 * 1000)
 
 static struct options {
-    const char *genesis, *network, *dir, *mdms, *id, *code, *log_level;
+    const char *genesis, *dir, *log_level;
     const char *listen_peers, *listen_meters, *listen_admin; /* NULL: as the ledger says */
     const char *suites;
     struct trust_files trust;
     struct text_list peers; /* NAME=ADDRESS */
-    int64_t timeout_ms, epoch, map_bytes, threads, patrol_ms;
-} opt = {.timeout_ms = 10000, .epoch = 1, .log_level = "info", .patrol_ms = PATROL_MS};
+    int64_t map_bytes, threads, patrol_ms;
+} opt = {.log_level = "info", .patrol_ms = PATROL_MS};
 
 static int fail(enum ami_status status, const struct why *why)
 {
     return program_fail(NAME, false, status, why);
-}
-
-/* --- files -------------------------------------------------------------------------------------
- */
-
-static enum ami_status key_path(char out[PATH_BYTES], const char *name, struct why *why)
-{
-    return path_join(out, PATH_BYTES, opt.dir, name, why);
-}
-
-/* The first key of a folder is dc.key, those of later epochs that follow it dc-EPOCH.key. */
-#define KEY_NAME_BYTES 24
-static void key_name(char out[KEY_NAME_BYTES], uint32_t epoch)
-{
-    snprintf(out, KEY_NAME_BYTES, "dc-%u.key", (unsigned)epoch);
-}
-
-static enum ami_status load_key(struct device_file *out, const char *name,
-                                const struct network *net, struct why *why)
-{
-    char path[PATH_BYTES];
-    uint8_t *data;
-    size_t size;
-    AMI_TRY(key_path(path, name, why));
-    AMI_TRY(file_read(path, KEYFILE_BYTES_MAX, &data, &size, why));
-    enum ami_status status = device_file_parse(out, net, span_of(data, size), NULL);
-    secret_wipe(data, size);
-    free(data);
-    if (status == AMI_OK)
-        status = device_file_verify(out, net);
-    if (status != AMI_OK)
-        return why_set(why, status, "key file %.300s: %s", path, ami_status_text(status));
-    return AMI_OK;
-}
-
-static enum ami_status save_key(const struct device_file *f, const char *name,
-                                const struct network *net, struct why *why)
-{
-    char path[PATH_BYTES];
-    uint8_t data[KEYFILE_BYTES_MAX];
-    size_t size;
-    AMI_TRY(key_path(path, name, why));
-    enum ami_status status = device_file_encode(data, &size, net, f, NULL);
-    if (status == AMI_OK)
-        status = file_write(path, span_of(data, size), FILE_MODE_SECRET, why);
-    else
-        why_set(why, status, "the key file cannot be made: %s", ami_status_text(status));
-    secret_wipe(data, sizeof data);
-    return status;
-}
-
-/* --- dc-node enrol -----------------------------------------------------------------------------
- */
-
-/* The request of an earlier try when there is one, so that a kill in between costs nothing. */
-static enum ami_status pending_request(struct enrol_pending *out, const struct network *net,
-                                       const struct ami_id *id, struct why *why)
-{
-    char path[PATH_BYTES];
-    uint8_t *old;
-    size_t size;
-    AMI_TRY(key_path(path, "dc.enrolling", why));
-    enum ami_status status = file_read(path, KEYFILE_BYTES_MAX, &old, &size, why);
-    if (status == AMI_OK) {
-        status = pending_file_parse(out, net, span_of(old, size), NULL);
-        secret_wipe(old, size);
-        free(old);
-        if (status != AMI_OK)
-            return why_set(why, status, "%.300s: %s", path, ami_status_text(status));
-        if (!ami_id_equal(&out->name, id) || out->epoch != (uint32_t)opt.epoch)
-            return why_set(why, AMI_FOREIGN_KEY,
-                           "%.300s belongs to %s, epoch %u: finish its enrolment first", path,
-                           out->name.text, (unsigned)out->epoch);
-        return AMI_OK;
-    }
-    if (status != AMI_NOT_FOUND)
-        return status;
-    struct install_code code;
-    if (install_code_parse(&code, opt.code) != AMI_OK)
-        return why_set(why, AMI_WRONG_CODE,
-                       "'%.40s' is no install code: expected seven groups of "
-                       "four characters, perhaps one is mistyped",
-                       opt.code);
-    sm3_digest hash = install_code_hash(&code, ENROL_DC, id);
-    uint8_t random[3][SM2_WIDE_BYTES];
-    secret_random(random, sizeof random);
-    status = enrol_begin(out, net, ENROL_DC, id, (uint32_t)opt.epoch, &hash,
-                         (const uint8_t(*)[SM2_WIDE_BYTES])random);
-    secret_wipe(random, sizeof random);
-    secret_wipe(&hash, sizeof hash);
-    secret_wipe(&code, sizeof code);
-    if (status != AMI_OK)
-        return why_set(why, status, "no request could be made: %s", ami_status_text(status));
-    uint8_t data[KEYFILE_BYTES_MAX];
-    status = pending_file_encode(data, &size, out, NULL);
-    if (status == AMI_OK)
-        status = file_write(path, span_of(data, size), FILE_MODE_SECRET, why);
-    secret_wipe(data, sizeof data);
-    return status;
-}
-
-static enum ami_status ask_mdms(struct enrol_reply *reply, uint8_t *buffer, size_t buffer_size,
-                                const struct enrol_pending *pending, struct why *why)
-{
-    uint8_t frame[ENROL_REQUEST_BYTES_MAX + 2];
-    struct writer w = writer_on(frame, sizeof frame);
-    frame_begin(&w, MSG_ENROL_REQUEST);
-    write_raw(&w, pending->request, pending->request_size);
-    size_t size;
-    AMI_TRY(link_call(opt.mdms, NULL, writer_span(&w), (uint32_t)opt.timeout_ms, buffer,
-                      buffer_size, &size, why));
-    enum message_type type;
-    struct span body;
-    if (frame_open(span_of(buffer, size), &type, &body) != AMI_OK || type != MSG_ENROL_REPLY ||
-        enrol_reply_parse(reply, body) != AMI_OK)
-        return why_set(why, AMI_BAD_ENCODING, "the answer of %s is none of an MDMS", opt.mdms);
-    return AMI_OK;
-}
-
-/* Under which name the new key goes into the folder: the first one, or one for the next epoch of
- * the DC whose first key is there. */
-static enum ami_status choose_key_name(char out[KEY_NAME_BYTES], const struct network *net,
-                                       const struct ami_id *id, struct why *why)
-{
-    struct device_file first;
-    char path[PATH_BYTES];
-    snprintf(out, KEY_NAME_BYTES, "dc.key");
-    enum ami_status status = load_key(&first, out, net, why);
-    if (status == AMI_NOT_FOUND)
-        return AMI_OK;
-    AMI_TRY(status);
-    const struct ami_id owner = first.keys.name;
-    const uint32_t epoch = first.keys.epoch;
-    secret_wipe(&first, sizeof first);
-    AMI_TRY(key_path(path, out, why));
-    if (!ami_id_equal(&owner, id))
-        return why_set(why, AMI_FOREIGN_KEY, "%.300s is the key of %s", path, owner.text);
-    if ((uint32_t)opt.epoch <= epoch)
-        return why_set(why, AMI_EXISTS,
-                       "%.300s is there already: %s is enrolled in key epoch %u; for its next key "
-                       "name --epoch %u",
-                       path, owner.text, (unsigned)epoch, (unsigned)epoch + 1);
-    key_name(out, (uint32_t)opt.epoch);
-    AMI_TRY(key_path(path, out, why));
-    if (access(path, F_OK) == 0)
-        return why_set(why, AMI_EXISTS, "%.300s is there already: that key is enrolled", path);
-    return AMI_OK;
-}
-
-static enum ami_status enrol(char key[KEY_NAME_BYTES], struct why *why)
-{
-    uint8_t *text;
-    size_t size;
-    char detail[WHY_BYTES_MAX - 200], path[PATH_BYTES];
-    struct network net;
-    struct ami_id id;
-    if (ami_id_from_text(&id, opt.id) != AMI_OK)
-        return why_set(why, AMI_BAD_ARGUMENT,
-                       "'%.60s' is no name for a DC: 1 to 32 of A-Z a-z 0-9 "
-                       ". _ -",
-                       opt.id);
-    AMI_TRY(file_read(opt.network, GENESIS_BYTES_MAX, &text, &size, why));
-    enum ami_status status = network_parse(&net, span_of(text, size), detail, sizeof detail);
-    free(text);
-    if (status != AMI_OK)
-        return why_set(why, status, "%.150s is no network file: %s", opt.network, detail);
-    AMI_TRY(directory_make(opt.dir, 0700, why));
-    AMI_TRY(choose_key_name(key, &net, &id, why));
-    struct device_file f = {0};
-    struct enrol_pending pending;
-    uint8_t buffer[ENROL_REPLY_BYTES_MAX + 16];
-    struct enrol_reply reply;
-    status = pending_request(&pending, &net, &id, why);
-    if (status == AMI_OK)
-        status = ask_mdms(&reply, buffer, sizeof buffer, &pending, why);
-    if (status == AMI_OK) {
-        status = enrol_finish(&f.keys, &pending, &net, &reply);
-        if (status != AMI_OK)
-            why_set(why, status, "the MDMS did not enrol %s: %s", id.text, ami_status_text(status));
-        /* A refused code is forgotten, so that the right one can be tried. */
-        if (status == AMI_WRONG_CODE && key_path(path, "dc.enrolling", why) == AMI_OK &&
-            remove(path) == 0)
-            why_set(why, status, "the MDMS did not enrol %s: %s", id.text, ami_status_text(status));
-    }
-    if (status == AMI_OK)
-        status = save_key(&f, key, &net, why);
-    if (status == AMI_OK && key_path(path, "dc.enrolling", why) == AMI_OK && remove(path) != 0)
-        status = why_set(why, AMI_IO, "%.300s cannot be removed", path);
-    secret_wipe(&pending, sizeof pending);
-    secret_wipe(&f, sizeof f);
-    return status;
-}
-
-static int run_enrol(int argc, char **argv, void *ctx)
-{
-    (void)argc;
-    (void)argv;
-    (void)ctx;
-    struct why why = {""};
-    char key[KEY_NAME_BYTES];
-    enum ami_status status = enrol(key, &why);
-    if (status != AMI_OK)
-        return fail(status, &why);
-    printf("%s is enrolled; its keys are in %s/%s\n", opt.id, opt.dir, key);
-    return EXIT_STATUS_OK;
 }
 
 /* --- dc-node run -------------------------------------------------------------------------------
@@ -291,9 +85,10 @@ struct shell {
     size_t genesis_size;
     struct own_key key[KEYS_MAX];
     size_t keys;
-    struct own_key *used;         /* the one that the node began with */
-    struct credential credential; /* under which this DC speaks with other DCs, MDMS, operators */
-    uint8_t suites;               /* of records on links */
+    struct own_key *used;           /* the one that the node began with */
+    const struct own_key *speaking; /* the one that links are made under */
+    struct credential credential;   /* under which this DC speaks with other DCs, MDMS, operators */
+    uint8_t suites;                 /* of records on links */
     struct anchors anchors;
     struct loop_alarm anchors_alarm;
     struct registry *registry;
@@ -469,11 +264,9 @@ static void port_refused(void *ctx, const char *remote, enum channel_fault fault
 static enum channel_fault port_accept(void *ctx, const struct credential_identity *who)
 {
     const struct port *p = ctx;
-    if (p->port == NODE_PORT_PEER)
-        return who->role == CREDENTIAL_DC || who->role == CREDENTIAL_MDMS ? FAULT_NONE
-                                                                          : FAULT_UNEXPECTED;
-    return who->role == CREDENTIAL_OPERATOR || who->role == CREDENTIAL_MDMS ? FAULT_NONE
-                                                                            : FAULT_UNEXPECTED;
+    const enum credential_role meant =
+        p->port == NODE_PORT_PEER ? CREDENTIAL_DC : CREDENTIAL_OPERATOR;
+    return who->role == meant || who->role == CREDENTIAL_MDMS ? FAULT_NONE : FAULT_USAGE;
 }
 
 static void port_frame(void *ctx, env_link link, struct span frame)
@@ -514,8 +307,9 @@ static void dial_refused(void *ctx, const char *remote, enum channel_fault fault
 static enum channel_fault dial_accept(void *ctx, const struct credential_identity *who)
 {
     const struct dial *d = ctx;
-    return who->role == CREDENTIAL_DC && ami_id_equal(&who->name, &d->peer.name) ? FAULT_NONE
-                                                                                 : FAULT_UNEXPECTED;
+    if (who->role != CREDENTIAL_DC)
+        return FAULT_USAGE;
+    return ami_id_equal(&who->name, &d->peer.name) ? FAULT_NONE : FAULT_UNEXPECTED;
 }
 
 static void dial_frame(void *ctx, env_link link, struct span frame)
@@ -599,8 +393,8 @@ static enum ami_status check_key(const struct shell *s, const struct own_key *k,
 static enum ami_status load_keys(struct shell *s, struct why *why)
 {
     const struct network *net = &s->genesis.network;
-    snprintf(s->key[0].name, sizeof s->key[0].name, "dc.key");
-    AMI_TRY(load_key(&s->key[0].file, s->key[0].name, net, why));
+    snprintf(s->key[0].name, sizeof s->key[0].name, KEY_FIRST);
+    AMI_TRY(key_load(&s->key[0].file, opt.dir, s->key[0].name, net, why));
     s->keys = 1;
     AMI_TRY(check_key(s, &s->key[0], why));
     DIR *d = opendir(opt.dir);
@@ -623,7 +417,7 @@ static enum ami_status load_keys(struct shell *s, struct why *why)
             break;
         }
         snprintf(k->name, sizeof k->name, "%s", expected);
-        status = load_key(&k->file, k->name, net, why);
+        status = key_load(&k->file, opt.dir, k->name, net, why);
         if (status == AMI_OK)
             status = check_key(s, k, why);
         s->keys += status == AMI_OK;
@@ -808,7 +602,7 @@ static enum ami_status count_start(struct shell *s, struct own_key *k, struct wh
     k->file.starts = s->record.starts;
     k->file.has_chain = true;
     k->file.chain = s->genesis.members.chain;
-    return save_key(&k->file, k->name, &s->genesis.network, why);
+    return key_save(&k->file, opt.dir, k->name, &s->genesis.network, why);
 }
 
 static struct node_key node_key_of(const struct shell *s, const struct own_key *k, bool sign)
@@ -820,18 +614,12 @@ static struct node_key node_key_of(const struct shell *s, const struct own_key *
                              .begun = s->record.begun};
 }
 
-/* Links are made with the newest key that votes, as hellos are; or with the X.509 certificate that
- * the options name. */
-static enum ami_status use_credential(struct shell *s, const struct own_key *k, struct why *why)
+/* Links are made under the key that votes, as hellos are, or under what the options name. */
+static enum ami_status use_credential(void *ctx, struct why *why)
 {
-    const struct network *net = &s->genesis.network;
-    const struct ami_id *name = &k->file.keys.name;
-    if (opt.trust.key != NULL || opt.trust.chain != NULL)
-        return trust_own(&s->credential, net, &opt.trust, CREDENTIAL_DC, name, why);
-    return credential_of_dc(&s->credential, net, name, k->file.keys.epoch, &k->file.keys.sign) ==
-                   AMI_OK
-               ? AMI_OK
-               : why_set(why, AMI_FOREIGN_KEY, "%s is no signing key of this DC", k->name);
+    struct shell *s = ctx;
+    return own_credential(&s->credential, &s->genesis.network, &opt.trust, &s->anchors.watch.trust,
+                          &s->speaking->file.keys, s->log, why);
 }
 
 /* The ledger calls for another key of ours. Nothing of the replica's is being written at this
@@ -851,8 +639,13 @@ static enum ami_status use_key(void *ctx, uint32_t epoch, struct node_key *out)
     bool sign = status == AMI_OK && may_sign(s, k);
     if (sign)
         status = count_start(s, k, &why);
-    if (status == AMI_OK)
-        status = use_credential(s, k, &why);
+    const struct own_key *before = s->speaking;
+    s->speaking = k;
+    if (status == AMI_OK &&
+        s->credential.who.kind != CREDENTIAL_X509) /* which is of no key epoch */
+        status = use_credential(s, &why);
+    if (status != AMI_OK)
+        s->speaking = before;
     if (status != AMI_OK) {
         log_say(s->log, ENV_LOG_ERROR, "key_failed", "%s: %s", k->name,
                 why.text[0] == '\0' ? ami_status_text(status) : why.text);
@@ -938,7 +731,7 @@ channel_config_of(struct shell *s,
                   void *ctx)
 {
     return (struct channel_config){.own = &s->credential,
-                                   .trust = &s->anchors.trust.trust,
+                                   .trust = &s->anchors.watch.trust.trust,
                                    .suites = s->suites,
                                    .accept = accept,
                                    .accept_ctx = ctx};
@@ -1094,12 +887,14 @@ static enum ami_status start(struct shell *s, struct why *why)
     AMI_TRY(open_ledger(s, why));
     AMI_TRY(check_peers(s, why));
     AMI_TRY(choose_key(s, why));
-    AMI_TRY(use_credential(s, s->used, why));
-    s->anchors = (struct anchors){.net = &s->genesis.network,
-                                  .files = &opt.trust,
-                                  .dir = opt.dir,
-                                  .own = &s->credential,
-                                  .log = s->log};
+    s->speaking = s->used;
+    s->anchors = (struct anchors){.watch = {.net = &s->genesis.network,
+                                            .files = &opt.trust,
+                                            .log = s->log,
+                                            .own = &s->credential,
+                                            .renew = use_credential,
+                                            .ctx = s},
+                                  .dir = opt.dir};
     AMI_TRY(anchors_start(&s->anchors, clock_mono_us(), clock_wall_ms(), why));
     s->anchors_alarm = (struct loop_alarm){.fire = look_at_anchors, .arg = s};
     loop_alarm_set(s->loop, &s->anchors_alarm, clock_mono_us() + ANCHORS_LOOK_US);
@@ -1119,8 +914,8 @@ static enum ami_status start(struct shell *s, struct why *why)
     if (s->p_pub == NULL || s->links == NULL || s->work == NULL || s->writer == NULL)
         return why_set(why, AMI_NO_MEMORY, "out of memory at start");
     s->alarm = (struct loop_alarm){.fire = on_alarm, .arg = s};
-    s->anchors.trust.trust.revoked = operator_revoked; /* asked on links, which come later */
-    s->anchors.trust.trust.revoked_ctx = s;
+    s->anchors.watch.trust.trust.revoked = operator_revoked; /* asked on links, which come later */
+    s->anchors.watch.trust.trust.revoked_ctx = s;
     AMI_TRY(make_node(s, sign, why));
     if (!sign && !s->key_missing)
         log_say(s->log, ENV_LOG_ERROR, "vote_record_missing",
@@ -1205,16 +1000,6 @@ static int run_node(int argc, char **argv, void *ctx)
 
 int main(int argc, char **argv)
 {
-    const struct option_spec enrol_options[] = {
-        {"network", 0, OPTION_TEXT, &opt.network, 0, 0, "FILE", "network.json of the MDMS", true},
-        {"mdms", 0, OPTION_TEXT, &opt.mdms, 0, 0, "URL", "the MDMS's enrolment address", true},
-        {"id", 0, OPTION_TEXT, &opt.id, 0, 0, "ID", "this DC's name", true},
-        {"code", 0, OPTION_TEXT, &opt.code, 0, 0, "CODE", "its install code", true},
-        {"dir", 0, OPTION_TEXT, &opt.dir, 0, 0, "DIR", "where the keys go", true},
-        {"epoch", 0, OPTION_INT, &opt.epoch, 1, UINT32_MAX, "E", "key epoch (default 1)", false},
-        {"timeout", 0, OPTION_DURATION, &opt.timeout_ms, 1, 600000, "TIME",
-         "how long to wait for the MDMS (default 10s)", false},
-        {0}};
     const struct option_spec run_options[] = {
         {"genesis", 'g', OPTION_TEXT, &opt.genesis, 0, 0, "FILE", "the network's genesis file",
          true},
@@ -1241,21 +1026,26 @@ int main(int argc, char **argv)
          "let in others with X.509 certificates under these roots (PEM)", false},
         {"x509-crls", 0, OPTION_TEXT, &opt.trust.crls, 0, 0, "FILE",
          "their authorities' revocation lists (PEM), needed with roots; or none", false},
+        {"x509-operators", 0, OPTION_TEXT, &opt.trust.operators, 0, 0, "FILE",
+         "let in operators whose X.509 certificates one of these authorities has made (PEM)",
+         false},
+        {"x509-operators-label", 0, OPTION_TEXT, &opt.trust.operators_label, 0, 0, "LABEL",
+         "the highest label that it may give them, such as 1:ledger+operation", false},
         {"suites", 0, OPTION_TEXT, &opt.suites, 0, 0, "LIST",
          "record suites to allow on links: sm4-gcm, sm4-ctr-hmac-sm3 (default: both)", false},
         {"cfl-public", 0, OPTION_TEXT, &opt.trust.cfl_public, 0, 0, "FILE",
-         "let in operators with CFL certificates under this public seed set", false},
+         "let in others with CFL certificates under this public seed set", false},
+        {"cfl-certificate", 0, OPTION_TEXT, &opt.trust.cfl_certificate, 0, 0, "FILE",
+         "speak under this CFL certificate over the enrolled key (ami-mdms credential dc)", false},
         {"patrol", 0, OPTION_DURATION, &opt.patrol_ms, 0, INT64_MAX / 1000, "TIME",
          "in which all of the ledger is looked at once while the DC runs (default 24h; 0: never)",
          false},
         {0}};
     const struct command_spec commands[] = {
-        {"enrol", NULL, 0, 0, "get this DC's keys from the MDMS, once",
-         "dc-node enrol --network network.json --mdms 127.0.0.1:7400 --id dc1 --code "
-         "XXXX-XXXX-XXXX-XXXX-XXXX-XXXX-XXXX --dir dc1",
-         enrol_options, run_enrol},
+        COMMAND_ENROL,
         {"run", NULL, 0, 0, "run the DC until SIGINT or SIGTERM",
          "dc-node run --genesis genesis.json --dir dc1", run_options, run_node},
+        COMMAND_CFL_REQUEST,
         {0}};
     const struct program_spec program = {
         NAME, "a data concentrator: replica, gateway for meters, ledger", commands, NULL, NULL};

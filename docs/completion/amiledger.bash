@@ -39,7 +39,7 @@ _ami_words() {
 _ami_value() {
     case $1 in
     *DIR*) _ami_files -d "$2" ;;
-    *FILE* | *CSV*) _ami_files -f "$2" ;;
+    *FILE* | *CSV* | *REQUEST*) _ami_files -f "$2" ;;
     esac
 }
 
@@ -77,6 +77,7 @@ _ami_complete() {
         fi
         ;;
     *:--suites) _ami_words "sm4-gcm sm4-ctr-hmac-sm3" "$word" ;;
+    *:--kind) _ami_words "implicit cfl" "$word" ;;
     *:--gateway) _ami_words "leader home" "$word" ;;
     *) _ami_value "$kind" "$word" ;;
     esac

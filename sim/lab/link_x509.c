@@ -106,13 +106,17 @@ static struct span pem_of(BIO *out)
     return span_of(text, (size_t)size);
 }
 
+#define LABELS (LABEL_OPERATION | LABEL_LEDGER | LABEL_METERING | LABEL_MEMBERSHIP)
+
 struct x509_trust *link_x509_trust(const struct link_x509 *x)
 {
     char why[200] = "";
     BIO *roots = BIO_new(BIO_s_mem());
     AMI_CHECK(roots != NULL && PEM_write_bio_X509(roots, x->root) == 1);
     struct x509_trust *trust = x509_trust_new(pem_of(roots), span_of(NULL, 0), why, sizeof why);
-    AMI_CHECK(trust != NULL);
+    AMI_CHECK(trust != NULL &&
+              x509_trust_operators(trust, pem_of(roots), (struct label){LABEL_LEVEL_MAX, LABELS}) ==
+                  AMI_OK);
     BIO_free(roots);
     return trust;
 }
@@ -131,7 +135,9 @@ void link_x509_credential(struct credential *out, struct link_x509 *x, const str
     AMI_CHECK(chain != NULL && keys != NULL && PEM_write_bio_X509(chain, leaf.certificate) == 1 &&
               PEM_write_bio_X509(chain, x->authority) == 1 &&
               PEM_write_bio_PrivateKey(keys, leaf.key, NULL, NULL, 0, NULL, NULL) == 1);
-    AMI_CHECK(x509_credential(out, net, pem_of(keys), pem_of(chain), why, sizeof why) == AMI_OK);
+    sm2_private own;
+    AMI_CHECK(x509_key(&own, pem_of(keys)) == AMI_OK &&
+              x509_credential(out, net, &own, pem_of(chain), why, sizeof why) == AMI_OK);
     BIO_free(chain);
     BIO_free(keys);
     link_x509_leaf_free(&leaf);

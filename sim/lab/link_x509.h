@@ -37,8 +37,9 @@ void link_x509_leaf_make(struct link_x509_leaf *out, struct link_x509 *x, const 
                          const char *san);
 void link_x509_leaf_free(struct link_x509_leaf *leaf);
 
-/* For channels, of a chain with SM2 keys: what its root vouches for (owned by the caller), and
- * somebody's credential: a DC's when `label` is NULL, else an operator's. */
+/* For channels, of a chain with SM2 keys: what its root vouches for, operators of any label
+ * included (owned by the caller), and somebody's credential: a DC's when `label` is NULL, else an
+ * operator's. */
 struct x509_trust *link_x509_trust(const struct link_x509 *x);
 void link_x509_credential(struct credential *out, struct link_x509 *x, const struct network *net,
                           const char *name, const char *label);

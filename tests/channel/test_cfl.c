@@ -83,6 +83,46 @@ static void both_signatures_count(void **state)
     assert_status(cfl_credential(&out, &made, &realm.mdms.sign), AMI_BAD_CRYPTO);
 }
 
+/* A DC's certificate is over the key that it was enrolled with; request and certificate travel as
+ * files, and neither passes for the other. */
+static void a_dc_asks_over_the_key_that_it_has(void **state)
+{
+    (void)state;
+    struct sign_key key;
+    struct cfl_certificate request, back;
+    struct credential out;
+    uint8_t file[CFL_FILE_BYTES_MAX], again[CFL_FILE_BYTES_MAX];
+    const struct credential_identity who = {
+        .role = CREDENTIAL_DC, .network = realm.mdms.net.id, .name = id_of("dc-1"), .epoch = 2};
+    struct credential_identity labelled = who;
+    labelled.label = label_of("1:");
+    realm_dc_key(&realm, &key, "dc-1", 2);
+    assert_status(cfl_request_with(&request, &key.private_key, &labelled, realm_random(&realm)),
+                  AMI_BAD_ARGUMENT); /* labels are for people */
+    assert_ok(cfl_request_with(&request, &key.private_key, &who, realm_random(&realm)));
+    size_t size = cfl_file_encode(file, &request, false);
+    assert_status(cfl_file_parse(&back, true, span_of(file, size)), AMI_BAD_ENCODING);
+    for (size_t cut = 0; cut < size; cut++)
+        assert_status(cfl_file_parse(&back, false, span_of(file, cut)), AMI_BAD_ENCODING);
+    assert_ok(cfl_file_parse(&back, false, span_of(file, size)));
+    assert_ok(cfl_request_check(&back));
+    assert_ok(cfl_issue(&back, &realm.seed, realm_random(&realm)));
+    size = cfl_file_encode(file, &back, true);
+    assert_status(cfl_file_parse(&request, false, span_of(file, size)), AMI_BAD_ENCODING);
+    assert_ok(cfl_file_parse(&request, true, span_of(file, size)));
+    assert_int_equal(cfl_file_encode(again, &request, true), size);
+    assert_memory_equal(file, again, size);
+    assert_int_equal(cfl_certificate_check(&request, &realm.set), FAULT_NONE);
+    assert_ok(cfl_credential(&out, &request, &key.private_key));
+    const point_bytes enrolled = point_encode(&key.public_key.p);
+    assert_memory_equal(&out.who.key, &enrolled, sizeof enrolled);
+    /* Somebody else's name over it. */
+    back.who.name = id_of("dc-3");
+    assert_status(cfl_request_check(&back), AMI_BAD_SIGNATURE);
+    file[8]++;
+    assert_status(cfl_file_parse(&back, true, span_of(file, size)), AMI_BAD_VERSION);
+}
+
 static void public_sets_travel(void **state)
 {
     (void)state;
@@ -239,6 +279,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_altered_byte_is_refused),
         cmocka_unit_test(both_signatures_count),
+        cmocka_unit_test(a_dc_asks_over_the_key_that_it_has),
         cmocka_unit_test(public_sets_travel),
         cmocka_unit_test(pooled_identity_keys_forge_any_certificate),
     };

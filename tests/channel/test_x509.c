@@ -55,6 +55,7 @@ static int setup(void **state)
     if (system(command) != 0)
         return -1;
     with_lists = trust_of("root.pem", "all.crl");
+    assert_ok(x509_trust_operators(with_lists, file("middle.pem"), label_of("2:ledger+metering")));
     without_lists = trust_of("root.pem", NULL);
     other_root = trust_of("other.pem", "other.crl");
     return 0;
@@ -77,7 +78,10 @@ static enum ami_status load(struct credential *out, const struct network *net, c
     char key[64], chain[64], why[300] = "";
     snprintf(key, sizeof key, "%s.key", name);
     snprintf(chain, sizeof chain, "%s.chain", name);
-    enum ami_status status = x509_credential(out, net, file(key), file(chain), why, sizeof why);
+    sm2_private own;
+    memset(out, 0, sizeof *out);
+    AMI_TRY(x509_key(&own, file(key)));
+    enum ami_status status = x509_credential(out, net, &own, file(chain), why, sizeof why);
     assert_int_equal(status != AMI_OK, why[0] != '\0');
     return status;
 }
@@ -194,6 +198,75 @@ static void refused_with_the_reason(void **state)
     x509_trust_free(itself);
 }
 
+/* Who vouches for machines vouches for people only where it was told so, and up to a label. */
+static void operators_need_an_authority_of_their_own(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *authorities, *label;
+        enum channel_fault fault;
+    } cases[] = {
+        {NULL, NULL, FAULT_ISSUER}, /* the safe side is what one gets untold */
+        {"middle.pem", "2:ledger+metering", FAULT_NONE},
+        {"root.pem", "3:ledger+metering+operation", FAULT_NONE},
+        {"middle.pem", "1:ledger+metering", FAULT_LABEL},
+        {"middle.pem", "3:ledger", FAULT_LABEL},
+        {"other.pem", "3:ledger+metering", FAULT_ISSUER},
+        {"alice.pem", "3:ledger+metering", FAULT_ISSUER}, /* nobody vouches for itself */
+    };
+    for (size_t n = 0; n < sizeof cases / sizeof cases[0]; n++) {
+        struct x509_trust *t = trust_of("root.pem", "all.crl");
+        if (cases[n].authorities != NULL)
+            assert_ok(
+                x509_trust_operators(t, file(cases[n].authorities), label_of(cases[n].label)));
+        assert_string_equal(channel_fault_name(check("alice", t, SUITE_WALL_MS)),
+                            channel_fault_name(cases[n].fault));
+        assert_int_equal(check("dc-1", t, SUITE_WALL_MS), FAULT_NONE);
+        x509_trust_free(t);
+    }
+    struct x509_trust *t = trust_of("root.pem", NULL);
+    assert_status(x509_trust_operators(t, file("dc-1.key"), label_of("3:")), AMI_BAD_ENCODING);
+    x509_trust_free(t);
+}
+
+/* An MDMS asks for a certificate over the key that the network has for it, an authority makes it,
+ * and DCs take it; nobody else's authority could. */
+static void an_mdms_gets_a_certificate_over_its_own_key(void **state)
+{
+    (void)state;
+    char request[X509_REQUEST_BYTES_MAX], command[512], why[300] = "";
+    struct credential own, dc;
+    struct party i, r;
+    const struct network *net = &realm.mdms.net;
+    const struct credential_identity who = {
+        .role = CREDENTIAL_MDMS, .network = net->id, .name = net->name};
+    size_t size = x509_request(request, &who, &realm.mdms.sign);
+    assert_true(size > 0);
+    snprintf(command, sizeof command, "%s/own-mdms.csr", dir);
+    FILE *out = fopen(command, "w");
+    assert_non_null(out);
+    assert_int_equal(fwrite(request, 1, size, out), size);
+    assert_int_equal(fclose(out), 0);
+    /* The authority copies the extensions of the request, and adds the key identifiers. */
+    snprintf(command, sizeof command, "tests/channel/sign_request %s own-mdms", dir);
+    assert_int_equal(system(command), 0);
+    assert_ok(
+        x509_credential(&own, net, &realm.mdms.sign, file("own-mdms.chain"), why, sizeof why));
+    assert_int_equal(own.who.role, CREDENTIAL_MDMS);
+    assert_int_equal(own.chain_until_s != 0, 1);
+    realm_credential(&realm, &dc, CREDENTIAL_IMPLICIT, "dc-1", NULL, 0, 0);
+    party_make(&i, &realm, &own);
+    party_make(&r, &realm, &dc);
+    r.trust.x509 = with_lists;
+    assert_true(pair_handshake(&i, &r, &realm));
+    assert_int_equal(channel_peer(&r.channel)->role, CREDENTIAL_MDMS);
+    assert_int_equal(channel_peer(&r.channel)->kind, CREDENTIAL_X509);
+    /* Another network's MDMS has another key. */
+    assert_status(
+        x509_credential(&own, net, &elsewhere.mdms.sign, file("own-mdms.chain"), why, sizeof why),
+        AMI_BAD_CRYPTO);
+}
+
 /* What is shown is good only as long as all of it is. */
 static void a_chain_ends_with_its_first_certificate(void **state)
 {
@@ -245,15 +318,15 @@ static void certificates_that_cannot_be_held(void **state)
         assert_status(load(&out, &realm.mdms.net, bad[n]), AMI_BAD_ENCODING);
     assert_status(load(&out, &realm.mdms.net, "foreign"), AMI_WRONG_CHAIN);
     assert_status(load(&out, &elsewhere.mdms.net, "dc-1"), AMI_WRONG_CHAIN);
-    assert_status(x509_credential(&out, &realm.mdms.net, file("dc-2.key"), file("dc-1.chain"), why,
-                                  sizeof why),
+    sm2_private key;
+    assert_ok(x509_key(&key, file("dc-2.key")));
+    assert_status(x509_credential(&out, &realm.mdms.net, &key, file("dc-1.chain"), why, sizeof why),
                   AMI_BAD_CRYPTO);
-    assert_status(x509_credential(&out, &realm.mdms.net, file("locked.key"), file("dc-1.chain"),
-                                  why, sizeof why),
+    assert_status(x509_credential(&out, &realm.mdms.net, &key, file("dc-2.key"), why, sizeof why),
                   AMI_BAD_ENCODING);
-    assert_status(x509_credential(&out, &realm.mdms.net, file("dc-1.chain"), file("dc-1.key"), why,
-                                  sizeof why),
-                  AMI_BAD_ENCODING);
+    assert_status(x509_key(&key, file("locked.key")), AMI_BAD_ENCODING);
+    assert_status(x509_key(&key, file("dc-1.chain")), AMI_BAD_ENCODING);
+    assert_status(x509_key(&key, file("p256.key")), AMI_BAD_ENCODING);
     const uint8_t zero[sizeof out] = {0};
     assert_memory_equal(&out, zero, sizeof out); /* nothing of a key is left */
     assert_null(x509_trust_new(file("dc-1.key"), span_of(NULL, 0), why, sizeof why));
@@ -316,7 +389,7 @@ static void another_chain_has_no_other_fingerprint(void **state)
     struct span chain = file("dc-1.chain"), more = file("middle.pem");
     memcpy(pem, chain.data, chain.size);
     memcpy(pem + chain.size, more.data, more.size);
-    assert_ok(x509_credential(&longer, &realm.mdms.net, file("dc-1.key"),
+    assert_ok(x509_credential(&longer, &realm.mdms.net, &own.key,
                               span_of(pem, chain.size + more.size), why, sizeof why));
     assert_true(longer.shown_size > own.shown_size);
     assert_memory_equal(&longer.who.fingerprint, &own.who.fingerprint, SM3_BYTES);
@@ -370,6 +443,8 @@ int main(void)
         cmocka_unit_test(channels_between_certificates),
         cmocka_unit_test(without_an_anchor_there_is_no_x509),
         cmocka_unit_test(refused_with_the_reason),
+        cmocka_unit_test(operators_need_an_authority_of_their_own),
+        cmocka_unit_test(an_mdms_gets_a_certificate_over_its_own_key),
         cmocka_unit_test(a_chain_ends_with_its_first_certificate),
         cmocka_unit_test(the_mdms_is_pinned),
         cmocka_unit_test(certificates_that_cannot_be_held),

@@ -1,6 +1,7 @@
 /* What is shown as a credential: the first byte is the kind. A credential that is taken says
  * what the genuine one says, or is one of the implicit kind, where only the signature tells. Seeds,
- * public sets and certificates of CFL are read as well, and labels and sets of suites as text. */
+ * public sets, certificates and files of CFL are read as well, and labels and sets of suites as
+ * text. */
 #include "tests/fuzz/fuzz.h"
 
 #include "base/check.h"
@@ -57,6 +58,10 @@ static void read_sets(struct span in)
         AMI_CHECK(span_equal(span_of(again, cfl_seed_encode(again, &seed)), in));
     if (cfl_certificate_parse(&certificate, in) == AMI_OK)
         AMI_CHECK(span_equal(span_of(again, cfl_certificate_encode(again, &certificate)), in));
+    for (int issued = 0; issued < 2; issued++)
+        if (cfl_file_parse(&certificate, issued != 0, in) == AMI_OK)
+            AMI_CHECK(
+                span_equal(span_of(again, cfl_file_encode(again, &certificate, issued != 0)), in));
 }
 
 /* What was read prints as something that reads the same. */
@@ -108,8 +113,9 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
     static const char *const texts[] = {"2:ledger+metering", "0:", "sm4-gcm,sm4-ctr-hmac-sm3"};
     static struct cfl_public set;
     static struct cfl_seed seed;
-    const size_t which = index % (CREDENTIAL_KINDS + 3);
-    if (capacity < 1 + CFL_CERTIFICATE_BYTES_MAX + 8 * SM2_POINT_BYTES)
+    const size_t which = index % (CREDENTIAL_KINDS + 5);
+    struct cfl_certificate bob;
+    if (capacity < 1 + CFL_FILE_BYTES_MAX + 8 * SM2_POINT_BYTES)
         return 0;
     if (which == 0 || which >= CREDENTIAL_KINDS) {
         out[0] = CREDENTIAL_KINDS;
@@ -125,6 +131,12 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
         case CREDENTIAL_KINDS + 1:
             memcpy(out + 1, held[CREDENTIAL_CFL].shown, held[CREDENTIAL_CFL].shown_size);
             return 1 + held[CREDENTIAL_CFL].shown_size;
+        case CREDENTIAL_KINDS + 2:
+        case CREDENTIAL_KINDS + 3:
+            AMI_CHECK(cfl_certificate_parse(&bob, span_of(held[CREDENTIAL_CFL].shown,
+                                                          held[CREDENTIAL_CFL].shown_size)) ==
+                      AMI_OK);
+            return 1 + cfl_file_encode(out + 1, &bob, which == CREDENTIAL_KINDS + 2);
         default:
             out[0] = CREDENTIAL_KINDS + 1;
             memcpy(out + 1, texts[index % 3], strlen(texts[index % 3]));

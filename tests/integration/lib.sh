@@ -87,6 +87,10 @@ soon() {
     wait_for "$limit" "$what" "$@" || complain "not within $limit s: $what"
 }
 
+# logged NAME PATTERN [LINES]: the process has logged that, behind so many lines (log_lines). Looked at anew
+# each time, so that it can be waited for.
+logged() { tail -n +"$((${3:-0} + 1))" "$dir/log/$1.log" | grep -q -- "$2"; }
+
 # scan FILE...: no report of a sanitizer, no broken invariant, no death by a signal of the program's
 # own making.
 scan() {

@@ -33,7 +33,7 @@ run_dc 3
 run_dc 4
 run_dc 2 --x509-key "$ca/dc-2.key" --x509-chain "$ca/dc-2.chain"
 for i in $(seq "$nodes"); do soon 30 "dc$i has all peers" peers_of "$i" 3; done
-soon 30 "the MDMS has found dc2" grep -q 'dc_connected dc=dc2' <(tail -n +"$((from + 1))" "$dir/log/mdms.log")
+soon 30 "the MDMS has found dc2" logged mdms 'dc_connected dc=dc2' "$from"
 [ "$(status_of 2 '.nodes[0].credential.kind')" = x509 ] || complain "dc2 does not say what it speaks under"
 [ "$(status_of 2 '.nodes[0].credential.expires_in_s')" -gt 86400 ] || complain "dc2 does not say until when"
 [ "$(status_of 1 '.nodes[0].credential.kind')" = implicit ] || complain "dc1 does not say what it speaks under"
@@ -48,12 +48,24 @@ goes_on 60 "dc2 is needed and there"
 run_dc 3
 
 say "certificates that do not count"
-for case in expired:expired future:future revoked:revoked stranger:wrong_chain alone:self_signed no-signing:usage; do
-    name=${case%:*} reason=${case#*:}
+told() { "$bin/dc-cli" events --node "$(admin_url 3)" | grep -q -- "$1"; }
+# refused NAME REASON SENTENCE: dc1 under that certificate. Both a DC that it dials and the MDMS, which dials
+# it, say why not, the DC to its operators as well.
+refused() {
+    local name=$1 line="channel_refused .*reason=$2: $3" dc mdms
     stop dc1 || complain "dc1 did not stop"
+    dc=$(log_lines dc3) mdms=$(log_lines mdms)
     run_dc 1 --x509-key "$ca/$name.key" --x509-chain "$ca/$name.chain"
-    soon 20 "dc3 refuses the certificate \"$name\": $reason" grep -q "channel_refused .*reason=$reason" "$dir/log/dc3.log"
-done
+    soon 20 "dc3 refuses the certificate \"$name\": $2" logged dc3 "$line" "$dc"
+    soon 20 "dc-cli events has it: $2" told "$line"
+    soon 20 "the MDMS refuses the certificate \"$name\": $2" logged mdms "$line" "$mdms"
+}
+refused expired expired "the credential has expired"
+refused future future "the credential is not valid yet"
+refused revoked revoked "the credential has been revoked"
+refused stranger wrong_chain "the credential does not lead to an issuer that is trusted"
+refused alone self_signed "the certificate is signed by itself"
+refused no-signing usage "the credential was issued for another use"
 # With what everybody else refuses one reaches nobody, and is told so.
 soon 20 "dc1 hears that it is refused" grep -q "channel_refused port=dialled .*reason=refused" "$dir/log/dc1.log"
 for i in 2 3 4; do soon 10 "dc1 is no peer of dc$i" peers_of "$i" 2; done
@@ -75,8 +87,7 @@ goes_on 30 "the fleet delivers"
 stop dc1 || complain "dc1 did not stop"
 from=$(log_lines dc3)
 run_dc 1 --x509-key "$ca/dc-1.key" --x509-chain "$ca/dc-1.chain" --suites sm4-gcm
-no_suite() { tail -n +"$((from + 1))" "$dir/log/dc3.log" | grep -q "channel_refused .*reason=no_suite"; }
-soon 20 "dc3 and dc1 have no suite in common" no_suite
+soon 20 "dc3 and dc1 have no suite in common" logged dc3 "channel_refused .*reason=no_suite" "$from"
 soon 30 "dc1 has the two others" peers_of 1 2
 stop dc1 || complain "dc1 did not stop"
 run_dc 1 --x509-key "$ca/dc-1.key" --x509-chain "$ca/dc-1.chain"
@@ -86,14 +97,12 @@ say "a new revocation list, without a restart"
 (cd "$ca" && openssl ca -config middle.cnf -revoke dc-1.pem 2>/dev/null &&
     openssl ca -config middle.cnf -gencrl -out middle.crl 2>/dev/null && cat middle.crl root.crl >all.crl) ||
     complain "no new list"
-read_again() { grep -q trust_read "$dir/log/dc3.log"; }
-soon 10 "dc3 reads the new list" read_again
-soon 20 "the MDMS reads it too" grep -q trust_read "$dir/log/mdms.log"
+soon 10 "dc3 reads the new list" logged dc3 " trust_read "
+soon 20 "the MDMS reads it too" logged mdms " trust_read "
 from=$(log_lines dc3)
 stop dc1 || complain "dc1 did not stop"
 run_dc 1 --x509-key "$ca/dc-1.key" --x509-chain "$ca/dc-1.chain"
-revoked_now() { tail -n +"$((from + 1))" "$dir/log/dc3.log" | grep -q "channel_refused .*reason=revoked"; }
-soon 20 "dc3 refuses dc1, which is revoked now" revoked_now
+soon 20 "dc3 refuses dc1, which is revoked now" logged dc3 "channel_refused .*reason=revoked" "$from"
 
 goes_on 30 "the fleet delivers"
 drain_fleet

@@ -5,9 +5,13 @@
 #include "sim/lab/realm.h"
 #include "tests/harness.h"
 
+#include "net/file.h"
+
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static struct realm realm;
 static char dir[] = "/tmp/amiledger-trust-XXXXXX";
@@ -84,13 +88,17 @@ static void a_credential_in_use_survives_a_bad_one(void **state)
         {.key = path("dc-2.key"), .chain = path("dc-1.chain")},
         {.key = path("dc-1.key"), .chain = path("no-such-file")},
         {.key = path("dc-1.key")},
+        {.chain = path("dc-1.chain")},
+        {.key = good.key, .chain = good.chain, .cfl_certificate = path("dc-1.chain")},
+        {.cfl_certificate = path("dc-1.chain")},
     };
     memset(&own, 0, sizeof own);
-    assert_ok(trust_own(&own, net, &good, CREDENTIAL_DC, &dc_1, &why));
+    const struct trust_owner owner = {.role = CREDENTIAL_DC, .name = dc_1};
+    assert_ok(trust_own(&own, net, &good, &owner, NULL, &why));
     assert_string_equal(own.who.name.text, "dc-1");
     before = own;
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-        assert_int_not_equal(trust_own(&own, net, &others[i], CREDENTIAL_DC, &dc_1, &why), AMI_OK);
+        assert_int_not_equal(trust_own(&own, net, &others[i], &owner, NULL, &why), AMI_OK);
         assert_memory_equal(&own, &before, sizeof own);
     }
 }
@@ -133,6 +141,164 @@ static void a_bad_file_leaves_what_is_trusted(void **state)
     assert_true(trust_left_s(&t, 0) == INT64_MAX);
 }
 
+/* --- CFL, and a program that runs for long ---------------------------------------------------- */
+
+static void write_cfl(const char *to, const struct sign_key *key, const char *name, uint32_t epoch,
+                      const struct cfl_seed *seed)
+{
+    uint8_t file[CFL_FILE_BYTES_MAX];
+    static time_t moment = 1800000000;
+    struct cfl_certificate c;
+    const struct credential_identity who = {.role = CREDENTIAL_DC,
+                                            .network = realm.mdms.net.id,
+                                            .name = id_of(name),
+                                            .epoch = epoch,
+                                            .from_s = 1,
+                                            .until_s = SUITE_WALL_MS / 1000 + 86400};
+    assert_ok(cfl_request_with(&c, &key->private_key, &who, realm_random(&realm)));
+    assert_ok(cfl_issue(&c, seed, realm_random(&realm)));
+    assert_ok(
+        file_write(to, span_of(file, cfl_file_encode(file, &c, true)), FILE_MODE_PUBLIC, NULL));
+    moment++;
+    const struct timespec times[2] = {{.tv_sec = moment}, {.tv_sec = moment}};
+    assert_int_equal(utimensat(AT_FDCWD, to, times, 0), 0);
+}
+
+static void write_set(const char *to, const struct cfl_public *set)
+{
+    static uint8_t bytes[CFL_PUBLIC_BYTES_MAX];
+    assert_ok(
+        file_write(to, span_of(bytes, cfl_public_encode(bytes, set)), FILE_MODE_PUBLIC, NULL));
+}
+
+static void a_cfl_certificate_is_of_its_owner_and_its_key(void **state)
+{
+    (void)state;
+    static struct realm other;
+    struct sign_key key, next;
+    struct credential own = {0};
+    struct trust t;
+    struct why why = {""};
+    char cfl[256], set[256];
+    const struct network *net = &realm.mdms.net;
+    snprintf(cfl, sizeof cfl, "%s", path("own.cfl"));
+    snprintf(set, sizeof set, "%s", path("set"));
+    realm_make(&other, "grid", 2);
+    realm_dc_key(&realm, &key, "dc-1", 1);
+    realm_dc_key(&realm, &next, "dc-1", 2);
+    write_set(set, &realm.set);
+    const struct trust_files files = {.cfl_public = set, .cfl_certificate = cfl};
+    struct trust_owner owner = {CREDENTIAL_DC, id_of("dc-1"), 1, &key.private_key};
+    assert_ok(trust_load(&t, net, &files, &why));
+    write_cfl(cfl, &key, "dc-1", 1, &realm.seed);
+    assert_ok(trust_own(&own, net, &files, &owner, &t, &why));
+    assert_int_equal(own.who.kind, CREDENTIAL_CFL);
+    const struct credential before = own;
+    write_cfl(cfl, &key, "dc-2", 1, &realm.seed);
+    assert_status(trust_own(&own, net, &files, &owner, &t, &why), AMI_FOREIGN_KEY);
+    write_cfl(cfl, &key, "dc-1", 1, &other.seed);
+    assert_status(trust_own(&own, net, &files, &owner, &t, &why), AMI_WRONG_CHAIN);
+    assert_ok(trust_own(&own, net, &files, &owner, NULL, &why)); /* nobody here could know */
+    own = before;
+    write_cfl(cfl, &next, "dc-1", 2, &realm.seed);
+    assert_status(trust_own(&own, net, &files, &owner, &t, &why), AMI_BAD_CRYPTO);
+    assert_memory_equal(&own, &before, sizeof own);
+    owner.epoch = 2;
+    owner.key = &next.private_key;
+    assert_ok(trust_own(&own, net, &files, &owner, &t, &why));
+    trust_end(&t);
+}
+
+struct rig {
+    struct trust_watch watch;
+    struct trust_files files;
+    struct trust_owner owner;
+    struct credential own;
+    unsigned renewed;
+};
+
+static enum ami_status renew(void *ctx, struct why *why)
+{
+    struct rig *r = ctx;
+    r->renewed++;
+    return trust_own(&r->own, &realm.mdms.net, &r->files, &r->owner, &r->watch.trust, why);
+}
+
+static unsigned said(const char *text, const char *part)
+{
+    unsigned count = 0;
+    for (const char *at = text; at != NULL && (at = strstr(at, part)) != NULL; at++)
+        count++;
+    return count;
+}
+
+/* The own credential is made once, and again when its file is another; what is bad changes nothing;
+ * and what runs out is said at once and every day. */
+static void an_own_credential_is_read_again(void **state)
+{
+    (void)state;
+    struct sign_key key, stranger;
+    struct rig r = {.renewed = 0};
+    struct why why = {""};
+    char cfl[256], *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    struct log_sink *log = log_open(out, ENV_LOG_DEBUG, 0);
+    snprintf(cfl, sizeof cfl, "%s", path("own.cfl"));
+    realm_dc_key(&realm, &key, "dc-1", 1);
+    realm_dc_key(&realm, &stranger, "dc-1", 1);
+    write_cfl(cfl, &key, "dc-1", 1, &realm.seed);
+    r.files.cfl_certificate = cfl;
+    r.owner = (struct trust_owner){CREDENTIAL_DC, id_of("dc-1"), 1, &key.private_key};
+    r.watch = (struct trust_watch){.net = &realm.mdms.net,
+                                   .files = &r.files,
+                                   .log = log,
+                                   .own = &r.own,
+                                   .renew = renew,
+                                   .ctx = &r};
+    assert_ok(trust_watch_start(&r.watch, 0, SUITE_WALL_MS, &why));
+    assert_int_equal(r.renewed, 1);
+    trust_watch_look(&r.watch, 1, SUITE_WALL_MS);
+    assert_int_equal(r.renewed, 1);
+    const struct credential before = r.own;
+    write_cfl(cfl, &stranger, "dc-1", 1, &realm.seed);
+    trust_watch_look(&r.watch, 2, SUITE_WALL_MS);
+    assert_int_equal(r.renewed, 2);
+    assert_memory_equal(&r.own, &before, sizeof before);
+    write_cfl(cfl, &key, "dc-1", 1, &realm.seed);
+    trust_watch_look(&r.watch, 3, SUITE_WALL_MS);
+    assert_memory_not_equal(&r.own, &before, sizeof before); /* other nonces */
+    trust_watch_look(&r.watch, 3 + TRUST_WARN_US, SUITE_WALL_MS);
+    fflush(out);
+    assert_int_equal(said(text, "INFO credential kind=cfl in_days=1"), 2);
+    assert_int_equal(said(text, "credential_not_read"), 1);
+    assert_int_equal(said(text, "credential_expires"), 3);
+    trust_watch_end(&r.watch);
+    log_close(log);
+    fclose(out);
+    free(text);
+}
+
+/* Who may make operators has to be said in whole, and in PEM. */
+static void operators_need_authorities_and_a_label(void **state)
+{
+    (void)state;
+    struct trust_files f = {.roots = path("root.pem"), .crls = path("all.crl")};
+    f.operators = path("middle.pem");
+    assert_status(load(&f, "belong together"), AMI_BAD_ARGUMENT);
+    f.operators_label = "1:ledger";
+    assert_ok(load(&f, ""));
+    f.operators_label = "9:";
+    assert_status(load(&f, "is no label"), AMI_BAD_ARGUMENT);
+    f.operators_label = "1:ledger";
+    f.operators = path("dc-1.key");
+    assert_status(load(&f, "no certificate in PEM"), AMI_BAD_ENCODING);
+    f.operators = NULL;
+    assert_status(load(&f, "belong together"), AMI_BAD_ARGUMENT);
+    f = (struct trust_files){.operators = path("middle.pem"), .operators_label = "1:ledger"};
+    assert_status(load(&f, "no use without X.509 roots"), AMI_BAD_ARGUMENT);
+}
+
 int main(void)
 {
     if (crypto_start() != AMI_OK)
@@ -141,6 +307,9 @@ int main(void)
         cmocka_unit_test(roots_need_lists_or_a_word),
         cmocka_unit_test(a_credential_in_use_survives_a_bad_one),
         cmocka_unit_test(a_bad_file_leaves_what_is_trusted),
+        cmocka_unit_test(operators_need_authorities_and_a_label),
+        cmocka_unit_test(a_cfl_certificate_is_of_its_owner_and_its_key),
+        cmocka_unit_test(an_own_credential_is_read_again),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -98,7 +98,8 @@ static const struct trust_files nothing;
 static struct anchors of(const struct trust_files *files)
 {
     return (struct anchors){
-        .net = &realm.mdms.net, .files = files, .dir = dir, .own = &own, .log = log_sink};
+        .watch = {.net = &realm.mdms.net, .files = files, .own = &own, .log = log_sink},
+        .dir = dir};
 }
 
 static void the_kept_list_is_there_after_a_restart(void **state)
@@ -146,11 +147,11 @@ static void whatever_runs_out_is_warned_of(void **state)
     anchors_state(&a, &state_of);
     assert_int_equal(state_of.until_s, root_until);
     assert_int_equal(said("trust_expires"), 0);
-    anchors_look(&a, ANCHORS_WARN_US, (root_until - 29 * DAY_S) * 1000);
+    anchors_look(&a, TRUST_WARN_US, (root_until - 29 * DAY_S) * 1000);
     assert_int_equal(said("trust_expires"), 1);
-    anchors_look(&a, ANCHORS_WARN_US + 5, (root_until - 29 * DAY_S) * 1000);
+    anchors_look(&a, TRUST_WARN_US + 5, (root_until - 29 * DAY_S) * 1000);
     assert_int_equal(said("trust_expires"), 1);
-    anchors_look(&a, 2 * ANCHORS_WARN_US, (root_until - 28 * DAY_S) * 1000);
+    anchors_look(&a, 2 * TRUST_WARN_US, (root_until - 28 * DAY_S) * 1000);
     assert_int_equal(said("trust_expires"), 2);
     assert_int_equal(said("credential_expires"), 0);
     anchors_end(&a);

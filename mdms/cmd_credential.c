@@ -1,0 +1,255 @@
+/* mdms/cmd_credential.c - `ami-mdms credential`: what DCs and the MDMS itself may show instead of
+ * their implicit certificates.
+ *
+ *   dc REQUEST     a CFL certificate for a DC, from `dc-node cfl-request`
+ *   mdms           a CFL certificate for this MDMS
+ *   x509-request   a request (PKCS #10) for an X.509 authority, for this MDMS
+ *
+ * All are over keys that the network knows already: a DC's enrolled signing key, which the store
+ * has, and the MDMS's own, which network.json has. So nothing secret comes or goes, and a request
+ * that is not of the DC whose name it bears is found out here.
+ */
+#include "base/check.h"
+#include "channel/x509.h"
+#include "crypto/secret.h"
+#include "mdms/cli.h"
+#include "mdms/seed.h"
+#include "net/file.h"
+#include "net/loop.h"
+#include "wire/identity.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DAY_S   86400
+#define EARLY_S 3600 /* as for operators */
+
+static struct common_options common;
+static const char *out_file;
+static int64_t days = 365;
+
+static const struct option_spec options[] = {
+    CLI_OPTION_DIR,
+    {.name = "out",
+     .letter = 'o',
+     .kind = OPTION_TEXT,
+     .value = &out_file,
+     .argument = "FILE",
+     .help = "where the certificate or the request goes",
+     .required = true},
+    {.name = "days",
+     .kind = OPTION_INT,
+     .value = &days,
+     .min = 1,
+     .max = 3650,
+     .argument = "N",
+     .help = "dc: the longest that may be asked for; mdms: how long it is good (default 365)"},
+    {.name = "passphrase-file",
+     .kind = OPTION_TEXT,
+     .value = &common.passphrase_file,
+     .argument = "FILE",
+     .help = "passphrase in its first line (else AMI_PASSPHRASE, else asked)"},
+    {0},
+};
+
+struct work {
+    struct network net;
+    struct mdms_keys keys;
+    char passphrase[PASSPHRASE_BYTES_MAX];
+};
+
+static int64_t now_s(void)
+{
+    return clock_wall_ms() / 1000;
+}
+
+/* --- a DC ------------------------------------------------------------------------------------- */
+
+/* The key that this DC was enrolled with, as its encoding; AMI_REVOKED. */
+static enum ami_status enrolled_key(point_bytes *out, const struct work *w,
+                                    const struct credential_identity *who, struct why *why)
+{
+    struct mdms_store *store;
+    struct span value;
+    struct device_record device;
+    struct verify_key key;
+    AMI_TRY(mdms_store_open(&store, common.dir, 0, why));
+    const struct mdms_kv kv = mdms_store_kv(store);
+    const struct mdms_key at = key_device(DEVICE_DC, &who->name, who->epoch);
+    enum ami_status status = kv.get(kv.ctx, TABLE_DEVICES, key_span(&at), &value);
+    if (status == AMI_OK)
+        status = device_record_parse(&device, value);
+    if (status == AMI_OK)
+        status =
+            verify_key_init(&key, &w->net, ROLE_DC_SIGN, &who->name, who->epoch, &device.w_sign);
+    if (status == AMI_OK && kv.get(kv.ctx, TABLE_REVOCATIONS, key_span(&at), &value) == AMI_OK)
+        status = AMI_REVOKED;
+    mdms_store_close(store);
+    if (status == AMI_NOT_FOUND)
+        return why_set(why, AMI_UNKNOWN_DEVICE, "no DC %s is enrolled in key epoch %u",
+                       who->name.text, (unsigned)who->epoch);
+    if (status != AMI_OK)
+        return why_set(why, status, "DC %s, key epoch %u: %s", who->name.text, (unsigned)who->epoch,
+                       ami_status_text(status));
+    *out = point_encode(&key.p);
+    return AMI_OK;
+}
+
+/* Is this DC to have what it asks for? */
+static enum ami_status judge(const struct work *w, const struct cfl_certificate *request,
+                             const char *path, struct why *why)
+{
+    const struct credential_identity *who = &request->who;
+    point_bytes key;
+    if (!sm3_equal(&who->network, &w->net.id))
+        return why_set(why, AMI_WRONG_CHAIN, "%.300s is for another network", path);
+    if (who->role != CREDENTIAL_DC)
+        return why_set(why, AMI_NOT_ALLOWED, "%.300s asks for a certificate of role %s, not dc",
+                       path, credential_role_name(who->role));
+    if (who->until_s == 0 || who->until_s > now_s() + days * DAY_S)
+        return why_set(why, AMI_NOT_ALLOWED,
+                       "%.300s asks for more than %lld days; --days allows more", path,
+                       (long long)days);
+    if (cfl_request_check(request) != AMI_OK)
+        return why_set(why, AMI_BAD_SIGNATURE, "%.300s is not signed with the key in it", path);
+    AMI_TRY(enrolled_key(&key, w, who, why));
+    return memcmp(&key, &who->key, sizeof key) == 0
+               ? AMI_OK
+               : why_set(why, AMI_FOREIGN_KEY,
+                         "%.300s is not over the key that %s was enrolled with", path,
+                         who->name.text);
+}
+
+static enum ami_status read_request(struct cfl_certificate *out, const char *path, struct why *why)
+{
+    uint8_t *data = NULL;
+    size_t size = 0;
+    AMI_TRY(file_read(path, CFL_FILE_BYTES_MAX, &data, &size, why));
+    enum ami_status status = cfl_file_parse(out, false, span_of(data, size));
+    free(data);
+    return status == AMI_OK ? AMI_OK
+                            : why_set(why, status, "%.300s is no request for a CFL certificate: %s",
+                                      path, ami_status_text(status));
+}
+
+/* --- both ------------------------------------------------------------------------------------- */
+
+/* Signs it under the identity's key of the seed set, and writes it. */
+static enum ami_status issue(const struct work *w, struct cfl_certificate *certificate,
+                             struct why *why)
+{
+    uint8_t random[SM2_WIDE_BYTES], file[CFL_FILE_BYTES_MAX];
+    char folder[PATH_MAX];
+    int lock = -1;
+    struct cfl_seed *seed = calloc(1, sizeof *seed);
+    enum ami_status status = seed == NULL ? AMI_NO_MEMORY : AMI_OK;
+    if (status == AMI_OK)
+        status = path_join(folder, sizeof folder, common.dir, SEED_FOLDER, why);
+    if (status == AMI_OK)
+        status = directory_make(folder, 0755, why);
+    if (status == AMI_OK)
+        status = directory_lock(folder, &lock, why);
+    if (status == AMI_OK)
+        status = seed_open(common.dir, &w->net, w->passphrase, seed, why);
+    secret_random(random, sizeof random);
+    if (status == AMI_OK && (status = cfl_issue(certificate, seed, random)) != AMI_OK)
+        why_set(why, status, "the certificate cannot be made: %s", ami_status_text(status));
+    if (status == AMI_OK)
+        status = file_write(out_file, span_of(file, cfl_file_encode(file, certificate, true)),
+                            FILE_MODE_PUBLIC, why);
+    if (lock >= 0)
+        directory_unlock(lock);
+    if (seed != NULL)
+        secret_wipe(seed, sizeof *seed);
+    free(seed);
+    secret_wipe(random, sizeof random);
+    return status;
+}
+
+static enum ami_status for_dc(const struct work *w, const char *path, struct why *why)
+{
+    struct cfl_certificate request;
+    AMI_TRY(read_request(&request, path, why));
+    AMI_TRY(judge(w, &request, path, why));
+    AMI_TRY(issue(w, &request, why));
+    printf("CFL certificate of %s, key epoch %u, for %lld days, in %s\n", request.who.name.text,
+           (unsigned)request.who.epoch, (long long)((request.who.until_s - now_s()) / DAY_S),
+           out_file);
+    return AMI_OK;
+}
+
+static struct credential_identity itself(const struct work *w)
+{
+    return (struct credential_identity){
+        .role = CREDENTIAL_MDMS, .network = w->net.id, .name = w->net.name};
+}
+
+static enum ami_status for_mdms(const struct work *w, struct why *why)
+{
+    uint8_t random[SM2_WIDE_BYTES];
+    struct cfl_certificate own;
+    struct credential_identity who = itself(w);
+    who.from_s = now_s() - EARLY_S;
+    who.until_s = now_s() + days * DAY_S;
+    secret_random(random, sizeof random);
+    enum ami_status status = cfl_request_with(&own, &w->keys.sign, &who, random);
+    secret_wipe(random, sizeof random);
+    AMI_TRY(status);
+    AMI_TRY(issue(w, &own, why));
+    printf("CFL certificate of this MDMS, for %lld days, in %s\n", (long long)days, out_file);
+    return AMI_OK;
+}
+
+static enum ami_status x509_for_mdms(const struct work *w, struct why *why)
+{
+    char text[X509_REQUEST_BYTES_MAX];
+    const struct credential_identity who = itself(w);
+    const size_t size = x509_request(text, &who, &w->keys.sign);
+    if (size == 0)
+        return why_set(why, AMI_NO_MEMORY, "the request cannot be made");
+    AMI_TRY(file_write(out_file, span_of(text, size), FILE_MODE_PUBLIC, why));
+    printf("request for an X.509 certificate of this MDMS in %s\n", out_file);
+    return AMI_OK;
+}
+
+static enum ami_status act(struct work *w, int argc, char **argv, struct why *why)
+{
+    const bool dc = strcmp(argv[0], "dc") == 0, mdms = strcmp(argv[0], "mdms") == 0;
+    if (!dc && !mdms && strcmp(argv[0], "x509-request") != 0)
+        return why_set(why, AMI_BAD_ARGUMENT,
+                       "expected dc REQUEST, mdms or x509-request, not \"%.60s\"", argv[0]);
+    if (argc != (dc ? 2 : 1))
+        return why_set(why, AMI_BAD_ARGUMENT,
+                       dc ? "credential dc needs the file with the request"
+                          : "credential %s takes no argument",
+                       argv[0]);
+    AMI_TRY(cli_network(common.dir, &w->net, why));
+    AMI_TRY(cli_passphrase(common.passphrase_file, false, w->passphrase, why));
+    AMI_TRY(cli_keys(common.dir, &w->net, w->passphrase, &w->keys, why));
+    return dc ? for_dc(w, argv[1], why) : mdms ? for_mdms(w, why) : x509_for_mdms(w, why);
+}
+
+static int run(int argc, char **argv, void *ctx)
+{
+    (void)ctx;
+    struct why why = {{0}};
+    struct work w = {0};
+    enum ami_status status = act(&w, argc, argv, &why);
+    secret_wipe(&w, sizeof w);
+    if (status == AMI_OK)
+        status = cli_stdout_done(&why);
+    return status == AMI_OK ? EXIT_STATUS_OK : cli_fail(false, status, &why);
+}
+
+const struct command_spec COMMAND_CREDENTIAL = {
+    .name = "credential",
+    .arguments = "dc REQUEST|mdms|x509-request",
+    .arguments_min = 1,
+    .arguments_max = 2,
+    .summary = "CFL and X.509 credentials of DCs and of the MDMS",
+    .example = "ami-mdms credential dc dc1.request --out dc1.cfl --dir mdms\n"
+               "ami-mdms credential x509-request --out mdms.csr --dir mdms",
+    .options = options,
+    .run = run,
+};
