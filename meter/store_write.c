@@ -1,0 +1,429 @@
+#include "meter/store_internal.h"
+
+#include "base/check.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The journal is written at its end and thrown away at its front, so what a report costs is the
+ * report, and not a page for every table that its meter has something in.
+ *
+ * Which of two says the truth. Of what a meter reported, an entry; the tables "state" and "sources"
+ * only sum up the entries up to the checkpoint's serial, and are written in one pass when enough
+ * new entries make that worth it. An entry above that serial is neither thrown away nor moved: up
+ * to the next checkpoint its meter's state stands nowhere else. Everything happens in whole
+ * transactions, so a crash finds the tables and the serial up to which they hold as of one instant.
+ *
+ * Which entries stay: those that wait, those above one that waits, and the last `keep` of each
+ * meter. One of them at the front, of a meter that has been silent, would keep all that others
+ * wrote since. When a third of the journal need not stay, it is looked through once: what must stay
+ * is written again at the end. So a report is written twice at most for each time that the journal
+ * grows by half. */
+
+/* A checkpoint is worth it when this many entries are new, and so many for each meter. */
+#define CHECKPOINT_ENTRIES   4096u
+#define CHECKPOINT_PER_METER 16u
+/* Entries at the front that one settling looks at: more than one, to catch up; few, because
+ * --keep-reports may have been a million before. */
+#define TRIM_MAX 16u
+/* Below that much to be gained (about a megabyte) nothing is moved. */
+#define SWEEP_ENTRIES 4096u
+
+/* --- checkpoints ----------------------------------------------------------------------------- */
+
+/* State and sources of one meter into their tables. */
+static int write_line(struct meter_store *s, MDB_txn *txn, struct store_line *line)
+{
+    uint8_t state[STORE_STATE_BYTES], row[8];
+    const struct store_key key = store_key_epoch(&line->name, line->epoch);
+    store_state_encode(state, &line->state);
+    int rc = store_put(s, txn, T_STATE, &key, state, sizeof state);
+    for (const struct store_source *at = line->sources; at != NULL && rc == 0; at = at->next) {
+        const struct store_key source = store_key_source(&line->name, line->epoch, &at->digest);
+        store_be64(row, at->row);
+        rc = store_put(s, txn, T_SOURCES, &source, row, sizeof row);
+    }
+    if (rc != 0)
+        return rc;
+    pthread_mutex_lock(&s->lines_lock);
+    store_line_sources_free(line);
+    s->dirty -= line->dirty;
+    line->dirty = false;
+    pthread_mutex_unlock(&s->lines_lock);
+    return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct store_line *const *x = a, *const *y = b;
+    return ami_id_compare(&(*x)->name, &(*y)->name);
+}
+
+static int write_checkpoint(struct meter_store *s, MDB_txn *txn)
+{
+    struct store_line **list = malloc((s->dirty + 1) * sizeof(struct store_line *)), *line, *tmp;
+    size_t count = 0;
+    int rc = 0;
+    if (list == NULL)
+        return ENOMEM;
+    HASH_ITER(hh, s->lines, line, tmp)
+    {
+        if (line->dirty)
+            list[count++] = line;
+    }
+    AMI_CHECK(count == s->dirty);
+    /* In the tables' order, so that a page is touched once. */
+    qsort(list, count, sizeof(struct store_line *), by_name);
+    for (size_t i = 0; i < count && rc == 0; i++)
+        rc = write_line(s, txn, list[i]);
+    free(list);
+    if (rc != 0)
+        return rc;
+    uint8_t bytes[4 * 8];
+    MDB_val k = store_val("journal", 7), v = store_val(bytes, sizeof bytes);
+    s->checkpoint.serial = s->next_serial - 1;
+    struct writer w = writer_on(bytes, sizeof bytes);
+    write_u64(&w, s->checkpoint.serial);
+    write_u64(&w, s->checkpoint.dead);
+    write_u64(&w, s->checkpoint.sweep_to);
+    write_u64(&w, s->checkpoint.keep);
+    AMI_CHECK(w.size == sizeof bytes);
+    s->stored = s->checkpoint;
+    return mdb_put(txn, s->table[T_META], &k, &v, 0);
+}
+
+static bool checkpoint_due(const struct meter_store *s)
+{
+    const uint64_t entries = s->next_serial - 1 - s->checkpoint.serial;
+    return entries >= CHECKPOINT_ENTRIES && entries >= s->dirty * (uint64_t)CHECKPOINT_PER_METER;
+}
+
+/* --- the journal's front --------------------------------------------------------------------- */
+
+static int put_mark(struct meter_store *s, MDB_txn *txn, uint64_t serial, uint16_t readings)
+{
+    const struct store_key key = store_key_serial(serial);
+    uint8_t mark[STORE_MARK_BYTES];
+    MDB_val k = store_key_val(&key), v = store_val(mark, sizeof mark);
+    store_be16(mark, readings);
+    return mdb_put(txn, s->table[T_OUTBOX], &k, &v, MDB_APPEND);
+}
+
+/* Whether the report waits; its meter's line. */
+struct front {
+    MDB_val key, value;
+    uint64_t serial;
+    struct store_entry entry;
+    struct store_line *line;
+    bool waits;
+};
+
+static int look_at_front(struct meter_store *s, MDB_txn *txn, struct front *f)
+{
+    MDB_val mark;
+    if (!store_serial_parse(&f->serial, f->key) ||
+        store_entry_parse(&f->entry, store_span(f->value)) != AMI_OK)
+        return MDB_CORRUPTED;
+    int rc = mdb_get(txn, s->table[T_OUTBOX], &f->key, &mark);
+    f->waits = rc == 0;
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return rc;
+    pthread_mutex_lock(&s->lines_lock);
+    rc = store_line_get(s, txn, &f->entry.name, &f->line);
+    pthread_mutex_unlock(&s->lines_lock);
+    return rc;
+}
+
+/* The entry at the cursor goes to the journal's end, under another serial. */
+static int move_to_end(struct meter_store *s, MDB_txn *txn, MDB_cursor *cursor,
+                       const struct front *f)
+{
+    uint8_t bytes[STORE_ENTRY_BYTES_MAX];
+    const struct store_key key = store_key_serial(s->next_serial);
+    AMI_CHECK(f->value.mv_size <= sizeof bytes && f->serial < s->next_serial);
+    memcpy(bytes, f->value.mv_data, f->value.mv_size);
+    const struct store_key from = store_key_serial(f->serial);
+    MDB_val old = store_key_val(&from), k = store_key_val(&key),
+            v = store_val(bytes, f->value.mv_size);
+    int rc = f->waits ? mdb_del(txn, s->table[T_OUTBOX], &old, NULL) : 0;
+    if (rc == 0)
+        rc = mdb_cursor_del(cursor, 0);
+    if (rc == 0)
+        rc = mdb_put(txn, s->table[T_JOURNAL], &k, &v, MDB_APPEND);
+    if (rc == 0 && f->waits)
+        rc = put_mark(s, txn, s->next_serial, f->entry.readings);
+    if (rc == 0 && f->waits) {
+        pthread_mutex_lock(&s->lines_lock);
+        rc = store_line_wait(f->line, f->entry.state.reports, s->next_serial);
+        pthread_mutex_unlock(&s->lines_lock);
+    }
+    s->next_serial++;
+    return rc;
+}
+
+/* A sweep looks at each entry that is there now. What it finds dead besides what was counted, or
+ * does not find, is right afterwards: it counts anew from here. */
+static int sweep_begin(struct meter_store *s, MDB_txn *txn, uint64_t keep)
+{
+    struct store_checkpoint *c = &s->checkpoint;
+    const bool fewer = keep < c->keep; /* than before: what that makes dead nobody has counted */
+    MDB_stat stat;
+    int rc = mdb_stat(txn, s->table[T_JOURNAL], &stat);
+    if (rc != 0)
+        return rc;
+    c->keep = keep;
+    if (fewer || (c->sweep_to == 0 && c->dead >= SWEEP_ENTRIES && c->dead >= stat.ms_entries / 3)) {
+        c->sweep_to = s->next_serial - 1;
+        c->dead = 0;
+    }
+    return 0;
+}
+
+/* Looks at the journal's oldest entries, so many at most. */
+static int trim(struct meter_store *s, MDB_txn *txn, uint64_t keep, uint64_t budget)
+{
+    struct store_checkpoint *c = &s->checkpoint;
+    struct front f;
+    MDB_cursor *cursor;
+    int rc = sweep_begin(s, txn, keep);
+    if (rc == 0)
+        rc = mdb_cursor_open(txn, s->table[T_JOURNAL], &cursor);
+    if (rc != 0)
+        return rc;
+    for (; budget > 0; budget--) {
+        rc = mdb_cursor_get(cursor, &f.key, &f.value, MDB_FIRST);
+        if (rc == 0)
+            rc = look_at_front(s, txn, &f);
+        if (rc != 0 || f.serial > c->serial)
+            break;
+        if (f.serial > c->sweep_to)
+            c->sweep_to = 0;
+        if (!f.waits && f.entry.state.reports <= store_line_dead_to(f.line, keep)) {
+            rc = mdb_cursor_del(cursor, 0);
+            if (c->sweep_to == 0 && c->dead > 0)
+                c->dead--;
+        } else if (c->sweep_to != 0) {
+            rc = move_to_end(s, txn, cursor, &f);
+        } else {
+            break;
+        }
+        if (rc != 0)
+            break;
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* --- operations ------------------------------------------------------------------------------ */
+
+static int get_line(struct meter_store *s, MDB_txn *txn, const struct meter_op *op,
+                    struct store_line **line)
+{
+    pthread_mutex_lock(&s->lines_lock);
+    int rc = store_line_get(s, txn, op->name, line);
+    pthread_mutex_unlock(&s->lines_lock);
+    return rc;
+}
+
+static int append(struct meter_store *s, MDB_txn *txn, const struct store_entry *e)
+{
+    uint8_t head[STORE_ENTRY_HEAD_BYTES_MAX];
+    const struct store_key key = store_key_serial(s->next_serial);
+    struct writer w = writer_on(head, sizeof head);
+    store_entry_head(&w, e);
+    AMI_CHECK(writer_ok(&w));
+    MDB_val k = store_key_val(&key), v = {w.size + e->record.size, NULL};
+    int rc = mdb_put(txn, s->table[T_JOURNAL], &k, &v, MDB_APPEND | MDB_RESERVE);
+    if (rc != 0)
+        return rc;
+    memcpy(v.mv_data, head, w.size);
+    memcpy((uint8_t *)v.mv_data + w.size, e->record.data, e->record.size);
+    return put_mark(s, txn, s->next_serial, e->readings);
+}
+
+static int apply_report(struct meter_store *s, MDB_txn *txn, const struct meter_op *op)
+{
+    struct store_line *line;
+    struct store_entry e = {.name = *op->name,
+                            .epoch = op->epoch,
+                            .sequence = op->sequence,
+                            .state = op->state,
+                            .readings = op->readings,
+                            .has_source = op->source != NULL,
+                            .source_row = op->source_row,
+                            .record = op->record};
+    if (e.has_source)
+        e.source = *op->source;
+    AMI_CHECK(op->epoch != 0 && op->sequence != 0 && op->state.next_sequence == op->sequence + 1 &&
+              op->record.size != 0 && op->record.size <= METER_RECORD_BYTES_MAX);
+    int rc = get_line(s, txn, op, &line);
+    if (rc != 0)
+        return rc;
+    pthread_mutex_lock(&s->lines_lock);
+    rc = store_line_advance(s, line, &e);
+    if (rc == 0)
+        rc = store_line_wait(line, e.state.reports, s->next_serial);
+    if (rc == 0)
+        line->waiting_readings += e.readings;
+    pthread_mutex_unlock(&s->lines_lock);
+    if (rc == 0)
+        rc = append(s, txn, &e);
+    s->next_serial++;
+    return rc;
+}
+
+static int apply_settle(struct meter_store *s, MDB_txn *txn, struct meter_op *op)
+{
+    struct store_line *line;
+    int rc = get_line(s, txn, op, &line);
+    if (rc != 0)
+        return rc;
+    const uint64_t ordinal = line->epoch == op->epoch ? store_line_ordinal(line, op->sequence) : 0;
+    const uint64_t serial = ordinal == 0 ? 0 : store_line_serial(line, ordinal);
+    if (serial == 0)
+        return MDB_CORRUPTED;
+    const struct store_key key = store_key_serial(serial);
+    MDB_val k = store_key_val(&key), v;
+    MDB_cursor *cursor;
+    rc = mdb_cursor_open(txn, s->table[T_OUTBOX], &cursor);
+    if (rc != 0)
+        return rc;
+    rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_KEY);
+    if (rc == MDB_NOTFOUND || (rc == 0 && v.mv_size != STORE_MARK_BYTES))
+        rc = MDB_CORRUPTED;
+    if (rc == 0) {
+        op->readings = load_be16(v.mv_data);
+        rc = mdb_cursor_del(cursor, 0);
+    }
+    mdb_cursor_close(cursor);
+    if (rc != 0)
+        return rc;
+    const uint64_t before = store_line_dead_to(line, op->keep);
+    pthread_mutex_lock(&s->lines_lock);
+    store_line_settle(line, ordinal);
+    line->waiting_readings -= op->readings;
+    pthread_mutex_unlock(&s->lines_lock);
+    s->checkpoint.dead += store_line_dead_to(line, op->keep) - before;
+    return 0;
+}
+
+static int apply_keys(struct meter_store *s, MDB_txn *txn, const struct meter_op *op)
+{
+    const struct store_key key = store_key_name(op->name);
+    MDB_val k = store_key_val(&key);
+    struct store_line *line;
+    AMI_CHECK(op->epoch != 0 && op->state.next_sequence == 1);
+    int rc = get_line(s, txn, op, &line);
+    if (rc != 0)
+        return rc;
+    /* Of an epoch that is over nothing waits and the tables tell all: its entries above the
+     * checkpoint count for nothing from now on. */
+    if (op->epoch <= line->epoch)
+        return EEXIST;
+    if (line->waiting != 0)
+        return EBUSY;
+    if (op->state.reports < line->state.reports)
+        return EINVAL;
+    if (line->dirty)
+        rc = write_line(s, txn, line);
+    pthread_mutex_lock(&s->lines_lock);
+    line->epoch = op->epoch;
+    line->state = op->state;
+    pthread_mutex_unlock(&s->lines_lock);
+    if (rc == 0)
+        rc = write_line(s, txn, line);
+    if (rc == 0)
+        rc = store_put(s, txn, T_KEYS, &key, op->record.data, op->record.size);
+    if (rc == 0)
+        rc = mdb_del(txn, s->table[T_PENDING], &k, NULL);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int apply_one(struct meter_store *s, MDB_txn *txn, struct meter_op *op)
+{
+    struct store_key key;
+    switch (op->kind) {
+    case METER_OP_REPORT:
+        return apply_report(s, txn, op);
+    case METER_OP_SETTLE:
+        return apply_settle(s, txn, op);
+    case METER_OP_PENDING:
+        key = store_key_name(op->name);
+        return store_put(s, txn, T_PENDING, &key, op->record.data, op->record.size);
+    case METER_OP_KEYS:
+        return apply_keys(s, txn, op);
+    case METER_OP_EPOCH:
+        key = store_key_committee(op->epoch);
+        return store_put(s, txn, T_META, &key, op->record.data, op->record.size);
+    }
+    return EINVAL;
+}
+
+static int apply_all(struct meter_store *s, MDB_txn *txn, struct meter_op *ops, size_t count)
+{
+    uint64_t keep = 0, settled = 0;
+    int rc = 0;
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        rc = apply_one(s, txn, &ops[i]);
+        if (ops[i].kind == METER_OP_SETTLE && ops[i].keep != 0) {
+            keep = ops[i].keep;
+            settled++;
+        }
+    }
+    if (rc == 0 && settled != 0)
+        rc = trim(s, txn, keep, settled * TRIM_MAX);
+    if (rc == 0 && checkpoint_due(s))
+        rc = write_checkpoint(s, txn);
+    return rc;
+}
+
+/* Nothing was written: what is in memory becomes again what is on the disk. */
+static void forget(struct meter_store *s)
+{
+    MDB_txn *txn;
+    pthread_mutex_lock(&s->lines_lock);
+    store_lines_free(s);
+    s->broken = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
+    if (s->broken == 0) {
+        s->broken = store_lines_load(s, txn);
+        mdb_txn_abort(txn);
+    }
+    pthread_mutex_unlock(&s->lines_lock);
+}
+
+enum ami_status meter_store_apply(struct meter_store *s, struct meter_op *ops, size_t count,
+                                  struct why *why)
+{
+    MDB_txn *txn;
+    AMI_CHECK(s->lock_fd >= 0);
+    pthread_mutex_lock(&s->writing);
+    int rc = s->broken != 0 ? s->broken : mdb_txn_begin(s->env, NULL, 0, &txn);
+    if (rc == 0) {
+        rc = apply_all(s, txn, ops, count);
+        if (rc != 0)
+            mdb_txn_abort(txn);
+        else
+            rc = mdb_txn_commit(txn); /* synced */
+        if (rc != 0)
+            forget(s);
+    }
+    pthread_mutex_unlock(&s->writing);
+    return rc == 0 ? AMI_OK : store_fail(s, rc, why);
+}
+
+void store_write_end(struct meter_store *s)
+{
+    MDB_txn *txn;
+    if (s->lock_fd < 0 || s->broken != 0 ||
+        (s->next_serial - 1 == s->checkpoint.serial &&
+         memcmp(&s->checkpoint, &s->stored, sizeof s->stored) == 0))
+        return;
+    /* When there is no room for it, the next start reads the entries instead. */
+    if (mdb_txn_begin(s->env, NULL, 0, &txn) != 0)
+        return;
+    if (write_checkpoint(s, txn) != 0)
+        mdb_txn_abort(txn);
+    else
+        (void)mdb_txn_commit(txn);
+}
