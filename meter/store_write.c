@@ -17,13 +17,12 @@
  *
  * Which entries stay: those that wait, those above one that waits, and the last `keep` of each
  * meter. One of them at the front, of a meter that has been silent, would keep all that others
- * wrote since. When a third of the journal need not stay, it is looked through once: what must stay
- * is written again at the end. So a report is written twice at most for each time that the journal
- * grows by half. */
+ * wrote since. So when a third of the journal need not stay it is looked through once, and what
+ * must stay is written again at the end: for each entry that goes, two are moved at most. */
 
 /* A checkpoint is worth it when this many entries are new, and so many for each meter. */
 #define CHECKPOINT_ENTRIES   4096u
-#define CHECKPOINT_PER_METER 16u
+#define CHECKPOINT_PER_METER 8u
 /* Entries at the front that one settling looks at: more than one, to catch up; few, because
  * --keep-reports may have been a million before. */
 #define TRIM_MAX 16u
@@ -162,57 +161,76 @@ static int move_to_end(struct meter_store *s, MDB_txn *txn, MDB_cursor *cursor,
     return rc;
 }
 
-/* A sweep looks at each entry that is there now. What it finds dead besides what was counted, or
- * does not find, is right afterwards: it counts anew from here. */
-static int sweep_begin(struct meter_store *s, MDB_txn *txn, uint64_t keep)
+/* Whether the entry at the front, which must stay, is worth moving. What is dead above the
+ * checkpoint cannot go yet and counts for nothing. A sweep looks at each entry that is there when
+ * it begins; so whatever the count was, it is right afterwards. */
+static int sweep_begin(struct meter_store *s, MDB_txn *txn)
 {
     struct store_checkpoint *c = &s->checkpoint;
-    const bool fewer = keep < c->keep; /* than before: what that makes dead nobody has counted */
+    const uint64_t tail = s->next_serial - 1 - c->serial;
     MDB_stat stat;
     int rc = mdb_stat(txn, s->table[T_JOURNAL], &stat);
-    if (rc != 0)
-        return rc;
-    c->keep = keep;
-    if (fewer || (c->sweep_to == 0 && c->dead >= SWEEP_ENTRIES && c->dead >= stat.ms_entries / 3)) {
+    if (rc == 0 && c->dead >= tail + SWEEP_ENTRIES && c->dead - tail >= stat.ms_entries / 3) {
         c->sweep_to = s->next_serial - 1;
         c->dead = 0;
     }
-    return 0;
+    return rc;
+}
+
+/* Fewer are to stay than before: nobody has counted what that makes dead. Looking tells. */
+static int keep_begin(struct meter_store *s, MDB_txn *txn, uint64_t keep)
+{
+    struct store_checkpoint *c = &s->checkpoint;
+    MDB_stat stat;
+    int rc = keep < c->keep ? mdb_stat(txn, s->table[T_JOURNAL], &stat) : 0;
+    if (rc == 0 && keep < c->keep)
+        c->dead = stat.ms_entries;
+    c->keep = keep;
+    return rc;
+}
+
+/* The entry at the cursor, which is the first, goes, stays, or is moved; `stay`: there it ends. */
+static int trim_one(struct meter_store *s, MDB_txn *txn, MDB_cursor *cursor, uint64_t keep,
+                    bool *stay)
+{
+    struct store_checkpoint *c = &s->checkpoint;
+    struct front f;
+    *stay = true;
+    int rc = mdb_cursor_get(cursor, &f.key, &f.value, MDB_FIRST);
+    if (rc == 0)
+        rc = look_at_front(s, txn, &f);
+    if (rc != 0 || f.serial > c->serial)
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    if (f.serial > c->sweep_to)
+        c->sweep_to = 0;
+    if (!f.waits && f.entry.state.reports <= store_line_dead_to(f.line, keep)) {
+        *stay = false;
+        if (c->sweep_to == 0 && c->dead > 0)
+            c->dead--;
+        return mdb_cursor_del(cursor, 0);
+    }
+    if (c->sweep_to == 0)
+        rc = sweep_begin(s, txn);
+    if (rc != 0 || c->sweep_to == 0)
+        return rc;
+    *stay = false;
+    return move_to_end(s, txn, cursor, &f);
 }
 
 /* Looks at the journal's oldest entries, so many at most. */
 static int trim(struct meter_store *s, MDB_txn *txn, uint64_t keep, uint64_t budget)
 {
-    struct store_checkpoint *c = &s->checkpoint;
-    struct front f;
     MDB_cursor *cursor;
-    int rc = sweep_begin(s, txn, keep);
+    bool stay = false;
+    int rc = keep_begin(s, txn, keep);
     if (rc == 0)
         rc = mdb_cursor_open(txn, s->table[T_JOURNAL], &cursor);
     if (rc != 0)
         return rc;
-    for (; budget > 0; budget--) {
-        rc = mdb_cursor_get(cursor, &f.key, &f.value, MDB_FIRST);
-        if (rc == 0)
-            rc = look_at_front(s, txn, &f);
-        if (rc != 0 || f.serial > c->serial)
-            break;
-        if (f.serial > c->sweep_to)
-            c->sweep_to = 0;
-        if (!f.waits && f.entry.state.reports <= store_line_dead_to(f.line, keep)) {
-            rc = mdb_cursor_del(cursor, 0);
-            if (c->sweep_to == 0 && c->dead > 0)
-                c->dead--;
-        } else if (c->sweep_to != 0) {
-            rc = move_to_end(s, txn, cursor, &f);
-        } else {
-            break;
-        }
-        if (rc != 0)
-            break;
-    }
+    for (; budget > 0 && rc == 0 && !stay; budget--)
+        rc = trim_one(s, txn, cursor, keep, &stay);
     mdb_cursor_close(cursor);
-    return rc == MDB_NOTFOUND ? 0 : rc;
+    return rc;
 }
 
 /* --- operations ------------------------------------------------------------------------------ */

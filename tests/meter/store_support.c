@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 char folder[64];
 const sm3_digest network = {{1}}, chain = {{2}}, other_chain = {{3}};
@@ -63,18 +65,34 @@ struct meter_store *reopened(struct meter_store *s)
 
 struct meter_store *crashed(void)
 {
-    char command[320];
+    char path[128];
+    uint8_t block[4096];
+    size_t size;
     snprintf(crash_folder, sizeof crash_folder, "%s.crash", folder);
-    snprintf(command, sizeof command, "mkdir '%s' && cp --sparse=always '%s/meters.mdb' '%s/'",
-             crash_folder, folder, crash_folder);
-    assert_int_equal(system(command), 0);
+    snprintf(path, sizeof path, "%s/meters.mdb", folder);
+    FILE *from = fopen(path, "rb");
+    assert_non_null(from);
+    assert_int_equal(mkdir(crash_folder, 0700), 0);
+    snprintf(path, sizeof path, "%s/meters.mdb", crash_folder);
+    FILE *to = fopen(path, "wb");
+    assert_non_null(to);
+    while ((size = fread(block, 1, sizeof block, from)) > 0)
+        assert_int_equal(fwrite(block, 1, size, to), size);
+    assert_int_equal(fclose(to), 0);
+    fclose(from);
     return opened_in(crash_folder, METER_STORE_WRITE, 0);
 }
 
 void dropped(struct meter_store *s)
 {
+    static const char *const files[] = {"meters.mdb", "meters.mdb-lock", "lock"};
+    char path[128];
     meter_store_close(s);
-    assert_int_equal(remove_folder(crash_folder), 0);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", crash_folder, files[i]);
+        (void)unlink(path);
+    }
+    assert_int_equal(rmdir(crash_folder), 0);
 }
 
 struct meter_op report_op(const struct ami_id *name, uint64_t sequence,
