@@ -65,6 +65,24 @@ static void a_small_archive_takes_nothing_from_the_outbox(void **state)
     meter_store_close(s);
 }
 
+/* Which one was acknowledged last is known after a start as before it. */
+static void a_start_counts_from_the_last_that_is_settled(void **state)
+{
+    (void)state;
+    static const uint64_t settled[] = {6, 1, 3, 2, 4};
+    struct meter_store *s = opened(METER_STORE_CREATE, 0);
+    for (uint64_t i = 1; i <= 8; i++)
+        put(s, &a, i);
+    put(s, &b, 1);
+    for (size_t i = 0; i < sizeof settled / sizeof settled[0]; i++)
+        settle(s, &a, settled[i], 3);
+    assert_listed(s, "m/1/1+ m/1/2+ m/1/3+ m/1/4+ m/1/5 m/1/6+ m/1/7 m/1/8 m-2/1/1 ");
+    s = reopened(s);
+    settle(s, &b, 1, 3);
+    assert_listed(s, "m/1/4+ m/1/5 m/1/6+ m/1/7 m/1/8 m-2/1/1+ ");
+    meter_store_close(s);
+}
+
 /* Who wants fewer reports than before gets rid of the others, a few with each settling. */
 static void an_archive_that_shrinks_is_trimmed_step_by_step(void **state)
 {
@@ -443,6 +461,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(reports_move_and_stay_in_order, make_folder, drop_folder),
         cmocka_unit_test_setup_teardown(a_small_archive_takes_nothing_from_the_outbox, make_folder,
+                                        drop_folder),
+        cmocka_unit_test_setup_teardown(a_start_counts_from_the_last_that_is_settled, make_folder,
                                         drop_folder),
         cmocka_unit_test_setup_teardown(an_archive_that_shrinks_is_trimmed_step_by_step,
                                         make_folder, drop_folder),

@@ -2,6 +2,7 @@
  * which old reports go. */
 #include "tests/meter/store_support.h"
 
+#include <lmdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -97,6 +98,31 @@ static void a_checkpoint_and_what_came_after_it(void **state)
 
 /* --- silent meters among others -------------------------------------------------------------- */
 
+/* How many entries were ever written to the journal. */
+static uint64_t entries_written(void)
+{
+    char path[128];
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    snprintf(path, sizeof path, "%s/meters.mdb", folder);
+    assert_int_equal(mdb_env_create(&env), 0);
+    assert_int_equal(mdb_env_set_maxdbs(env, 8), 0);
+    assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR | MDB_RDONLY, 0600), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, "journal", 0, &dbi), 0);
+    assert_int_equal(mdb_cursor_open(txn, dbi, &cursor), 0);
+    assert_int_equal(mdb_cursor_get(cursor, &k, &v, MDB_LAST), 0);
+    assert_int_equal(k.mv_size, 8);
+    const uint64_t serial = load_be64(k.mv_data);
+    mdb_cursor_close(cursor);
+    mdb_txn_abort(txn);
+    mdb_env_close(env);
+    return serial;
+}
+
 struct asker {
     struct meter_store *store;
     atomic_bool stop;
@@ -171,6 +197,25 @@ static void a_silent_meter_does_not_keep_the_past_of_others(void **state)
     put(s, &b, 21);
     assert_int_equal(counted(s, &b).waiting, 1);
     meter_store_close(s);
+}
+
+/* A large part that must stay is not written again and again. */
+static void for_each_that_goes_two_are_moved_at_most(void **state)
+{
+    (void)state;
+    struct meter_store *s = opened(METER_STORE_CREATE, 0);
+    const uint64_t waiting = 12 * GROUP, reports = 80 * GROUP;
+    for (uint64_t i = 1; i < waiting; i += GROUP)
+        put_many(s, &b, i, GROUP, 0, 10);
+    for (uint64_t i = 1; i < reports; i += GROUP)
+        put_many(s, &a, i, GROUP, i == 1 ? 0 : GROUP, 10);
+    assert_state(s, &b, waiting);
+    assert_int_equal(counted(s, &b).waiting, waiting);
+    const struct count c = counted(s, &a);
+    assert_int_equal(c.highest, reports);
+    assert_in_range(c.count, GROUP + 10, waiting + 3 * 4096);
+    meter_store_close(s);
+    assert_in_range(entries_written(), waiting + reports + waiting, waiting + 3 * reports);
 }
 
 /* Fewer are wanted than before: also what lies behind a silent meter's reports goes. */
@@ -414,6 +459,8 @@ int main(void)
                                         drop_folder),
         cmocka_unit_test_setup_teardown(a_silent_meter_does_not_keep_the_past_of_others,
                                         make_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(for_each_that_goes_two_are_moved_at_most, make_folder,
+                                        drop_folder),
         cmocka_unit_test_setup_teardown(a_smaller_archive_reaches_behind_a_silent_meter,
                                         make_folder, drop_folder),
         cmocka_unit_test_setup_teardown(the_next_key_epoch, make_folder, drop_folder),
