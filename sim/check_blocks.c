@@ -211,6 +211,8 @@ static void check_block(struct sim_host *h, uint64_t height)
     sim_tell(w, h, "has block %llu: %02x%02x%02x%02x, term %llu, %u transactions", ull(height),
              b->hash.b[0], b->hash.b[1], b->hash.b[2], b->hash.b[3], ull(b->header.term),
              b->header.tx_count);
+    if (d->leads_since_us != 0 && d->commits_since_us == 0)
+        d->commits_since_us = w->now_us;
     if (b->header.height != height || !sm3_equal(&b->header.previous, previous))
         sim_violate(w, "chain", "dc-%u: block %llu does not extend the one before", d->number + 1u,
                     ull(height));

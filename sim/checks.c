@@ -445,16 +445,18 @@ static bool reaches_quorum(const struct sim_host *h)
     return count >= members_quorum(e->committee.members.count);
 }
 
-/* A leader is good when it is honest, has led for a while and nothing goes wrong around it. */
+/* A leader is good when it is honest, has committed blocks for a while and nothing goes wrong
+ * around it. One that waits for the last member of its quorum to catch up, while f liars hold that
+ * up, is not: its transactions' timers may run out. */
 static void check_deposed(struct sim_host *h, const char *detail)
 {
     struct sim_world *w = h->world;
     struct sim_dc *d = h->as.dc;
     bool settled = w->quiet && w->now_us > w->quiet_since_us + SETTLED_US &&
-                   w->now_us > d->leads_since_us + LED_US && d->leads_since_us != 0;
+                   d->commits_since_us != 0 && w->now_us > d->commits_since_us + LED_US;
     if (d->honest && settled && !w->plan.delay_late && strstr(detail, "why=OK") != NULL)
         sim_violate(w, "stable", "dc-%u led well for %.1f s and was deposed (%s)", d->number + 1u,
-                    (double)(w->now_us - d->leads_since_us) / 1e6, detail);
+                    (double)(w->now_us - d->commits_since_us) / 1e6, detail);
 }
 
 static void check_evidence(struct sim_host *h, const char *detail)
@@ -493,15 +495,16 @@ void sim_check_said(struct sim_host *h, const char *event, const char *detail)
         const char *who = strstr(detail, own);
         bool self = who != NULL && (who[strlen(own)] == 0 || who[strlen(own)] == ' ');
         d->leads_since_us = self ? w->now_us : 0;
+        d->commits_since_us = 0;
         w->count.elections += self;
     }
     if (strcmp(event, "left") == 0)
         sim_changes_on_left(h);
     if (strcmp(event, "epoch") == 0)
-        d->leads_since_us = 0; /* nobody has led in it yet */
+        d->leads_since_us = d->commits_since_us = 0; /* nobody has led in it yet */
     if (strcmp(event, "stepped_down") != 0)
         return;
     w->count.rare[SIM_RARE_STEPPED_DOWN]++;
     check_deposed(h, detail);
-    d->leads_since_us = 0;
+    d->leads_since_us = d->commits_since_us = 0;
 }

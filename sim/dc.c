@@ -225,7 +225,7 @@ static void make_node(struct sim_host *h)
     struct sim_dc *d = h->as.dc;
     struct sim_world *w = h->world;
     const struct sim_cast *cast = w->cast;
-    d->leads_since_us = 0;
+    d->leads_since_us = d->commits_since_us = 0;
     d->registry = sim_disk_registry(d->disk);
     struct node_key key = choose_key(h);
     struct env env = sim_host_env(h);

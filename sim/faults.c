@@ -348,8 +348,6 @@ void sim_faults_end(struct sim_world *w)
             h->as.dc->disk_status = AMI_OK;
             (void)sim_disk_fail_reads(h->as.dc->disk, AMI_OK);
         }
-        if (h->paused_until > w->now_us + SIM_SECOND)
-            h->paused_until = w->now_us + SIM_SECOND;
         if (h->wall_offset_ms != 0)
             sim_host_step_clock(h, -h->wall_offset_ms);
         if (!h->up && !(h->kind == SIM_DC && h->as.dc->retired))

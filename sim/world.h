@@ -234,6 +234,7 @@ struct sim_dc {
     bool key_missing;                /* it is to vote with a key that is not in its folder */
     bool retired;                    /* switched off for good */
     uint64_t leads_since_us;         /* 0: it does not lead */
+    uint64_t commits_since_us;       /* as a leader; 0: it has committed nothing */
     bool wiped;                      /* lost its disk once */
     uint32_t key_epoch;              /* of the key that it uses */
     uint32_t key_lost;               /* with this one it lost its record; 0: never */
