@@ -2,6 +2,8 @@
  * which old reports go. */
 #include "tests/meter/store_support.h"
 
+#include "meter/store_entry.h"
+
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -10,6 +12,58 @@
 #include <string.h>
 
 #define ALL_BOXES (1u << METER_OUTBOX | 1u << METER_ARCHIVE)
+
+/* --- the file itself ------------------------------------------------------------------------- */
+
+struct raw {
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi meta, journal, outbox;
+};
+
+static struct raw raw_begin(unsigned flags)
+{
+    struct raw r;
+    char path[128];
+    snprintf(path, sizeof path, "%s/meters.mdb", folder);
+    assert_int_equal(mdb_env_create(&r.env), 0);
+    assert_int_equal(mdb_env_set_maxdbs(r.env, 8), 0);
+    assert_int_equal(mdb_env_open(r.env, path, MDB_NOSUBDIR | flags, 0600), 0);
+    assert_int_equal(mdb_txn_begin(r.env, NULL, flags, &r.txn), 0);
+    assert_int_equal(mdb_dbi_open(r.txn, "meta", 0, &r.meta), 0);
+    assert_int_equal(mdb_dbi_open(r.txn, "journal", 0, &r.journal), 0);
+    assert_int_equal(mdb_dbi_open(r.txn, "outbox", 0, &r.outbox), 0);
+    return r;
+}
+
+static void raw_end(struct raw *r)
+{
+    assert_int_equal(mdb_txn_commit(r->txn), 0);
+    mdb_env_close(r->env);
+}
+
+static void raw_put(struct raw *r, MDB_dbi table, uint64_t serial, struct span value)
+{
+    uint8_t key[8];
+    store_be64(key, serial);
+    MDB_val k = {sizeof key, key}, v = {value.size, (void *)(uintptr_t)value.data};
+    assert_int_equal(mdb_put(r->txn, table, &k, &v, 0), 0);
+}
+
+/* How many entries were ever written to the journal. */
+static uint64_t entries_written(void)
+{
+    struct raw r = raw_begin(MDB_RDONLY);
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    assert_int_equal(mdb_cursor_open(r.txn, r.journal, &cursor), 0);
+    assert_int_equal(mdb_cursor_get(cursor, &k, &v, MDB_LAST), 0);
+    assert_int_equal(k.mv_size, 8);
+    const uint64_t serial = load_be64(k.mv_data);
+    mdb_cursor_close(cursor);
+    raw_end(&r);
+    return serial;
+}
 
 /* --- many reports at once -------------------------------------------------------------------- */
 
@@ -97,31 +151,6 @@ static void a_checkpoint_and_what_came_after_it(void **state)
 }
 
 /* --- silent meters among others -------------------------------------------------------------- */
-
-/* How many entries were ever written to the journal. */
-static uint64_t entries_written(void)
-{
-    char path[128];
-    MDB_env *env;
-    MDB_txn *txn;
-    MDB_dbi dbi;
-    MDB_cursor *cursor;
-    MDB_val k, v;
-    snprintf(path, sizeof path, "%s/meters.mdb", folder);
-    assert_int_equal(mdb_env_create(&env), 0);
-    assert_int_equal(mdb_env_set_maxdbs(env, 8), 0);
-    assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR | MDB_RDONLY, 0600), 0);
-    assert_int_equal(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn), 0);
-    assert_int_equal(mdb_dbi_open(txn, "journal", 0, &dbi), 0);
-    assert_int_equal(mdb_cursor_open(txn, dbi, &cursor), 0);
-    assert_int_equal(mdb_cursor_get(cursor, &k, &v, MDB_LAST), 0);
-    assert_int_equal(k.mv_size, 8);
-    const uint64_t serial = load_be64(k.mv_data);
-    mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
-    mdb_env_close(env);
-    return serial;
-}
 
 struct asker {
     struct meter_store *store;
@@ -324,6 +353,84 @@ static void the_next_key_epoch(void **state)
     meter_store_close(s);
 }
 
+/* --- damage ---------------------------------------------------------------------------------- */
+
+enum damage {
+    MARK_WITHOUT_ENTRY,
+    MARK_OF_ANOTHER_SIZE,
+    ENTRY_TWICE,
+    ENTRY_OF_LATER,
+    ENTRY_OF_ANOTHER_EPOCH,
+    ENTRY_OF_NOTHING,
+    CHECKPOINT_OF_ANOTHER_SIZE,
+    DAMAGES
+};
+
+static struct span entry(uint8_t out[STORE_ENTRY_BYTES_MAX], uint32_t epoch, uint64_t sequence)
+{
+    struct store_entry e = {
+        .name = a, .epoch = epoch, .sequence = sequence, .state.reports = sequence};
+    struct writer w = writer_on(out, STORE_ENTRY_BYTES_MAX);
+    store_entry_head(&w, &e);
+    write_raw(&w, "record", 6);
+    return writer_span(&w);
+}
+
+static void do_damage(struct raw *r, enum damage what)
+{
+    uint8_t bytes[STORE_ENTRY_BYTES_MAX];
+    const struct span mark = span_of("\0\1", 2);
+    MDB_val k = {7, (void *)(uintptr_t) "journal"}, v = {5, bytes};
+    memset(bytes, 0, sizeof bytes);
+    switch (what) {
+    case MARK_WITHOUT_ENTRY:
+        raw_put(r, r->outbox, 9, mark);
+        break;
+    case MARK_OF_ANOTHER_SIZE:
+        raw_put(r, r->outbox, 2, span_of("\0\0\1", 3));
+        break;
+    case ENTRY_TWICE: /* and both wait */
+        raw_put(r, r->journal, 9, entry(bytes, 1, 2));
+        raw_put(r, r->outbox, 9, mark);
+        break;
+    case ENTRY_OF_LATER: /* one between is missing */
+        raw_put(r, r->journal, 9, entry(bytes, 1, 5));
+        break;
+    case ENTRY_OF_ANOTHER_EPOCH: /* for which there are no keys */
+        raw_put(r, r->journal, 9, entry(bytes, 2, 4));
+        break;
+    case ENTRY_OF_NOTHING:
+        raw_put(r, r->journal, 9, span_of(bytes, 70));
+        break;
+    case CHECKPOINT_OF_ANOTHER_SIZE:
+        assert_int_equal(mdb_put(r->txn, r->meta, &k, &v, 0), 0);
+        break;
+    case DAMAGES:
+        break;
+    }
+}
+
+/* What cannot be is found at opening, with one sentence. */
+static void what_cannot_be_is_damage(void **state)
+{
+    (void)state;
+    for (int what = 0; what < DAMAGES; what++) {
+        struct why why = {{0}};
+        assert_int_equal(make_folder(NULL), 0);
+        struct meter_store *s = opened(METER_STORE_CREATE, 0);
+        for (uint64_t i = 1; i <= 3; i++)
+            put(s, &a, i);
+        meter_store_close(s);
+        struct raw r = raw_begin(0);
+        do_damage(&r, (enum damage)what);
+        raw_end(&r);
+        assert_status(meter_store_open(&s, folder, METER_STORE_WRITE, &network, &chain, 0, &why),
+                      AMI_DAMAGED);
+        assert_non_null(strstr(why.text, "damaged"));
+        assert_int_equal(drop_folder(NULL), 0);
+    }
+}
+
 /* --- a model --------------------------------------------------------------------------------- */
 
 #define MODEL_METERS  5
@@ -464,6 +571,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_smaller_archive_reaches_behind_a_silent_meter,
                                         make_folder, drop_folder),
         cmocka_unit_test_setup_teardown(the_next_key_epoch, make_folder, drop_folder),
+        cmocka_unit_test(what_cannot_be_is_damage),
         cmocka_unit_test_setup_teardown(a_crash_after_any_step, make_folder, drop_folder),
     };
     if (!store_support_start())
