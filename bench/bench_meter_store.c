@@ -1,7 +1,7 @@
 /* bench/bench_meter_store.c - what the meters' store writes and computes for a report.
  *
  * Many meters of one directory report in turn, in random order; a transaction takes a batch of
- * reports and settles those of the batch before the last, as a fleet's storage thread does it.
+ * reports and settles as many of those that wait, in no order, as a fleet's storage thread does it.
  * Bytes are those handed to the system (wchar of /proc/self/io), which for LMDB are whole pages,
  * so they do not depend on the disk; time is of the processor, and without the sync's waiting.
  */
@@ -17,7 +17,8 @@
 
 #define PROGRAM "bench-meter-store"
 
-static int64_t meters = 10000, rounds = 12, batch = 500, record_bytes = 150, keep = 1000000;
+static int64_t meters = 10000, rounds = 12, batch = 500, under_way = 5000, record_bytes = 150,
+               keep = 1000000;
 static const char *parent = "/tmp";
 static bool as_json;
 
@@ -46,6 +47,14 @@ static const struct option_spec options[] = {
      .max = 4096,
      .argument = "N",
      .help = "reports in one transaction (default 500)"},
+    {.name = "under-way",
+     .letter = 'u',
+     .kind = OPTION_INT,
+     .value = &under_way,
+     .min = 0,
+     .max = 10000000,
+     .argument = "N",
+     .help = "reports that wait before settling begins (default 5000)"},
     {.name = "bytes",
      .kind = OPTION_INT,
      .value = &record_bytes,
@@ -75,8 +84,12 @@ struct run {
     struct meter_state *state;
     uint32_t *order; /* who reports when, in a round */
     uint64_t random;
-    struct meter_op *op, *before, *waiting; /* reports of this batch, the last, the one before it */
-    size_t before_count, waiting_count;
+    struct meter_op *op;
+    struct waiting {
+        uint32_t meter;
+        uint64_t sequence;
+    } * waiting;
+    size_t waiting_count;
     uint8_t *record;
     struct why why;
 };
@@ -130,11 +143,21 @@ static enum ami_status enrol(struct run *r)
     return status;
 }
 
-/* One transaction: `count` new reports, from `first` in this round's order, and settlings. */
-static enum ami_status transaction(struct run *r, size_t first, size_t count)
+/* One transaction: `count` new reports, from `first` in this round's order, and `settled`
+ * settlings. */
+static enum ami_status transaction(struct run *r, size_t first, size_t count, size_t settled)
 {
+    for (size_t i = 0; i < settled; i++) {
+        const size_t k = draw(r, r->waiting_count);
+        r->op[count + i] = (struct meter_op){.kind = METER_OP_SETTLE,
+                                             .name = &r->name[r->waiting[k].meter],
+                                             .epoch = 1,
+                                             .sequence = r->waiting[k].sequence,
+                                             .keep = (uint64_t)keep};
+        r->waiting[k] = r->waiting[--r->waiting_count];
+    }
     for (size_t i = 0; i < count; i++) {
-        const size_t at = r->order[first + i];
+        const uint32_t at = r->order[first + i];
         struct meter_state *s = &r->state[at];
         const uint64_t sequence = s->next_sequence++;
         s->reports++;
@@ -147,27 +170,14 @@ static enum ami_status transaction(struct run *r, size_t first, size_t count)
                                      .record = span_of(r->record, (size_t)record_bytes),
                                      .readings = 1,
                                      .state = *s};
+        r->waiting[r->waiting_count++] = (struct waiting){at, sequence};
     }
-    for (size_t i = 0; i < r->waiting_count; i++)
-        r->op[count + i] = (struct meter_op){.kind = METER_OP_SETTLE,
-                                             .name = r->waiting[i].name,
-                                             .epoch = 1,
-                                             .sequence = r->waiting[i].sequence,
-                                             .keep = (uint64_t)keep};
-    for (size_t i = count + r->waiting_count; i > count + 1; i--) {
-        const size_t k = count + draw(r, i - count);
-        const struct meter_op swapped = r->op[k];
-        r->op[k] = r->op[i - 1];
-        r->op[i - 1] = swapped;
-    }
-    enum ami_status status = meter_store_apply(r->store, r->op, count + r->waiting_count, &r->why);
-    struct meter_op *free_one = r->waiting;
-    r->waiting = r->before;
-    r->waiting_count = r->before_count;
-    memcpy(free_one, r->op, count * sizeof *free_one);
-    r->before = free_one;
-    r->before_count = count;
-    return status;
+    return meter_store_apply(r->store, r->op, count + settled, &r->why);
+}
+
+static size_t at_most(size_t a, size_t b)
+{
+    return a < b ? a : b;
 }
 
 static enum ami_status report_all(struct run *r)
@@ -181,12 +191,14 @@ static enum ami_status report_all(struct run *r)
             r->order[i - 1] = swapped;
         }
         for (size_t i = 0; i < (size_t)meters && status == AMI_OK; i += (size_t)batch) {
-            const size_t left = (size_t)meters - i;
-            status = transaction(r, i, left < (size_t)batch ? left : (size_t)batch);
+            const size_t count = at_most((size_t)meters - i, (size_t)batch);
+            const size_t over =
+                r->waiting_count > (size_t)under_way ? r->waiting_count - (size_t)under_way : 0;
+            status = transaction(r, i, count, at_most(over, (size_t)batch));
         }
     }
-    while (status == AMI_OK && r->waiting_count + r->before_count != 0)
-        status = transaction(r, 0, 0);
+    while (status == AMI_OK && r->waiting_count != 0)
+        status = transaction(r, 0, 0, at_most(r->waiting_count, (size_t)batch));
     return status;
 }
 
@@ -194,14 +206,15 @@ static int tell(double bytes, double us, double opening_us)
 {
     if (as_json)
         printf("{\"meters\":%lld,\"reports\":%lld,\"batch\":%lld,\"record_bytes\":%lld,"
-               "\"bytes_per_report\":%.1f,\"us_per_report\":%.3f,\"opening_us\":%.0f}\n",
+               "\"under_way\":%lld,\"bytes_per_report\":%.1f,\"us_per_report\":%.3f,\"opening_us\":"
+               "%.0f}\n",
                (long long)meters, (long long)(meters * rounds), (long long)batch,
-               (long long)record_bytes, bytes, us, opening_us);
+               (long long)record_bytes, (long long)under_way, bytes, us, opening_us);
     else
-        printf("%lld meters, %lld reports of %lld bytes, %lld in a transaction: %.0f bytes "
-               "written and %.2f us computed for each; opened again in %.0f us\n",
+        printf("%lld meters, %lld reports of %lld bytes, %lld in a transaction, %lld under way: "
+               "%.0f bytes written and %.2f us computed for each; opened again in %.0f us\n",
                (long long)meters, (long long)(meters * rounds), (long long)record_bytes,
-               (long long)batch, bytes, us, opening_us);
+               (long long)batch, (long long)under_way, bytes, us, opening_us);
     return fflush(stdout) == 0 ? EXIT_STATUS_OK : EXIT_STATUS_FAILED;
 }
 
@@ -235,15 +248,14 @@ static int run(int argc, char **argv, void *ctx)
                     .state = calloc((size_t)meters, sizeof *r.state),
                     .order = calloc((size_t)meters, sizeof *r.order),
                     .op = calloc(ops, sizeof *r.op),
-                    .before = calloc((size_t)batch, sizeof *r.before),
-                    .waiting = calloc((size_t)batch, sizeof *r.waiting),
+                    .waiting = calloc((size_t)(under_way + 2 * batch), sizeof *r.waiting),
                     .record = calloc(1, (size_t)record_bytes),
                     .random = 1};
     int exit_status = EXIT_STATUS_FAILED;
     enum ami_status status = AMI_OK;
     snprintf(dir, sizeof dir, "%.400s/" PROGRAM "-XXXXXX", parent);
-    if (r.name == NULL || r.state == NULL || r.order == NULL || r.op == NULL || r.before == NULL ||
-        r.waiting == NULL || r.record == NULL)
+    if (r.name == NULL || r.state == NULL || r.order == NULL || r.op == NULL || r.waiting == NULL ||
+        r.record == NULL)
         status = why_set(&r.why, AMI_NO_MEMORY, "out of memory for %lld meters", (long long)meters);
     else if (mkdtemp(dir) == NULL)
         status = why_set(&r.why, AMI_IO, "%s cannot be made", dir);
@@ -260,7 +272,6 @@ static int run(int argc, char **argv, void *ctx)
     free(r.state);
     free(r.order);
     free(r.op);
-    free(r.before);
     free(r.waiting);
     free(r.record);
     return status == AMI_OK ? exit_status : program_fail(PROGRAM, false, status, &r.why);
