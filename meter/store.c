@@ -118,7 +118,7 @@ bool store_serial_parse(uint64_t *out, MDB_val key)
     if (key.mv_size != 8)
         return false;
     *out = load_be64(key.mv_data);
-    return *out != 0;
+    return *out != 0 && *out < STORE_SERIAL_END;
 }
 
 int store_put(struct meter_store *s, MDB_txn *txn, enum store_table table,
@@ -154,7 +154,7 @@ int store_entry_get(struct meter_store *s, MDB_txn *txn, uint64_t serial, struct
     const struct store_key key = store_key_serial(serial);
     MDB_val k = store_key_val(&key), v;
     int rc = mdb_get(txn, s->table[T_JOURNAL], &k, &v);
-    if (rc == 0 && store_entry_parse(out, store_span(v)) != AMI_OK)
+    if (rc == 0 && (store_entry_parse(out, store_span(v)) != AMI_OK || out->kind == STORE_SETTLED))
         rc = MDB_CORRUPTED;
     return rc;
 }
@@ -298,6 +298,7 @@ void meter_store_close(struct meter_store *s)
         return;
     store_write_end(s);
     store_lines_free(s);
+    store_serials_free(&s->settling);
     if (s->reader != NULL)
         mdb_txn_abort(s->reader);
     if (s->env != NULL)

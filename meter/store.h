@@ -4,24 +4,22 @@
  * write shares one synced transaction, and few pages of it. One process at a time writes
  * (directory_lock); others may read beside it. Names in keys are followed by a zero byte. Tables:
  *
- *   journal   serial u64: a report, and how far its meter is with it (meter/store_entry.h). Written
- *             at the end only. All meters share it, so reports that are written together lie
- *             together
- *   outbox    serial u64: u16 number of readings; of a report that is not acknowledged yet. The
- *             others are the archive, kept for exports and proofs
- *   state     name, epoch u32: meter_state } summed up at the last checkpoint;
- *   sources   name, epoch, SM3 of a file:   } what came later stands in the journal's
- *             u64, the next of its rows     } entries (meter/store_write.c)
- *             to be reported                }
+ *   journal   serial u64: a report, and how far its meter is with it, or which reports are settled
+ *             (meter/store_entry.h). Written at the end only. All meters share it, so what is
+ *             written together lies together
+ *   state     name, epoch u32: meter_state                           } summed up at the last
+ *   sources   name, epoch, SM3 of a file: u64, the next of its rows  } checkpoint; what came later
+ *             to be reported                                         } stands in the journal's end
+ *   outbox    serial: nothing; of a report that is not acknowledged  } (meter/store_write.c)
+ *             yet. The others are the archive, for exports, proofs   }
  *   meta      "chain": version u8 3, network id, chain id; "epoch" and a u32: membership_proof of
- *             that epoch; "journal": serial u64 of the last entry in the two tables above, and
+ *             that epoch; "journal": serial u64 of the last entry that the checkpoint sums up, and
  *             three u64 for throwing away what is old
  *   keys      name: a device key file (keyagree/keyfile.h)
  *   pending   name: SM3 of the install code's hash, then a pending key file: an enrolment under way
  *
- * There is no index by name on the disk. Who writes keeps in memory where the reports of the outbox
- * are, and reads the outbox and the journal's end when it opens the store; who reads all reports
- * scans and sorts.
+ * There is no index by name on the disk. Who writes keeps in memory where the reports that wait
+ * are, and reads the journal's end when it opens the store; who reads all reports scans and sorts.
  *
  * Caveats: LMDB has no page checksums; a file cut short is found at opening, flipped bits are not.
  * Never open a directory twice in one process. Readers belong to one thread.

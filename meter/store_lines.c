@@ -8,10 +8,10 @@
 
 /* --- what waits ------------------------------------------------------------------------------ */
 
-static uint64_t *slot(const struct store_line *line, uint64_t ordinal)
+static uint64_t *slot_of(const struct store_line *line, uint64_t ordinal)
 {
     AMI_CHECK(ordinal >= line->base && ordinal - line->base < line->span);
-    return &line->serial[(line->head + (uint32_t)(ordinal - line->base)) & (line->capacity - 1)];
+    return &line->slot[(line->head + (uint32_t)(ordinal - line->base)) & (line->capacity - 1)];
 }
 
 uint64_t store_line_ordinal(const struct store_line *line, uint64_t sequence)
@@ -25,7 +25,7 @@ uint64_t store_line_serial(const struct store_line *line, uint64_t ordinal)
 {
     if (line->waiting == 0 || ordinal < line->base || ordinal - line->base >= line->span)
         return 0;
-    return *slot(line, ordinal);
+    return *slot_of(line, ordinal) >> 16;
 }
 
 /* Room for `span` serials, those that are there in front. */
@@ -38,21 +38,21 @@ static int reserve(struct store_line *line, uint64_t span)
     uint32_t capacity = line->capacity == 0 ? 4 : line->capacity;
     while (capacity < span)
         capacity *= 2;
-    uint64_t *serial = malloc(capacity * sizeof *serial);
-    if (serial == NULL)
+    uint64_t *slot = malloc(capacity * sizeof *slot);
+    if (slot == NULL)
         return ENOMEM;
     for (uint32_t i = 0; i < line->span; i++)
-        serial[i] = line->serial[(line->head + i) & (line->capacity - 1)];
-    free(line->serial);
-    line->serial = serial;
+        slot[i] = line->slot[(line->head + i) & (line->capacity - 1)];
+    free(line->slot);
+    line->slot = slot;
     line->capacity = capacity;
     line->head = 0;
     return 0;
 }
 
-int store_line_wait(struct store_line *line, uint64_t ordinal, uint64_t serial)
+int store_line_wait(struct store_line *line, uint64_t ordinal, uint64_t serial, uint16_t readings)
 {
-    AMI_CHECK(ordinal >= 1 && serial != 0);
+    AMI_CHECK(ordinal >= 1 && serial != 0 && serial < STORE_SERIAL_END);
     if (line->waiting == 0) {
         line->base = ordinal;
         line->head = line->span = 0;
@@ -67,33 +67,37 @@ int store_line_wait(struct store_line *line, uint64_t ordinal, uint64_t serial)
         line->head = (line->head - 1) & (line->capacity - 1);
         line->base--;
         line->span++;
-        *slot(line, line->base) = 0;
+        *slot_of(line, line->base) = 0;
     }
     while (line->span < above) {
         line->span++;
-        *slot(line, line->base + line->span - 1) = 0;
+        *slot_of(line, line->base + line->span - 1) = 0;
     }
-    uint64_t *at = slot(line, ordinal);
-    line->waiting += *at == 0;
-    *at = serial;
+    uint64_t *at = slot_of(line, ordinal);
+    if (*at == 0) {
+        line->waiting++;
+        line->waiting_readings += readings;
+    }
+    *at = serial << 16 | readings;
     return 0;
 }
 
-void store_line_settle(struct store_line *line, uint64_t ordinal)
+uint16_t store_line_settle(struct store_line *line, uint64_t ordinal)
 {
-    uint64_t *at = slot(line, ordinal);
+    uint64_t *at = slot_of(line, ordinal);
+    const uint16_t readings = (uint16_t)*at;
     AMI_CHECK(*at != 0);
     *at = 0;
     line->waiting--;
+    line->waiting_readings -= readings;
     if (ordinal > line->settled_top)
         line->settled_top = ordinal;
-    if (line->waiting == 0)
-        return;
-    while (*slot(line, line->base) == 0) {
+    while (line->waiting != 0 && *slot_of(line, line->base) == 0) {
         line->base++;
         line->span--;
         line->head = (line->head + 1) & (line->capacity - 1);
     }
+    return readings;
 }
 
 uint64_t store_line_dead_to(const struct store_line *line, uint64_t keep)
@@ -129,9 +133,10 @@ void store_lines_free(struct meter_store *s)
     {
         HASH_DEL(s->lines, line);
         store_line_sources_free(line);
-        free(line->serial);
+        free(line->slot);
         free(line);
     }
+    store_serials_free(&s->struck);
     s->dirty = 0;
 }
 
@@ -179,6 +184,12 @@ int store_line_get(struct meter_store *s, MDB_txn *txn, const struct ami_id *nam
     return 0;
 }
 
+void store_line_soil(struct meter_store *s, struct store_line *line)
+{
+    s->dirty += !line->dirty;
+    line->dirty = true;
+}
+
 static int advance_source(struct store_line *line, const struct store_entry *e)
 {
     struct store_source *at = line->sources;
@@ -209,79 +220,36 @@ int store_line_advance(struct meter_store *s, struct store_line *line, const str
         return rc;
     line->epoch = e->epoch;
     line->state = e->state;
-    s->dirty += !line->dirty;
-    line->dirty = true;
+    store_line_soil(s, line);
     return 0;
 }
 
 /* --- opening --------------------------------------------------------------------------------- */
 
-static int load_checkpoint(struct meter_store *s, MDB_txn *txn)
-{
-    MDB_val k = store_val("journal", 7), v;
-    int rc = mdb_get(txn, s->table[T_META], &k, &v);
-    s->checkpoint = s->stored = (struct store_checkpoint){0};
-    if (rc != 0)
-        return rc == MDB_NOTFOUND ? 0 : rc;
-    struct reader r = reader_on(store_span(v));
-    s->checkpoint.serial = read_u64(&r);
-    s->checkpoint.dead = read_u64(&r);
-    s->checkpoint.sweep_to = read_u64(&r);
-    s->checkpoint.keep = read_u64(&r);
-    s->stored = s->checkpoint;
-    return reader_done(&r) && s->checkpoint.serial < UINT64_MAX / 2 ? 0 : MDB_CORRUPTED;
-}
-
 /* Every entry above the checkpoint is there still, in the order in which they were written; those
  * that were moved there stand among them, and say nothing new of their meters. */
-static int load_entry(struct meter_store *s, MDB_txn *txn, MDB_val v)
+static int load_entry(struct meter_store *s, MDB_txn *txn, uint64_t serial,
+                      const struct store_entry *e)
 {
-    struct store_entry e;
     struct store_line *line;
-    if (store_entry_parse(&e, store_span(v)) != AMI_OK)
-        return MDB_CORRUPTED;
-    int rc = store_line_get(s, txn, &e.name, &line);
+    s->next_serial = serial + 1;
+    if (e->kind == STORE_SETTLED)
+        return 0;
+    int rc = store_line_get(s, txn, &e->name, &line);
     if (rc != 0)
         return rc;
     /* An epoch that another one followed was written down as a whole then. */
-    if (e.epoch < line->epoch || e.state.reports <= line->state.reports)
+    if (e->epoch < line->epoch || e->state.reports <= line->state.reports)
         return 0;
-    rc = store_line_advance(s, line, &e);
+    rc = store_line_advance(s, line, e);
     return rc == EEXIST || rc == EINVAL ? MDB_CORRUPTED : rc;
 }
 
-static int load_tail(struct meter_store *s, MDB_txn *txn)
-{
-    const struct store_key first = store_key_serial(s->checkpoint.serial + 1);
-    MDB_val k = store_key_val(&first), v;
-    MDB_cursor *cursor;
-    int rc = mdb_cursor_open(txn, s->table[T_JOURNAL], &cursor);
-    if (rc != 0)
-        return rc;
-    s->next_serial = s->checkpoint.serial + 1;
-    rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
-    while (rc == 0) {
-        uint64_t serial;
-        rc = store_serial_parse(&serial, k) && serial < UINT64_MAX / 2 ? load_entry(s, txn, v)
-                                                                       : MDB_CORRUPTED;
-        if (rc != 0)
-            break;
-        s->next_serial = serial + 1;
-        rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
-    }
-    mdb_cursor_close(cursor);
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
 /* room: how many entries the journal has beyond those that are counted for lines. */
-static int load_waiting(struct meter_store *s, MDB_txn *txn, uint64_t *room, MDB_val key,
-                        MDB_val value)
+static int load_waiting(struct meter_store *s, MDB_txn *txn, uint64_t *room, uint64_t serial)
 {
-    uint64_t serial;
     struct store_entry e;
     struct store_line *line;
-    if (!store_serial_parse(&serial, key) || value.mv_size != STORE_MARK_BYTES)
-        return MDB_CORRUPTED;
     int rc = store_entry_get(s, txn, serial, &e);
     if (rc == 0)
         rc = store_line_get(s, txn, &e.name, &line);
@@ -297,31 +265,26 @@ static int load_waiting(struct meter_store *s, MDB_txn *txn, uint64_t *room, MDB
         store_line_serial(line, e.state.reports) != 0)
         return MDB_CORRUPTED;
     const uint32_t before = line->span;
-    line->waiting_readings += e.readings;
-    rc = store_line_wait(line, e.state.reports, serial);
+    rc = store_line_wait(line, e.state.reports, serial, e.readings);
     *room -= line->span - before;
+    if (rc == 0 && serial > s->checkpoint.serial)
+        store_line_soil(s, line);
     return rc;
 }
 
-static int load_outbox(struct meter_store *s, MDB_txn *txn)
+static int load_all_waiting(struct meter_store *s, MDB_txn *txn, const struct store_serials *list)
 {
-    MDB_cursor *cursor;
     MDB_stat stat;
-    MDB_val k, v;
     int rc = mdb_stat(txn, s->table[T_JOURNAL], &stat);
-    if (rc == 0)
-        rc = mdb_cursor_open(txn, s->table[T_OUTBOX], &cursor);
-    if (rc != 0)
-        return rc;
-    uint64_t room = stat.ms_entries;
-    rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
-    while (rc == 0) {
-        rc = load_waiting(s, txn, &room, k, v);
-        if (rc == 0)
-            rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+    uint64_t room = rc == 0 ? stat.ms_entries : 0;
+    for (size_t i = 0; i < list->count && rc == 0; i++) {
+        const uint64_t serial = list->at[i] & ~STORE_GONE;
+        if (list->at[i] == serial)
+            rc = load_waiting(s, txn, &room, serial);
+        else if (serial <= s->checkpoint.serial)
+            rc = store_serials_add(&s->struck, serial);
     }
-    mdb_cursor_close(cursor);
-    return rc == MDB_NOTFOUND ? 0 : rc;
+    return rc;
 }
 
 static void find_settled_top(struct store_line *line)
@@ -334,12 +297,16 @@ static void find_settled_top(struct store_line *line)
 
 int store_lines_load(struct meter_store *s, MDB_txn *txn)
 {
-    AMI_CHECK(s->lines == NULL);
-    int rc = load_checkpoint(s, txn);
+    struct store_serials waiting = {0};
+    AMI_CHECK(s->lines == NULL && s->struck.count == 0);
+    int rc = store_checkpoint_read(s, txn, &s->checkpoint);
+    s->stored = s->checkpoint;
+    s->next_serial = s->checkpoint.serial + 1;
     if (rc == 0)
-        rc = load_tail(s, txn);
+        rc = store_waiting_read(s, txn, &waiting, load_entry);
     if (rc == 0)
-        rc = load_outbox(s, txn);
+        rc = load_all_waiting(s, txn, &waiting);
+    store_serials_free(&waiting);
     struct store_line *line, *tmp;
     HASH_ITER(hh, s->lines, line, tmp)
     {

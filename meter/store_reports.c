@@ -53,8 +53,10 @@ static int number_of(struct scan *c, const struct ami_id *id, uint32_t *number)
 static int add(struct scan *c, uint64_t serial, MDB_val value, bool settled)
 {
     struct store_entry e;
-    if (serial >= SETTLED || store_entry_parse(&e, store_span(value)) != AMI_OK)
+    if (store_entry_parse(&e, store_span(value)) != AMI_OK)
         return MDB_CORRUPTED;
+    if (e.kind == STORE_SETTLED)
+        return 0;
     if (c->only != NULL && !ami_id_equal(c->only, &e.name))
         return 0;
     if (c->count == c->capacity) {
@@ -70,67 +72,58 @@ static int add(struct scan *c, uint64_t serial, MDB_val value, bool settled)
     return number_of(c, &e.name, &p->name);
 }
 
-/* The journal, the outbox beside it: both are in order of serials. */
-static int scan_journal(struct scan *c, MDB_cursor *journal, MDB_cursor *outbox)
+/* The journal, and beside it what waits: both are in order of serials. */
+static int scan_journal(struct scan *c, const struct store_serials *waiting)
 {
-    MDB_val k, v, mark_key, mark;
-    uint64_t serial, waiting = 0;
-    int rc = mdb_cursor_get(journal, &k, &v, MDB_FIRST);
-    int mark_rc = mdb_cursor_get(outbox, &mark_key, &mark, MDB_FIRST);
-    for (; rc == 0; rc = mdb_cursor_get(journal, &k, &v, MDB_NEXT)) {
-        if (!store_serial_parse(&serial, k))
-            return MDB_CORRUPTED;
-        while (mark_rc == 0) {
-            if (!store_serial_parse(&waiting, mark_key))
-                return MDB_CORRUPTED;
-            if (waiting >= serial)
-                break;
-            mark_rc = mdb_cursor_get(outbox, &mark_key, &mark, MDB_NEXT);
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    size_t next = 0;
+    int rc = mdb_cursor_open(c->txn, c->s->table[T_JOURNAL], &cursor);
+    if (rc != 0)
+        return rc;
+    rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
+    while (rc == 0) {
+        uint64_t serial;
+        if (!store_serial_parse(&serial, k)) {
+            rc = MDB_CORRUPTED;
+            break;
         }
-        if (mark_rc != 0 && mark_rc != MDB_NOTFOUND)
-            return mark_rc;
-        const bool settled = mark_rc != 0 || waiting != serial;
-        int added = (c->boxes >> (settled ? METER_ARCHIVE : METER_OUTBOX) & 1u) != 0
-                        ? add(c, serial, v, settled)
-                        : 0;
-        if (added != 0)
-            return added;
+        while (next < waiting->count && (waiting->at[next] & ~STORE_GONE) < serial)
+            next++;
+        const bool settled = next == waiting->count || waiting->at[next] != serial;
+        if ((c->boxes >> (settled ? METER_ARCHIVE : METER_OUTBOX) & 1u) != 0)
+            rc = add(c, serial, v, settled);
+        if (rc == 0)
+            rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
     }
-    return rc;
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-/* The outbox alone, which is small where the archive is large. */
-static int scan_outbox(struct scan *c, MDB_cursor *outbox)
+/* What waits alone, which is little where the archive is large. */
+static int scan_waiting(struct scan *c, const struct store_serials *waiting)
 {
-    MDB_val k, v;
-    uint64_t serial;
-    int rc = mdb_cursor_get(outbox, &k, &v, MDB_FIRST);
-    for (; rc == 0; rc = mdb_cursor_get(outbox, &k, &v, MDB_NEXT)) {
-        MDB_val at = k;
-        if (!store_serial_parse(&serial, k) ||
-            mdb_get(c->txn, c->s->table[T_JOURNAL], &at, &v) != 0)
-            return MDB_CORRUPTED;
-        int added = add(c, serial, v, false);
-        if (added != 0)
-            return added;
+    int rc = 0;
+    for (size_t i = 0; i < waiting->count && rc == 0; i++) {
+        const struct store_key key = store_key_serial(waiting->at[i]);
+        MDB_val k = store_key_val(&key), v;
+        if ((waiting->at[i] & STORE_GONE) != 0)
+            continue;
+        rc = mdb_get(c->txn, c->s->table[T_JOURNAL], &k, &v);
+        if (rc == 0)
+            rc = add(c, waiting->at[i], v, false);
     }
-    return rc;
+    return rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc;
 }
 
 static int find_all(struct scan *c)
 {
-    MDB_cursor *journal = NULL, *outbox = NULL;
-    int rc = mdb_cursor_open(c->txn, c->s->table[T_JOURNAL], &journal);
+    struct store_serials waiting = {0};
+    int rc = store_waiting_read(c->s, c->txn, &waiting, NULL);
     if (rc == 0)
-        rc = mdb_cursor_open(c->txn, c->s->table[T_OUTBOX], &outbox);
-    if (rc == 0)
-        rc = c->boxes == 1u << METER_OUTBOX ? scan_outbox(c, outbox)
-                                            : scan_journal(c, journal, outbox);
-    if (journal != NULL)
-        mdb_cursor_close(journal);
-    if (outbox != NULL)
-        mdb_cursor_close(outbox);
-    return rc == MDB_NOTFOUND ? 0 : rc;
+        rc = c->boxes == 1u << METER_OUTBOX ? scan_waiting(c, &waiting) : scan_journal(c, &waiting);
+    store_serials_free(&waiting);
+    return rc;
 }
 
 /* --- in order -------------------------------------------------------------------------------- */

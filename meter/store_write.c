@@ -9,11 +9,12 @@
 /* The journal is written at its end and thrown away at its front, so what a report costs is the
  * report, and not a page for every table that its meter has something in.
  *
- * Which of two says the truth. Of what a meter reported, an entry; the tables "state" and "sources"
- * only sum up the entries up to the checkpoint's serial, and are written in one pass when enough
- * new entries make that worth it. An entry above that serial is neither thrown away nor moved: up
- * to the next checkpoint its meter's state stands nowhere else. Everything happens in whole
- * transactions, so a crash finds the tables and the serial up to which they hold as of one instant.
+ * Which of two says the truth. The entries, of what was reported and settled; the tables "state",
+ * "sources" and "outbox" only sum up those up to the checkpoint's serial, and are written in one
+ * pass when enough new entries make that worth it. An entry above that serial is neither thrown
+ * away nor moved: up to the next checkpoint what it says stands nowhere else. Everything happens in
+ * whole transactions, so a crash finds the tables and the serial up to which they hold as of one
+ * instant.
  *
  * Which entries stay: those that wait, those above one that waits, and the last `keep` of each
  * meter. One of them at the front, of a meter that has been silent, would keep all that others
@@ -26,12 +27,14 @@
 /* Entries at the front that one settling looks at: more than one, to catch up; few, because
  * --keep-reports may have been a million before. */
 #define TRIM_MAX 16u
+/* Settlings in one entry: it stays below half a page as long as what waits is not far away. */
+#define SETTLED_MAX 500u
 /* Below that much to be gained (about a megabyte) nothing is moved. */
 #define SWEEP_ENTRIES 4096u
 
 /* --- checkpoints ----------------------------------------------------------------------------- */
 
-/* State and sources of one meter into their tables. */
+/* State and sources of one meter into their tables. What waits is left to put_new_waiting. */
 static int write_line(struct meter_store *s, MDB_txn *txn, struct store_line *line)
 {
     uint8_t state[STORE_STATE_BYTES], row[8];
@@ -59,6 +62,56 @@ static int by_name(const void *a, const void *b)
     return ami_id_compare(&(*x)->name, &(*y)->name);
 }
 
+static int by_serial(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void sort_serials(struct store_serials *list)
+{
+    if (list->count > 1)
+        qsort(list->at, list->count, sizeof *list->at, by_serial);
+}
+
+/* What waits, of what came after the last checkpoint, stands behind all that the table has. */
+static int put_new_waiting(struct meter_store *s, MDB_txn *txn, struct store_line *const *list,
+                           size_t count)
+{
+    struct store_serials fresh = {0};
+    int rc = 0;
+    for (size_t i = 0; i < count && rc == 0; i++)
+        for (uint64_t k = 0; list[i]->waiting != 0 && k < list[i]->span && rc == 0; k++) {
+            const uint64_t serial = store_line_serial(list[i], list[i]->base + k);
+            if (serial > s->checkpoint.serial)
+                rc = store_serials_add(&fresh, serial);
+        }
+    sort_serials(&fresh);
+    for (size_t i = 0; i < fresh.count && rc == 0; i++) {
+        const struct store_key key = store_key_serial(fresh.at[i]);
+        MDB_val k = store_key_val(&key), v = {0, NULL};
+        rc = mdb_put(txn, s->table[T_OUTBOX], &k, &v, MDB_APPEND);
+    }
+    store_serials_free(&fresh);
+    return rc;
+}
+
+static int write_outbox(struct meter_store *s, MDB_txn *txn, struct store_line *const *list,
+                        size_t count)
+{
+    int rc = 0;
+    sort_serials(&s->struck);
+    for (size_t i = 0; i < s->struck.count && rc == 0; i++) {
+        const struct store_key key = store_key_serial(s->struck.at[i]);
+        MDB_val k = store_key_val(&key);
+        rc = mdb_del(txn, s->table[T_OUTBOX], &k, NULL);
+    }
+    s->struck.count = 0;
+    if (rc == MDB_NOTFOUND)
+        rc = MDB_CORRUPTED;
+    return rc == 0 ? put_new_waiting(s, txn, list, count) : rc;
+}
+
 static int write_checkpoint(struct meter_store *s, MDB_txn *txn)
 {
     struct store_line **list = malloc((s->dirty + 1) * sizeof(struct store_line *)), *line, *tmp;
@@ -74,6 +127,7 @@ static int write_checkpoint(struct meter_store *s, MDB_txn *txn)
     AMI_CHECK(count == s->dirty);
     /* In the tables' order, so that a page is touched once. */
     qsort(list, count, sizeof(struct store_line *), by_name);
+    rc = write_outbox(s, txn, list, count);
     for (size_t i = 0; i < count && rc == 0; i++)
         rc = write_line(s, txn, list[i]);
     free(list);
@@ -100,13 +154,32 @@ static bool checkpoint_due(const struct meter_store *s)
 
 /* --- the journal's front --------------------------------------------------------------------- */
 
-static int put_mark(struct meter_store *s, MDB_txn *txn, uint64_t serial, uint16_t readings)
+/* A report that waited does so no more, or not there. */
+static int strike(struct meter_store *s, uint64_t serial)
 {
-    const struct store_key key = store_key_serial(serial);
-    uint8_t mark[STORE_MARK_BYTES];
-    MDB_val k = store_key_val(&key), v = store_val(mark, sizeof mark);
-    store_be16(mark, readings);
-    return mdb_put(txn, s->table[T_OUTBOX], &k, &v, MDB_APPEND);
+    return serial <= s->checkpoint.serial ? store_serials_add(&s->struck, serial) : 0;
+}
+
+static int append(struct meter_store *s, MDB_txn *txn, struct span head, struct span rest)
+{
+    const struct store_key key = store_key_serial(s->next_serial);
+    MDB_val k = store_key_val(&key), v = {head.size + rest.size, NULL};
+    int rc = mdb_put(txn, s->table[T_JOURNAL], &k, &v, MDB_APPEND | MDB_RESERVE);
+    if (rc != 0)
+        return rc;
+    memcpy(v.mv_data, head.data, head.size);
+    memcpy((uint8_t *)v.mv_data + head.size, rest.data, rest.size);
+    s->next_serial++;
+    return 0;
+}
+
+static int append_report(struct meter_store *s, MDB_txn *txn, const struct store_entry *e)
+{
+    uint8_t head[STORE_ENTRY_HEAD_BYTES_MAX];
+    struct writer w = writer_on(head, sizeof head);
+    store_entry_head(&w, e);
+    AMI_CHECK(writer_ok(&w));
+    return append(s, txn, writer_span(&w), e->record);
 }
 
 /* Whether the report waits; its meter's line. */
@@ -120,44 +193,39 @@ struct front {
 
 static int look_at_front(struct meter_store *s, MDB_txn *txn, struct front *f)
 {
-    MDB_val mark;
     if (!store_serial_parse(&f->serial, f->key) ||
         store_entry_parse(&f->entry, store_span(f->value)) != AMI_OK)
         return MDB_CORRUPTED;
-    int rc = mdb_get(txn, s->table[T_OUTBOX], &f->key, &mark);
-    f->waits = rc == 0;
-    if (rc != 0 && rc != MDB_NOTFOUND)
-        return rc;
+    if (f->entry.kind == STORE_SETTLED)
+        return 0;
     pthread_mutex_lock(&s->lines_lock);
-    rc = store_line_get(s, txn, &f->entry.name, &f->line);
+    int rc = store_line_get(s, txn, &f->entry.name, &f->line);
     pthread_mutex_unlock(&s->lines_lock);
+    f->waits = rc == 0 && store_line_serial(f->line, f->entry.state.reports) == f->serial;
     return rc;
 }
 
 /* The entry at the cursor goes to the journal's end, under another serial. */
-static int move_to_end(struct meter_store *s, MDB_txn *txn, MDB_cursor *cursor,
-                       const struct front *f)
+static int move_to_end(struct meter_store *s, MDB_txn *txn, MDB_cursor *cursor, struct front *f)
 {
-    uint8_t bytes[STORE_ENTRY_BYTES_MAX];
-    const struct store_key key = store_key_serial(s->next_serial);
-    AMI_CHECK(f->value.mv_size <= sizeof bytes && f->serial < s->next_serial);
-    memcpy(bytes, f->value.mv_data, f->value.mv_size);
-    const struct store_key from = store_key_serial(f->serial);
-    MDB_val old = store_key_val(&from), k = store_key_val(&key),
-            v = store_val(bytes, f->value.mv_size);
-    int rc = f->waits ? mdb_del(txn, s->table[T_OUTBOX], &old, NULL) : 0;
+    uint8_t record[METER_RECORD_BYTES_MAX];
+    struct store_entry *e = &f->entry;
+    AMI_CHECK(f->serial < s->next_serial);
+    memcpy(record, e->record.data, e->record.size);
+    e->record.data = record;
+    e->kind = STORE_MOVED;
+    e->moved_back = s->next_serial - f->serial;
+    int rc = f->waits ? strike(s, f->serial) : 0;
     if (rc == 0)
         rc = mdb_cursor_del(cursor, 0);
     if (rc == 0)
-        rc = mdb_put(txn, s->table[T_JOURNAL], &k, &v, MDB_APPEND);
-    if (rc == 0 && f->waits)
-        rc = put_mark(s, txn, s->next_serial, f->entry.readings);
+        rc = append_report(s, txn, e);
     if (rc == 0 && f->waits) {
         pthread_mutex_lock(&s->lines_lock);
-        rc = store_line_wait(f->line, f->entry.state.reports, s->next_serial);
+        rc = store_line_wait(f->line, e->state.reports, s->next_serial - 1, e->readings);
+        store_line_soil(s, f->line);
         pthread_mutex_unlock(&s->lines_lock);
     }
-    s->next_serial++;
     return rc;
 }
 
@@ -203,6 +271,10 @@ static int trim_one(struct meter_store *s, MDB_txn *txn, MDB_cursor *cursor, uin
         return rc == MDB_NOTFOUND ? 0 : rc;
     if (f.serial > c->sweep_to)
         c->sweep_to = 0;
+    if (f.entry.kind == STORE_SETTLED) {
+        *stay = false;
+        return mdb_cursor_del(cursor, 0);
+    }
     if (!f.waits && f.entry.state.reports <= store_line_dead_to(f.line, keep)) {
         *stay = false;
         if (c->sweep_to == 0 && c->dead > 0)
@@ -244,26 +316,11 @@ static int get_line(struct meter_store *s, MDB_txn *txn, const struct meter_op *
     return rc;
 }
 
-static int append(struct meter_store *s, MDB_txn *txn, const struct store_entry *e)
-{
-    uint8_t head[STORE_ENTRY_HEAD_BYTES_MAX];
-    const struct store_key key = store_key_serial(s->next_serial);
-    struct writer w = writer_on(head, sizeof head);
-    store_entry_head(&w, e);
-    AMI_CHECK(writer_ok(&w));
-    MDB_val k = store_key_val(&key), v = {w.size + e->record.size, NULL};
-    int rc = mdb_put(txn, s->table[T_JOURNAL], &k, &v, MDB_APPEND | MDB_RESERVE);
-    if (rc != 0)
-        return rc;
-    memcpy(v.mv_data, head, w.size);
-    memcpy((uint8_t *)v.mv_data + w.size, e->record.data, e->record.size);
-    return put_mark(s, txn, s->next_serial, e->readings);
-}
-
 static int apply_report(struct meter_store *s, MDB_txn *txn, const struct meter_op *op)
 {
     struct store_line *line;
-    struct store_entry e = {.name = *op->name,
+    struct store_entry e = {.kind = STORE_REPORT,
+                            .name = *op->name,
                             .epoch = op->epoch,
                             .sequence = op->sequence,
                             .state = op->state,
@@ -281,14 +338,9 @@ static int apply_report(struct meter_store *s, MDB_txn *txn, const struct meter_
     pthread_mutex_lock(&s->lines_lock);
     rc = store_line_advance(s, line, &e);
     if (rc == 0)
-        rc = store_line_wait(line, e.state.reports, s->next_serial);
-    if (rc == 0)
-        line->waiting_readings += e.readings;
+        rc = store_line_wait(line, e.state.reports, s->next_serial, e.readings);
     pthread_mutex_unlock(&s->lines_lock);
-    if (rc == 0)
-        rc = append(s, txn, &e);
-    s->next_serial++;
-    return rc;
+    return rc == 0 ? append_report(s, txn, &e) : rc;
 }
 
 static int apply_settle(struct meter_store *s, MDB_txn *txn, struct meter_op *op)
@@ -301,29 +353,33 @@ static int apply_settle(struct meter_store *s, MDB_txn *txn, struct meter_op *op
     const uint64_t serial = ordinal == 0 ? 0 : store_line_serial(line, ordinal);
     if (serial == 0)
         return MDB_CORRUPTED;
-    const struct store_key key = store_key_serial(serial);
-    MDB_val k = store_key_val(&key), v;
-    MDB_cursor *cursor;
-    rc = mdb_cursor_open(txn, s->table[T_OUTBOX], &cursor);
-    if (rc != 0)
-        return rc;
-    rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_KEY);
-    if (rc == MDB_NOTFOUND || (rc == 0 && v.mv_size != STORE_MARK_BYTES))
-        rc = MDB_CORRUPTED;
-    if (rc == 0) {
-        op->readings = load_be16(v.mv_data);
-        rc = mdb_cursor_del(cursor, 0);
-    }
-    mdb_cursor_close(cursor);
+    rc = strike(s, serial);
+    if (rc == 0)
+        rc = store_serials_add(&s->settling, serial);
     if (rc != 0)
         return rc;
     const uint64_t before = store_line_dead_to(line, op->keep);
     pthread_mutex_lock(&s->lines_lock);
-    store_line_settle(line, ordinal);
-    line->waiting_readings -= op->readings;
+    op->readings = store_line_settle(line, ordinal);
     pthread_mutex_unlock(&s->lines_lock);
     s->checkpoint.dead += store_line_dead_to(line, op->keep) - before;
     return 0;
+}
+
+/* Entries for all that was settled. */
+static int append_settled(struct meter_store *s, MDB_txn *txn)
+{
+    uint8_t bytes[1 + 10 * SETTLED_MAX];
+    int rc = 0;
+    for (size_t i = 0; i < s->settling.count && rc == 0;) {
+        struct writer w = writer_on(bytes, sizeof bytes);
+        write_u8(&w, STORE_SETTLED);
+        for (size_t k = 0; k < SETTLED_MAX && i < s->settling.count; k++, i++)
+            write_varint(&w, s->next_serial - s->settling.at[i]);
+        AMI_CHECK(writer_ok(&w));
+        rc = append(s, txn, writer_span(&w), span_of("", 0));
+    }
+    return rc;
 }
 
 static int apply_keys(struct meter_store *s, MDB_txn *txn, const struct meter_op *op)
@@ -382,6 +438,7 @@ static int apply_all(struct meter_store *s, MDB_txn *txn, struct meter_op *ops, 
 {
     uint64_t keep = 0, settled = 0;
     int rc = 0;
+    s->settling.count = 0;
     for (size_t i = 0; i < count && rc == 0; i++) {
         rc = apply_one(s, txn, &ops[i]);
         if (ops[i].kind == METER_OP_SETTLE && ops[i].keep != 0) {
@@ -389,6 +446,8 @@ static int apply_all(struct meter_store *s, MDB_txn *txn, struct meter_op *ops, 
             settled++;
         }
     }
+    if (rc == 0)
+        rc = append_settled(s, txn);
     if (rc == 0 && settled != 0)
         rc = trim(s, txn, keep, settled * TRIM_MAX);
     if (rc == 0 && checkpoint_due(s))

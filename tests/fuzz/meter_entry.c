@@ -11,6 +11,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct store_entry e;
     if (store_entry_parse(&e, span_of(data, size)) != AMI_OK)
         return 0;
+    if (e.kind == STORE_SETTLED) {
+        AMI_CHECK(e.settled.size == size - 1 && e.record.size == 0);
+        return 0;
+    }
     struct writer w = writer_on(again, STORE_ENTRY_HEAD_BYTES_MAX);
     store_entry_head(&w, &e);
     AMI_CHECK(writer_ok(&w));
@@ -25,7 +29,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
 {
     static const uint8_t record[150] = {1, 2, 3};
-    struct store_entry e = {.epoch = 1 + (uint32_t)index % 3,
+    struct store_entry e = {.kind = index % 4 == 3 ? STORE_MOVED : STORE_REPORT,
+                            .moved_back = 1 + index * index,
+                            .epoch = 1 + (uint32_t)index % 3,
                             .sequence = 1 + index,
                             .state = {.reports = 1 + index * (1 + index % 2),
                                       .readings = index * 48,
@@ -36,6 +42,12 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
                             .source_row = index * 1000};
     AMI_CHECK(ami_id_from_text(&e.name, index % 3 == 0 ? "m" : "a.longer_name-17") == AMI_OK);
     struct writer w = writer_on(out, capacity);
+    if (index % 5 == 4) {
+        write_u8(&w, STORE_SETTLED);
+        for (uint64_t i = 0; i <= index % 40; i++)
+            write_varint(&w, 1 + i * index);
+        return w.size;
+    }
     store_entry_head(&w, &e);
     write_raw(&w, record, 1 + index % sizeof record);
     AMI_CHECK(writer_ok(&w));
