@@ -83,6 +83,12 @@ struct meter_store *crashed(void)
     return opened_in(crash_folder, METER_STORE_WRITE, 0);
 }
 
+struct meter_store *crashed_again(struct meter_store *s)
+{
+    meter_store_close(s);
+    return opened_in(crash_folder, METER_STORE_WRITE, 0);
+}
+
 void dropped(struct meter_store *s)
 {
     static const char *const files[] = {"meters.mdb", "meters.mdb-lock", "lock"};

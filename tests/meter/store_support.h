@@ -25,6 +25,8 @@ struct meter_store *reopened(struct meter_store *s);
  * writing. */
 struct meter_store *crashed(void);
 void dropped(struct meter_store *s);
+/* That folder after a clean end and another start. */
+struct meter_store *crashed_again(struct meter_store *s);
 
 /* The next report of a meter in key epoch 1; its record tells its number in the first byte, and as
  * a whole in bytes 8 to 15. */
