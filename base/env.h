@@ -56,6 +56,10 @@ struct env {
      * core gets `..._on_stored(write, status)`. Writes complete in the order given, and a write
      * whose completion says AMI_OK survives a crash. */
     enum ami_status (*store)(void *ctx, void *write);
+
+    /* Bytes queued on a link that have not left yet; 0 for a link that is gone. For nodes; NULL
+     * where nothing ever waits. */
+    size_t (*queued)(void *ctx, env_link link);
 };
 
 #endif

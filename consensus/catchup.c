@@ -27,11 +27,20 @@ void catchup_target(struct replica *r, uint64_t height, uint8_t from)
 {
     if (height <= r->fetch.target)
         return;
-    if (r->fetch.target <= r->tip_height)
-        r->fetch.since_us = r->now_us;
+    const bool first = r->fetch.target <= r->tip_height;
     r->fetch.target = height;
+    if (!first)
+        return; /* whoever claims more and more is not asked for it each time */
+    r->fetch.since_us = r->now_us;
     if (!r->fetch.asked && from != NOBODY && !is_liar(r, from))
         r->fetch.peer = from;
+}
+
+void catchup_certified(struct replica *r, uint64_t height, uint8_t from)
+{
+    if (height > r->fetch.certified)
+        r->fetch.certified = height;
+    catchup_target(r, height, from);
 }
 
 /* The block above the tip is here and certified; commit.c is at it. */
@@ -167,7 +176,9 @@ void catchup_on_block(struct replica *r, uint8_t from, struct span body)
     r->fetch.got++;
     /* A later one came first: what lies between may be lost. */
     bool gap = h->height != first;
-    r->fetch.deadline_us = r->now_us + (gap ? r->slot_us : r->timeout_us);
+    uint64_t at_us = r->now_us + (gap ? r->slot_us : r->timeout_us);
+    uint64_t over_us = r->fetch.asked_us + FETCH_TIMEOUTS_MAX * r->timeout_us;
+    r->fetch.deadline_us = at_us < over_us ? at_us : over_us;
 }
 
 /* Takes the block above the tip out of the queue. */
@@ -228,18 +239,40 @@ void catchup_blame(struct replica *r, uint8_t from)
         next_peer(r);
 }
 
+/* All of a window is here, or what still lacks is to be asked for again. Who takes long or gives
+ * little is not asked next: it may be slower than the chain grows, and no sign tells a slow link
+ * from a peer that holds others up. Less is asked for then, so that a slow link is not filled with
+ * the same blocks from several. */
+static void window_over(struct replica *r)
+{
+    const uint64_t took_us = r->now_us - r->fetch.asked_us;
+    const uint64_t wanted = r->fetch.last - r->fetch.from + 1;
+    r->fetch.asked = false;
+    if (took_us < FETCH_TIMEOUTS_BRISK * r->timeout_us && 2 * (uint64_t)r->fetch.got >= wanted) {
+        if (r->fetch.halved > 0)
+            r->fetch.halved--;
+        return;
+    }
+    if (took_us >= FETCH_TIMEOUTS_MAX * r->timeout_us && FETCH_WINDOW >> r->fetch.halved > 1)
+        r->fetch.halved++;
+    next_peer(r);
+}
+
 static void fetch_timed_out(struct replica *r)
 {
+    if (r->fetch.got != 0) {
+        window_over(r);
+        return;
+    }
     r->fetch.asked = false;
-    if (r->fetch.got != 0)
-        return; /* it answered; ask again for what is missing */
     r->fetch.size_seen = 0;
     r->fetch.silent++;
     next_peer(r);
     if (r->fetch.silent < r->n)
         return;
     r->fetch.silent = 0;
-    r->fetch.target = r->tip_height; /* nobody has it; if somebody says so again, ask again */
+    /* Nobody has it; if somebody says so again, ask again. What is certified is somewhere. */
+    r->fetch.target = r->fetch.certified > r->tip_height ? r->fetch.certified : r->tip_height;
 }
 
 static uint64_t fetch_begin_us(const struct replica *r)
@@ -260,11 +293,12 @@ static bool fetch_wanted(const struct replica *r)
 
 static uint32_t fetch_window(const struct replica *r)
 {
+    const uint32_t window = FETCH_WINDOW >> r->fetch.halved;
     if (r->fetch.size_seen == 0)
-        return FETCH_WINDOW;
+        return window;
     uint64_t room = r->fetch.queue_size / 2;
     uint64_t fit = (room < FETCH_BYTES ? room : FETCH_BYTES) / r->fetch.size_seen;
-    return fit >= FETCH_WINDOW ? FETCH_WINDOW : fit <= 1 ? 1 : (uint32_t)fit;
+    return fit >= window ? window : fit <= 1 ? 1 : (uint32_t)fit;
 }
 
 static void fetch(struct replica *r, uint64_t first)
@@ -278,6 +312,7 @@ static void fetch(struct replica *r, uint64_t first)
         r->fetch.last++;
     r->fetch.asked = true;
     r->fetch.got = 0;
+    r->fetch.asked_us = r->now_us;
     r->fetch.deadline_us = r->now_us + r->timeout_us;
     outbox_clear(r, OUT_FETCH_BLOCKS);
     outbox_post(r, OUT_FETCH_BLOCKS, bit_of(r->fetch.peer), 0);
@@ -298,7 +333,7 @@ static void advance_fetch(struct replica *r)
     uint64_t first = first_missing(r);
     r->fetch.complete = first > r->fetch.target;
     if (r->fetch.asked && first > r->fetch.last)
-        r->fetch.asked = false;
+        window_over(r);
     if (r->fetch.target <= r->tip_height) {
         r->fetch.asked = false;
         if (r->fetch.noted)

@@ -12,7 +12,7 @@ void commit_learn(struct replica *r, const struct qc *qc, uint8_t from)
 {
     if (!cert_commits(r, qc) || qc->height <= r->tip_height)
         return;
-    catchup_target(r, qc->height, from);
+    catchup_certified(r, qc->height, from);
     if (qc->height > r->tip_height + COMMITS_KEPT)
         return;
     size_t at = qc->height % COMMITS_KEPT;

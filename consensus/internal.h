@@ -42,6 +42,8 @@
 #define WRITE_RETRY_DOUBLED_MAX 5        /* of a slot, from one try of a failed write to the next */
 #define CATCHUP_SLACK           (512u << 10)
 #define FETCH_BYTES             (2u << 20) /* about so many in one answer */
+#define FETCH_TIMEOUTS_BRISK    4u /* election time-outs that a window may take of one that is */
+#define FETCH_TIMEOUTS_MAX      8u /* asked again next, and of any; see catchup.c */
 
 /* A block in memory. `valid`: it validated on the tip that is its parent. */
 struct block_slot {
@@ -254,7 +256,9 @@ struct replica {
         uint8_t peer;
         uint32_t
             liars; /* members that sent a certified block with other bytes: they are not asked */
-        uint64_t deadline_us;
+        uint64_t asked_us, deadline_us;
+        uint64_t certified; /* greatest height of a commit certificate */
+        unsigned halved;    /* so often, the window */
         uint64_t hold_us;   /* nothing is asked for before */
         uint32_t size_seen; /* of the largest block in the last answers */
         unsigned silent;    /* peers in a row that did not answer */
@@ -441,6 +445,7 @@ void seen_proposal(struct replica *r, const struct proposal_core *core, struct s
 
 /* catchup.c */
 void catchup_target(struct replica *r, uint64_t height, uint8_t from);
+void catchup_certified(struct replica *r, uint64_t height, uint8_t from); /* not only claimed */
 void catchup_on_block(struct replica *r, uint8_t from, struct span body);
 void catchup_on_body(struct replica *r, uint8_t from, struct span body);
 void catchup_on_stored_body(struct replica *r, const sm3_digest *hash, const struct block_header *h,

@@ -157,12 +157,8 @@ void block_check_free(struct block_check *c)
 static uint32_t *device_place(const struct block_check *c, uint8_t kind, const struct ami_id *name,
                               uint32_t epoch)
 {
-    uint64_t h = UINT64_C(1469598103934665603) ^ kind ^ (uint64_t)epoch << 8;
-    for (uint8_t i = 0; i < name->size; i++)
-        h = (h ^ (uint8_t)name->text[i]) * UINT64_C(1099511628211);
-    h = (h ^ h >> 32) * UINT64_C(0x9e3779b97f4a7c15);
     size_t mask = c->found_count - 1;
-    for (size_t i = (size_t)(h >> 32) & mask;; i = (i + 1) & mask) {
+    for (size_t i = (size_t)registry_hash_key(kind, name, epoch) & mask;; i = (i + 1) & mask) {
         uint32_t *place = &c->found[i];
         if (*place == 0)
             return place;

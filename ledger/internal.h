@@ -32,6 +32,9 @@ static inline enum key_role record_role(uint8_t kind)
     return kind == RECORD_METER ? ROLE_METER_REPORT : ROLE_DC_SIGN;
 }
 
+/* For tables in memory: of a key epoch of a device. */
+uint64_t registry_hash_key(uint8_t kind, const struct ami_id *name, uint32_t epoch);
+
 /* Whom evidence on the block of this height, which is above the committed ones, is against.
  * AMI_WRONG_CHAIN, AMI_WRONG_EPOCH (no longer, or not yet, the epoch of that block),
  * AMI_BAD_ARGUMENT. */

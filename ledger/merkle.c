@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,25 +99,31 @@ size_t merkle_path(sm3_digest path[MERKLE_PATH_MAX], const sm3_digest *leaves, s
     return length;
 }
 
+enum ami_status merkle_climb(struct merkle_climb *c, unsigned levels)
+{
+    if (c->index >= c->count)
+        return AMI_BAD_PROOF;
+    for (; levels > 0 && c->count > 1; levels--) {
+        if ((c->index ^ 1) < c->count) {
+            if (c->path_size == 0)
+                return AMI_BAD_PROOF;
+            c->node =
+                c->index % 2 == 0 ? merkle_node(&c->node, c->path) : merkle_node(c->path, &c->node);
+            c->path++;
+            c->path_size--;
+        }
+        c->index /= 2;
+        c->count = c->count / 2 + c->count % 2;
+    }
+    return AMI_OK;
+}
+
 enum ami_status merkle_check(const sm3_digest *root, const sm3_digest *leaf, uint64_t index,
                              uint64_t count, const sm3_digest *path, size_t path_size)
 {
-    if (index >= count)
-        return AMI_BAD_PROOF;
-    sm3_digest node = *leaf;
-    size_t at = 0;
-    while (count > 1) {
-        uint64_t sibling = index ^ 1;
-        if (sibling < count) {
-            if (at == path_size)
-                return AMI_BAD_PROOF;
-            node = index % 2 == 0 ? merkle_node(&node, &path[at]) : merkle_node(&path[at], &node);
-            at++;
-        }
-        index /= 2;
-        count = count / 2 + count % 2;
-    }
-    return at == path_size && sm3_equal(&node, root) ? AMI_OK : AMI_BAD_PROOF;
+    struct merkle_climb c = {*leaf, index, count, path, path_size};
+    AMI_TRY(merkle_climb(&c, UINT_MAX));
+    return c.path_size == 0 && sm3_equal(&c.node, root) ? AMI_OK : AMI_BAD_PROOF;
 }
 
 /* --- a kept tree ------------------------------------------------------------------------------ */

@@ -20,6 +20,17 @@ sm3_digest merkle_root(sm3_digest *leaves, size_t count);
  * (at most MERKLE_PATH_MAX). */
 size_t merkle_path(sm3_digest path[MERKLE_PATH_MAX], const sm3_digest *leaves, size_t count,
                    size_t index);
+/* Where a proof stands in its tree: a node, its place among the `count` of its level, and the
+ * digests of the path from there on. It begins at a leaf. */
+struct merkle_climb {
+    sm3_digest node;
+    uint64_t index, count;
+    const sm3_digest *path;
+    size_t path_size;
+};
+/* Goes up so many levels, or to the root when that is nearer. AMI_BAD_PROOF: there is no such
+ * place, or the path ends before. */
+enum ami_status merkle_climb(struct merkle_climb *c, unsigned levels) AMI_MUST_CHECK;
 /* AMI_BAD_PROOF unless leaf, index, count and path give this root. */
 enum ami_status merkle_check(const sm3_digest *root, const sm3_digest *leaf, uint64_t index,
                              uint64_t count, const sm3_digest *path,

@@ -1,7 +1,9 @@
 /* mdms/cli.c - what the commands of ami-mdms share; see the header. */
 #include "mdms/cli.h"
 
+#include "client/genesis.h"
 #include "net/file.h"
+#include "net/loop.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -13,6 +15,7 @@
 #include <unistd.h>
 
 #define JSON_FILE_BYTES_MAX (1u << 20)
+#define WAIT_POLL_US        100000
 
 enum ami_status cli_network(const char *dir, struct network *out, struct why *why)
 {
@@ -139,17 +142,7 @@ enum ami_status cli_keys(const char *dir, const struct network *net, const char 
 enum ami_status cli_genesis(const char *path, const struct network *net, bool allow_single,
                             struct genesis *out, struct why *why)
 {
-    char reason[WHY_BYTES_MAX];
-    uint8_t *data;
-    size_t size;
-    AMI_TRY(file_read(path, JSON_FILE_BYTES_MAX, &data, &size, why));
-    enum ami_status status =
-        genesis_parse(out, span_of(data, size), allow_single, reason, sizeof reason);
-    free(data);
-    if (status == AMI_BAD_ARGUMENT)
-        status = AMI_BAD_ENCODING; /* the file's mistake, not the caller's */
-    if (status != AMI_OK)
-        return why_set(why, status, "%s: %s", path, reason);
+    AMI_TRY(genesis_read(out, path, allow_single, why));
     if (!sm3_equal(&out->network.id, &net->id))
         return why_set(why, AMI_WRONG_CHAIN,
                        "%s: it is the genesis of the network \"%s\" with other keys than \"%s\" "
@@ -171,6 +164,15 @@ enum ami_status cli_genesis_path(const char *dir, const char *given, char *out, 
     if (access(out, F_OK) != 0)
         out[0] = '\0';
     return AMI_OK;
+}
+
+enum ami_status cli_wait(enum ami_status (*look)(void *ctx), void *ctx, int64_t wait_ms)
+{
+    const uint64_t end = clock_mono_us() + (uint64_t)wait_ms * 1000;
+    enum ami_status status;
+    while ((status = look(ctx)) == AMI_AGAIN && clock_mono_us() < end)
+        usleep(WAIT_POLL_US);
+    return status;
 }
 
 /* --- words ------------------------------------------------------------------------------------ */

@@ -28,7 +28,36 @@ struct common_options {
     const char *dir;
     const char *passphrase_file;
     bool json;
+    bool wait;
+    int64_t wait_ms; /* CLI_WAIT_MS until the command line says otherwise */
 };
+#define CLI_WAIT_MS 60000
+
+/* For a table of options; the values are those of the command's own `common`. */
+#define CLI_OPTION_DIR                                                                             \
+    {                                                                                              \
+        .name = "dir", .letter = 'd', .kind = OPTION_TEXT, .value = &common.dir,                   \
+        .argument = "DIR", .help = "the MDMS's directory", .required = true                        \
+    }
+#define CLI_OPTION_JSON                                                                            \
+    {                                                                                              \
+        .name = "json", .kind = OPTION_FLAG, .value = &common.json,                                \
+        .help = "print one JSON document"                                                          \
+    }
+#define CLI_OPTION_WAIT(what)                                                                      \
+    {                                                                                              \
+        .name = "wait", .kind = OPTION_FLAG, .value = &common.wait, .help = (what)                 \
+    }
+#define CLI_OPTION_WAIT_MS                                                                         \
+    {                                                                                              \
+        .name = "timeout", .kind = OPTION_DURATION, .value = &common.wait_ms, .min = 100,          \
+        .max = 86400000, .argument = "TIME", .help = "how long to wait (default 60s)"              \
+    }
+
+/* Asks look(ctx) again and again until it says anything but AMI_AGAIN, or that time is over: then
+ * AMI_AGAIN. Another process works on what is waited for, so there is nothing else to wait on. */
+enum ami_status cli_wait(enum ami_status (*look)(void *ctx), void *ctx,
+                         int64_t wait_ms) AMI_MUST_CHECK;
 
 /* Reads DIR/network.json. AMI_NOT_FOUND says how to make one. */
 enum ami_status cli_network(const char *dir, struct network *out, struct why *why) AMI_MUST_CHECK;

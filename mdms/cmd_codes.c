@@ -24,13 +24,7 @@ static const char *one_id, *prefix, *ids_file, *home, *out_file;
 static int64_t count, start = 1;
 
 static const struct option_spec options[] = {
-    {.name = "dir",
-     .letter = 'd',
-     .kind = OPTION_TEXT,
-     .value = &common.dir,
-     .argument = "DIR",
-     .help = "the MDMS's directory",
-     .required = true},
+    CLI_OPTION_DIR,
     {.name = "dc", .kind = OPTION_FLAG, .value = &for_dc, .help = "codes for data concentrators"},
     {.name = "meter", .kind = OPTION_FLAG, .value = &for_meter, .help = "codes for meters"},
     {.name = "id",

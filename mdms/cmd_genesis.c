@@ -17,13 +17,7 @@ static const char *gateway = "leader", *out_file;
 static bool allow_single;
 
 static const struct option_spec options[] = {
-    {.name = "dir",
-     .letter = 'd',
-     .kind = OPTION_TEXT,
-     .value = &common.dir,
-     .argument = "DIR",
-     .help = "the MDMS's directory",
-     .required = true},
+    CLI_OPTION_DIR,
     {.name = "member",
      .letter = 'm',
      .kind = OPTION_LIST,
@@ -49,7 +43,7 @@ static const struct option_spec options[] = {
      .value = &out_file,
      .argument = "FILE",
      .help = "where to write it (default DIR/genesis.json); never overwrites"},
-    {.name = "json", .kind = OPTION_FLAG, .value = &common.json, .help = "print one JSON document"},
+    CLI_OPTION_JSON,
     /* n < 4 tolerates no fault; one DC alone serves tests only. */
     {.name = "allow-single",
      .kind = OPTION_FLAG,
@@ -245,13 +239,12 @@ static enum ami_status fill(struct genesis *g, struct mdms_store *store, struct 
 static enum ami_status check_unbound(struct mdms_store *store, struct why *why)
 {
     struct mdms_kv kv = mdms_store_kv(store);
-    struct mdms_key key = key_state();
-    struct span value;
     struct state_record s;
     static const sm3_digest zero;
-    AMI_TRY(kv.get(kv.ctx, TABLE_STATE, key_span(&key), &value));
-    if (state_record_parse(&s, value) != AMI_OK)
-        return why_set(why, AMI_DAMAGED, "%s/store: the state record is damaged", common.dir);
+    enum ami_status status = mdms_state_load(&kv, &s);
+    if (status == AMI_DAMAGED)
+        return why_set(why, status, "%s/store: the state record is damaged", common.dir);
+    AMI_TRY(status);
     if (sm3_equal(&s.chain, &zero))
         return AMI_OK;
     return why_set(why, AMI_EXISTS,

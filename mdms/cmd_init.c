@@ -37,7 +37,7 @@ static const struct option_spec options[] = {
      .value = &common.passphrase_file,
      .argument = "FILE",
      .help = "passphrase in its first line (else AMI_PASSPHRASE, else asked)"},
-    {.name = "json", .kind = OPTION_FLAG, .value = &common.json, .help = "print one JSON document"},
+    CLI_OPTION_JSON,
     {0},
 };
 

@@ -12,23 +12,13 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define WAIT_POLL_US 100000
-
-static struct common_options common;
+static struct common_options common = {.wait_ms = CLI_WAIT_MS};
 static const char *id_text, *peer_text, *meter_text, *admin_text;
-static int64_t epoch_given, delay = 10, wait_ms = 60000;
-static bool wait_for_it;
+static int64_t epoch_given, delay = 10;
 
 static const struct option_spec options[] = {
-    {.name = "dir",
-     .letter = 'd',
-     .kind = OPTION_TEXT,
-     .value = &common.dir,
-     .argument = "DIR",
-     .help = "the MDMS's directory",
-     .required = true},
+    CLI_OPTION_DIR,
     {.name = "id",
      .kind = OPTION_TEXT,
      .value = &id_text,
@@ -64,18 +54,9 @@ static const struct option_spec options[] = {
      .max = MEMBERSHIP_DELAY_MAX,
      .argument = "BLOCKS",
      .help = "from when on, in blocks above its own (default 10)"},
-    {.name = "wait",
-     .kind = OPTION_FLAG,
-     .value = &wait_for_it,
-     .help = "wait until it is in force"},
-    {.name = "timeout",
-     .kind = OPTION_DURATION,
-     .value = &wait_ms,
-     .min = 100,
-     .max = 86400000,
-     .argument = "TIME",
-     .help = "how long to wait (default 60s)"},
-    {.name = "json", .kind = OPTION_FLAG, .value = &common.json, .help = "print one JSON document"},
+    CLI_OPTION_WAIT("wait until it is in force"),
+    CLI_OPTION_WAIT_MS,
+    CLI_OPTION_JSON,
     {0},
 };
 
@@ -83,6 +64,7 @@ static const char *const NAMES[] = {
     [MEMBER_JOIN] = "join", [MEMBER_LEAVE] = "leave", [MEMBER_ROTATE] = "rotate"};
 
 struct asked {
+    struct mdms_store *store;
     struct change_record record;
     uint64_t request; /* its key */
     uint64_t from;    /* first height of the epoch that it begins; 0: not on the ledger yet */
@@ -155,13 +137,11 @@ static enum ami_status in_force(const struct mdms_kv *kv, uint64_t number, struc
 {
     struct state_record state;
     struct span value;
-    struct mdms_key key = key_state();
-    AMI_TRY(kv->get(kv->ctx, TABLE_STATE, key_span(&key), &value));
-    AMI_TRY(state_record_parse(&state, value));
+    AMI_TRY(mdms_state_load(kv, &state));
     for (uint32_t epoch = 2;; epoch++) {
         struct epoch_record e;
         struct membership change;
-        key = key_number(epoch);
+        struct mdms_key key = key_number(epoch);
         enum ami_status status = kv->get(kv->ctx, TABLE_EPOCHS, key_span(&key), &value);
         if (status != AMI_OK)
             return status == AMI_NOT_FOUND ? AMI_AGAIN : status;
@@ -175,9 +155,10 @@ static enum ami_status in_force(const struct mdms_kv *kv, uint64_t number, struc
     }
 }
 
-static enum ami_status look(struct mdms_store *store, struct asked *a)
+static enum ami_status look(void *ctx)
 {
-    struct mdms_kv kv = mdms_store_kv(store);
+    struct asked *a = ctx;
+    struct mdms_kv kv = mdms_store_kv(a->store);
     struct mdms_key key = key_number(a->request);
     struct change_record c;
     struct span value;
@@ -220,12 +201,9 @@ static enum ami_status refused(const struct asked *a, enum ami_status status)
     }
 }
 
-static enum ami_status wait_until_in_force(struct mdms_store *store, struct asked *a)
+static enum ami_status wait_until_in_force(struct asked *a)
 {
-    uint64_t end = clock_mono_us() + (uint64_t)wait_ms * 1000;
-    enum ami_status status;
-    while ((status = look(store, a)) == AMI_AGAIN && clock_mono_us() < end)
-        usleep(WAIT_POLL_US); /* another process works on it: there is nothing else to wait on */
+    enum ami_status status = cli_wait(look, a, common.wait_ms);
     if (status == AMI_AGAIN)
         return why_set(
             a->why, AMI_TIMEOUT,
@@ -236,13 +214,12 @@ static enum ami_status wait_until_in_force(struct mdms_store *store, struct aske
 
 static enum ami_status queue(const char *action, struct asked *a)
 {
-    struct mdms_store *store;
     AMI_TRY(read_arguments(action, &a->record, a->why));
-    AMI_TRY(mdms_store_open(&store, common.dir, 0, a->why));
-    enum ami_status status = mdms_store_update(store, ask, a, a->why);
-    if (status == AMI_OK && wait_for_it)
-        status = wait_until_in_force(store, a);
-    mdms_store_close(store);
+    AMI_TRY(mdms_store_open(&a->store, common.dir, 0, a->why));
+    enum ami_status status = mdms_store_update(a->store, ask, a, a->why);
+    if (status == AMI_OK && common.wait)
+        status = wait_until_in_force(a);
+    mdms_store_close(a->store);
     return status;
 }
 
@@ -259,9 +236,9 @@ static int run(int argc, char **argv, void *ctx)
     if (common.json)
         return cli_print_json(json_pack(
             "{s:b, s:s, s:s, s:I, s:b, s:I, s:I}", "ok", 1, "id", a.record.dc.text, "change", name,
-            "key_epoch", (json_int_t)a.record.key_epoch, "in_force", (int)wait_for_it, "epoch",
+            "key_epoch", (json_int_t)a.record.key_epoch, "in_force", (int)common.wait, "epoch",
             (json_int_t)a.epoch, "from_height", (json_int_t)a.from));
-    if (wait_for_it)
+    if (common.wait)
         printf("in force: %s of %s, from height %" PRIu64 " on (membership epoch %u)\n", name,
                a.record.dc.text, a.from, (unsigned)a.epoch);
     else

@@ -1,14 +1,10 @@
 /* mdms/cmd_proof.c - `ami-mdms proof`: one reading, with what shows that it was recorded.
  *
- * A DC gives header, certificate and inclusion; the opening (salt and m) is ours. The whole is
- * checked against the genesis file before it is handed out, so no DC can make us hand out nonsense.
+ * The opening, salt and m, is ours; a DC gives the rest (client/proof.h).
  */
-#include "base/check.h"
-#include "ledger/proof.h"
+#include "client/proof.h"
 #include "mdms/cli.h"
-#include "net/ask.h"
 #include "net/file.h"
-#include "net/operator.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -21,13 +17,7 @@ static int64_t sequence_given, epoch_given, timeout_ms = 5000;
 static bool allow_single;
 
 static const struct option_spec options[] = {
-    {.name = "dir",
-     .letter = 'd',
-     .kind = OPTION_TEXT,
-     .value = &common.dir,
-     .argument = "DIR",
-     .help = "the MDMS's directory",
-     .required = true},
+    CLI_OPTION_DIR,
     {.name = "genesis",
      .letter = 'g',
      .kind = OPTION_TEXT,
@@ -87,8 +77,6 @@ static const struct option_spec options[] = {
     {0},
 };
 
-/* --- our part --------------------------------------------------------------------------------- */
-
 struct wanted {
     struct ami_id meter;
     uint32_t epoch;
@@ -139,11 +127,8 @@ static enum ami_status look_for_members(struct wanted *w, const struct mdms_kv *
 {
     struct committee next;
     struct state_record state;
-    struct span value;
-    struct mdms_key key = key_state();
     bool has_next;
-    AMI_TRY(kv->get(kv->ctx, TABLE_STATE, key_span(&key), &value));
-    AMI_TRY(state_record_parse(&state, value));
+    AMI_TRY(mdms_state_load(kv, &state));
     return mdms_committee_load(kv, g, state.height, &w->committee, &next, &has_next);
 }
 
@@ -166,54 +151,6 @@ static enum ami_status find(struct wanted *w, const struct genesis *g, struct wh
     return status;
 }
 
-/* --- the DC's part ---------------------------------------------------------------------------- */
-
-/* Adds the opening to what the DC gives and checks all of it. */
-static enum ami_status from_node(const struct wanted *w, const struct genesis *g,
-                                 const struct channel_config *security, const char *address,
-                                 char **text, struct why *why)
-{
-    char reason[WHY_BYTES_MAX / 2];
-    enum ami_status status;
-    json_t *question =
-        json_pack("{s:s, s:s, s:I, s:I}", "ask", "proof", "meter", w->meter.text, "epoch",
-                  (json_int_t)w->epoch, "sequence", (json_int_t)w->sequence);
-    json_t *answer = admin_ask(address, security, question, (uint32_t)timeout_ms, &status, why);
-    json_decref(question);
-    if (answer == NULL)
-        return status;
-    const char *given = json_string_value(json_object_get(answer, "proof"));
-    if (given == NULL)
-        status = why_set(why, AMI_BAD_ENCODING, "%s gave no proof", address);
-    else if ((status = proof_complete(text, span_of(given, strlen(given)), g, w->salt,
-                                      span_of(w->m, w->m_size), reason, sizeof reason)) != AMI_OK)
-        why_set(why, status, "%s gave a proof that is none: %s", address, reason);
-    else if ((status = proof_is_of(*text, &w->meter, w->epoch, w->sequence, reason,
-                                   sizeof reason)) != AMI_OK) {
-        why_set(why, status, "%s gave a true proof, but not the one asked for: %s", address,
-                reason);
-        free(*text);
-        *text = NULL;
-    }
-    json_decref(answer);
-    return status;
-}
-
-static enum ami_status from_any(const struct wanted *w, const struct genesis *g, char **text,
-                                struct why *why)
-{
-    struct operator_link asker;
-    AMI_TRY(operator_begin_link(&asker, credential_file, NULL, why));
-    enum ami_status status = AMI_UNREACHABLE;
-    const struct committee *c = &w->committee;
-    if (node != NULL)
-        status = from_node(w, g, &asker.config, node, text, why);
-    for (unsigned i = 0; node == NULL && i < c->members.count && status != AMI_OK; i++)
-        status = from_node(w, g, &asker.config, c->address[i].admin, text, why);
-    operator_end_link(&asker);
-    return status;
-}
-
 static enum ami_status make(char **text, struct why *why)
 {
     struct network net;
@@ -229,8 +166,13 @@ static enum ami_status make(char **text, struct why *why)
         status = cli_genesis(path, &net, allow_single, g, why);
     if (status == AMI_OK)
         status = find(w, g, why);
-    if (status == AMI_OK)
-        status = from_any(w, g, text, why);
+    if (status == AMI_OK) {
+        const struct proof_wanted wanted = {w->meter, w->epoch, w->sequence, w->salt,
+                                            span_of(w->m, w->m_size)};
+        const struct proof_source from = {&w->committee, node, credential_file,
+                                          (uint32_t)timeout_ms};
+        status = proof_fetch(text, &wanted, g, &from, why);
+    }
     free(w);
     free(g);
     return status;

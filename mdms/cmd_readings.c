@@ -22,13 +22,7 @@ static struct common_options common;
 static const char *id_text, *from_text, *to_text, *format_text = "csv", *out_file;
 
 static const struct option_spec readings_options[] = {
-    {.name = "dir",
-     .letter = 'd',
-     .kind = OPTION_TEXT,
-     .value = &common.dir,
-     .argument = "DIR",
-     .help = "the MDMS's directory",
-     .required = true},
+    CLI_OPTION_DIR,
     {.name = "id",
      .kind = OPTION_TEXT,
      .value = &id_text,
@@ -44,18 +38,12 @@ static const struct option_spec readings_options[] = {
      .value = &to_text,
      .argument = "TIME",
      .help = "readings that start before"},
-    {.name = "json", .kind = OPTION_FLAG, .value = &common.json, .help = "print one JSON document"},
+    CLI_OPTION_JSON,
     {0},
 };
 
 static const struct option_spec export_options[] = {
-    {.name = "dir",
-     .letter = 'd',
-     .kind = OPTION_TEXT,
-     .value = &common.dir,
-     .argument = "DIR",
-     .help = "the MDMS's directory",
-     .required = true},
+    CLI_OPTION_DIR,
     {.name = "format",
      .letter = 'f',
      .kind = OPTION_TEXT,
@@ -87,14 +75,8 @@ static const struct option_spec export_options[] = {
 };
 
 static const struct option_spec status_options[] = {
-    {.name = "dir",
-     .letter = 'd',
-     .kind = OPTION_TEXT,
-     .value = &common.dir,
-     .argument = "DIR",
-     .help = "the MDMS's directory",
-     .required = true},
-    {.name = "json", .kind = OPTION_FLAG, .value = &common.json, .help = "print one JSON document"},
+    CLI_OPTION_DIR,
+    CLI_OPTION_JSON,
     {0},
 };
 
@@ -511,11 +493,9 @@ static enum ami_status collect(struct figures *f, struct why *why)
     AMI_TRY(cli_network(common.dir, &f->net, why));
     AMI_TRY(mdms_store_open(&store, common.dir, 0, why));
     struct mdms_kv kv = mdms_store_kv(store);
-    struct mdms_key key = key_state();
-    struct span value;
-    enum ami_status status = kv.get(kv.ctx, TABLE_STATE, key_span(&key), &value);
-    if (status == AMI_OK && state_record_parse(&f->state, value) != AMI_OK)
-        status = why_set(why, AMI_DAMAGED, "%s/store: the state record is damaged", common.dir);
+    enum ami_status status = mdms_state_load(&kv, &f->state);
+    if (status == AMI_DAMAGED)
+        why_set(why, status, "%s/store: the state record is damaged", common.dir);
     if (status == AMI_OK)
         status = mdms_store_count(store, TABLE_CODES, &f->codes, why);
     if (status == AMI_OK)
@@ -532,7 +512,8 @@ static enum ami_status collect(struct figures *f, struct why *why)
         status = mdms_store_scan(store, TABLE_CHANGES, key_span(&from), last_change, f, why);
     if (status == AMI_OK)
         status = mdms_store_scan(store, TABLE_RETENTIONS, key_span(&from), last_retention, f, why);
-    key = key_retained();
+    struct mdms_key key = key_retained();
+    struct span value;
     if (status == AMI_OK && kv.get(kv.ctx, TABLE_STATE, key_span(&key), &value) == AMI_OK &&
         retained_record_parse(&f->retained, value) != AMI_OK)
         status = why_set(why, AMI_DAMAGED, "%s/store: the retention record is damaged", common.dir);

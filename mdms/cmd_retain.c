@@ -13,23 +13,14 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define WAIT_POLL_US 100000
-
-static struct common_options common;
+static struct common_options common = {.wait_ms = CLI_WAIT_MS};
 static const char *before_text;
-static int64_t below_given, wait_ms = 60000;
-static bool wait_for_it, unopened;
+static int64_t below_given;
+static bool unopened;
 
 static const struct option_spec options[] = {
-    {.name = "dir",
-     .letter = 'd',
-     .kind = OPTION_TEXT,
-     .value = &common.dir,
-     .argument = "DIR",
-     .help = "the MDMS's directory",
-     .required = true},
+    CLI_OPTION_DIR,
     {.name = "below",
      .kind = OPTION_INT,
      .value = &below_given,
@@ -46,18 +37,9 @@ static const struct option_spec options[] = {
      .kind = OPTION_FLAG,
      .value = &unopened,
      .help = "also when reports there did not open: what shows their gateways' fault goes, too"},
-    {.name = "wait",
-     .kind = OPTION_FLAG,
-     .value = &wait_for_it,
-     .help = "wait until it is on the ledger"},
-    {.name = "timeout",
-     .kind = OPTION_DURATION,
-     .value = &wait_ms,
-     .min = 100,
-     .max = 86400000,
-     .argument = "TIME",
-     .help = "how long to wait (default 60s)"},
-    {.name = "json", .kind = OPTION_FLAG, .value = &common.json, .help = "print one JSON document"},
+    CLI_OPTION_WAIT("wait until it is on the ledger"),
+    CLI_OPTION_WAIT_MS,
+    CLI_OPTION_JSON,
     {0},
 };
 
@@ -150,14 +132,11 @@ static enum ami_status read_state(struct asked *a, const struct mdms_kv *kv, uin
     struct state_record state;
     struct retained_record r = {0};
     struct span value;
-    struct mdms_key key = key_state();
-    enum ami_status status = kv->get(kv->ctx, TABLE_STATE, key_span(&key), &value);
-    if (status == AMI_OK)
-        status = state_record_parse(&state, value);
+    enum ami_status status = mdms_state_load(kv, &state);
     if (status == AMI_OK) {
         *height = state.height;
         *settled = state.settled;
-        key = key_retained();
+        struct mdms_key key = key_retained();
         status = kv->get(kv->ctx, TABLE_STATE, key_span(&key), &value);
         if (status == AMI_OK)
             status = retained_record_parse(&r, value);
@@ -192,8 +171,9 @@ static enum ami_status ask(void *ctx, struct mdms_update *u, struct mdms_write *
  */
 
 /* AMI_OK: it is on the ledger; AMI_AGAIN: not yet. */
-static enum ami_status look(struct asked *a)
+static enum ami_status look(void *ctx)
 {
+    struct asked *a = ctx;
     struct mdms_kv kv = mdms_store_kv(a->store);
     struct mdms_key key = key_number(a->request);
     struct retention_record r;
@@ -211,10 +191,7 @@ static enum ami_status look(struct asked *a)
 
 static enum ami_status wait_for_ledger(struct asked *a)
 {
-    uint64_t end = clock_mono_us() + (uint64_t)wait_ms * 1000;
-    enum ami_status status;
-    while ((status = look(a)) == AMI_AGAIN && clock_mono_us() < end)
-        usleep(WAIT_POLL_US); /* another process works on it: there is nothing else to wait on */
+    enum ami_status status = cli_wait(look, a, common.wait_ms);
     if (status == AMI_AGAIN)
         return why_set(
             a->why, AMI_TIMEOUT,
@@ -242,7 +219,7 @@ static enum ami_status queue(struct asked *a)
                        "does it all the same",
                        a->bad_seals, a->bad_seals == 1 ? "" : "s", a->below);
     AMI_TRY(mdms_store_update(a->store, ask, a, a->why));
-    return wait_for_it ? wait_for_ledger(a) : AMI_OK;
+    return common.wait ? wait_for_ledger(a) : AMI_OK;
 }
 
 static int run(int argc, char **argv, void *ctx)
@@ -261,8 +238,8 @@ static int run(int argc, char **argv, void *ctx)
         return cli_fail(common.json, status, &why);
     if (common.json)
         return cli_print_json(json_pack("{s:b, s:I, s:b}", "ok", 1, "below", (json_int_t)a.below,
-                                        "on_ledger", (int)wait_for_it));
-    if (wait_for_it)
+                                        "on_ledger", (int)common.wait));
+    if (common.wait)
         printf("on the ledger: DCs may prune the blocks below height %" PRIu64 "\n", a.below);
     else
         printf("queued: the retention below height %" PRIu64

@@ -11,23 +11,13 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define WAIT_POLL_US 100000
-
-static struct common_options common;
+static struct common_options common = {.wait_ms = CLI_WAIT_MS};
 static const char *id_text, *role_text = "meter", *reason_text = "unspecified";
-static int64_t epoch_given, wait_ms = 60000;
-static bool wait_for_it;
+static int64_t epoch_given;
 
 static const struct option_spec options[] = {
-    {.name = "dir",
-     .letter = 'd',
-     .kind = OPTION_TEXT,
-     .value = &common.dir,
-     .argument = "DIR",
-     .help = "the MDMS's directory",
-     .required = true},
+    CLI_OPTION_DIR,
     {.name = "id",
      .kind = OPTION_TEXT,
      .value = &id_text,
@@ -51,23 +41,16 @@ static const struct option_spec options[] = {
      .value = &reason_text,
      .argument = "WHY",
      .help = "unspecified (default), compromise, withdrawn or superseded"},
-    {.name = "wait",
-     .kind = OPTION_FLAG,
-     .value = &wait_for_it,
-     .help = "wait until it is on the ledger"},
-    {.name = "timeout",
-     .kind = OPTION_DURATION,
-     .value = &wait_ms,
-     .min = 100,
-     .max = 86400000,
-     .argument = "TIME",
-     .help = "how long to wait (default 60s)"},
-    {.name = "json", .kind = OPTION_FLAG, .value = &common.json, .help = "print one JSON document"},
+    CLI_OPTION_WAIT("wait until it is on the ledger"),
+    CLI_OPTION_WAIT_MS,
+    CLI_OPTION_JSON,
     {0},
 };
 
 struct change {
+    struct mdms_store *store;
     struct revocation_record record;
+    uint64_t number; /* of the MDMS's transaction, once it is on the ledger */
     struct why *why;
 };
 
@@ -130,11 +113,12 @@ static enum ami_status read_options(struct revocation_record *r, struct why *why
     return AMI_OK;
 }
 
-/* Its number, once it is on the ledger. */
-static enum ami_status committed(struct mdms_store *store, const struct revocation_record *r,
-                                 uint64_t *number)
+/* AMI_OK: it is on the ledger; AMI_AGAIN: not yet. */
+static enum ami_status committed(void *ctx)
 {
-    struct mdms_kv kv = mdms_store_kv(store);
+    struct change *c = ctx;
+    const struct revocation_record *r = &c->record;
+    struct mdms_kv kv = mdms_store_kv(c->store);
     struct mdms_key key = key_device(r->role, &r->device, r->epoch);
     struct span value;
     struct revocation_record made;
@@ -143,46 +127,38 @@ static enum ami_status committed(struct mdms_store *store, const struct revocati
     if (status != AMI_OK)
         return status == AMI_NOT_FOUND ? AMI_AGAIN : status;
     AMI_TRY(revocation_record_parse(&made, value));
-    key = key_state();
-    AMI_TRY(kv.get(kv.ctx, TABLE_STATE, key_span(&key), &value));
-    AMI_TRY(state_record_parse(&state, value));
-    *number = made.number;
+    AMI_TRY(mdms_state_load(&kv, &state));
+    c->number = made.number;
     return state.settled >= made.number ? AMI_OK : AMI_AGAIN;
 }
 
-static enum ami_status wait_committed(struct mdms_store *store, const struct revocation_record *r,
-                                      uint64_t *number, struct why *why)
+static enum ami_status wait_committed(struct change *c)
 {
-    uint64_t end = clock_mono_us() + (uint64_t)wait_ms * 1000;
-    enum ami_status status;
-    while ((status = committed(store, r, number)) == AMI_AGAIN && clock_mono_us() < end)
-        usleep(WAIT_POLL_US); /* another process works on it: there is nothing else to wait on */
+    enum ami_status status = cli_wait(committed, c, common.wait_ms);
     if (status == AMI_AGAIN)
-        return why_set(why, AMI_TIMEOUT,
+        return why_set(c->why, AMI_TIMEOUT,
                        "the revocation of \"%s\" is not on the ledger yet; it stays in the outbox "
                        "and goes on while `ami-mdms serve` runs",
-                       r->device.text);
+                       c->record.device.text);
     return status;
 }
 
-static enum ami_status queue(struct revocation_record *r, uint64_t *number, struct why *why)
+static enum ami_status queue(struct change *c)
 {
-    struct mdms_store *store;
-    struct change change = {.why = why};
-    AMI_TRY(read_options(r, why));
-    AMI_TRY(mdms_store_open(&store, common.dir, 0, why));
+    struct revocation_record *r = &c->record;
+    AMI_TRY(read_options(r, c->why));
+    AMI_TRY(mdms_store_open(&c->store, common.dir, 0, c->why));
     enum ami_status status = AMI_OK;
     r->epoch = (uint32_t)epoch_given;
     if (epoch_given == 0) {
         struct mdms_key from = key_device(r->role, &r->device, 1);
-        status = mdms_store_scan(store, TABLE_DEVICES, key_span(&from), newest_of, r, why);
+        status = mdms_store_scan(c->store, TABLE_DEVICES, key_span(&from), newest_of, r, c->why);
     }
-    change.record = *r;
     if (status == AMI_OK)
-        status = mdms_store_update(store, ask, &change, why);
-    if (status == AMI_OK && wait_for_it)
-        status = wait_committed(store, r, number, why);
-    mdms_store_close(store);
+        status = mdms_store_update(c->store, ask, c, c->why);
+    if (status == AMI_OK && common.wait)
+        status = wait_committed(c);
+    mdms_store_close(c->store);
     return status;
 }
 
@@ -192,23 +168,23 @@ static int run(int argc, char **argv, void *ctx)
     (void)argv;
     (void)ctx;
     struct why why = {0};
-    struct revocation_record r;
-    uint64_t number = 0;
-    enum ami_status status = queue(&r, &number, &why);
+    struct change c = {.why = &why};
+    const struct revocation_record *r = &c.record;
+    enum ami_status status = queue(&c);
     if (status != AMI_OK)
         return cli_fail(common.json, status, &why);
     if (common.json)
-        return cli_print_json(json_pack("{s:b, s:s, s:s, s:I, s:b}", "ok", 1, "id", r.device.text,
-                                        "role", cli_role_name(r.role), "epoch", (json_int_t)r.epoch,
-                                        "committed", (int)wait_for_it));
-    if (wait_for_it)
+        return cli_print_json(json_pack("{s:b, s:s, s:s, s:I, s:b}", "ok", 1, "id", r->device.text,
+                                        "role", cli_role_name(r->role), "epoch",
+                                        (json_int_t)r->epoch, "committed", (int)common.wait));
+    if (common.wait)
         printf("revoked: %s %s, epoch %u, is revoked on the ledger (transaction %" PRIu64
                " of the MDMS)\n",
-               cli_role_name(r.role), r.device.text, (unsigned)r.epoch, number);
+               cli_role_name(r->role), r->device.text, (unsigned)r->epoch, c.number);
     else
         printf("queued: the revocation of %s %s, epoch %u, goes to the ledger while `ami-mdms "
                "serve` runs\n",
-               cli_role_name(r.role), r.device.text, (unsigned)r.epoch);
+               cli_role_name(r->role), r->device.text, (unsigned)r->epoch);
     return EXIT_STATUS_OK;
 }
 

@@ -107,11 +107,7 @@ static bool digest_is_zero(const sm3_digest *d)
 
 static enum ami_status load_state(struct mdms *m)
 {
-    struct mdms_key key = key_state();
-    struct span value;
-    AMI_TRY(m->c.kv.get(m->c.kv.ctx, TABLE_STATE, key_span(&key), &value));
-    if (state_record_parse(&m->durable, value) != AMI_OK)
-        return AMI_DAMAGED;
+    AMI_TRY(mdms_state_load(&m->c.kv, &m->durable));
     const struct genesis *g = m->c.genesis;
     if (!sm3_equal(&m->durable.network, &m->c.network->id))
         return AMI_WRONG_CHAIN;

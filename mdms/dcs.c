@@ -6,6 +6,10 @@
  *   DC -> MDMS  LINK_HELLO  role 2, chain, name, key epoch, nonce
  *   DC -> MDMS  LINK_PROOF  Sign_DC(label, hello_dc, hello_mdms)
  *   MDMS -> DC  LINK_PROOF  Sign_MDMS(label, hello_mdms, hello_dc)
+ *
+ * A store that is an old copy may know no member's present key, and learns of them through blocks
+ * alone. Blocks prove themselves, so they are fetched from a member with a newer key that nothing
+ * here proves; it gets no transactions and relays nothing before it can prove itself.
  */
 #include "mdms/internal.h"
 
@@ -66,6 +70,23 @@ static const struct member *member_of(const struct mdms *m, const struct dc_link
     return at < all->count && all->member[at].key_epoch == l->peer_epoch ? &all->member[at] : NULL;
 }
 
+/* A newer key than the one that the ledger has here. */
+static bool is_unheard_of(const struct mdms *m, const struct dc_link *l)
+{
+    const struct members *all = &m->committee.members;
+    const uint8_t at = members_find(all, &l->name);
+    return at < all->count && l->peer_epoch > all->member[at].key_epoch;
+}
+
+void dcs_on_committee(struct mdms *m)
+{
+    for (unsigned i = 0; i < MDMS_DCS_MAX; i++) {
+        struct dc_link *l = &m->dc[i];
+        if (l->state == DC_READY && l->unproven && !is_unheard_of(m, l))
+            m->env.close(m->env.ctx, l->id);
+    }
+}
+
 static void on_hello(struct mdms *m, uint8_t member, struct span body)
 {
     struct dc_link *l = &m->dc[member];
@@ -86,7 +107,9 @@ static void on_hello(struct mdms *m, uint8_t member, struct span body)
         drop(m, member, "a hello of somebody else than the channel's peer");
         return;
     }
-    if (h.role != LINK_ROLE_DC || !ami_id_equal(&h.name, &l->name) || member_of(m, l) == NULL) {
+    l->unproven = is_unheard_of(m, l);
+    if (h.role != LINK_ROLE_DC || !ami_id_equal(&h.name, &l->name) ||
+        (member_of(m, l) == NULL && !l->unproven)) {
         drop(m, member, "somebody else answers at its address");
         return;
     }
@@ -119,14 +142,18 @@ static void on_proof(struct mdms *m, uint8_t member, struct span body)
     const struct span parts[] = {span_of(l->peer_hello, l->peer_hello_size),
                                  span_of(l->own_hello, l->own_hello_size)};
     const struct member *dc = member_of(m, l);
-    if (l->state != DC_HELLO_SEEN || dc == NULL || link_proof_parse(&p, body) != AMI_OK ||
-        verify_key_check(&dc->key, LABEL_LINK, parts, 2, &p.signature) != AMI_OK) {
+    l->unproven = is_unheard_of(m, l); /* since the hello the committee may have changed */
+    if (l->state != DC_HELLO_SEEN || (dc == NULL && !l->unproven) ||
+        link_proof_parse(&p, body) != AMI_OK ||
+        (!l->unproven &&
+         verify_key_check(&dc->key, LABEL_LINK, parts, 2, &p.signature) != AMI_OK)) {
         drop(m, member, "its proof of identity does not verify");
         return;
     }
     send_proof(m, l);
     l->state = DC_READY;
-    mdms_log(m, ENV_LOG_INFO, "dc_connected", "dc=%s", m->dc[member].name.text);
+    mdms_log(m, ENV_LOG_INFO, "dc_connected", "dc=%s%s", l->name.text,
+             l->unproven ? " with a key that is not on the ledger here" : "");
     follow_on_links(m);
     outbox_on_links(m);
 }
@@ -145,7 +172,7 @@ void dcs_on_frame(struct mdms *m, uint8_t member, enum message_type type, struct
     } else if (type == MSG_RETENTION) {
         if (!retention_on_shown(m, member, body))
             drop(m, member, "it showed a retention that we have not signed");
-    } else if (type == MSG_RELAY_REQUEST) {
+    } else if (type == MSG_RELAY_REQUEST && !l->unproven) {
         struct relay relay;
         enum message_type inner;
         struct span request;
@@ -167,6 +194,7 @@ void dcs_on_closed(struct mdms *m, uint8_t member)
     bool was_ready = l->state == DC_READY;
     l->id = 0;
     l->state = DC_DOWN;
+    l->asked_to = 0;
     if (!was_ready)
         return;
     mdms_log(m, ENV_LOG_INFO, "dc_lost", "dc=%s", m->dc[member].name.text);
@@ -198,12 +226,13 @@ bool dcs_ready(const struct mdms *m, int member)
     return member >= 0 && m->dc[member].state == DC_READY;
 }
 
-int dcs_next(const struct mdms *m, int after, bool trusted)
+int dcs_next(const struct mdms *m, int after, bool to_fetch)
 {
     uint64_t now = mdms_now_us(m);
     for (int k = 1; k <= MDMS_DCS_MAX; k++) {
         int i = (after + k) % MDMS_DCS_MAX;
-        if (m->dc[i].state == DC_READY && !(trusted && now < m->dc[i].distrusted_until_us))
+        const struct dc_link *l = &m->dc[i];
+        if (l->state == DC_READY && !(to_fetch ? now < l->distrusted_until_us : l->unproven))
             return i;
     }
     return -1;

@@ -431,6 +431,23 @@ static bool ask_for_it_whole(struct mdms *m, uint64_t height)
     return true;
 }
 
+/* Who was the source may have been given up while this was on its way: on a slow link one block
+ * takes longer than a source may be silent, and what came of it too late each time would never be
+ * taken. */
+static bool is_late(const struct mdms *m, uint8_t member, const struct certified_block *b)
+{
+    const struct dc_link *l = &m->dc[member];
+    return b->header.height <= l->asked_to && mdms_now_us(m) >= l->distrusted_until_us &&
+           !body_is_pruned(b->body);
+}
+
+/* The last block held is not verified yet, and of somebody else: nothing is measured against it. */
+static bool behind_another(const struct mdms *m, uint8_t member)
+{
+    const struct follow_job *last = m->slot_count == 0 ? NULL : m->slot[m->slot_count - 1];
+    return last != NULL && !is_good(last) && last->member != member;
+}
+
 void follow_on_block(struct mdms *m, uint8_t member, struct span body)
 {
     struct certified_block b;
@@ -440,12 +457,14 @@ void follow_on_block(struct mdms *m, uint8_t member, struct span body)
         return;
     }
     struct block_parent parent = tail(m);
-    if (member == m->source && b.header.height <= parent.height)
+    const bool late = member != m->source;
+    if (!late && b.header.height <= parent.height)
         m->repeated = true;
     /* Not asked for, seen before, or more than we hold: another time. Before the store is bound to
      * the chain there is nothing to extend. */
-    if (member != m->source || m->bind || m->slot_count == MDMS_FOLLOW_WINDOW ||
-        b.header.height != parent.height + 1 || beyond_a_change(m, b.header.height))
+    if ((late && !is_late(m, member, &b)) || m->bind || m->slot_count == MDMS_FOLLOW_WINDOW ||
+        b.header.height != parent.height + 1 || beyond_a_change(m, b.header.height) ||
+        behind_another(m, member))
         return;
     enum ami_status status = block_check_header(&m->c.genesis->parameters,
                                                 members_at(m, b.header.height), &b.header, &parent);
@@ -459,6 +478,10 @@ void follow_on_block(struct mdms *m, uint8_t member, struct span body)
     if (pruned && ask_for_it_whole(m, b.header.height))
         return;
     take(m, member, body);
+    if (late) {
+        m->repeated = true; /* as on its way when others were asked */
+        return;
+    }
     m->heard_us = mdms_now_us(m);
     m->served_bytes += body.size;
     if (served_all(m))
@@ -687,7 +710,7 @@ static void fetch(struct mdms *m)
     fetch_blocks_encode(&w, &f);
     AMI_CHECK(writer_ok(&w));
     if (mdms_send(m, m->dc[m->source].id, writer_span(&w)) == AMI_OK)
-        m->asked_last = from + room - 1;
+        m->asked_last = m->dc[m->source].asked_to = from + room - 1;
     m->served_bytes = 0;
 }
 

@@ -27,6 +27,7 @@ struct dc_link {
     struct ami_id name;
     char address[AMI_ADDRESS_BYTES_MAX + 1];
     uint32_t peer_epoch; /* key epoch that it claims, and proves */
+    bool unproven;       /* of a key that the ledger does not know here: blocks only */
     bool identified;     /* `who` proved itself on the link's channel */
     struct credential_identity who;
     env_link id; /* 0: none */
@@ -38,6 +39,7 @@ struct dc_link {
     size_t peer_hello_size;
     uint64_t bad_blocks;
     uint64_t distrusted_until_us;
+    uint64_t asked_to;      /* the last height that it was asked for */
     uint64_t whole_asked;   /* height for which it was asked whether it has the block whole */
     uint64_t mute_until_us; /* and did not answer */
 };
@@ -174,9 +176,11 @@ void dcs_on_frame(struct mdms *m, uint8_t member, enum message_type type, struct
 void dcs_on_closed(struct mdms *m, uint8_t member);
 uint64_t dcs_on_time(struct mdms *m);
 bool dcs_ready(const struct mdms *m, int member);
-/* The next ready member after `after`, with wrap-around; `trusted`: passes over those that lied
- * lately. -1: none. */
-int dcs_next(const struct mdms *m, int after, bool trusted);
+/* The next ready member after `after`, with wrap-around, -1: none. To fetch from: not one that lied
+ * lately; otherwise not one that is unproven. */
+int dcs_next(const struct mdms *m, int after, bool to_fetch);
+/* The committee has changed: who is unproven and can prove itself now, or never, begins anew. */
+void dcs_on_committee(struct mdms *m);
 
 /* enrol.c. `member`: the DC that relays, with its token; -1: the device itself. */
 void enrol_on_request(struct mdms *m, env_link link, bool relayed, uint64_t token,

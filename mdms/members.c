@@ -127,6 +127,7 @@ void members_on_block(struct mdms *m, struct span first, uint64_t height)
     mdms_log(m, ENV_LOG_INFO, "membership_epoch", "epoch=%u members=%u",
              (unsigned)m->committee.members.epoch, (unsigned)m->committee.members.count);
     members_dial(m);
+    dcs_on_committee(m);
 }
 
 /* --- links ------------------------------------------------------------------------------------ */
@@ -316,7 +317,10 @@ static void sign(struct mdms *m, struct change_record *c, const struct member_ad
 bool members_stage(struct mdms *m)
 {
     m->change_in_write = false;
-    if (!m->wanted_change || m->bind || m->has_next || m->change_number > m->durable.settled)
+    /* It is judged by what is stored: what this write revokes is not, and its number comes first.
+     */
+    if (!m->wanted_change || m->bind || m->has_next || m->change_number > m->durable.settled ||
+        m->wanted_in_write != 0)
         return false;
     uint8_t copy[MDMS_CHANGE_BYTES_MAX], bytes[MDMS_CHANGE_BYTES_MAX];
     struct mdms_key key = key_number(m->changes_seen);

@@ -28,13 +28,12 @@ void outbox_stage_tx(struct mdms *m, uint8_t kind, struct span first)
 
 /* --- binding to a chain ----------------------------------------------------------------------- */
 
-static bool is_member_name(const struct mdms *m, const struct ami_id *name)
+/* The genesis file holds this key of the DC, or one that came after it. */
+static bool in_genesis(const struct mdms *m, const struct ami_id *name, uint32_t epoch)
 {
-    for (unsigned i = 0; i < m->c.genesis->members.count; i++) {
-        if (ami_id_equal(&m->c.genesis->members.member[i].name, name))
-            return true;
-    }
-    return false;
+    const struct members *first = &m->c.genesis->members;
+    const uint8_t at = members_find(first, name);
+    return at < first->count && first->member[at].key_epoch >= epoch;
 }
 
 static void stage_dc_enrol(struct mdms *m, const struct ami_id *id, uint32_t epoch,
@@ -59,7 +58,7 @@ static void stage_dc_enrol(struct mdms *m, const struct ami_id *id, uint32_t epo
 }
 
 /* The first write under a genesis file says which chain this store belongs to, and puts on the
- * ledger what the genesis file does not: DCs that enrolled before it and are no first members. */
+ * ledger what the genesis file does not: keys of DCs that are no first members, or newer ones. */
 static void stage_binding(struct mdms *m)
 {
     m->staged.chain = m->c.genesis->members.chain;
@@ -80,7 +79,7 @@ static void stage_binding(struct mdms *m)
         }
         if (role != DEVICE_DC)
             break;
-        if (d.number == 0 && !is_member_name(m, &id))
+        if (d.number == 0 && !in_genesis(m, &id, epoch))
             stage_dc_enrol(m, &id, epoch, &d);
         from = key_device(role, &id, epoch + 1);
     }

@@ -187,6 +187,14 @@ enum ami_status state_record_parse(struct state_record *out, struct span s)
     return done(&r);
 }
 
+enum ami_status mdms_state_load(const struct mdms_kv *kv, struct state_record *out)
+{
+    struct mdms_key key = key_state();
+    struct span value;
+    AMI_TRY(kv->get(kv->ctx, TABLE_STATE, key_span(&key), &value));
+    return state_record_parse(out, value) == AMI_OK ? AMI_OK : AMI_DAMAGED;
+}
+
 void code_record_encode(struct writer *w, const struct code_record *c)
 {
     write_u8(w, RECORD_VERSION);

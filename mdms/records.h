@@ -196,6 +196,8 @@ struct mdms_kv {
                             struct span *value);
 };
 
+/* The state record, which every store has. AMI_DAMAGED, AMI_IO. */
+enum ami_status mdms_state_load(const struct mdms_kv *kv, struct state_record *out) AMI_MUST_CHECK;
 /* The committee of the block above `height`, and the one that is decided after it, by what the
  * store says was followed. AMI_DAMAGED, AMI_IO. */
 enum ami_status mdms_committee_load(const struct mdms_kv *kv, const struct genesis *g,

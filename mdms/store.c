@@ -2,6 +2,7 @@
 #include "mdms/store.h"
 
 #include "base/check.h"
+#include "client/lmdb.h"
 #include "net/file.h"
 
 #include <errno.h>
@@ -31,37 +32,9 @@ struct mdms_update {
     MDB_txn *txn;
 };
 
-static enum ami_status status_of(int rc)
-{
-    switch (rc) {
-    case MDB_SUCCESS:
-        return AMI_OK;
-    case MDB_NOTFOUND:
-        return AMI_NOT_FOUND;
-    case MDB_MAP_FULL:
-        return AMI_FULL;
-    case MDB_READERS_FULL:
-        return AMI_IN_USE;
-    case MDB_CORRUPTED:
-    case MDB_PAGE_NOTFOUND:
-    case MDB_INVALID:
-    case MDB_VERSION_MISMATCH:
-    case MDB_PANIC:
-        return AMI_DAMAGED;
-    default:
-        return rc > 0 ? why_status_of_errno(rc) : AMI_IO;
-    }
-}
-
 static enum ami_status fail(const struct mdms_store *s, int rc, struct why *why)
 {
-    enum ami_status status = status_of(rc);
-    if (status == AMI_FULL)
-        return why_set(why, status,
-                       "%s: no room to write (%s); nothing was half-written: free space on this "
-                       "file system (or raise --map-size), then start again",
-                       s->path, mdb_strerror(rc));
-    return why_set(why, status, "%s: %s", s->path, mdb_strerror(rc));
+    return lmdb_fail(s->path, rc, why);
 }
 
 static MDB_val val_of(struct span s)
@@ -198,10 +171,10 @@ static enum ami_status kv_get(void *ctx, enum mdms_table table, struct span key,
     struct mdms_store *s = ctx;
     int rc = reader_begin(s);
     if (rc != 0)
-        return status_of(rc);
+        return lmdb_status(rc);
     MDB_val k = val_of(key), v;
     rc = mdb_get(s->reader, s->table[table], &k, &v);
-    enum ami_status status = status_of(rc);
+    enum ami_status status = lmdb_status(rc);
     if (rc == 0)
         status = copy_out(s->value, sizeof s->value, &v, value);
     mdb_txn_reset(s->reader);
@@ -214,7 +187,7 @@ static enum ami_status kv_seek(void *ctx, enum mdms_table table, struct span fro
     struct mdms_store *s = ctx;
     int rc = reader_begin(s);
     if (rc != 0)
-        return status_of(rc);
+        return lmdb_status(rc);
     MDB_cursor *cursor;
     MDB_val k = val_of(from), v;
     rc = mdb_cursor_open(s->reader, s->table[table], &cursor);
@@ -222,7 +195,7 @@ static enum ami_status kv_seek(void *ctx, enum mdms_table table, struct span fro
         rc = mdb_cursor_get(cursor, &k, &v, from.size == 0 ? MDB_FIRST : MDB_SET_RANGE);
         mdb_cursor_close(cursor);
     }
-    enum ami_status status = status_of(rc);
+    enum ami_status status = lmdb_status(rc);
     if (status == AMI_OK)
         status = copy_out(s->key, sizeof s->key, &k, key);
     if (status == AMI_OK)
@@ -298,7 +271,7 @@ enum ami_status mdms_update_get(struct mdms_update *u, enum mdms_table table,
     int rc = mdb_get(u->txn, u->store->table[table], &k, &v);
     if (rc == 0)
         *value = span_of_val(&v);
-    return status_of(rc);
+    return lmdb_status(rc);
 }
 
 enum ami_status mdms_update_last(struct mdms_update *u, enum mdms_table table, struct span *key)
@@ -312,7 +285,7 @@ enum ami_status mdms_update_last(struct mdms_update *u, enum mdms_table table, s
     }
     if (rc == 0)
         *key = span_of_val(&k);
-    return status_of(rc);
+    return lmdb_status(rc);
 }
 
 /* --- looking through -------------------------------------------------------------------------- */

@@ -1,20 +1,14 @@
 /* meter/cmd_proof.c - `ami-meter proof`: one report with the proof that it was recorded.
  *
- * The DC gives what everybody may know: header, certificate, path, transaction, the meter's
- * enrolment. The meter adds what it alone knows: salt and m. The result is checked here before it
- * is handed out.
+ * The meter's store holds what it alone knows, salt and m; a DC gives the rest (client/proof.h).
  */
-#include "base/check.h"
-#include "ledger/proof.h"
+#include "client/proof.h"
 #include "meter/calendar.h"
 #include "meter/cli.h"
-#include "net/ask.h"
 #include "net/file.h"
-#include "net/operator.h"
 #include "wire/report.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,8 +86,6 @@ struct wanted {
     uint8_t bytes[METER_RECORD_BYTES_MAX]; /* that the record points into */
 };
 
-/* --- the meter's part ------------------------------------------------------------------------ */
-
 static bool has_reading_at(const struct wanted *w, const struct report_submit *record)
 {
     enum report_kind kind;
@@ -158,53 +150,15 @@ static enum ami_status find(struct wanted *w, const struct genesis *g, struct wh
     return AMI_OK;
 }
 
-/* --- the DC's part --------------------------------------------------------------------------- */
-
-/* Adds the opening to what the DC gives and checks all of it. */
-static enum ami_status from_node(const struct wanted *w, const struct genesis *g,
-                                 const struct channel_config *security, const char *address,
-                                 char **text, struct why *why)
-{
-    char reason[WHY_BYTES_MAX / 2];
-    enum ami_status status;
-    json_t *question =
-        json_pack("{s:s, s:s, s:I, s:I}", "ask", "proof", "meter", w->meter.text, "epoch",
-                  (json_int_t)w->epoch, "sequence", (json_int_t)w->sequence);
-    json_t *answer = admin_ask(address, security, question, (uint32_t)timeout_ms, &status, why);
-    json_decref(question);
-    if (answer == NULL)
-        return status;
-    const char *given = json_string_value(json_object_get(answer, "proof"));
-    if (given == NULL)
-        status = why_set(why, AMI_BAD_ENCODING, "%s gave no proof", address);
-    else if ((status = proof_complete(text, span_of(given, strlen(given)), g, w->record.salt,
-                                      w->record.report, reason, sizeof reason)) != AMI_OK)
-        why_set(why, status, "%s gave a proof that is none: %s", address, reason);
-    else if ((status = proof_is_of(*text, &w->meter, w->epoch, w->sequence, reason,
-                                   sizeof reason)) != AMI_OK) {
-        why_set(why, status, "%s gave a true proof, but not the one asked for: %s", address,
-                reason);
-        free(*text);
-        *text = NULL;
-    }
-    json_decref(answer);
-    return status;
-}
-
 static enum ami_status make(struct wanted *w, struct genesis **g, char **text, struct why *why)
 {
-    struct operator_link asker;
     AMI_TRY(cli_genesis(g, why));
     AMI_TRY(find(w, *g, why));
-    AMI_TRY(operator_begin_link(&asker, credential_file, NULL, why));
-    enum ami_status status = AMI_UNREACHABLE;
-    const struct committee *c = headers_committee(w->headers);
-    if (node != NULL)
-        status = from_node(w, *g, &asker.config, node, text, why);
-    for (unsigned i = 0; node == NULL && i < c->members.count && status != AMI_OK; i++)
-        status = from_node(w, *g, &asker.config, c->address[i].admin, text, why);
-    operator_end_link(&asker);
-    return status;
+    const struct proof_wanted wanted = {w->meter, w->epoch, w->sequence, w->record.salt,
+                                        w->record.report};
+    const struct proof_source from = {headers_committee(w->headers), node, credential_file,
+                                      (uint32_t)timeout_ms};
+    return proof_fetch(text, &wanted, *g, &from, why);
 }
 
 static int run(int argc, char **argv, void *ctx)

@@ -153,26 +153,15 @@ enum ami_status headers_check_leaf(struct headers *h, const struct certified_hea
                                    const sm3_digest *leaf, uint64_t index, const sm3_digest *path,
                                    size_t path_size)
 {
-    uint64_t count = c->tx_count;
-    sm3_digest node = *leaf;
-    size_t at = 0;
-    if (index >= count || count > AMI_BLOCK_TXS_MAX)
+    struct merkle_climb at = {*leaf, index, c->tx_count, path, path_size};
+    if (c->tx_count > AMI_BLOCK_TXS_MAX)
         return AMI_BAD_PROOF;
-    for (unsigned level = 0; level < METER_SUBTREE && count > 1; level++) {
-        if ((index ^ 1) < count) {
-            if (at == path_size)
-                return AMI_BAD_PROOF;
-            node = index % 2 == 0 ? merkle_node(&node, &path[at]) : merkle_node(&path[at], &node);
-            at++;
-        }
-        index /= 2;
-        count = count / 2 + count % 2;
-    }
+    AMI_TRY(merkle_climb(&at, METER_SUBTREE));
     struct shown_nodes *s = shown_of(h, c);
-    if (s->shown[index] != 0 && sm3_equal(&s->node[index], &node))
-        return at + path_above(index, count) == path_size ? AMI_OK : AMI_BAD_PROOF;
-    AMI_TRY(merkle_check(&c->merkle_root, &node, index, count, path + at, path_size - at));
-    s->shown[index] = 1;
-    s->node[index] = node;
+    if (s->shown[at.index] != 0 && sm3_equal(&s->node[at.index], &at.node))
+        return path_above(at.index, at.count) == at.path_size ? AMI_OK : AMI_BAD_PROOF;
+    AMI_TRY(merkle_check(&c->merkle_root, &at.node, at.index, at.count, at.path, at.path_size));
+    s->shown[at.index] = 1;
+    s->node[at.index] = at.node;
     return AMI_OK;
 }

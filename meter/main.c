@@ -1,7 +1,7 @@
 /* meter/main.c - ami-meter: one meter or a fleet of many thousands. */
 #include "meter/cli.h"
 
-#include "net/file.h"
+#include "client/genesis.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -13,21 +13,14 @@ struct common_options cli_common;
 
 enum ami_status cli_genesis(struct genesis **out, struct why *why)
 {
-    uint8_t *data = NULL;
-    size_t size = 0;
-    char reason[WHY_BYTES_MAX] = "";
-    AMI_TRY(file_read(cli_common.genesis, 1u << 20, &data, &size, why));
     struct genesis *g = calloc(1, sizeof *g);
-    enum ami_status status = g == NULL ? AMI_NO_MEMORY : AMI_OK;
-    if (status == AMI_OK)
-        status = genesis_parse(g, span_of(data, size), false, reason, sizeof reason);
-    free(data);
+    if (g == NULL)
+        return why_set(why, AMI_NO_MEMORY, "%s: %s", cli_common.genesis,
+                       ami_status_text(AMI_NO_MEMORY));
+    enum ami_status status = genesis_read(g, cli_common.genesis, false, why);
     if (status != AMI_OK) {
         free(g);
-        if (status == AMI_BAD_ARGUMENT)
-            status = AMI_BAD_ENCODING; /* the file's mistake, not the caller's */
-        return why_set(why, status, "%s: %s", cli_common.genesis,
-                       reason[0] != '\0' ? reason : ami_status_text(status));
+        return status;
     }
     *out = g;
     return AMI_OK;

@@ -1,6 +1,7 @@
 #include "meter/store_internal.h"
 
 #include "base/check.h"
+#include "client/lmdb.h"
 #include "crypto/secret.h"
 #include "net/file.h"
 
@@ -17,46 +18,25 @@ static const char *const table_names[TABLES] = {"meta",    "keys",    "pending",
 
 /* --- errors ---------------------------------------------------------------------------------- */
 
+/* EBUSY and EINVAL are also what this room says of operations that it refuses. */
 enum ami_status store_status(int rc)
 {
-    switch (rc) {
-    case MDB_SUCCESS:
-        return AMI_OK;
-    case MDB_NOTFOUND:
-        return AMI_NOT_FOUND;
-    case MDB_MAP_FULL:
-        return AMI_FULL;
-    case MDB_READERS_FULL:
-    case EBUSY:
+    if (rc == EBUSY)
         return AMI_IN_USE;
-    case EINVAL:
-        return AMI_BAD_ARGUMENT;
-    case MDB_CORRUPTED:
-    case MDB_PAGE_NOTFOUND:
-    case MDB_INVALID:
-    case MDB_VERSION_MISMATCH:
-    case MDB_PANIC:
-    case MDB_INCOMPATIBLE:
-        return AMI_DAMAGED;
-    default:
-        return rc > 0 ? why_status_of_errno(rc) : AMI_IO;
-    }
+    return rc == EINVAL ? AMI_BAD_ARGUMENT : lmdb_status(rc);
 }
 
 enum ami_status store_fail(const struct meter_store *s, int rc, struct why *why)
 {
-    enum ami_status status = store_status(rc);
-    if (status == AMI_FULL)
-        return why_set(why, status,
-                       "%s: no room to write (%s); nothing was half-written: free space on this "
-                       "file system (or raise --map-size), then start again",
-                       s->path, mdb_strerror(rc));
+    const enum ami_status status = store_status(rc);
     if (status == AMI_DAMAGED)
         return why_set(why, status,
-                       "%s: the file is damaged (%s); restore it from a copy, or enrol the "
-                       "meters anew in another directory",
+                       "%s: the file is damaged (%s); restore it from a copy, or enrol the meters "
+                       "anew in another directory",
                        s->path, mdb_strerror(rc));
-    return why_set(why, status, "%s: %s", s->path, mdb_strerror(rc));
+    if (status != lmdb_status(rc))
+        return why_set(why, status, "%s: %s", s->path, ami_status_text(status));
+    return lmdb_fail(s->path, rc, why);
 }
 
 /* --- keys and small records ------------------------------------------------------------------ */

@@ -39,7 +39,7 @@
 enum link_drop_reason {
     LINK_DROP_GARBAGE,    /* a frame of size 0, or the owner could not decode what came */
     LINK_DROP_OVERSIZED,  /* a length above frame_bytes_max */
-    LINK_DROP_HALF_FRAME, /* a frame was begun and not completed in half_frame_ms */
+    LINK_DROP_HALF_FRAME, /* a frame was begun and did not go on in half_frame_ms */
     LINK_DROP_MUTE,       /* not known to its owner within stranger_ms */
     LINK_DROP_TOO_MANY,   /* more connections than connections_max */
     LINK_DROP_REFUSED,    /* the owner refused it: failed handshake, broken rule */
@@ -55,7 +55,8 @@ struct link_limits {
     uint32_t connections_max; /* listeners only. When full the oldest stranger makes room for a
                                  newcomer; when all are known the newcomer is dropped. */
     uint32_t stranger_ms;     /* a link not marked known is dropped after so long; 0 never */
-    uint32_t half_frame_ms;   /* time for a frame to arrive whole once it began; 0 unlimited */
+    uint32_t half_frame_ms;   /* time for a frame to arrive whole once it began, or for 64 KiB more
+                                 of it: a block on a slow link takes long; 0 unlimited */
     size_t stranger_frame_bytes_max; /* frame_bytes_max of a link not marked known; 0: the same */
     /* A link that died without a word is noticed by its silence: the kernel alone would send into
      * the void for a quarter of an hour, and after an outage wait for as long as that had lasted.

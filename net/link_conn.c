@@ -16,6 +16,7 @@
 #define IN_BYTES_KEEP     (64u << 10) /* a larger one is given back when empty */
 #define OUT_BYTES_KEEP    (64u << 10) /* the same for send buffers */
 #define IPV6_PREFIX_BYTES 8
+#define HALF_FRAME_BYTES  (64u << 10) /* each time so much more of a frame came, its time is new */
 #define LATE_US           500000u /* an alarm that is so late says that we stood still, not others */
 
 static enum ami_status status_of_drop(enum link_drop_reason reason)
@@ -494,12 +495,14 @@ static void conn_deliver(struct conn *c)
             c->end->events.on_frame(c->end->events.ctx, c->id,
                                     span_of(at + LINK_LENGTH_BYTES, size));
     }
-    if (c->closing || c->paused || c->in_start == c->in.size) {
+    const size_t half = c->in.size - c->in_start;
+    if (c->closing || c->paused || half == 0) {
         c->half_since_us = 0;
         return;
     }
-    if (progress || c->half_since_us == 0) {
+    if (progress || c->half_since_us == 0 || half - c->half_bytes >= HALF_FRAME_BYTES) {
         c->half_since_us = clock_mono_us();
+        c->half_bytes = half;
         if (c->end->limits.half_frame_ms != 0)
             links_deadline_add(c->end->links,
                                c->half_since_us + (uint64_t)c->end->limits.half_frame_ms * 1000);

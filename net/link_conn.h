@@ -47,6 +47,7 @@ struct conn {
 
     uint64_t opened_us;
     uint64_t half_since_us;     /* 0: no frame is half here */
+    size_t half_bytes;          /* what was here of it then */
     uint64_t heard_us, said_us; /* when bytes last came, and frames were last queued */
     uint64_t linger_until_us;
     struct conn *older_stranger, *newer_stranger;

@@ -45,6 +45,7 @@ struct chain {
     bool work_said;
     bool progress_said;
     bool evidence_new; /* waits to be handed over */
+    bool delivered;    /* a block: its transactions make room at the leader */
     bool new_leader;   /* was seen: the timers of waiting transactions start anew */
     uint64_t builds;   /* for marking what a block holds already */
     uint64_t height;
@@ -478,21 +479,41 @@ static enum fill fill_with(struct node *n, struct filling *f, struct pool_entry 
     return FILL_GO_ON;
 }
 
-/* Stages waiting transactions until the block is full: first those of each source that have timers
- * running everywhere, so that a flood from one source makes nobody else's wait; then all in order
+/* Those that have timers running everywhere, one of each source in turn: a flood from some sources,
+ * or of large transactions, makes nobody else's wait. The block may end with any of them, so each
+ * comes first some time. */
+static enum fill fill_in_turn(struct node *n, struct filling *f)
+{
+    struct pool_entry *next[POOL_SOURCES];
+    const uint8_t first = (uint8_t)(n->chain->builds % POOL_SOURCES);
+    bool any = true;
+    for (uint8_t i = 0; i < POOL_SOURCES; i++)
+        next[i] = pool_first_of(n->pool, i);
+    while (any) {
+        any = false;
+        for (uint8_t i = 0; i < POOL_SOURCES; i++) {
+            const uint8_t source = (uint8_t)((first + i) % POOL_SOURCES);
+            struct pool_entry *e = next[source];
+            if (e == NULL || !pool_timed(e))
+                continue;
+            next[source] = pool_next_of(e);
+            any = true;
+            const enum fill go = fill_with(n, f, e);
+            if (go != FILL_GO_ON)
+                return go;
+        }
+    }
+    return FILL_GO_ON;
+}
+
+/* Stages waiting transactions until the block is full: first those with timers, then all in order
  * of arrival. */
 static size_t fill_block(struct node *n, struct writer *body)
 {
     struct filling f = {.body = body};
-    enum fill go = FILL_GO_ON;
     struct pool_entry *next;
     n->chain->builds++;
-    for (uint8_t source = 0; source < POOL_SOURCES && go == FILL_GO_ON; source++)
-        for (struct pool_entry *e = pool_first_of(n->pool, source);
-             e != NULL && pool_timed(e) && go == FILL_GO_ON; e = next) {
-            next = pool_next_of(e);
-            go = fill_with(n, &f, e);
-        }
+    enum fill go = fill_in_turn(n, &f);
     /* A number that fell out parks those behind it: no successor is to be trusted then, and what is
      * in the block so far is enough. */
     for (struct pool_entry *e = pool_first(n->pool); e != NULL && go == FILL_GO_ON; e = next) {
@@ -589,6 +610,7 @@ static const char *member_name(const struct node *n, uint8_t member)
 static void deliver(struct node *n, const struct block_header *h, const sm3_digest *block,
                     const struct qc *commit, struct span body)
 {
+    n->chain->delivered = true;
     gateway_on_commit(n, h, block, commit, body);
     submit_on_commit(n);
     bool prune = false, revoked = false;
@@ -844,8 +866,8 @@ void chain_settle(struct node *n)
     }
     if (c->progress_said)
         submit_judge(n); /* what had waited too long may be on the ledger now */
-    bool hand_over = c->evidence_new || n->leader_changed;
-    c->evidence_new = false;
+    bool hand_over = c->evidence_new || c->delivered || n->leader_changed;
+    c->evidence_new = c->delivered = false;
     if (n->leader_changed) {
         n->leader_changed = false;
         gateway_on_leader(n);

@@ -35,6 +35,11 @@ enum ami_status node_send(struct node *n, env_link link, struct span frame)
     return n->env.send(n->env.ctx, link, frame);
 }
 
+size_t node_queued(const struct node *n, env_link link)
+{
+    return n->env.queued == NULL ? 0 : n->env.queued(n->env.ctx, link);
+}
+
 void node_close(struct node *n, env_link link)
 {
     struct node_link *l = node_link_find(n, link);

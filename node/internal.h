@@ -5,7 +5,7 @@
  *   peers.c    links with DCs and the MDMS: handshake, sending, serving blocks
  *   epoch.c    membership: the committee, the own key in it, those who only follow
  *   chain.c    the replica's effects carried out: validate, build, persist, deliver
- *   gateway.c  meters: agreement, sessions, reports, acknowledgements
+ *   gateway.c  meters: agreement, sessions, reports, acknowledgements (node/gateway_internal.h)
  *   submit.c   waiting transactions: pool, handing over, rule 8's timers
  *   prune.c    blocks below the MDMS's watermark
  *   relay.c    enrolment frames between devices and the MDMS
@@ -40,6 +40,7 @@
 #define NODE_READERS_MAX          16 /* links that proved nothing and fetch blocks */
 #define NODE_SERVE_BLOCKS_MAX     64 /* blocks served per request */
 #define NODE_SERVE_BYTES_MAX      (3u << 20)
+#define NODE_SERVE_QUEUED_MAX     (512u << 10) /* not while so much waits on the link already */
 #define NODE_RELAYS_MAX           4096
 #define NODE_RELAY_TIMEOUT_US     (30u * 1000000u)
 #define NODE_PROOFS_PER_LINK      64
@@ -194,6 +195,7 @@ struct node {
     struct check_job *check_queue[POOL_SOURCES];
     size_t check_queued[POOL_SOURCES];
     uint8_t check_turn;  /* source whose turn it is */
+    uint64_t hand_batch; /* of transactions handed to a leader, counted */
     uint64_t hand_on_us; /* the next three: nothing is due there before */
     uint64_t peers_us;
     uint64_t relays_us;
@@ -234,6 +236,7 @@ size_t node_events_after(const struct node *n, uint64_t after,
 struct node_link *node_link_find(const struct node *n, env_link id);
 /* AMI_CLOSED also when there is no such link. */
 enum ami_status node_send(struct node *n, env_link link, struct span frame);
+size_t node_queued(const struct node *n, env_link link); /* bytes that have not left */
 void node_close(struct node *n, env_link link);
 /* Starts a frame in n->frame. */
 struct writer node_frame(struct node *n, enum message_type type);

@@ -349,6 +349,11 @@ static enum ami_status env_send(void *ctx, env_link link, struct span frame)
     return link_send(((struct shell *)ctx)->links, link, frame);
 }
 
+static size_t env_queued(void *ctx, env_link link)
+{
+    return link_queued_bytes(((struct shell *)ctx)->links, link);
+}
+
 static void env_close(void *ctx, env_link link)
 {
     link_close(((struct shell *)ctx)->links, link);
@@ -1011,8 +1016,8 @@ static enum ami_status open_ports(struct shell *s, struct why *why)
 
 static enum ami_status make_node(struct shell *s, bool sign, struct why *why)
 {
-    const struct env env = {s,         env_mono,   env_wall, env_set_alarm, env_send,
-                            env_close, env_random, env_log,  env_work,      env_store};
+    const struct env env = {s,          env_mono, env_wall, env_set_alarm, env_send,  env_close,
+                            env_random, env_log,  env_work, env_store,     env_queued};
     uint64_t height = store_height(s->store);
     struct node_config c = {.genesis = &s->genesis,
                             .key = node_key_of(s, s->used, sign),

@@ -284,6 +284,10 @@ static void serve_blocks(struct node *n, struct node_link *l, struct span body)
         return;
     }
     epoch_on_fetch(n, l, f.from_height);
+    /* Who asks again before the last answer has left is behind a slow link: more of the same would
+     * only stand before what it will ask for next. */
+    if (node_queued(n, l->id) >= NODE_SERVE_QUEUED_MAX)
+        return;
     size_t bytes = 0;
     bool shown = false;
     uint64_t count = f.count_max < NODE_SERVE_BLOCKS_MAX ? f.count_max : NODE_SERVE_BLOCKS_MAX;

@@ -44,12 +44,13 @@ struct pool_limits {
 struct pool_entry {
     struct tx_view view; /* borrows `view.encoded`, which the entry owns; a report's has no id */
     uint8_t source;
-    bool own;             /* of this DC's gateway or of the MDMS: this DC sees it through */
-    uint64_t number;      /* of an MDMS's transaction; 0: none */
-    uint64_t build;       /* the block that it was last put into; the builder's own */
-    uint64_t handed_us;   /* when it was last handed on because it waited long; 0 never */
-    uint64_t handed_term; /* own only: term whose leader it was handed to; 0 none */
-    uint64_t waiter;      /* id of the session that waits for the acknowledgement; 0 none */
+    bool own;              /* of this DC's gateway or of the MDMS: this DC sees it through */
+    uint64_t number;       /* of an MDMS's transaction; 0: none */
+    uint64_t build;        /* the block that it was last put into; the builder's own */
+    uint64_t handed_us;    /* when it was last handed on because it waited long; 0 never */
+    uint64_t handed_term;  /* own only: term whose leader it was handed to; 0 none */
+    uint64_t handed_batch; /* which time that was; the owner's own */
+    uint64_t waiter;       /* id of the session that waits for the acknowledgement; 0 none */
     uint64_t arrived_us;
 };
 

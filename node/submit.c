@@ -189,6 +189,14 @@ uint64_t submit_half_time(const struct node *n, const struct pool_entry *e)
     return from + (uint64_t)n->c.genesis->parameters.progress_timeout_ms * 500u;
 }
 
+static bool is_handed_now(const struct node *n, const struct pool_entry *e)
+{
+    return e->handed_batch == n->hand_batch;
+}
+
+/* No more than the leader takes from one source: what does not fit there it drops, and that would
+ * come again only when it has waited for long, a quota's worth at a time. The rest follows as these
+ * are committed. */
 void submit_hand_over(struct node *n)
 {
     uint8_t leader;
@@ -196,10 +204,23 @@ void submit_hand_over(struct node *n)
         return;
     if (n->to_member[leader] == 0)
         return;
-    hand_to(n, leader, not_with_this_leader);
-    for (struct pool_entry *e = pool_first(n->pool); e != NULL; e = pool_next(e))
-        if (not_with_this_leader(n, e))
-            e->handed_term = replica_term(n->replica);
+    const uint64_t term = replica_term(n->replica);
+    size_t max = n->c.pool_txs_max / POOL_FOREIGN_PART, there = 0, now = 0;
+    if (max > NODE_CHECK_QUEUE_MAX * NODE_CHECK_BATCH_MAX)
+        max = NODE_CHECK_QUEUE_MAX * NODE_CHECK_BATCH_MAX;
+    struct pool_entry *e;
+    for (e = pool_first(n->pool); e != NULL; e = pool_next(e))
+        there += e->own && e->handed_term == term;
+    n->hand_batch++;
+    for (e = pool_first(n->pool); e != NULL && there + now < max; e = pool_next(e)) {
+        if (!not_with_this_leader(n, e))
+            continue;
+        e->handed_term = term;
+        e->handed_batch = n->hand_batch;
+        now++;
+    }
+    if (now > 0)
+        hand_to(n, leader, is_handed_now);
 }
 
 void submit_on_peer(struct node *n, uint8_t member)

@@ -113,7 +113,7 @@ static void open_office(struct office *o, const struct sim_cast *c, const struct
 {
     const struct env env = {o,           office_mono,  office_wall,   office_alarm,
                             office_send, office_close, office_random, office_log,
-                            office_work, office_store};
+                            office_work, office_store, NULL};
     const struct mdms_config config = {.network = &c->keys.net,
                                        .genesis = genesis,
                                        .keys = &c->keys,

@@ -1,5 +1,6 @@
 /* sim/cmd_hunt.c - `ami-sim hunt`: many seeds, and what they found. */
 #include "sim/cli.h"
+#include "sim/lab/remember.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -248,7 +249,11 @@ static int run(int argc, char **argv, void *ctx)
     h->stop_at_first = h->rule_off != NULL && !keep_going;
     h->resume = resume;
     h->quiet = as_json;
-    enum ami_status status = sim_hunt_run(h, &why);
+    enum ami_status status = remember_signatures();
+    if (status != AMI_OK)
+        (void)why_set(&why, status, "out of memory");
+    else
+        status = sim_hunt_run(h, &why);
     if (status != AMI_OK) {
         free(h);
         return program_fail(PROGRAM, as_json, status, &why);

@@ -1,12 +1,13 @@
 /* sim/cmd_run.c - `ami-sim run`: one run from its seed. */
 #include "sim/cli.h"
+#include "sim/lab/remember.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 static int64_t seed = 1, nodes, byzantine = -1, faults = -1;
 static const char *rule_name, *shape_name, *without;
-static bool trace, as_json;
+static bool trace, once, as_json;
 
 static const struct option_spec options[] = {
     {.name = "seed",
@@ -55,6 +56,10 @@ static const struct option_spec options[] = {
      .value = &without,
      .argument = "LIST",
      .help = "kinds of mischief left out, with commas between"},
+    {.name = "once",
+     .kind = OPTION_FLAG,
+     .value = &once,
+     .help = "no signature is verified a second time, as in a hunt: the same run, sooner"},
     {.name = "trace",
      .letter = 't',
      .kind = OPTION_FLAG,
@@ -129,6 +134,12 @@ static int print_json(const struct sim_plan *p, const struct sim_result *r)
     return cli_print_json(o, r->violation[0] == 0 ? EXIT_STATUS_OK : EXIT_STATUS_FAILED);
 }
 
+static int no_memory(void)
+{
+    struct why why;
+    return program_fail(PROGRAM, as_json, why_set(&why, AMI_NO_MEMORY, "out of memory"), &why);
+}
+
 static int run(int argc, char **argv, void *ctx)
 {
     struct sim_plan p;
@@ -139,6 +150,8 @@ static int run(int argc, char **argv, void *ctx)
         (void)program_fail(PROGRAM, as_json, AMI_BAD_ARGUMENT, &why);
         return EXIT_STATUS_USAGE;
     }
+    if (once && remember_signatures() != AMI_OK)
+        return no_memory();
     sim_run(&r, &p, trace ? (as_json ? stderr : stdout) : NULL);
     if (as_json)
         return print_json(&p, &r);

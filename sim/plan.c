@@ -117,6 +117,30 @@ static void draw_length(struct sim_plan *p)
     p->weight[SIM_FAULT_LOST_DISK] += 30; /* who begins anew is handed pruned blocks */
 }
 
+/* Some runs make a long chain, of large blocks or small ones, over links that lose much, and cut
+ * DCs off for long: who comes back has hundreds of blocks to fetch. */
+static void draw_bulk(struct sim_plan *p)
+{
+    struct sim_random r = sim_random_stream(p->seed, SIM_STREAM_PLAN, 5);
+    if (!sim_random_chance(&r, 15000) || p->safety_us > 20 * SIM_SECOND)
+        return;
+    if (sim_random_chance(&r, 500000)) {
+        p->readings_per_report = SIM_READINGS_MAX;
+        p->block_txs_max = 512;
+    }
+    p->fleets = 3;
+    p->meters = 9;
+    p->report_every_us = sim_random_between(&r, 50 * SIM_MS, 200 * SIM_MS);
+    p->delay_mean_us = sim_random_between(&r, SIM_MS, 20 * SIM_MS);
+    p->safety_us = 40 * SIM_SECOND;
+    p->cut_mean_us = sim_random_between(&r, 5 * SIM_SECOND, 15 * SIM_SECOND);
+    p->fault_every_us = sim_random_between(&r, SIM_SECOND, 8 * SIM_SECOND);
+    p->loss_ppm = (uint32_t)sim_random_between(&r, 100000, 300000);
+    p->weight[SIM_FAULT_LOSS] += 1;
+    p->weight[SIM_FAULT_ISOLATE] += 100;
+    p->weight[SIM_FAULT_LOST_DISK] += 20;
+}
+
 static void draw_mischief(struct sim_plan *p, struct sim_random *r)
 {
     struct sim_random late = sim_random_stream(p->seed, SIM_STREAM_PLAN, 3);
@@ -163,4 +187,5 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed)
         p->weight[SIM_FAULT_LOST_DISK] *= 3;
     draw_mischief(p, &r);
     draw_length(p);
+    draw_bulk(p);
 }

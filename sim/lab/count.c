@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "crypto/sm2.h"
 #include "crypto/sm4gcm.h"
+#include "sim/lab/remember.h"
 
 #include <string.h>
 #include <time.h>
@@ -190,11 +191,70 @@ WRAP_VOID(sm2_sign_batch,
           (sm2_signature * out, const sm2_private *const *key, const sm3_digest *e,
            const wide *random, size_t count),
           (out, key, e, random, count), SIGN, count)
-WRAP(enum ami_status, sm2_verify, (const point *p, const sm3_digest *e, const sm2_signature *sig),
-     (p, e, sig), VERIFY, 1)
-WRAP(enum ami_status, sm2_verify_batch,
-     (const point *p, const sm3_digest *e, const sm2_signature *sig, bool *ok, size_t count),
-     (p, e, sig, ok, count), VERIFY, count)
+enum ami_status __real_sm2_verify(const point *p, const sm3_digest *e, const sm2_signature *sig);
+enum ami_status __wrap_sm2_verify(const point *p, const sm3_digest *e, const sm2_signature *sig);
+enum ami_status __wrap_sm2_verify(const point *p, const sm3_digest *e, const sm2_signature *sig)
+{
+    COUNTED(VERIFY, 1);
+    if (remember_has(p, e, sig))
+        return AMI_OK;
+    enum ami_status status = __real_sm2_verify(p, e, sig);
+    if (status == AMI_OK)
+        remember_put(p, e, sig);
+    return status;
+}
+
+/* So many of a batch, those that are not remembered, are looked at together. */
+#define REMEMBER_CHUNK 64
+
+enum ami_status __real_sm2_verify_batch(const point *p, const sm3_digest *e,
+                                        const sm2_signature *sig, bool *ok, size_t count);
+enum ami_status __wrap_sm2_verify_batch(const point *p, const sm3_digest *e,
+                                        const sm2_signature *sig, bool *ok, size_t count);
+
+static enum ami_status verify_new(const point *p, const sm3_digest *e, const sm2_signature *sig,
+                                  bool *ok, size_t count)
+{
+    point new_p[REMEMBER_CHUNK];
+    sm3_digest new_e[REMEMBER_CHUNK];
+    sm2_signature new_sig[REMEMBER_CHUNK];
+    bool new_ok[REMEMBER_CHUNK];
+    size_t at[REMEMBER_CHUNK], n = 0;
+    for (size_t i = 0; i < count; i++) {
+        ok[i] = remember_has(&p[i], &e[i], &sig[i]);
+        if (ok[i])
+            continue;
+        new_p[n] = p[i];
+        new_e[n] = e[i];
+        new_sig[n] = sig[i];
+        at[n++] = i;
+    }
+    enum ami_status status =
+        n == 0 ? AMI_OK : __real_sm2_verify_batch(new_p, new_e, new_sig, new_ok, n);
+    for (size_t i = 0; i < n; i++) {
+        ok[at[i]] = new_ok[i];
+        if (new_ok[i])
+            remember_put(&new_p[i], &new_e[i], &new_sig[i]);
+    }
+    return status;
+}
+
+enum ami_status __wrap_sm2_verify_batch(const point *p, const sm3_digest *e,
+                                        const sm2_signature *sig, bool *ok, size_t count)
+{
+    COUNTED(VERIFY, count);
+    if (!remember_on())
+        return __real_sm2_verify_batch(p, e, sig, ok, count);
+    enum ami_status all = AMI_OK;
+    for (size_t done = 0; done < count; done += REMEMBER_CHUNK) {
+        const size_t n = count - done < REMEMBER_CHUNK ? count - done : REMEMBER_CHUNK;
+        enum ami_status status = verify_new(p + done, e + done, sig + done, ok + done, n);
+        if (status != AMI_OK)
+            all = status;
+    }
+    return all;
+}
+
 WRAP(enum ami_status, sm2_encapsulate,
      (point_bytes * c1, uint8_t *key, size_t key_size, const point *p, struct span info,
       const uint8_t random[SM2_WIDE_BYTES]),

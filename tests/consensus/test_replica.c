@@ -713,6 +713,145 @@ static void false_bodies_hold_nobody_back(void **state)
     assert_true(x.sent > 0);
 }
 
+/* A certificate says that its block exists. Who has heard one asks until the block is here, even if
+ * nobody answered for long and nobody says it again: an idle chain's followers hear nothing else.
+ */
+static void what_is_certified_is_asked_for_until_it_is_here(void **state)
+{
+    (void)state;
+    static struct effects fx;
+    int leader;
+    struct world *w = running((struct world_options){.n = 4, .seed = 2}, &leader);
+    struct parameters parameters = {
+        .election_timeout_ms = 600, .heartbeat_ms = 100, .block_bytes_max = 512};
+    struct replica_config c = {.members = world_members(w),
+                               .parameters = &parameters,
+                               .self = AMI_MEMBERS_MAX,
+                               .first_height = 1,
+                               .tip = world_members(w)->chain};
+    void *memory = calloc(1, replica_size(&parameters));
+    struct replica *r;
+    assert_non_null(memory);
+    assert_ok(replica_init(&r, memory, &c));
+    uint8_t bytes[4096];
+    struct qc_announce a = {.cert = *replica_tip_commit(world_replica(w, (unsigned)leader))};
+    struct writer body = writer_on(bytes, sizeof bytes);
+    qc_announce_encode(&body, &a);
+    struct replica_event e = {.type = REPLICA_MESSAGE, .now_us = 1};
+    e.u.message.from = 2;
+    e.u.message.type = MSG_QC_ANNOUNCE;
+    e.u.message.body = writer_span(&body);
+    replica_step(r, &e, &fx);
+    unsigned early = 0, late = 0;
+    for (unsigned i = 0; i < 1000 && fx.deadline_us < 60 * SECONDS; i++) {
+        e = (struct replica_event){.type = REPLICA_TIME, .now_us = fx.deadline_us};
+        replica_step(r, &e, &fx);
+        for (size_t k = 0; k < fx.send_count; k++)
+            if (fx.send[k].type == MSG_FETCH_BLOCKS)
+                *(e.now_us < 30 * SECONDS ? &early : &late) += 1;
+    }
+    assert_in_range(early, 10, 60);
+    assert_in_range(late, 10, 60);
+    free(memory);
+    /* A claim that nobody can show is forgotten. */
+    memory = calloc(1, replica_size(&parameters));
+    assert_non_null(memory);
+    assert_ok(replica_init(&r, memory, &c));
+    e = (struct replica_event){.type = REPLICA_CLAIM, .now_us = 2, .u.height = 11};
+    replica_step(r, &e, &fx);
+    late = 0;
+    for (unsigned i = 0; i < 1000 && fx.deadline_us < 60 * SECONDS; i++) {
+        e = (struct replica_event){.type = REPLICA_TIME, .now_us = fx.deadline_us};
+        replica_step(r, &e, &fx);
+        late += e.now_us >= 30 * SECONDS;
+    }
+    assert_int_equal(late, 0);
+    free(memory);
+    world_free(w);
+}
+
+struct slow_link {
+    uint64_t free_us[3], took_us;
+    unsigned sent, passed_over;
+};
+
+static bool slow_filter(struct world *w, void *ctx, const struct world_frame *f)
+{
+    struct slow_link *x = ctx;
+    if (f->to != 3 || f->type != MSG_BLOCK)
+        return true;
+    uint64_t now = world_now(w);
+    if (x->free_us[f->from] > now + x->took_us) {
+        x->passed_over++; /* as a DC does while its link is busy with blocks */
+        return false;
+    }
+    if (x->free_us[f->from] < now)
+        x->free_us[f->from] = now;
+    x->free_us[f->from] += x->took_us;
+    world_inject(w, f->from, 3, f->frame, x->free_us[f->from] - now);
+    x->sent++;
+    return false;
+}
+
+/* On links on which one block takes longer than an election time-out, what comes late is taken all
+ * the same: who is behind comes forward. */
+static void blocks_that_take_longer_than_a_timeout_arrive(void **state)
+{
+    (void)state;
+    struct world *w = world_new(&(struct world_options){.n = 4, .seed = 5});
+    struct slow_link x = {.took_us = 1500 * MS};
+    for (unsigned i = 0; i < 3; i++)
+        world_preload(w, i, 40);
+    world_set_filter(w, slow_filter, &x);
+    world_run(w, 120 * SECONDS);
+    assert_sound(w);
+    assert_true(world_height(w, 3) >= 40);
+    world_free(w);
+}
+
+struct trickle {
+    uint8_t from, to;
+    uint64_t next_us;
+    unsigned let, kept;
+};
+
+static bool trickle_filter(struct world *w, void *ctx, const struct world_frame *f)
+{
+    struct trickle *x = ctx;
+    if (f->type != MSG_BLOCK || f->from != x->from || f->to != x->to)
+        return true;
+    if (world_now(w) < x->next_us) {
+        x->kept++;
+        return false;
+    }
+    x->next_us = world_now(w) + 500 * MS;
+    x->let++;
+    return true;
+}
+
+/* Who gives a block now and then, always before it is given up, and is slower than the chain grows,
+ * holds up who is behind for a while only. */
+static void a_trickle_of_blocks_holds_nobody_back(void **state)
+{
+    (void)state;
+    unsigned asked = 0;
+    for (uint8_t slow = 0; slow < 3; slow++) {
+        struct world *w =
+            world_new(&(struct world_options){.n = 4, .seed = 4, .submit_every_us = 100 * MS});
+        struct trickle x = {.from = slow, .to = 3};
+        for (unsigned i = 0; i < 3; i++)
+            world_preload(w, i, 300);
+        world_set_filter(w, trickle_filter, &x);
+        world_run(w, 60 * SECONDS);
+        assert_sound(w);
+        assert_true(world_height(w, 3) > 300);
+        assert_true(world_height(w, 3) + 5 > world_height(w, 0));
+        asked += x.kept > 0;
+        world_free(w);
+    }
+    assert_true(asked > 0);
+}
+
 /* All but one forgot their ledgers' last blocks: who is ahead brings the leader forward too. */
 static void a_leader_that_is_behind_catches_up_first(void **state)
 {
@@ -1004,6 +1143,9 @@ int main(void)
         cmocka_unit_test(a_node_far_behind_catches_up),
         cmocka_unit_test(a_lost_block_is_asked_for_again),
         cmocka_unit_test(false_bodies_hold_nobody_back),
+        cmocka_unit_test(what_is_certified_is_asked_for_until_it_is_here),
+        cmocka_unit_test(blocks_that_take_longer_than_a_timeout_arrive),
+        cmocka_unit_test(a_trickle_of_blocks_holds_nobody_back),
         cmocka_unit_test(a_leader_that_is_behind_catches_up_first),
         cmocka_unit_test(a_restarted_leader_does_not_lead_its_old_term),
         cmocka_unit_test(a_node_without_its_record_only_follows),

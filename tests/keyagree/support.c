@@ -88,8 +88,9 @@ struct world *world_of(const struct scheme *scheme)
     return worlds[scheme->number];
 }
 
-void worlds_free(void)
+int worlds_stop(void **state)
 {
+    (void)state;
     for (size_t i = 0; i < sizeof worlds / sizeof worlds[0]; i++) {
         if (worlds[i] == NULL)
             continue;
@@ -97,6 +98,7 @@ void worlds_free(void)
         free(worlds[i]);
         worlds[i] = NULL;
     }
+    return 0;
 }
 
 void world_start(struct world *w, unsigned meter, struct agree_state *state)

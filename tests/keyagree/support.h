@@ -28,9 +28,9 @@ struct world {
     uint64_t drawn;
 };
 
-/* Made once per scheme and kept. */
+/* Made once per scheme and kept until worlds_stop, which ends a group of tests. */
 struct world *world_of(const struct scheme *scheme);
-void worlds_free(void);
+int worlds_stop(void **state);
 
 /* 48 bytes that no earlier call gave. */
 const uint8_t *world_random(struct world *w);

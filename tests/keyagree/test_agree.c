@@ -4,6 +4,7 @@
 #include "tests/keyagree/support.h"
 
 #include "crypto/secret.h"
+#include "tests/crypto_start.h"
 #include "tests/harness.h"
 
 #include <stdlib.h>
@@ -557,19 +558,6 @@ static void test_key_restore(void **unused)
     }
 }
 
-static int start(void **unused)
-{
-    (void)unused;
-    return crypto_start() == AMI_OK ? 0 : -1;
-}
-
-static int finish(void **unused)
-{
-    (void)unused;
-    worlds_free();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -585,5 +573,5 @@ int main(void)
         cmocka_unit_test(test_lost_messages),
         cmocka_unit_test(test_key_restore),
     };
-    return cmocka_run_group_tests(tests, start, finish);
+    return cmocka_run_group_tests(tests, start_crypto, worlds_stop);
 }

@@ -2,7 +2,7 @@
  * refused with the right reason, and a repeated request is recognised. */
 #include "tests/keyagree/support.h"
 
-#include "crypto/secret.h"
+#include "tests/crypto_start.h"
 #include "tests/harness.h"
 
 #include <ctype.h>
@@ -458,19 +458,6 @@ static void test_refusals(void **unused)
         AMI_BAD_ARGUMENT);
 }
 
-static int start(void **unused)
-{
-    (void)unused;
-    return crypto_start() == AMI_OK ? 0 : -1;
-}
-
-static int finish(void **unused)
-{
-    (void)unused;
-    worlds_free();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -487,5 +474,5 @@ int main(void)
         cmocka_unit_test(test_bad_points_in_requests),
         cmocka_unit_test(test_refusals),
     };
-    return cmocka_run_group_tests(tests, start, finish);
+    return cmocka_run_group_tests(tests, start_crypto, worlds_stop);
 }

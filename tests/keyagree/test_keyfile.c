@@ -1,7 +1,7 @@
 /* Key files: what goes in comes out; cut, damaged, foreign and closed files are told apart. */
 #include "tests/keyagree/support.h"
 
-#include "crypto/secret.h"
+#include "tests/crypto_start.h"
 #include "tests/harness.h"
 
 #include <string.h>
@@ -295,19 +295,6 @@ static void test_mdms_keys_make(void **unused)
     assert_status(mdms_keys_make(&b, &name, 77, WIDE(random)), AMI_BAD_ARGUMENT);
 }
 
-static int start(void **unused)
-{
-    (void)unused;
-    return crypto_start() == AMI_OK ? 0 : -1;
-}
-
-static int finish(void **unused)
-{
-    (void)unused;
-    worlds_free();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,5 +303,5 @@ int main(void)
         cmocka_unit_test(test_mdms),           cmocka_unit_test(test_pending),
         cmocka_unit_test(test_mdms_keys_make),
     };
-    return cmocka_run_group_tests(tests, start, finish);
+    return cmocka_run_group_tests(tests, start_crypto, worlds_stop);
 }

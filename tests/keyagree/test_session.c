@@ -1,7 +1,7 @@
 /* The session: a key per message, in order and out of it, lost, repeated, altered and expired. */
 #include "tests/keyagree/support.h"
 
-#include "crypto/secret.h"
+#include "tests/crypto_start.h"
 #include "tests/harness.h"
 
 #include <string.h>
@@ -394,19 +394,6 @@ static void test_after_agreement(void **unused)
     }
 }
 
-static int start(void **unused)
-{
-    (void)unused;
-    return crypto_start() == AMI_OK ? 0 : -1;
-}
-
-static int finish(void **unused)
-{
-    (void)unused;
-    worlds_free();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -422,5 +409,5 @@ int main(void)
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_after_agreement),
     };
-    return cmocka_run_group_tests(tests, start, finish);
+    return cmocka_run_group_tests(tests, start_crypto, worlds_stop);
 }

@@ -1,8 +1,8 @@
 /* Merkle trees against RFC 9162 section 2.1 as that text puts it, recursively. */
 #include "tests/harness.h"
 
-#include "crypto/secret.h"
 #include "ledger/merkle.h"
+#include "tests/crypto_start.h"
 #include "tests/ledger/fixture.h"
 
 #include <stdlib.h>
@@ -130,6 +130,47 @@ static void tampered_paths(void **state)
                   AMI_BAD_PROOF);
 }
 
+/* A climb in steps of any size passes the nodes that the path's rest leads to the root from, and
+ * the node of a level has the same place in it for all leaves below. */
+static void climbs_in_steps(void **state)
+{
+    (void)state;
+    sm3_digest leaves[LEAVES_MAX], path[MERKLE_PATH_MAX];
+    for (size_t i = 0; i < LEAVES_MAX; i++)
+        leaves[i] = leaf_of(i);
+    for (size_t n = 1; n <= LEAVES_MAX; n++) {
+        const sm3_digest root = naive_root(leaves, n);
+        for (size_t i = 0; i < n; i++) {
+            const size_t length = merkle_path(path, leaves, n, i);
+            for (unsigned levels = 1; levels <= 7; levels++) {
+                struct merkle_climb c = {leaves[i], i, n, path, length};
+                assert_ok(merkle_climb(&c, 0));
+                assert_digest(c.node, leaves[i]);
+                for (size_t below = 1; c.count > 1;) {
+                    assert_ok(merkle_climb(&c, levels));
+                    below <<= levels;
+                    const size_t first = i / below * below;
+                    const size_t under = n - first < below ? n - first : below;
+                    assert_int_equal(c.index, i / below);
+                    assert_int_equal(c.count, (n + below - 1) / below);
+                    assert_digest(c.node, naive_root(leaves + first, under));
+                    assert_ok(merkle_check(&root, &c.node, c.index, c.count, c.path, c.path_size));
+                }
+                assert_int_equal(c.path_size, 0);
+                assert_true(c.path == path + length);
+                assert_digest(c.node, root);
+                assert_ok(merkle_climb(&c, levels)); /* nothing is above */
+                assert_digest(c.node, root);
+            }
+            struct merkle_climb c = {leaves[i], i, n, path, length - 1};
+            if (length > 0)
+                assert_status(merkle_climb(&c, 7), AMI_BAD_PROOF);
+        }
+        struct merkle_climb c = {leaves[0], n, n, path, MERKLE_PATH_MAX};
+        assert_status(merkle_climb(&c, 0), AMI_BAD_PROOF);
+    }
+}
+
 static void check_tree(struct merkle_tree *t, const sm3_digest *leaves, size_t n)
 {
     sm3_digest path[MERKLE_PATH_MAX], naive[MERKLE_PATH_MAX];
@@ -212,21 +253,16 @@ static void room_made_beforehand(void **state)
     merkle_tree_free(NULL);
 }
 
-static int start(void **state)
-{
-    (void)state;
-    return crypto_start() == AMI_OK ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_leaf_is_no_node),
         cmocka_unit_test(roots_and_paths_of_0_to_70_leaves),
         cmocka_unit_test(tampered_paths),
+        cmocka_unit_test(climbs_in_steps),
         cmocka_unit_test(a_tree_that_grows_leaf_by_leaf),
         cmocka_unit_test(a_tree_that_changes_at_random),
         cmocka_unit_test(room_made_beforehand),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }

@@ -1,12 +1,9 @@
 /* The check of a ledger's file: a good ledger passes, however it came about; a damaged one is
  * found, or the damage touches nothing that anybody would ever read. What passes is opened with
  * LMDB in a process of its own, compared value by value, and written to. */
-#include "tests/harness.h"
-
-#include "crypto/secret.h"
 #include "ledger/store_check.h"
 #include "ledger/store_value.h"
-#include "tests/ledger/store_made.h"
+#include "tests/ledger/store_dir.h"
 
 #include <fcntl.h>
 #include <lmdb.h>
@@ -21,8 +18,7 @@
 #define PAGE           4096u
 #define BLOCKS_MAX     64
 
-static char dir[256], path[300], why[600];
-static uint8_t buffer[AMI_BLOCK_BYTES_MAX + 8192];
+static char path[300];
 static uint8_t good[FILE_BYTES_MAX], older[FILE_BYTES_MAX], spoilt[FILE_BYTES_MAX];
 static size_t good_size, older_size;
 
@@ -73,43 +69,23 @@ static void assert_passes(uint64_t height)
     assert_int_equal(r.height, height);
 }
 
-static struct store *open_store(void)
+static int set_up_path(void **state)
 {
-    struct store *s;
-    enum ami_status status = store_open(&s, dir, &chain, STORE_READ_WRITE, 0, why, sizeof why);
-    if (status != AMI_OK)
-        fail_msg("%s: %s", ami_status_name(status), why);
-    return s;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    chain = made_chain();
-    const char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof dir, "%s/ami-check-XXXXXX", tmp == NULL ? "/tmp" : tmp);
-    if (mkdtemp(dir) == NULL)
+    if (set_up(state) != 0)
         return -1;
     snprintf(path, sizeof path, "%s/data.mdb", dir);
     return 0;
 }
 
-static int tear_down(void **state)
+static int free_made(void **state)
 {
-    (void)state;
-    static const char *const names[] = {"data.mdb", "lock.mdb", "ledger.lock"};
-    char name[400];
-    for (size_t i = 0; i < 3; i++) {
-        snprintf(name, sizeof name, "%s/%s", dir, names[i]);
-        (void)unlink(name);
-    }
     for (unsigned i = 0; i < made_count; i++)
         free_block(made[i]);
     made_count = 0;
     if (kept != NULL)
         free_block(kept);
     kept = NULL;
-    return rmdir(dir);
+    return tear_down(state);
 }
 
 /* --- ledgers ---------------------------------------------------------------------------------- */
@@ -164,7 +140,7 @@ static void write_block(struct store *s, struct tip *tip, uint32_t txs, size_t s
 static void make_good(unsigned blocks)
 {
     struct tip tip = tip_at_start();
-    struct store *s = open_store();
+    struct store *s = open_store(STORE_READ_WRITE, 0);
     vote_term = 0;
     for (unsigned i = 0; i < blocks; i++)
         write_block(s, &tip, draw(60), draw(1500) + 20);
@@ -259,7 +235,7 @@ static void a_good_ledger_passes_after_every_write(void **state)
 {
     (void)state;
     struct tip tip = tip_at_start();
-    struct store *s = open_store();
+    struct store *s = open_store(STORE_READ_WRITE, 0);
     rng = 2;
     assert_passes(0);
     for (unsigned i = 0; i < 60; i++) {
@@ -271,7 +247,7 @@ static void a_good_ledger_passes_after_every_write(void **state)
         if (i % 9 == 0) {
             store_close(s);
             assert_passes(i + 1);
-            s = open_store();
+            s = open_store(STORE_READ_WRITE, 0);
         }
     }
     store_close(s);
@@ -282,7 +258,7 @@ static void kept_blocks_come_and_go(void **state)
 {
     (void)state;
     struct tip tip = tip_at_start();
-    struct store *s = open_store();
+    struct store *s = open_store(STORE_READ_WRITE, 0);
     for (unsigned i = 0; i < STORE_PENDING_MAX + 40; i++) {
         struct tip there = tip;
         struct made *b = make_block(&there, 1 + i % 3, 900);
@@ -307,7 +283,7 @@ static void nothing_is_no_ledger(void **state)
     save(good, 0);
     assert_status(check(&r), AMI_NOT_FOUND);
     (void)unlink(path);
-    struct store *s = open_store();
+    struct store *s = open_store(STORE_READ_WRITE, 0);
     store_close(s);
     assert_passes(0);
     sm3_digest mine = chain;
@@ -447,8 +423,8 @@ static void the_newer_meta_page_counts(void **state)
     (void)state;
     rng = 5;
     for (unsigned votes = 1; votes <= 6; votes++) {
-        tear_down(NULL);
-        assert_int_equal(set_up(NULL), 0);
+        free_made(NULL);
+        assert_int_equal(set_up_path(NULL), 0);
         make_good(votes);
         for (unsigned page = 0; page < 2; page++)
             for (unsigned bit = 0; bit < 64; bit++) {
@@ -461,7 +437,7 @@ static void the_newer_meta_page_counts(void **state)
     }
 }
 
-#define ON_DISK(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define ON_LEDGER(test) cmocka_unit_test_setup_teardown(test, set_up_path, free_made)
 
 /* Wherever a long value is cut in two, and whichever byte of it changes, its check tells. */
 static void checks_of_long_values(void **state)
@@ -509,23 +485,17 @@ static void checks_of_many_values(void **state)
     }
 }
 
-static int start(void **state)
-{
-    (void)state;
-    return crypto_start() == AMI_OK ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ON_DISK(a_good_ledger_passes_after_every_write),
-        ON_DISK(kept_blocks_come_and_go),
-        ON_DISK(nothing_is_no_ledger),
-        ON_DISK(damage_is_found_or_touches_nothing),
-        ON_DISK(a_lost_write_is_found),
-        ON_DISK(the_newer_meta_page_counts),
+        ON_LEDGER(a_good_ledger_passes_after_every_write),
+        ON_LEDGER(kept_blocks_come_and_go),
+        ON_LEDGER(nothing_is_no_ledger),
+        ON_LEDGER(damage_is_found_or_touches_nothing),
+        ON_LEDGER(a_lost_write_is_found),
+        ON_LEDGER(the_newer_meta_page_counts),
         cmocka_unit_test(checks_of_long_values),
         cmocka_unit_test(checks_of_many_values),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }

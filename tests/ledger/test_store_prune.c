@@ -1,11 +1,8 @@
 /* Pruning on disk: in steps that a crash takes back whole, with all that is left still found, the
  * space used again, and never above a watermark that is kept beside it. */
-#include "tests/harness.h"
-
-#include "crypto/secret.h"
 #include "ledger/store_check.h"
 #include "ledger/store_value.h"
-#include "tests/ledger/store_made.h"
+#include "tests/ledger/store_dir.h"
 
 #include <errno.h>
 #include <lmdb.h>
@@ -18,12 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define BUFFER_BYTES (AMI_BLOCK_BYTES_MAX + 8192)
-#define BLOCKS       120
-#define TXS          20
+#define BLOCKS 120
+#define TXS    20
 
-static char dir[256], why[256];
-static uint8_t buffer[BUFFER_BYTES];
 static struct made *made[BLOCKS];
 static struct store *s;
 
@@ -59,23 +53,12 @@ int fdatasync(int fd)
 /* --- a ledger ----------------------------------------------------------------------------------
  */
 
-static void open_store(void)
+static int make_blocks(void **state)
 {
-    enum ami_status status = store_open(&s, dir, &chain, STORE_READ_WRITE, 0, why, sizeof why);
-    if (status != AMI_OK)
-        fail_msg("%s: %s", ami_status_name(status), why);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    chain = made_chain();
-    const char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof dir, "%s/ami-prune-XXXXXX", tmp == NULL ? "/tmp" : tmp);
-    if (mkdtemp(dir) == NULL)
+    if (set_up(state) != 0)
         return -1;
     struct tip tip = tip_at_start();
-    open_store();
+    s = open_store(STORE_READ_WRITE, 0);
     for (unsigned i = 0; i < BLOCKS; i++) {
         made[i] = make_block(&tip, i % 7 == 3 ? 0 : TXS, 600);
         struct store_batch batch = commit_of(made[i]);
@@ -84,23 +67,12 @@ static int set_up(void **state)
     return 0;
 }
 
-static void remove_file(const char *name)
+static int drop_blocks(void **state)
 {
-    char path[512];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    assert_true(unlink(path) == 0 || errno == ENOENT);
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
     store_close(s);
     for (unsigned i = 0; i < BLOCKS; i++)
         free_block(made[i]);
-    remove_file("data.mdb");
-    remove_file("lock.mdb");
-    remove_file("ledger.lock");
-    return rmdir(dir);
+    return tear_down(state);
 }
 
 /* Who signed it is the caller's business, not the store's. */
@@ -194,7 +166,7 @@ static void assert_whole(void)
     if (status != AMI_OK)
         fail_msg("%s: %s", ami_status_name(status), why);
     assert_true(result.height >= BLOCKS);
-    open_store();
+    s = open_store(STORE_READ_WRITE, 0);
 }
 
 static off_t file_size(void)
@@ -379,7 +351,7 @@ static void a_crash_takes_back_a_step_or_nothing(void **state)
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 7 || WEXITSTATUS(status) == 0));
         died += WEXITSTATUS(status) == 7;
-        open_store();
+        s = open_store(STORE_READ_WRITE, 0);
         /* The last call is the sync behind the page that makes the step count. */
         if (WEXITSTATUS(status) == 0)
             assert_true(state_of().pruned > before);
@@ -460,7 +432,7 @@ static void the_checker_knows_what_may_be_pruned(void **state)
     tamper_retention(80);
     assert_status(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why), AMI_DAMAGED);
     assert_non_null(strstr(why, "says it has pruned"));
-    open_store();
+    s = open_store(STORE_READ_WRITE, 0);
 }
 
 /* Rows that no block made. */
@@ -484,7 +456,7 @@ static void the_checker_knows_how_many_rows_there_are(void **state)
         tamper_row(rows[i].db, row, span_of(NULL, 0));
         assert_ok(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why));
     }
-    open_store();
+    s = open_store(STORE_READ_WRITE, 0);
 }
 
 /* What another DC begins with: all of the ledger, also while it is pruned and grows, and nothing
@@ -514,7 +486,7 @@ static void a_copy_is_the_ledger_and_no_more(void **state)
     struct store *first = s;
     memcpy(own_dir, dir, sizeof own_dir);
     snprintf(dir, sizeof dir, "%.250s-copy", own_dir);
-    open_store();
+    s = open_store(STORE_READ_WRITE, 0);
     assert_true(file_size() < before);
     assert_ledger(60);
     assert_int_equal(state_of().pruned, 60);
@@ -534,21 +506,20 @@ static void a_copy_is_the_ledger_and_no_more(void **state)
     free_block(next);
 }
 
+#define ON_BLOCKS(test) cmocka_unit_test_setup_teardown(test, make_blocks, drop_blocks)
+
 int main(void)
 {
     if (crypto_start() != AMI_OK)
         return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(it_goes_step_by_step_and_keeps_what_is_left, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(blocks_may_come_pruned_below_the_watermark, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(the_space_is_used_again, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_crash_takes_back_a_step_or_nothing, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_copy_is_the_ledger_and_no_more, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_checker_knows_what_may_be_pruned, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_checker_knows_how_many_rows_there_are, set_up,
-                                        tear_down),
+        ON_BLOCKS(it_goes_step_by_step_and_keeps_what_is_left),
+        ON_BLOCKS(blocks_may_come_pruned_below_the_watermark),
+        ON_BLOCKS(the_space_is_used_again),
+        ON_BLOCKS(a_crash_takes_back_a_step_or_nothing),
+        ON_BLOCKS(a_copy_is_the_ledger_and_no_more),
+        ON_BLOCKS(the_checker_knows_what_may_be_pruned),
+        ON_BLOCKS(the_checker_knows_how_many_rows_there_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -452,22 +452,28 @@ bool rig_reply(struct rig *r, env_link link, struct enrol_reply *reply, struct s
     return found;
 }
 
-void rig_enrol(struct rig *r, struct device_keys *out, enum enrol_role role, const char *id)
+void rig_enrol_epoch(struct rig *r, struct device_keys *out, enum enrol_role role, const char *id,
+                     uint32_t epoch)
 {
     struct enrol_pending p;
     struct enrol_reply reply;
     struct span body;
     sm3_digest code = rig_code(r, role, id, NULL);
-    rig_request(r, &p, role, id, 1, &code);
+    rig_request(r, &p, role, id, epoch, &code);
     rig_send_request(r, 1, &p);
     rig_settle(r);
     assert_true(rig_reply(r, 1, &reply, &body));
     assert_ok(enrol_finish(out, &p, &r->keys.net, &reply));
 }
 
+void rig_enrol(struct rig *r, struct device_keys *out, enum enrol_role role, const char *id)
+{
+    rig_enrol_epoch(r, out, role, id, 1);
+}
+
 /* --- genesis and links ------------------------------------------------------------------------ */
 
-void rig_genesis(struct rig *r)
+void rig_genesis_made(struct rig *r)
 {
     char why[256], name[16];
     struct genesis *g = calloc(1, sizeof *g);
@@ -502,6 +508,11 @@ void rig_genesis(struct rig *r)
     free(text);
     r->genesis = g;
     committee_first(&r->committee, g);
+}
+
+void rig_genesis(struct rig *r)
+{
+    rig_genesis_made(r);
     rig_start(r);
     rig_settle(r);
 }

@@ -123,9 +123,13 @@ void rig_send_relayed(struct rig *r, unsigned dc, uint64_t token, const struct e
 bool rig_reply(struct rig *r, env_link link, struct enrol_reply *reply, struct span *body);
 /* All in one: a device that enrols. */
 void rig_enrol(struct rig *r, struct device_keys *out, enum enrol_role role, const char *id);
+void rig_enrol_epoch(struct rig *r, struct device_keys *out, enum enrol_role role, const char *id,
+                     uint32_t epoch);
 
 /* Enrols four DCs, makes the genesis and restarts the MDMS under it. */
 void rig_genesis(struct rig *r);
+/* The same without the restart: no MDMS runs, and r->genesis is what it would be started with. */
+void rig_genesis_made(struct rig *r);
 
 /* DCs. */
 void rig_connect(struct rig *r, unsigned dc);    /* whole handshake */

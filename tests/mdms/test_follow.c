@@ -116,6 +116,69 @@ static void unsolicited_and_repeated_blocks_do_no_harm(void **state)
     assert_int_equal(rig_logged(&f->r, "bad_block"), 0);
 }
 
+/* Every link is so slow that a block takes longer than a DC may be silent. What was asked for is
+ * taken when it comes, though somebody else is asked by then; otherwise nothing might ever be. */
+static void blocks_that_take_longer_than_silence_are_taken(void **state)
+{
+    struct fixture *f = *state;
+    struct rig *r = &f->r;
+    uint64_t due_us[RIG_DCS] = {0}, height[RIG_DCS] = {0};
+    struct fetch_blocks q;
+    struct span body;
+    grow(f, 20);
+    for (unsigned i = 0; i < RIG_DCS; i++)
+        rig_connect(r, i);
+    for (unsigned k = 0; k < 6000 && rig_state(r).height < r->block_count; k++) {
+        rig_settle(r);
+        for (unsigned i = 0; i < RIG_DCS; i++) {
+            if (due_us[i] == 0 && rig_take(r, i, MSG_FETCH_BLOCKS, &body) > 0) {
+                assert_ok(fetch_blocks_parse(&q, body));
+                height[i] = q.from_height;
+                due_us[i] = r->now_us + 2600000;
+            }
+            if (due_us[i] == 0 || r->now_us < due_us[i])
+                continue;
+            due_us[i] = 0;
+            if (height[i] <= r->block_count)
+                rig_send(r, RIG_LINK_DC(i), MSG_BLOCK,
+                         span_of(r->block[height[i] - 1].bytes, r->block[height[i] - 1].size));
+        }
+        rig_advance(r, 20);
+    }
+    assert_int_equal(rig_logged(r, "bad_block"), 0);
+    check_readings(f, 40);
+}
+
+/* A lie that comes late is the fault of who tells it, not of the source. */
+static void a_late_lie_costs_its_dc_alone(void **state)
+{
+    struct fixture *f = *state;
+    struct rig *r = &f->r;
+    uint8_t *memory;
+    grow(f, 3);
+    rig_connect(r, 0);
+    rig_connect(r, 1);
+    rig_advance(r, 1);
+    assert_int_equal(rig_take(r, 0, MSG_FETCH_BLOCKS, NULL), 1);
+    for (unsigned i = 0; i < 100 && rig_take(r, 1, MSG_FETCH_BLOCKS, NULL) == 0; i++)
+        rig_advance(r, 100);
+    struct span lie = rig_damaged(r, 1, DAMAGE_CERTIFICATE, &memory);
+    rig_send(r, RIG_LINK_DC(0), MSG_BLOCK, lie);
+    rig_send(r, RIG_LINK_DC(1), MSG_BLOCK, span_of(r->block[0].bytes, r->block[0].size));
+    rig_send(r, RIG_LINK_DC(1), MSG_BLOCK, span_of(r->block[1].bytes, r->block[1].size));
+    rig_settle(r);
+    assert_int_equal(rig_logged(r, "bad_block"), 1);
+    for (unsigned i = 0; i < 100 && rig_state(r).height < 3; i++) {
+        rig_send(r, RIG_LINK_DC(0), MSG_BLOCK, lie);
+        (void)rig_serve(r, 1);
+        rig_settle(r);
+        rig_advance(r, 20);
+    }
+    check_readings(f, 6);
+    assert_int_equal(rig_logged(r, "bad_block"), 1);
+    free(memory);
+}
+
 /* Every kind of bad block: refused, its DC named, another DC asked, the readings complete. */
 static void a_lying_dc_is_passed_over(void **state)
 {
@@ -468,6 +531,8 @@ int main(void)
         T(follows_from_any_dc),
         T(asks_every_poll_while_idle),
         T(unsolicited_and_repeated_blocks_do_no_harm),
+        T(blocks_that_take_longer_than_silence_are_taken),
+        T(a_late_lie_costs_its_dc_alone),
         T(a_lying_dc_is_passed_over),
         T(a_single_liar_is_asked_again_later),
         T(a_silent_dc_is_left),

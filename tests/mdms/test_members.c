@@ -5,6 +5,7 @@
 
 #include "crypto/secret.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -231,6 +232,149 @@ static void what_the_ledger_would_refuse_is_not_signed(void **state)
     assert_int_equal(change_of(r, 9).state, CHANGE_SIGNED);
 }
 
+/* A key is revoked and asked to join at the same moment: the ledger would refuse the change behind
+ * the revocation, and no later number could ever be committed. */
+static void a_key_that_is_just_revoked_does_not_join(void **state)
+{
+    struct fixture *f = *state;
+    struct rig *r = &f->r;
+    uint8_t bytes[128];
+    rig_connect(r, 0);
+    rig_enrol(r, &r->dc[4], ENROL_DC, "dc-5");
+    struct revocation_record v = {
+        .role = DEVICE_DC, .device = r->dc[4].name, .epoch = 1, .reason = 1};
+    struct writer w = writer_on(bytes, sizeof bytes);
+    revocation_record_encode(&w, &v);
+    rig_put(r, TABLE_REQUESTS, key_number(1), writer_span(&w));
+    ask(r, 1, MEMBER_JOIN, "dc-5", 2);
+    rig_advance(r, 1000);
+    assert_int_equal(rig_count(r, TABLE_REVOCATIONS), 1);
+    assert_refused(r, 1, AMI_REVOKED);
+}
+
+/* A first member enrols again after the genesis file was made and before the MDMS runs with it.
+ * That key is neither in the file nor, by itself, on the ledger: without it the member could never
+ * rotate, and the ledger would refuse its next enrolment, and with that every later number. */
+static void a_key_made_before_the_store_is_bound_is_put_on_the_ledger(void **state)
+{
+    (void)state;
+    struct rig *r = calloc(1, sizeof *r);
+    struct device_keys keys;
+    struct span value;
+    struct tx_view tx;
+    assert_non_null(r);
+    rig_begin(r, SCHEME_DEFAULT);
+    rig_genesis_made(r);
+    struct genesis *g = r->genesis;
+    r->genesis = NULL;
+    rig_start(r);
+    rig_enrol_epoch(r, &keys, ENROL_DC, "dc-1", 2);
+    rig_kill(r);
+    r->genesis = g;
+    rig_start(r);
+    rig_settle(r);
+    rig_connect(r, 1);
+    assert_int_equal(rig_count(r, TABLE_OUTBOX), 1);
+    assert_true(rig_get(r, TABLE_OUTBOX, key_number(1), &value));
+    assert_ok(tx_view_parse(&tx, value));
+    assert_int_equal(tx.tx.kind, TX_DC_ENROL);
+    assert_string_equal(tx.u.dc_enrol.dc.text, "dc-1");
+    assert_int_equal(tx.u.dc_enrol.epoch, 2);
+    ask(r, 1, MEMBER_ROTATE, "dc-1", 2);
+    assert_int_equal(change_of(r, 1).state, CHANGE_SIGNED);
+    rig_end(r);
+    free(r);
+}
+
+static uint8_t *duplicate(const uint8_t *bytes, size_t size)
+{
+    uint8_t *out = malloc(size + 1);
+    assert_non_null(out);
+    memcpy(out, bytes, size);
+    return out;
+}
+
+/* The store's records, as a backup would have them. */
+static struct rig_record *backup(const struct rig *r)
+{
+    struct rig_record *out = calloc(r->record_count, sizeof *out);
+    assert_non_null(out);
+    for (size_t i = 0; i < r->record_count; i++) {
+        out[i] = r->record[i];
+        out[i].key = duplicate(out[i].key, out[i].key_size);
+        out[i].value = duplicate(out[i].value, out[i].value_size);
+    }
+    return out;
+}
+
+static void restore(struct rig *r, struct rig_record *from, size_t count)
+{
+    for (size_t i = 0; i < r->record_count; i++) {
+        free(r->record[i].key);
+        free(r->record[i].value);
+    }
+    memcpy(r->record, from, count * sizeof *from);
+    r->record_count = count;
+    free(from);
+}
+
+/* Every member has another key than the last one that this store knows, and it could learn of the
+ * new ones only through links with the members. */
+static void a_restored_store_follows_members_whose_keys_are_all_new(void **state)
+{
+    struct fixture *f = *state;
+    struct rig *r = &f->r;
+    struct device_keys rotated[RIG_DCS];
+    struct span value;
+    const size_t count = r->record_count;
+    struct rig_record *old = backup(r);
+    for (unsigned i = 0; i < RIG_DCS; i++)
+        rig_connect(r, i);
+    for (unsigned i = 0; i < RIG_DCS; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "dc-%u", i + 1);
+        rig_enrol_epoch(r, &rotated[i], ENROL_DC, name, 2);
+        ask(r, i + 1, MEMBER_ROTATE, name, 2);
+        grow(f, 2);
+        assert_int_equal(r->committee.members.epoch, i + 2);
+        r->dc[i] = rotated[i];
+        grow(f, 1);
+        rig_follow(r);
+        rig_advance(r, 1000);
+    }
+    check(f);
+    rig_kill(r);
+    restore(r, old, count);
+    rig_start(r);
+    rig_settle(r);
+    assert_int_equal(rig_state(r).height, 0);
+    for (unsigned i = 0; i < RIG_DCS; i++)
+        rig_connect(r, i);
+    /* Who may be somebody else is handed nothing, and relays nothing. */
+    rig_advance(r, 1000);
+    for (unsigned i = 0; i < RIG_DCS; i++)
+        assert_int_equal(rig_take(r, i, MSG_TX_SUBMIT, NULL), 0);
+    assert_true(rig_get(r, TABLE_OUTBOX, key_number(1), &value));
+    for (unsigned k = 0; k < 1000 && rig_state(r).height < r->block_count; k++) {
+        rig_settle(r);
+        for (unsigned i = 0; i < RIG_DCS; i++)
+            (void)rig_serve(r, i);
+        while (r->closed_count > 0) { /* dialled again, to prove the key that is known now */
+            const unsigned dc = (unsigned)(r->closed[--r->closed_count] - RIG_LINK_DC(0));
+            rig_disconnect(r, dc);
+            rig_connect(r, dc);
+        }
+        rig_advance(r, 10);
+    }
+    assert_int_equal(rig_state(r).height, r->block_count);
+    check(f);
+    for (unsigned i = 0; i < RIG_DCS; i++)
+        assert_true(r->committee.members.member[i].key_epoch == 2);
+    grow(f, 2);
+    rig_follow(r);
+    check(f);
+}
+
 /* A block of the new epoch that the old one certified proves nothing. */
 static void the_old_committee_certifies_nothing_new(void **state)
 {
@@ -279,6 +423,9 @@ int main(void)
         TEST(a_restart_at_any_block),
         TEST(one_change_at_a_time),
         TEST(what_the_ledger_would_refuse_is_not_signed),
+        TEST(a_key_that_is_just_revoked_does_not_join),
+        cmocka_unit_test(a_key_made_before_the_store_is_bound_is_put_on_the_ledger),
+        TEST(a_restored_store_follows_members_whose_keys_are_all_new),
         TEST(the_old_committee_certifies_nothing_new),
     };
     assert_ok(crypto_start());

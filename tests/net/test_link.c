@@ -513,6 +513,33 @@ static void a_trickle_is_a_half_frame(void **state)
     close(fd);
 }
 
+/* A block takes long on a slow link. As long as it comes in large pieces nobody is holding anything
+ * half open; without that the link would break and the same block be sent again, for ever. */
+static void a_large_frame_may_take_its_time(void **state)
+{
+    (void)state;
+    enum { PIECES = 5, PIECE = 64 << 10 };
+    static uint8_t frame[LINK_LENGTH_BYTES + PIECES * PIECE];
+    struct link_limits strict = limits;
+    strict.frame_bytes_max = sizeof frame;
+    strict.half_frame_ms = 1000;
+    struct side server = {.known_on_frame = true};
+    struct link_listener *l = listen_with(&server, &strict);
+    int fd = stranger(l);
+    store_be32(frame, PIECES * PIECE);
+    put(fd, frame, LINK_LENGTH_BYTES);
+    uint64_t start = clock_mono_us();
+    for (size_t i = 0; i < PIECES; i++) {
+        put(fd, frame + LINK_LENGTH_BYTES + i * PIECE, PIECE);
+        uint64_t until = clock_mono_us() + 300000;
+        turn_until(clock_mono_us() > until);
+    }
+    turn_until(server.frames == 1);
+    assert_true(clock_mono_us() - start >= 1200000);
+    assert_int_equal(server.closed, 0);
+    close(fd);
+}
+
 static void a_flood_of_connections_pushes_out_itself(void **state)
 {
     (void)state;
@@ -767,6 +794,7 @@ int main(void)
         T(a_link_that_died_without_a_word_is_dropped),
         T(strangers_are_dropped_and_counted_while_others_are_served),
         T(a_trickle_is_a_half_frame),
+        T(a_large_frame_may_take_its_time),
         T(a_flood_of_connections_pushes_out_itself),
         T(a_full_house_of_known_links_is_left_in_peace),
         T(a_dialer_comes_back_when_the_other_side_does),

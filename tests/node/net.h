@@ -33,6 +33,8 @@ struct net_peer {
 };
 
 struct net *net_new(unsigned nodes, enum gateway_policy policy, uint64_t seed);
+/* The same, and lets time pass until somebody leads. */
+struct net *net_with_leader(unsigned nodes, enum gateway_policy policy, uint64_t seed);
 void net_free(struct net *net);
 
 struct fixture *net_fixture(struct net *net);
@@ -43,6 +45,10 @@ uint64_t net_now_us(const struct net *net);
 /* Lets time pass until done(arg), at most limit_ms. True when it held. */
 bool net_until(struct net *net, uint64_t limit_ms, bool (*done)(struct net *net, void *arg),
                void *arg);
+/* For net_until: somebody leads (arg is not used); all that run have the height *(uint64_t *)arg.
+ */
+bool net_has_leader(struct net *net, void *arg);
+bool net_all_at(struct net *net, void *arg);
 void net_run_ms(struct net *net, uint64_t ms);
 void net_run_us(struct net *net, uint64_t us);
 
@@ -75,6 +81,9 @@ void net_may_sign(struct net *net, unsigned i, bool may);
 /* From now on so many per cent of the frames between DCs are lost; handshakes are not. */
 void net_loss(struct net *net, unsigned percent);
 
+/* What every link of node i is said to have queued from now on. */
+void net_queued(struct net *net, unsigned i, size_t bytes);
+
 /* How long every job takes from now on. */
 void net_work(struct net *net, uint64_t us);
 
@@ -96,6 +105,9 @@ uint64_t net_height_max(struct net *net);
 uint64_t net_height_min(struct net *net);
 /* Block at a height on a node's disk; false when it has none. */
 bool net_block(struct net *net, unsigned i, uint64_t height, struct certified_block *out);
+
+/* Heights that several nodes hold are the same block, and every certificate is of its epoch. */
+bool net_is_one_chain(struct net *net);
 
 /* A link to a node's port, as a stranger would open it. */
 struct net_peer *net_dial(struct net *net, unsigned node, enum node_port port);

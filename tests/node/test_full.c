@@ -2,24 +2,11 @@
  * and goes on by itself when there is room again. */
 #include "tests/harness.h"
 
-#include "crypto/secret.h"
+#include "tests/crypto_start.h"
 #include "tests/node/net.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static bool has_leader(struct net *net, void *arg)
-{
-    (void)arg;
-    return net_leader(net) >= 0;
-}
-
-static struct net *network(uint64_t seed)
-{
-    struct net *net = net_new(4, GATEWAY_HOME, seed);
-    assert_true(net_until(net, 20000, has_leader, NULL));
-    return net;
-}
 
 static bool is_read_only(struct net *net, void *arg)
 {
@@ -29,11 +16,6 @@ static bool is_read_only(struct net *net, void *arg)
 static bool is_writable(struct net *net, void *arg)
 {
     return !is_read_only(net, arg);
-}
-
-static bool all_at(struct net *net, void *arg)
-{
-    return net_height_min(net) >= *(uint64_t *)arg;
 }
 
 static bool other_leads(struct net *net, void *arg)
@@ -105,7 +87,7 @@ static void assert_serves(struct net *net, unsigned node, uint64_t height)
 static void a_follower_is_read_only_until_there_is_room(void **state)
 {
     (void)state;
-    struct net *net = network(60);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 60);
     struct net_meter here, there, late;
     int redirect;
     uint64_t height;
@@ -152,7 +134,7 @@ static void a_follower_is_read_only_until_there_is_room(void **state)
     net_disk(net, full, AMI_OK);
     assert_true(net_until(net, 6000, is_writable, &full));
     uint64_t target = net_height_max(net);
-    assert_true(net_until(net, 5000, all_at, &target));
+    assert_true(net_until(net, 5000, net_all_at, &target));
     net_run_ms(net, 1000);
     assert_says(net, full, false);
     assert_int_equal(count_events(net, full, "read_only_over"), 1);
@@ -165,7 +147,7 @@ static void a_follower_is_read_only_until_there_is_room(void **state)
 static void a_leader_gives_way(void **state)
 {
     (void)state;
-    struct net *net = network(61);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 61);
     struct net_meter m;
     int redirect;
     uint64_t height;
@@ -190,7 +172,7 @@ static void a_leader_gives_way(void **state)
      * are three, and they go on. */
     uint64_t before = net_height_max(net);
     net_disk(net, full, AMI_OK);
-    assert_true(net_until(net, 30000, has_leader, NULL));
+    assert_true(net_until(net, 30000, net_has_leader, NULL));
     if (home == second) {
         unsigned other = 0;
         while (other == full || other == second)
@@ -208,7 +190,7 @@ static void a_leader_gives_way(void **state)
 static void all_are_full(void **state)
 {
     (void)state;
-    struct net *net = network(62);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 62);
     struct net_meter m;
     int redirect;
     uint64_t height;
@@ -225,20 +207,14 @@ static void all_are_full(void **state)
     assert_int_equal(net_height_max(net), before);
     for (unsigned i = 0; i < 4; i++)
         net_disk(net, i, AMI_OK);
-    assert_true(net_until(net, 30000, has_leader, NULL));
+    assert_true(net_until(net, 30000, net_has_leader, NULL));
     net_meter_report(net, &m, 1);
     assert_ok(net_meter_ack(net, &m, 1, 30000, &height));
     uint64_t target = height;
-    assert_true(net_until(net, 10000, all_at, &target));
+    assert_true(net_until(net, 10000, net_all_at, &target));
     for (unsigned i = 0; i < 4; i++)
         assert_false(is_read_only(net, &i));
     net_free(net);
-}
-
-static int start(void **state)
-{
-    (void)state;
-    return crypto_start() == AMI_OK ? 0 : -1;
 }
 
 int main(void)
@@ -248,5 +224,5 @@ int main(void)
         cmocka_unit_test(a_leader_gives_way),
         cmocka_unit_test(all_are_full),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }

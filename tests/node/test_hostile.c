@@ -2,22 +2,15 @@
  * session, depose an honest leader, fill the pool for ever or mix up the registry. */
 #include "tests/harness.h"
 
-#include "crypto/secret.h"
+#include "tests/crypto_start.h"
 #include "tests/node/net.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static bool has_leader(struct net *net, void *arg)
-{
-    (void)arg;
-    return net_leader(net) >= 0;
-}
-
 static struct net *network(unsigned n, enum gateway_policy policy, uint64_t seed)
 {
-    struct net *net = net_new(n, policy, seed);
-    assert_true(net_until(net, 20000, has_leader, NULL));
+    struct net *net = net_with_leader(n, policy, seed);
     net_run_ms(net, 500);
     return net;
 }
@@ -748,12 +741,6 @@ static void a_node_may_end_at_any_moment(void **state)
     }
 }
 
-static int start(void **state)
-{
-    (void)state;
-    return crypto_start() == AMI_OK ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -775,5 +762,5 @@ int main(void)
         cmocka_unit_test(a_leader_cannot_hide_what_it_did),
         cmocka_unit_test(evidence_deposes_nobody_honest),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }

@@ -7,22 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool has_leader(struct net *net, void *arg)
-{
-    (void)arg;
-    return net_leader(net) >= 0;
-}
-
-static struct net *network(unsigned n, uint64_t seed)
-{
-    struct net *net = net_new(n, GATEWAY_HOME, seed);
-    assert_true(net_until(net, 20000, has_leader, NULL));
-    return net;
-}
-
 static void submit(struct net *net, struct fixture_body *b)
 {
-    assert_true(net_until(net, 20000, has_leader, NULL));
+    assert_true(net_until(net, 20000, net_has_leader, NULL));
     struct net_peer *p = net_dial_as_mdms(net, (unsigned)net_leader(net));
     struct body_reader it = body_reader_on(fixture_span(b));
     struct span encoded;
@@ -77,31 +64,6 @@ static bool all_at_one_height(struct net *net, void *arg)
     return net_height_min(net) == net_height_max(net);
 }
 
-/* Heights that every node holds are the same block, and every certificate is of its epoch. */
-static void assert_one_chain(struct net *net)
-{
-    for (uint64_t h = 1; h <= net_height_max(net); h++) {
-        struct certified_block a = {0}, b;
-        bool have = false;
-        for (unsigned i = 0; i < net_count(net); i++) {
-            if (!net_block(net, i, h, &b))
-                continue;
-            if (have) {
-                sm3_digest x = block_hash(&a.header), y = block_hash(&b.header);
-                assert_true(sm3_equal(&x, &y));
-            }
-            const struct members *m =
-                net_node(net, i) == NULL ? NULL : registry_members(net_node(net, i)->c.registry, h);
-            if (m != NULL) {
-                assert_int_equal(b.header.epoch, m->epoch);
-                assert_ok(qc_check(m, &b.commit));
-            }
-            a = b;
-            have = true;
-        }
-    }
-}
-
 /* A report goes through node `at` and is acknowledged with a proof. */
 static void one_report(struct net *net, struct net_meter *m, unsigned at, uint64_t sequence)
 {
@@ -116,7 +78,7 @@ static void one_report(struct net *net, struct net_meter *m, unsigned at, uint64
 static void a_fifth_dc_joins_under_load(void **state)
 {
     (void)state;
-    struct net *net = network(4, 1);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 1);
     struct net_meter m;
     net_meter_enrol(net, &m, 1, 0);
     for (uint64_t s = 1; s <= 3; s++)
@@ -141,7 +103,7 @@ static void a_fifth_dc_joins_under_load(void **state)
     for (uint64_t s = 16; s <= 18; s++)
         one_report(net, &m, dc5, s);
     assert_true(net_until(net, 20000, all_at_one_height, NULL));
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     net_free(net);
 }
 
@@ -149,7 +111,7 @@ static void a_fifth_dc_joins_under_load(void **state)
 static void meters_are_told_and_can_check(void **state)
 {
     (void)state;
-    struct net *net = network(4, 8);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 8);
     struct net_meter m;
     struct span proof_bytes;
     static struct committee c;
@@ -195,7 +157,7 @@ static void meters_are_told_and_can_check(void **state)
 static void an_idle_chain_reaches_the_new_epoch(void **state)
 {
     (void)state;
-    struct net *net = network(4, 2);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 2);
     unsigned dc5 = net_add(net);
     enrol_dc(net, dc5);
     net_start(net, dc5);
@@ -207,15 +169,15 @@ static void an_idle_chain_reaches_the_new_epoch(void **state)
     /* And then nothing more is cut. */
     net_run_ms(net, 5000);
     assert_int_equal(net_height_max(net), height);
-    assert_true(has_leader(net, NULL));
-    assert_one_chain(net);
+    assert_true(net_has_leader(net, NULL));
+    assert_true(net_is_one_chain(net));
     net_free(net);
 }
 
 static void a_dc_leaves_and_goes_on_following(void **state)
 {
     (void)state;
-    struct net *net = network(5, 3);
+    struct net *net = net_with_leader(5, GATEWAY_HOME, 3);
     struct net_meter m;
     net_meter_enrol(net, &m, 1, 0);
     one_report(net, &m, 0, 1);
@@ -246,14 +208,14 @@ static void a_dc_leaves_and_goes_on_following(void **state)
     net_start(net, leader);
     assert_true(net_until(net, 5000, all_at_one_height, NULL));
     assert_false(is_member(net, leader));
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     net_free(net);
 }
 
 static void a_key_is_rotated(void **state)
 {
     (void)state;
-    struct net *net = network(4, 4);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 4);
     struct net_meter m;
     net_meter_enrol(net, &m, 1, 0);
     one_report(net, &m, 0, 1);
@@ -277,7 +239,7 @@ static void a_key_is_rotated(void **state)
     net_start(net, who);
     one_report(net, &m, who, 10);
     assert_true(net_until(net, 5000, all_at_one_height, NULL));
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     net_free(net);
 }
 
@@ -285,7 +247,7 @@ static void a_key_is_rotated(void **state)
 static void a_lost_record_is_healed_by_a_new_key(void **state)
 {
     (void)state;
-    struct net *net = network(4, 5);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 5);
     struct net_meter m;
     net_meter_enrol(net, &m, 1, 0);
     one_report(net, &m, 0, 1);
@@ -294,7 +256,7 @@ static void a_lost_record_is_healed_by_a_new_key(void **state)
     net_lose_record(net, who);
     net_add_key(net, who);
     net_start(net, who);
-    assert_true(net_until(net, 5000, has_leader, NULL));
+    assert_true(net_until(net, 5000, net_has_leader, NULL));
     enrol_dc(net, who);
     one_report(net, &m, other, 2);
     assert_false(replica_may_sign(net_node(net, who)->replica));
@@ -311,7 +273,7 @@ static void a_lost_record_is_healed_by_a_new_key(void **state)
 static void a_key_that_followed_is_judged_when_it_joins(void **state)
 {
     (void)state;
-    struct net *net = network(5, 15);
+    struct net *net = net_with_leader(5, GATEWAY_HOME, 15);
     struct net_meter m;
     net_meter_enrol(net, &m, 1, 0);
     one_report(net, &m, 0, 1);
@@ -332,14 +294,14 @@ static void a_key_that_followed_is_judged_when_it_joins(void **state)
     assert_true(replica_may_sign(net_node(net, 4)->replica));
     net_kill(net, 1); /* now its vote is needed */
     one_report(net, &m, 0, 3);
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     net_free(net);
 }
 
 static void a_member_without_its_new_key_follows(void **state)
 {
     (void)state;
-    struct net *net = network(4, 6);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 6);
     /* The key is on the ledger, but not in the node's folder. */
     struct fixture *f = net_fixture(net);
     struct fixture_device foreign = fixture_device(f, ROLE_DC_SIGN, f->dc[2].name, 2);
@@ -354,7 +316,7 @@ static void a_member_without_its_new_key_follows(void **state)
     net_meter_enrol(net, &m, 1, 0);
     one_report(net, &m, 0, 1);
     assert_true(net_until(net, 5000, all_at_one_height, NULL));
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     net_free(net);
 }
 
@@ -385,7 +347,7 @@ static void crashes_at_the_boundary(void **state)
 {
     (void)state;
     for (unsigned k = 0; k < 60; k++) {
-        struct net *net = network(4, 100 + k);
+        struct net *net = net_with_leader(4, GATEWAY_HOME, 100 + k);
         struct net_meter m;
         net_meter_enrol(net, &m, 1, 0);
         unsigned dc5 = net_add(net);
@@ -412,7 +374,7 @@ static void crashes_at_the_boundary(void **state)
         for (uint64_t s = 1; s <= 3; s++)
             one_report(net, &m, (unsigned)((k + s) % 5), s);
         assert_true(net_until(net, 20000, all_at_one_height, NULL));
-        assert_one_chain(net);
+        assert_true(net_is_one_chain(net));
         net_free(net);
     }
 }
@@ -433,7 +395,7 @@ static bool all_know_key(struct net *net, void *arg)
  */
 static void a_storm(uint64_t seed)
 {
-    struct net *net = network(5, 1000 + seed);
+    struct net *net = net_with_leader(5, GATEWAY_HOME, 1000 + seed);
     struct net_meter m;
     uint64_t rng = seed * 77 + 5, sequence = 0;
     uint32_t epoch = 1;
@@ -477,16 +439,16 @@ static void a_storm(uint64_t seed)
         net_loss(net, 0);
         ++epoch;
         for (unsigned i = 0; i < 20 && !net_until(net, 6000, all_in_epoch, &epoch); i++) {
-            assert_true(net_until(net, 30000, has_leader, NULL));
+            assert_true(net_until(net, 30000, net_has_leader, NULL));
             net_submit(net_dial_as_mdms(net, (unsigned)net_leader(net)), fixture_last(b));
         }
         reach_epoch(net, epoch, 1000);
-        assert_one_chain(net);
+        assert_true(net_is_one_chain(net));
         m.link = NULL;
         one_report(net, &m, 0, ++sequence);
     }
     assert_true(net_until(net, 30000, all_at_one_height, NULL));
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     free(b);
     net_free(net);
 }
@@ -502,7 +464,7 @@ static void storms(void **state)
 static void a_node_that_was_away_for_three_epochs(void **state)
 {
     (void)state;
-    struct net *net = network(5, 7);
+    struct net *net = net_with_leader(5, GATEWAY_HOME, 7);
     struct net_meter m;
     net_meter_enrol(net, &m, 1, 0);
     one_report(net, &m, 0, 1);
@@ -533,7 +495,7 @@ static void a_node_that_was_away_for_three_epochs(void **state)
     net_kill(net, 3);
     for (uint64_t s = 10; s <= 12; s++)
         one_report(net, &m, 0, s);
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     net_free(net);
 }
 
@@ -569,7 +531,7 @@ static bool fourth_has_fetched(struct net *net, void *arg)
 static void all_others_rotated_meanwhile(void **state)
 {
     (void)state;
-    struct net *net = network(4, 11);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 11);
     struct net_meter m;
     net_meter_enrol(net, &m, 1, 0);
     one_report(net, &m, 0, 1);
@@ -595,7 +557,7 @@ static void all_others_rotated_meanwhile(void **state)
     net_kill(net, 1);
     for (uint64_t s = 101; s <= 103; s++)
         one_report(net, &m, 0, s);
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     net_free(net);
 }
 
@@ -644,7 +606,7 @@ static bool has_been_asked(struct net *net, void *arg)
 static void a_liar_at_a_members_address_counts_as_nobody(void **state)
 {
     (void)state;
-    struct net *net = network(4, 16);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 16);
     struct net_meter m;
     struct node *n = net_node(net, 0);
     const struct ami_id name = net_key(net, 1)->name, other = net_key(net, 2)->name;
@@ -695,7 +657,7 @@ static void a_liar_at_a_members_address_counts_as_nobody(void **state)
                     x->bytes[1] == MSG_FETCH_BODY);
     }
     assert_true(asked > 0);
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     net_free(net);
 }
 
@@ -703,7 +665,7 @@ static void a_liar_at_a_members_address_counts_as_nobody(void **state)
 static void one_joins_when_all_have_rotated(void **state)
 {
     (void)state;
-    struct net *net = network(4, 12);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 12);
     struct net_meter m;
     net_meter_enrol(net, &m, 1, 0);
     for (unsigned i = 0; i < 4; i++)
@@ -722,7 +684,7 @@ static void one_joins_when_all_have_rotated(void **state)
     assert_true(is_member(net, dc5));
     net_kill(net, 1);
     one_report(net, &m, 0, 2);
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     net_free(net);
 }
 
@@ -743,7 +705,7 @@ static bool fourth_is_level(struct net *net, void *arg)
 static void one_that_signs_nothing_hears_of_a_newcomer_that_leads(void **state)
 {
     (void)state;
-    struct net *net = network(4, 17);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 17);
     struct net_meter m;
     net_kill(net, 3);
     net_lose_record(net, 3);
@@ -769,7 +731,7 @@ static void one_that_signs_nothing_hears_of_a_newcomer_that_leads(void **state)
     assert_int_equal(epoch_of(net, 3), 2);
     one_report(net, &m, dc5, 1);
     assert_true(net_until(net, 20000, fourth_is_level, NULL));
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     net_free(net);
 }
 
@@ -778,7 +740,7 @@ static void one_that_signs_nothing_hears_of_a_newcomer_that_leads(void **state)
 static void its_own_key_was_revoked_meanwhile(void **state)
 {
     (void)state;
-    struct net *net = network(4, 13);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 13);
     struct net_meter m;
     net_meter_enrol(net, &m, 1, 0);
     one_report(net, &m, 0, 1);
@@ -797,7 +759,7 @@ static void its_own_key_was_revoked_meanwhile(void **state)
     assert_int_equal(net_node(net, 3)->c.key.agree->epoch, 2);
     net_kill(net, 1);
     one_report(net, &m, 0, 3);
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     /* Whoever took the old key gets no block behind the one that revoked it. */
     const uint64_t revoked_at =
         registry_find(net_node(net, 0)->c.registry, RECORD_DC, &net_key(net, 3)->name, 1)

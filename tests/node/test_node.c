@@ -1,48 +1,11 @@
 /* Whole nodes in memory: agreement, reports, acknowledgements, and DCs that lie. */
 #include "tests/harness.h"
 
-#include "crypto/secret.h"
+#include "tests/crypto_start.h"
 #include "tests/node/net.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static bool has_leader(struct net *net, void *arg)
-{
-    (void)arg;
-    return net_leader(net) >= 0;
-}
-
-static bool all_at(struct net *net, void *arg)
-{
-    return net_height_min(net) >= *(uint64_t *)arg;
-}
-
-static struct net *network(unsigned n, enum gateway_policy policy, uint64_t seed)
-{
-    struct net *net = net_new(n, policy, seed);
-    assert_true(net_until(net, 20000, has_leader, NULL));
-    return net;
-}
-
-/* Every node holds the same blocks, as far as it has them. */
-static void assert_one_chain(struct net *net)
-{
-    for (uint64_t h = 1; h <= net_height_max(net); h++) {
-        struct certified_block a, b;
-        bool have = false;
-        for (unsigned i = 0; i < net_count(net); i++) {
-            if (!net_block(net, i, h, &b))
-                continue;
-            if (have) {
-                sm3_digest x = block_hash(&a.header), y = block_hash(&b.header);
-                assert_true(sm3_equal(&x, &y));
-            }
-            a = b;
-            have = true;
-        }
-    }
-}
 
 /* How often a report stands on the chain of node i. */
 static unsigned count_report(struct net *net, unsigned i, const struct ami_id *meter,
@@ -66,7 +29,7 @@ static unsigned count_report(struct net *net, unsigned i, const struct ami_id *m
 static void a_report_is_committed_and_acknowledged_with_its_proof(void **state)
 {
     (void)state;
-    struct net *net = network(4, GATEWAY_LEADER, 1);
+    struct net *net = net_with_leader(4, GATEWAY_LEADER, 1);
     struct net_meter m;
     int redirect;
     uint64_t height = 0, again = 0;
@@ -86,10 +49,10 @@ static void a_report_is_committed_and_acknowledged_with_its_proof(void **state)
     net_meter_report(net, &m, 2 + AMI_SEQ_WINDOW);
     assert_status(net_meter_ack(net, &m, 2 + AMI_SEQ_WINDOW, 5000, &again), AMI_SEQUENCE_AHEAD);
     uint64_t target = height;
-    assert_true(net_until(net, 5000, all_at, &target));
+    assert_true(net_until(net, 5000, net_all_at, &target));
     for (unsigned i = 0; i < 4; i++)
         assert_int_equal(count_report(net, i, &m.device.name, 1), 1);
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     net_free(net);
 }
 
@@ -97,7 +60,7 @@ static void a_report_is_committed_and_acknowledged_with_its_proof(void **state)
 static void a_follower_is_a_gateway_under_the_home_policy(void **state)
 {
     (void)state;
-    struct net *net = network(4, GATEWAY_HOME, 2);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 2);
     struct net_meter m;
     int redirect;
     uint64_t height;
@@ -111,11 +74,142 @@ static void a_follower_is_a_gateway_under_the_home_policy(void **state)
     net_free(net);
 }
 
+static bool knows_them(struct net *net, void *arg)
+{
+    const struct fixture_device *last = arg;
+    for (unsigned i = 0; i < net_count(net); i++)
+        if (registry_find(net_node(net, i)->c.registry, RECORD_METER, &last->name, 1) == NULL)
+            return false;
+    return true;
+}
+
+#define BACKLOG_METERS 14
+
+static bool backlog_is_gone(struct net *net, void *arg)
+{
+    const unsigned *gateway = arg;
+    return pool_count(net_node(net, *gateway)->pool) == 0;
+}
+
+/* gateway = home: what a gateway holds when a leader comes is more than the leader takes at once.
+ * All of it gets there, and not at the pace of what is handed on because it waited long. */
+static void a_backlog_reaches_the_leader_as_it_takes_it(void **state)
+{
+    (void)state;
+    static struct fixture_device meter[BACKLOG_METERS];
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 9);
+    struct fixture *f = net_fixture(net);
+    struct fixture_body *b = fixture_body();
+    struct net_peer *mdms = net_dial_as_mdms(net, 0);
+    for (unsigned i = 0; i < BACKLOG_METERS; i++) {
+        meter[i] = fixture_meter(f, 100 + i);
+        fixture_meter_enrol(f, b, &meter[i], &f->dc[0].name);
+        net_submit(mdms, fixture_last(b));
+        net_run_ms(net, 50);
+    }
+    assert_true(net_until(net, 20000, knows_them, &meter[BACKLOG_METERS - 1]));
+    unsigned gateway = ((unsigned)net_leader(net) + 1) % 4;
+    struct node *n = net_node(net, gateway);
+    net_work(net, 5000);
+    for (unsigned i = 0; i < BACKLOG_METERS; i++)
+        for (unsigned k = 0; k < AMI_SEQ_WINDOW; k++) {
+            fixture_clear(b);
+            fixture_report(f, b, &meter[i], &f->dc[gateway], 50);
+            assert_ok(pool_add(n->pool, fixture_last(b), n->self, true, net_now_us(net), NULL));
+        }
+    submit_hand_over(n);
+    assert_true(net_until(net, 5000, backlog_is_gone, &gateway));
+    assert_int_equal(net_node(net, gateway)->counters.elections_won, 0);
+    assert_one_chain(net);
+    for (unsigned i = 0; i < BACKLOG_METERS; i += 5)
+        assert_int_equal(count_report(net, gateway, &meter[i].name, AMI_SEQ_WINDOW), 1);
+    free(b);
+    net_free(net);
+}
+
+#define FLOODS 10
+
+/* Floods of large reports from many sources fill block after block. Whoever has little to say is
+ * heard in the first of them all the same, and not only when those before it in the list have no
+ * more. */
+static void every_source_has_its_part_of_a_block(void **state)
+{
+    (void)state;
+    static struct fixture_device meter[FLOODS + 1];
+    struct net *net = net_with_leader(4, GATEWAY_LEADER, 12);
+    struct fixture *f = net_fixture(net);
+    struct fixture_body *b = fixture_body();
+    struct net_peer *mdms = net_dial_as_mdms(net, 0);
+    for (unsigned i = 0; i <= FLOODS; i++)
+        meter[i] = fixture_meter(f, 200 + i);
+    for (unsigned i = 0; i < FLOODS; i++) {
+        fixture_meter_enrol(f, b, &meter[i], &f->dc[0].name);
+        net_submit(mdms, fixture_last(b));
+        net_run_ms(net, 50);
+    }
+    assert_true(net_until(net, 20000, knows_them, &meter[FLOODS - 1]));
+    net_run_ms(net, 500);
+    struct node *n = net_node(net, (unsigned)net_leader(net));
+    for (unsigned i = 0; i < FLOODS; i++)
+        for (unsigned k = 0; k < POOL_QUOTA; k++) {
+            fixture_clear(b);
+            fixture_report(f, b, &meter[i], &f->dc[0], 4000);
+            assert_ok(pool_add(n->pool, fixture_last(b), (uint8_t)i, false, net_now_us(net), NULL));
+        }
+    fixture_clear(b);
+    fixture_meter_enrol(f, b, &meter[FLOODS], &f->dc[0].name);
+    assert_ok(pool_add(n->pool, fixture_last(b), POOL_SOURCE_MDMS, true, net_now_us(net), NULL));
+    uint64_t height = net_height_max(net) + 1;
+    assert_true(net_until(net, 5000, net_all_at, &height));
+    assert_true(pool_count(n->pool) > 0); /* there is more than one block of it */
+    struct certified_block block;
+    struct span encoded;
+    unsigned reports[FLOODS] = {0}, enrolments = 0;
+    assert_true(net_block(net, 0, height, &block));
+    struct body_reader it = body_reader_on(block.body);
+    while (body_next(&it, &encoded)) {
+        struct tx_view tx;
+        assert_ok(tx_view_parse(&tx, encoded));
+        enrolments += tx.tx.kind == TX_METER_ENROL;
+        for (unsigned i = 0; i < FLOODS && tx.tx.kind == TX_REPORT; i++)
+            reports[i] += ami_id_equal(&tx.u.report.meter.meter, &meter[i].name);
+    }
+    assert_int_equal(enrolments, 1);
+    for (unsigned i = 0; i < FLOODS; i++)
+        assert_in_range(reports[i], 20, 30);
+    free(b);
+    net_free(net);
+}
+
+/* On a slow link the same blocks are asked for again while they are on their way. They are not
+ * piled up there before what is asked for next. */
+static void blocks_are_not_piled_up_on_a_slow_link(void **state)
+{
+    (void)state;
+    struct net *net = net_with_leader(4, GATEWAY_LEADER, 11);
+    struct net_meter m;
+    net_meter_enrol(net, &m, 1, 0);
+    struct net_peer *p = net_dial_as_mdms(net, 1);
+    struct fetch_blocks f = {.from_height = 1, .count_max = 1};
+    uint8_t out[64];
+    struct writer w = writer_on(out, sizeof out);
+    struct span body;
+    frame_begin(&w, MSG_FETCH_BLOCKS);
+    fetch_blocks_encode(&w, &f);
+    static const size_t queued[] = {0, 4u << 20, 1000};
+    for (unsigned i = 0; i < 3; i++) {
+        net_queued(net, 1, queued[i]);
+        net_send(p, writer_span(&w));
+        assert_int_equal(net_expect(p, MSG_BLOCK, 1000, &body), queued[i] < 1u << 20);
+    }
+    net_free(net);
+}
+
 /* A meter that waited in vain insists, and a DC that does not lead sees its report through. */
 static void an_insisting_meter_is_served_by_a_follower(void **state)
 {
     (void)state;
-    struct net *net = network(4, GATEWAY_LEADER, 3);
+    struct net *net = net_with_leader(4, GATEWAY_LEADER, 3);
     struct net_meter m;
     int redirect;
     uint64_t height;
@@ -131,7 +225,7 @@ static void a_leader_dies_and_nothing_is_lost_or_doubled(void **state)
 {
     (void)state;
     for (uint64_t seed = 10; seed < 16; seed++) {
-        struct net *net = network(4, GATEWAY_LEADER, seed);
+        struct net *net = net_with_leader(4, GATEWAY_LEADER, seed);
         struct net_meter m;
         int redirect;
         uint64_t height;
@@ -143,7 +237,7 @@ static void a_leader_dies_and_nothing_is_lost_or_doubled(void **state)
         /* At some instant between sending and acknowledgement. */
         net_run_ms(net, 2 * (seed - 10));
         net_kill(net, dead);
-        assert_true(net_until(net, 20000, has_leader, NULL));
+        assert_true(net_until(net, 20000, net_has_leader, NULL));
         assert_ok(net_meter_agree(net, &m, (unsigned)net_leader(net), false, &redirect));
         for (uint64_t s = 1; s <= 8; s++) {
             net_meter_report(net, &m, s);
@@ -151,11 +245,11 @@ static void a_leader_dies_and_nothing_is_lost_or_doubled(void **state)
         }
         net_start(net, dead);
         uint64_t target = net_height_max(net);
-        assert_true(net_until(net, 20000, all_at, &target));
+        assert_true(net_until(net, 20000, net_all_at, &target));
         for (unsigned i = 0; i < 4; i++)
             for (uint64_t s = 1; s <= 8; s++)
                 assert_int_equal(count_report(net, i, &m.device.name, s), 1);
-        assert_one_chain(net);
+        assert_true(net_is_one_chain(net));
         net_free(net);
     }
 }
@@ -164,7 +258,7 @@ static void a_leader_dies_and_nothing_is_lost_or_doubled(void **state)
 static void without_a_quorum_nothing_is_acknowledged(void **state)
 {
     (void)state;
-    struct net *net = network(4, GATEWAY_HOME, 20);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 20);
     struct net_meter m;
     int redirect;
     uint64_t height;
@@ -235,7 +329,7 @@ static struct report_meter_part lie_of(struct net *net, const struct net_meter *
 static void lies_of_a_gateway_are_refused(void **state)
 {
     (void)state;
-    struct net *net = network(4, GATEWAY_HOME, 30);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 30);
     struct net_meter m, other;
     int redirect;
     uint64_t height;
@@ -272,7 +366,7 @@ static void lies_of_a_leader_are_not_voted_for(void **state)
 {
     (void)state;
     for (enum lie lie = INVENTED; lie <= OTHER_METER; lie++) {
-        struct net *net = network(4, GATEWAY_HOME, 40 + lie);
+        struct net *net = net_with_leader(4, GATEWAY_HOME, 40 + lie);
         struct net_meter m, other;
         int redirect;
         uint64_t height;
@@ -296,7 +390,7 @@ static void lies_of_a_leader_are_not_voted_for(void **state)
         }
         assert_true(replica_term(net_node(net, honest)->replica) > term);
         assert_true(net_node(net, honest)->counters.blocks_refused > 0);
-        assert_one_chain(net);
+        assert_true(net_is_one_chain(net));
         net_free(net);
     }
 }
@@ -313,7 +407,7 @@ static bool closed(struct net *net, void *arg)
 static void strangers_are_shown_the_door(void **state)
 {
     (void)state;
-    struct net *net = network(4, GATEWAY_LEADER, 50);
+    struct net *net = net_with_leader(4, GATEWAY_LEADER, 50);
     static const enum node_port ports[] = {NODE_PORT_PEER, NODE_PORT_METER, NODE_PORT_ADMIN};
     uint64_t rng = 7;
     for (unsigned p = 0; p < 3; p++) {
@@ -354,17 +448,14 @@ static void strangers_are_shown_the_door(void **state)
     net_free(net);
 }
 
-static int start(void **state)
-{
-    (void)state;
-    return crypto_start() == AMI_OK ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_report_is_committed_and_acknowledged_with_its_proof),
         cmocka_unit_test(a_follower_is_a_gateway_under_the_home_policy),
+        cmocka_unit_test(a_backlog_reaches_the_leader_as_it_takes_it),
+        cmocka_unit_test(every_source_has_its_part_of_a_block),
+        cmocka_unit_test(blocks_are_not_piled_up_on_a_slow_link),
         cmocka_unit_test(an_insisting_meter_is_served_by_a_follower),
         cmocka_unit_test(a_leader_dies_and_nothing_is_lost_or_doubled),
         cmocka_unit_test(without_a_quorum_nothing_is_acknowledged),
@@ -372,5 +463,5 @@ int main(void)
         cmocka_unit_test(lies_of_a_leader_are_not_voted_for),
         cmocka_unit_test(strangers_are_shown_the_door),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }

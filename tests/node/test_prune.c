@@ -2,25 +2,12 @@
  * from pruned blocks, meters get their proofs as before, and nobody but the MDMS can allow it. */
 #include "tests/harness.h"
 
-#include "crypto/secret.h"
 #include "ledger/pruned.h"
+#include "tests/crypto_start.h"
 #include "tests/node/net.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static bool has_leader(struct net *net, void *arg)
-{
-    (void)arg;
-    return net_leader(net) >= 0;
-}
-
-static struct net *network(uint64_t seed)
-{
-    struct net *net = net_new(4, GATEWAY_HOME, seed);
-    assert_true(net_until(net, 20000, has_leader, NULL));
-    return net;
-}
 
 static bool is_up(struct net *net, unsigned i)
 {
@@ -90,22 +77,6 @@ static bool all_pruned(struct net *net, void *arg)
     return true;
 }
 
-static void assert_one_chain(struct net *net)
-{
-    for (uint64_t h = 1; h <= net_height_max(net); h++) {
-        struct certified_block a = {0}, b;
-        bool have = false;
-        for (unsigned i = 0; i < net_count(net); i++) {
-            if (!net_block(net, i, h, &b))
-                continue;
-            sm3_digest x = block_hash(&a.header), y = block_hash(&b.header);
-            assert_true(!have || sm3_equal(&x, &y));
-            a = b;
-            have = true;
-        }
-    }
-}
-
 static long long status_number(struct net *net, unsigned i, const char *key)
 {
     json_t *o = net_ask(net, i, "status");
@@ -124,7 +95,7 @@ static long long status_number(struct net *net, unsigned i, const char *key)
 static void who_was_away_catches_up_from_pruned_blocks(void **state)
 {
     (void)state;
-    struct net *net = network(1);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 1);
     struct net_meter m;
     uint64_t below = 40, height;
     begin(net, &m, 5);
@@ -144,7 +115,7 @@ static void who_was_away_catches_up_from_pruned_blocks(void **state)
     assert_true(height < below);
     net_start(net, 3);
     assert_true(net_until(net, 30000, all_equal, NULL));
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     assert_true(away < below);
     struct certified_block b;
     assert_true(net_block(net, 3, away + 1, &b) && body_is_pruned(b.body)); /* as it came */
@@ -166,7 +137,7 @@ static void who_was_away_catches_up_from_pruned_blocks(void **state)
 static void one_begins_from_pruned_blocks(void **state)
 {
     (void)state;
-    struct net *net = network(2);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 2);
     struct net_meter m;
     uint64_t below = 30;
     net_kill(net, 3); /* it knows nothing yet */
@@ -185,7 +156,7 @@ static void one_begins_from_pruned_blocks(void **state)
     net_run_ms(net, 5000); /* what came pruned has nothing to lose, but is looked at all the same */
     assert_int_equal(status_number(net, 3, "pruned_below"), below);
     assert_true(is_pruned(net, 3, below));
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     net_free(net);
 }
 
@@ -199,7 +170,7 @@ static bool amid_pruning(struct net *net, void *arg)
 static void pruning_goes_on_after_a_crash(void **state)
 {
     (void)state;
-    struct net *net = network(3);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 3);
     struct net_meter m;
     uint64_t below = 20;
     begin(net, &m, 30);
@@ -210,7 +181,7 @@ static void pruning_goes_on_after_a_crash(void **state)
     net_kill(net, 2);
     net_start(net, 2);
     assert_true(net_until(net, 30000, all_pruned, &below));
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     /* The next watermark goes on from there; a full disk holds it up, no more. */
     below = 25;
     net_disk(net, 1, AMI_FULL);
@@ -229,7 +200,7 @@ static void pruning_goes_on_after_a_crash(void **state)
 static void steps_follow_the_disk(void **state)
 {
     (void)state;
-    struct net *net = network(8);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 8);
     struct net_meter m;
     uint64_t below = 30;
     begin(net, &m, 30);
@@ -260,7 +231,7 @@ static bool prunes_beside(struct net *net, void *arg)
 static void a_busy_disk_prunes_all_the_same(void **state)
 {
     (void)state;
-    struct net *net = network(9);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 9);
     struct net_meter m;
     uint64_t below = 20;
     begin(net, &m, 90);
@@ -345,7 +316,7 @@ static uint64_t asked(struct net_peer *p)
 static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
 {
     (void)state;
-    struct net *net = network(4);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 4);
     struct fixture *f = net_fixture(net);
     struct net_meter m;
     struct certified_block b[12];
@@ -424,7 +395,7 @@ static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
         net_start(net, i);
     assert_true(net_until(net, 60000, all_equal, NULL));
     assert_true(net_height_max(net) >= had + 12);
-    assert_one_chain(net);
+    assert_true(net_is_one_chain(net));
     free(txs);
     net_free(net);
 }
@@ -434,7 +405,7 @@ static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
 static void a_retention_that_is_early_waits(void **state)
 {
     (void)state;
-    struct net *net = network(7);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 7);
     struct net_meter m;
     begin(net, &m, 70);
     assert_true(net_until(net, 5000, all_equal, NULL));
@@ -454,7 +425,7 @@ static void a_retention_that_is_early_waits(void **state)
 static void a_forged_retention_on_the_disk_is_found_at_the_start(void **state)
 {
     (void)state;
-    struct net *net = network(6);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 6);
     struct net_meter m;
     struct fixture_body *b = fixture_body();
     uint8_t tx[RETENTION_TX_BYTES];
@@ -476,7 +447,7 @@ static void a_forged_retention_on_the_disk_is_found_at_the_start(void **state)
 static void a_pruned_report_is_no_transaction(void **state)
 {
     (void)state;
-    struct net *net = network(5);
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 5);
     struct net_meter m;
     begin(net, &m, 3);
     struct certified_block b;
@@ -496,12 +467,6 @@ static void a_pruned_report_is_no_transaction(void **state)
     net_free(net);
 }
 
-static int start(void **state)
-{
-    (void)state;
-    return crypto_start() == AMI_OK ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -515,5 +480,5 @@ int main(void)
         cmocka_unit_test(a_forged_retention_on_the_disk_is_found_at_the_start),
         cmocka_unit_test(a_pruned_report_is_no_transaction),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }

@@ -2,10 +2,10 @@
  * it saves, and a damaged ledger that is set aside. */
 #include "tests/harness.h"
 
-#include "crypto/secret.h"
 #include "ledger/store_value.h"
 #include "net/file.h"
 #include "node/recover.h"
+#include "tests/crypto_start.h"
 #include "tests/ledger/fixture.h"
 
 #include <dirent.h>
@@ -321,12 +321,6 @@ static void a_patrol_finds_damage_and_is_no_damage_itself(void **state)
     recover_patrol_end(&p); /* over already */
 }
 
-static int start(void **state)
-{
-    (void)state;
-    return crypto_start() == AMI_OK ? 0 : -1;
-}
-
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -339,5 +333,5 @@ int main(void)
         IN_DIR(what_is_foreign_is_not_set_aside),
         IN_DIR(a_patrol_finds_damage_and_is_no_damage_itself),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }

@@ -2,7 +2,7 @@
  * the answer of the admin port, with who is missing and since when. */
 #include "tests/harness.h"
 
-#include "crypto/secret.h"
+#include "tests/crypto_start.h"
 #include "tests/node/net.h"
 
 #include <stdlib.h>
@@ -10,16 +10,9 @@
 
 #define T_MS 600 /* the default election timeout */
 
-static bool has_leader(struct net *net, void *arg)
-{
-    (void)arg;
-    return net_leader(net) >= 0;
-}
-
 static struct net *network(unsigned n, uint64_t seed)
 {
-    struct net *net = net_new(n, GATEWAY_HOME, seed);
-    assert_true(net_until(net, 20000, has_leader, NULL));
+    struct net *net = net_with_leader(n, GATEWAY_HOME, seed);
     net_run_ms(net, 1000);
     return net;
 }
@@ -175,7 +168,7 @@ static void without_a_quorum_the_dead_are_named(void **state)
     json_decref(a);
     /* With one back the causes go. */
     net_start(net, other);
-    assert_true(net_until(net, 30000, has_leader, NULL));
+    assert_true(net_until(net, 30000, net_has_leader, NULL));
     net_run_ms(net, 1000);
     a = net_ask(net, live, "why_stuck");
     assert_false(yes(a, "stuck"));
@@ -331,12 +324,6 @@ static void who_is_behind_says_from_whom_it_fetches(void **state)
     net_free(net);
 }
 
-static int start(void **state)
-{
-    (void)state;
-    return crypto_start() == AMI_OK ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -347,5 +334,5 @@ int main(void)
         cmocka_unit_test(a_failing_disk_is_named),
         cmocka_unit_test(who_is_behind_says_from_whom_it_fetches),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }

@@ -2,7 +2,7 @@
  * signature holds under its own label, key and network only. */
 #include "wire/identity.h"
 
-#include "crypto/secret.h"
+#include "tests/crypto_start.h"
 #include "tests/harness.h"
 
 #include <string.h>
@@ -131,12 +131,6 @@ static void test_signatures(void **unused)
     assert_status(verify_key_init(&v, &net, ROLE_METER_REPORT, &name, 4, &bad), AMI_BAD_CRYPTO);
 }
 
-static int start(void **unused)
-{
-    (void)unused;
-    return crypto_start() == AMI_OK ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,5 +138,5 @@ int main(void)
         cmocka_unit_test(test_key_id),
         cmocka_unit_test(test_signatures),
     };
-    return cmocka_run_group_tests(tests, start, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }
