@@ -18,12 +18,18 @@ static const char *const table_names[TABLES] = {"meta",    "keys",    "pending",
 
 /* --- errors ---------------------------------------------------------------------------------- */
 
-/* EBUSY and EINVAL are also what this room says of operations that it refuses. */
 enum ami_status store_status(int rc)
 {
-    if (rc == EBUSY)
+    switch (rc) {
+    case STORE_SERVED:
+        return AMI_EXISTS;
+    case STORE_WAITS:
         return AMI_IN_USE;
-    return rc == EINVAL ? AMI_BAD_ARGUMENT : lmdb_status(rc);
+    case STORE_NOT_NEXT:
+        return AMI_BAD_ARGUMENT;
+    default:
+        return lmdb_status(rc);
+    }
 }
 
 enum ami_status store_fail(const struct meter_store *s, int rc, struct why *why)
@@ -236,7 +242,7 @@ enum ami_status meter_store_open(struct meter_store **out, const char *dir,
     if (s == NULL)
         return why_set(why, AMI_NO_MEMORY, "out of memory");
     s->lock_fd = -1;
-    s->broken = EINVAL; /* until the lines are loaded */
+    s->broken = MDB_PANIC; /* until the lines are loaded */
     pthread_mutex_init(&s->writing, NULL);
     pthread_mutex_init(&s->lines_lock, NULL);
     enum ami_status status = path_join(s->path, sizeof s->path, dir, "meters.mdb", why);

@@ -8,7 +8,8 @@
  *   store_write.c    what is written: reports, settlings, keys, checkpoints; what is thrown away
  *   store_reports.c  all reports in order, for exports and proofs
  *
- * Functions that return int return a code of LMDB's or an errno value; 0: done.
+ * Functions that return int return a code of LMDB's, an errno value, or one of those below; 0:
+ * done.
  */
 #ifndef AMI_METER_STORE_INTERNAL_H
 #define AMI_METER_STORE_INTERNAL_H
@@ -21,6 +22,11 @@
 #include <uthash.h>
 
 enum store_table { T_META, T_KEYS, T_PENDING, T_STATE, T_SOURCES, T_JOURNAL, T_OUTBOX, TABLES };
+
+/* Refused: the number or the epoch served before; something waits; it does not follow. */
+#define STORE_SERVED   (-1)
+#define STORE_WAITS    (-2)
+#define STORE_NOT_NEXT (-3)
 
 #define STORE_STATE_BYTES 32
 /* Above all serials: at 20,000 reports a second reached after 400 years. */
@@ -157,8 +163,8 @@ struct store_line *store_line_find(struct meter_store *s, const struct ami_id *n
 /* The meter's line, made from the tables when it is not in memory. */
 int store_line_get(struct meter_store *s, MDB_txn *txn, const struct ami_id *name,
                    struct store_line **out);
-/* The line goes on as this entry says, which is the next one of it. EEXIST: it is none; EINVAL: of
- * another epoch, or not the next one. */
+/* The line goes on as this entry says. STORE_SERVED, STORE_NOT_NEXT (also: of another epoch): it is
+ * not the line's next one. */
 int store_line_advance(struct meter_store *s, struct store_line *line, const struct store_entry *e);
 /* The next checkpoint must look at it. */
 void store_line_soil(struct meter_store *s, struct store_line *line);

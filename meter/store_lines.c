@@ -210,11 +210,11 @@ static int advance_source(struct store_line *line, const struct store_entry *e)
 int store_line_advance(struct meter_store *s, struct store_line *line, const struct store_entry *e)
 {
     if (line->epoch != 0 && e->epoch != line->epoch)
-        return EINVAL;
+        return STORE_NOT_NEXT;
     if (e->sequence < line->state.next_sequence)
-        return EEXIST;
+        return STORE_SERVED;
     if (e->sequence > line->state.next_sequence || e->state.reports != line->state.reports + 1)
-        return EINVAL;
+        return STORE_NOT_NEXT;
     int rc = e->has_source ? advance_source(line, e) : 0;
     if (rc != 0)
         return rc;
@@ -242,7 +242,7 @@ static int load_entry(struct meter_store *s, MDB_txn *txn, uint64_t serial,
     if (e->epoch < line->epoch || e->state.reports <= line->state.reports)
         return 0;
     rc = store_line_advance(s, line, e);
-    return rc == EEXIST || rc == EINVAL ? MDB_CORRUPTED : rc;
+    return rc == STORE_SERVED || rc == STORE_NOT_NEXT ? MDB_CORRUPTED : rc;
 }
 
 /* room: how many entries the journal has beyond those that are counted for lines. */

@@ -394,11 +394,11 @@ static int apply_keys(struct meter_store *s, MDB_txn *txn, const struct meter_op
     /* Of an epoch that is over nothing waits and the tables tell all: its entries above the
      * checkpoint count for nothing from now on. */
     if (op->epoch <= line->epoch)
-        return EEXIST;
+        return STORE_SERVED;
     if (line->waiting != 0)
-        return EBUSY;
+        return STORE_WAITS;
     if (op->state.reports < line->state.reports)
-        return EINVAL;
+        return STORE_NOT_NEXT;
     if (line->dirty)
         rc = write_line(s, txn, line);
     pthread_mutex_lock(&s->lines_lock);
