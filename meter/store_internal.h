@@ -53,6 +53,7 @@ struct store_line {
     uint32_t waiting, head, span, capacity;
     struct meter_state state;
     uint64_t base;
+    uint64_t fresh_from; /* dirty: no lower ordinal has a serial above the checkpoint */
     uint64_t *slot;
     uint64_t waiting_readings;
     uint64_t settled_top;         /* the highest ordinal that is settled, while others wait */
@@ -166,8 +167,8 @@ int store_line_get(struct meter_store *s, MDB_txn *txn, const struct ami_id *nam
 /* The line goes on as this entry says. STORE_SERVED, STORE_NOT_NEXT (also: of another epoch): it is
  * not the line's next one. */
 int store_line_advance(struct meter_store *s, struct store_line *line, const struct store_entry *e);
-/* The next checkpoint must look at it. */
-void store_line_soil(struct meter_store *s, struct store_line *line);
+/* The next checkpoint must look at it, from this ordinal on. */
+void store_line_soil(struct meter_store *s, struct store_line *line, uint64_t ordinal);
 /* In the outbox from now on, or elsewhere in the journal. */
 int store_line_wait(struct store_line *line, uint64_t ordinal, uint64_t serial, uint16_t readings);
 /* Returns the number of readings. */

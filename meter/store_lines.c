@@ -184,8 +184,10 @@ int store_line_get(struct meter_store *s, MDB_txn *txn, const struct ami_id *nam
     return 0;
 }
 
-void store_line_soil(struct meter_store *s, struct store_line *line)
+void store_line_soil(struct meter_store *s, struct store_line *line, uint64_t ordinal)
 {
+    if (!line->dirty || ordinal < line->fresh_from)
+        line->fresh_from = ordinal;
     s->dirty += !line->dirty;
     line->dirty = true;
 }
@@ -220,7 +222,7 @@ int store_line_advance(struct meter_store *s, struct store_line *line, const str
         return rc;
     line->epoch = e->epoch;
     line->state = e->state;
-    store_line_soil(s, line);
+    store_line_soil(s, line, e->state.reports);
     return 0;
 }
 
@@ -268,7 +270,7 @@ static int load_waiting(struct meter_store *s, MDB_txn *txn, uint64_t *room, uin
     rc = store_line_wait(line, e.state.reports, serial, e.readings);
     *room -= line->span - before;
     if (rc == 0 && serial > s->checkpoint.serial)
-        store_line_soil(s, line);
+        store_line_soil(s, line, e.state.reports);
     return rc;
 }
 

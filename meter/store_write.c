@@ -80,12 +80,15 @@ static int put_new_waiting(struct meter_store *s, MDB_txn *txn, struct store_lin
 {
     struct store_serials fresh = {0};
     int rc = 0;
-    for (size_t i = 0; i < count && rc == 0; i++)
-        for (uint64_t k = 0; list[i]->waiting != 0 && k < list[i]->span && rc == 0; k++) {
-            const uint64_t serial = store_line_serial(list[i], list[i]->base + k);
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        const struct store_line *line = list[i];
+        uint64_t k = line->fresh_from > line->base ? line->fresh_from : line->base;
+        for (; line->waiting != 0 && k < line->base + line->span && rc == 0; k++) {
+            const uint64_t serial = store_line_serial(line, k);
             if (serial > s->checkpoint.serial)
                 rc = store_serials_add(&fresh, serial);
         }
+    }
     sort_serials(&fresh);
     for (size_t i = 0; i < fresh.count && rc == 0; i++) {
         const struct store_key key = store_key_serial(fresh.at[i]);
@@ -182,7 +185,7 @@ static int append_report(struct meter_store *s, MDB_txn *txn, const struct store
     return append(s, txn, writer_span(&w), e->record);
 }
 
-/* Whether the report waits; its meter's line. */
+/* The oldest entry; of a report its meter's line, and whether it waits. */
 struct front {
     MDB_val key, value;
     uint64_t serial;
@@ -223,7 +226,7 @@ static int move_to_end(struct meter_store *s, MDB_txn *txn, MDB_cursor *cursor, 
     if (rc == 0 && f->waits) {
         pthread_mutex_lock(&s->lines_lock);
         rc = store_line_wait(f->line, e->state.reports, s->next_serial - 1, e->readings);
-        store_line_soil(s, f->line);
+        store_line_soil(s, f->line, e->state.reports);
         pthread_mutex_unlock(&s->lines_lock);
     }
     return rc;
