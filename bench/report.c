@@ -45,30 +45,18 @@ static json_t *json_tenths(double v)
     return checked(json_real(round(v * 10) / 10));
 }
 
-static double mbit_per_s(const struct bench_row *row, double ns)
-{
-    return (double)row->bytes * 8 * 1000 / ns;
-}
-
-static json_t *rate_json(const struct bench_row *row, double ns)
-{
-    return row->bytes > 0 ? json_tenths(mbit_per_s(row, ns)) : json_null();
-}
-
 static json_t *row_json(const struct bench_row *row)
 {
     return checked(json_pack(
-        "{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:o, s:o, s:o, s:I, s:o, s:o}", "name",
-        row->name, "batch", (json_int_t)row->batch, "median_ns", json_tenths(row->ours.median_ns),
-        "min_ns", json_tenths(row->ours.min_ns), "max_ns", json_tenths(row->ours.max_ns),
-        "openssl_median_ns", json_tenths(row->openssl.median_ns), "openssl_min_ns",
-        json_tenths(row->openssl.min_ns), "openssl_max_ns", json_tenths(row->openssl.max_ns),
-        "ratio", round(ratio_of(row) * 100) / 100, "ratio_floor",
+        "{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:o, s:o, s:o}", "name", row->name, "batch",
+        (json_int_t)row->batch, "median_ns", json_tenths(row->ours.median_ns), "min_ns",
+        json_tenths(row->ours.min_ns), "max_ns", json_tenths(row->ours.max_ns), "openssl_median_ns",
+        json_tenths(row->openssl.median_ns), "openssl_min_ns", json_tenths(row->openssl.min_ns),
+        "openssl_max_ns", json_tenths(row->openssl.max_ns), "ratio",
+        round(ratio_of(row) * 100) / 100, "ratio_floor",
         row->ratio_floor > 0 ? json_tenths(row->ratio_floor) : json_null(), "target_ns",
         row->target_ns > 0 ? json_tenths(row->target_ns) : json_null(), "target_met",
-        row->target_ns > 0 ? json_boolean(row->ours.median_ns <= row->target_ns) : json_null(),
-        "bytes", (json_int_t)row->bytes, "mbit_per_s", rate_json(row, row->ours.median_ns),
-        "openssl_mbit_per_s", rate_json(row, row->openssl.median_ns)));
+        row->target_ns > 0 ? json_boolean(row->ours.median_ns <= row->target_ns) : json_null()));
 }
 
 static void print_head(const char *machine, const char *path, const char *openssl,
@@ -103,9 +91,6 @@ static void print_row(const struct bench_row *row)
            ratio_of(row));
     print_goal(6, 0, row->ratio_floor, ratio_of(row) >= row->ratio_floor);
     print_goal(9, 1, row->target_ns / 1000, row->ours.median_ns <= row->target_ns);
-    if (row->bytes > 0)
-        printf("  %.1f Mbit/s, OpenSSL %.1f", mbit_per_s(row, row->ours.median_ns),
-               mbit_per_s(row, row->openssl.median_ns));
     putchar('\n');
     fflush(stdout);
 }

@@ -2,8 +2,7 @@
  *
  *   {machine, path, openssl, repetitions,
  *    rows: [{name, batch, median_ns, min_ns, max_ns, openssl_median_ns, openssl_min_ns,
- *            openssl_max_ns, ratio, ratio_floor, target_ns, target_met, bytes, mbit_per_s,
- *            openssl_mbit_per_s}]}
+ *            openssl_max_ns, ratio, ratio_floor, target_ns, target_met}]}
  *
  * `ratio` is OpenSSL's median over ours: how many times faster we are. A target or a floor that
  * there is not is null. The table's rows appear as they are measured.
@@ -22,7 +21,6 @@ struct bench_row {
     struct bench_stats ours, openssl;
     double ratio_floor; /* 0: none */
     double target_ns;   /* 0: none */
-    size_t bytes;       /* that one operation handles; 0: it has no size */
 };
 
 struct bench_report {

@@ -55,7 +55,8 @@ static int compare_double(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-struct bench_stats bench_stats_of(double *ns, size_t count)
+/* Sorts the samples. */
+static struct bench_stats stats_of(double *ns, size_t count)
 {
     AMI_CHECK(count > 0);
     qsort(ns, count, sizeof ns[0], compare_double);
@@ -78,8 +79,8 @@ size_t bench_compare(struct bench_stats *ours_out, struct bench_stats *theirs_ou
         ours_ns[i] = take_turn(&us);
         theirs_ns[i] = take_turn(&them);
     }
-    *ours_out = bench_stats_of(ours_ns, repetitions);
-    *theirs_out = bench_stats_of(theirs_ns, repetitions);
+    *ours_out = stats_of(ours_ns, repetitions);
+    *theirs_out = stats_of(theirs_ns, repetitions);
     return us.done;
 }
 

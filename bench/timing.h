@@ -38,9 +38,6 @@ size_t bench_compare(struct bench_stats *ours_out, struct bench_stats *theirs_ou
                      const struct bench_side *ours, const struct bench_side *theirs,
                      unsigned repetitions);
 
-/* Sorts the samples. */
-struct bench_stats bench_stats_of(double *ns, size_t count);
-
 /* Prints "PROGRAM: SENTENCE" to standard error and exits with 1: a check failed, or the machine
  * lacks what the benchmark needs. */
 _Noreturn void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

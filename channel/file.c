@@ -10,7 +10,6 @@
 #define FILE_VERSION 1
 #define MAGIC_BYTES  8
 #define LABEL_LIST   "amiledger revoked operators v1"
-#define MDMS_ID      "amiledger mdms"
 
 static const uint8_t credential_magic[MAGIC_BYTES] = {'a', 'm', 'i', 'c', 'r', 'e', 'd', '\n'};
 static const uint8_t revoked_magic[MAGIC_BYTES] = {'a', 'm', 'i', 'r', 'e', 'v', 'k', '\n'};
@@ -142,7 +141,7 @@ enum ami_status credential_file_parse(struct credential *out, struct network *ne
         status = !whole ? AMI_DAMAGED : !known ? AMI_BAD_ENCODING : AMI_OK;
     }
     if (status == AMI_OK) {
-        net->id = network_id(net);
+        network_finish(net);
         status =
             kind == CREDENTIAL_CFL ? restore_cfl(out, net, shown, d) : restore(out, net, shown, d);
     }
@@ -156,9 +155,8 @@ enum ami_status credential_file_parse(struct credential *out, struct network *ne
 
 static sm3_digest list_digest(const struct network *net, struct span content)
 {
-    sm3_digest z = sm2_z(SPAN_LITERAL(MDMS_ID), &net->sign);
     const struct span parts[] = {span_of(LABEL_LIST, sizeof LABEL_LIST), content};
-    return sm2_digest(&z, parts, 2);
+    return sm2_digest(&net->sign_z, parts, 2);
 }
 
 size_t revoked_list_encode(uint8_t *out, const struct revoked_list *in, const struct network *net,

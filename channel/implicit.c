@@ -16,7 +16,6 @@
 #include <string.h>
 
 /* The ID under which the MDMS's own key signs, as for its transactions. */
-#define MDMS_ID "amiledger mdms"
 
 #define OPERATOR_ID_BYTES_MAX (KEY_ID_BYTES_MAX + 1 + 1 + 8 + 8)
 
@@ -79,7 +78,7 @@ enum ami_status credential_of_mdms(struct credential *out, const struct network 
     out->who.role = CREDENTIAL_MDMS;
     out->who.name = net->name;
     out->key = *sign;
-    out->z = sm2_z(SPAN_LITERAL(MDMS_ID), &sign->p);
+    out->z = net->sign_z;
     complete(out, net, &no_w);
     return AMI_OK;
 }
@@ -138,7 +137,7 @@ static enum channel_fault check_mdms(struct credential_peer *out, const point_by
         out->who.epoch != 0 || out->who.until_s != 0)
         return FAULT_MALFORMED;
     out->p = net->sign;
-    out->z = sm2_z(SPAN_LITERAL(MDMS_ID), &net->sign);
+    out->z = net->sign_z;
     return FAULT_NONE;
 }
 

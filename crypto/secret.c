@@ -20,6 +20,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define HEAD_BYTES 8
 #define SALT_BYTES crypto_pwhash_argon2id_SALTBYTES
@@ -95,8 +96,9 @@ static enum ami_status start_path(void)
     return AMI_OK;
 }
 
-/* Of secret_unforeseen. */
+/* Of secret_unforeseen, and of what hedges secret_random. */
 static uint8_t unforeseen_key[crypto_stream_chacha20_KEYBYTES];
+static uint8_t hedge_key[crypto_stream_xchacha20_KEYBYTES];
 
 static void start(void)
 {
@@ -113,6 +115,7 @@ static void start(void)
     if (!sm3_answers() || !sm4_answers())
         return;
     randombytes_buf(unforeseen_key, sizeof unforeseen_key);
+    randombytes_buf(hedge_key, sizeof hedge_key);
     start_status = start_path();
 }
 
@@ -128,9 +131,22 @@ const char *crypto_start_why(void)
     return start_why;
 }
 
+/* The system's bytes xor XChaCha20 of the time and the number of the draw, under a key drawn at
+ * start. For each moment that is a permutation of what the system may give, so that nothing of its
+ * entropy is lost; and a system that gives the same again gives another result. */
 void secret_random(void *out, size_t size)
 {
+    static atomic_ullong draws;
+    struct timespec now;
+    uint8_t moment[crypto_stream_xchacha20_NONCEBYTES];
+    AMI_CHECK(start_status == AMI_OK);
+    AMI_CHECK(clock_gettime(CLOCK_REALTIME, &now) == 0);
+    _Static_assert(sizeof moment == 3 * 8, "all of it");
+    store_be64(moment, (uint64_t)now.tv_sec);
+    store_be64(moment + 8, (uint64_t)now.tv_nsec);
+    store_be64(moment + 16, atomic_fetch_add(&draws, 1));
     randombytes_buf(out, size);
+    crypto_stream_xchacha20_xor(out, out, size, moment, hedge_key);
     CT_RESULT(out, size);
 }
 

@@ -15,7 +15,11 @@ enum ami_status crypto_start(void) AMI_MUST_CHECK;
 /* A sentence for people, when it failed. */
 const char *crypto_start_why(void);
 
-/* From the operating system. For shells only: cores take random bytes from their environment. */
+/* From the operating system, hedged with the UTC time and a counter: where the system's source
+ * repeats itself (a virtual machine that was copied, a device without entropy at start), what is
+ * drawn here does not. The time is never the only entropy: a good source's bytes stay as good as
+ * they were. For shells only: cores take random bytes from their environment. After crypto_start.
+ */
 void secret_random(void *out, size_t size);
 
 /* Numbers that nobody outside this process can foresee, for choices that change no result: the

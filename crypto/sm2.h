@@ -2,7 +2,8 @@
  *
  * Nothing here draws randomness: the caller hands in SM2_WIDE_BYTES from its environment, and
  * nonces are hedged: k = HMAC-SM3-expanded(private key, random || digest), so a repeated random
- * value does not repeat a nonce for another message. The functions with `_with_nonce` take the
+ * value does not repeat a nonce for another message. In processes the random bytes have the time
+ * mixed in besides (crypto/secret.h). The functions with `_with_nonce` take the
  * standard's own value, for published vectors; only tests call them.
  */
 #ifndef AMI_CRYPTO_SM2_H

@@ -377,7 +377,7 @@ static enum ami_status mdms_keys_derive(struct mdms_keys *out, const struct ami_
     out->net.sign = out->sign.p;
     out->net.enrol = out->enrol.p;
     out->net.readings = out->readings.p;
-    out->net.id = network_id(&out->net);
+    network_finish(&out->net);
     return AMI_OK;
 }
 

@@ -230,8 +230,7 @@ void agree_answer_batch(struct agree_answer *out, const struct network *net,
     }
 }
 
-struct agree_flight2 agree_flight2_of(const struct agree_terms *terms,
-                                      const struct agree_answer *out)
+static struct agree_flight2 flight2_under(const struct agree_terms *terms, struct span flight)
 {
     return (struct agree_flight2){
         .meter = terms->meter,
@@ -242,8 +241,29 @@ struct agree_flight2 agree_flight2_of(const struct agree_terms *terms,
         .session = terms->session,
         .dc = terms->dc,
         .dc_epoch = terms->dc_epoch,
-        .flight = span_of(out->flight, out->flight_size),
+        .flight = flight,
     };
+}
+
+struct agree_flight2 agree_flight2_of(const struct agree_terms *terms,
+                                      const struct agree_answer *out)
+{
+    return flight2_under(terms, span_of(out->flight, out->flight_size));
+}
+
+void agree_transcript(struct writer *w, const struct agree_terms *terms, struct span flight1,
+                      struct span flight2)
+{
+    const struct agree_flight1 f1 = {
+        .meter = terms->meter,
+        .epoch = terms->epoch,
+        .tag = terms->tag,
+        .insist = terms->insist,
+        .flight = flight1,
+    };
+    const struct agree_flight2 f2 = flight2_under(terms, flight2);
+    agree_flight1_encode(w, &f1);
+    agree_flight2_encode(w, &f2);
 }
 
 enum ami_status agree_confirm(const struct agree_pending *pending, struct span flight3)

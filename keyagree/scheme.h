@@ -254,6 +254,12 @@ struct agree_terms agree_terms_for(const struct agree_flight1 *in, const struct 
 struct agree_flight2 agree_flight2_of(const struct agree_terms *terms,
                                       const struct agree_answer *out);
 
+/* Flights 1 and 2 as they travel under these terms, with the scheme's parts as given: what a scheme
+ * confirms or signs. At most AGREE_TRANSCRIPT_BYTES_MAX. */
+#define AGREE_TRANSCRIPT_BYTES_MAX (2 * AMI_FLIGHT_BYTES_MAX + 256)
+void agree_transcript(struct writer *w, const struct agree_terms *terms, struct span flight1,
+                      struct span flight2);
+
 /* DC, flight 3: constant time. AMI_BAD_CRYPTO. On AMI_OK pending->k is the session's K. */
 enum ami_status agree_confirm(const struct agree_pending *pending,
                               struct span flight3) AMI_MUST_CHECK;

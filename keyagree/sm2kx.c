@@ -170,29 +170,10 @@ static sm3_digest kx_k_c(const uint8_t k[AGREE_KEY_BYTES])
 static sm3_digest kx_confirm(uint8_t number, const sm3_digest *k_c, const struct agree_terms *terms,
                              struct span flight1, struct span flight2)
 {
-    uint8_t bytes[2 * AMI_FLIGHT_BYTES_MAX + 256];
-    const struct agree_flight1 f1 = {
-        .meter = terms->meter,
-        .epoch = terms->epoch,
-        .tag = terms->tag,
-        .insist = terms->insist,
-        .flight = flight1,
-    };
-    const struct agree_flight2 f2 = {
-        .meter = terms->meter,
-        .tag = terms->tag,
-        .chain = terms->chain,
-        .scheme = terms->scheme,
-        .term = terms->term,
-        .session = terms->session,
-        .dc = terms->dc,
-        .dc_epoch = terms->dc_epoch,
-        .flight = flight2,
-    };
+    uint8_t bytes[1 + AGREE_TRANSCRIPT_BYTES_MAX];
     struct writer w = writer_on(bytes, sizeof bytes);
     write_u8(&w, number);
-    agree_flight1_encode(&w, &f1);
-    agree_flight2_encode(&w, &f2);
+    agree_transcript(&w, terms, flight1, flight2);
     AMI_CHECK(writer_ok(&w));
     const struct span transcript = writer_span(&w);
     return hmac_sm3(span_of(k_c->b, sizeof k_c->b), &transcript, 1);

@@ -367,7 +367,7 @@ static void batch_tx(struct batch *b, const struct block_check *c, uint32_t tx)
     struct tx_signature *s = &b->signature[b->count];
     struct tx_view v;
     AMI_CHECK(tx_view_decode_kept(&v, item->encoded) == AMI_OK);
-    unsigned count = tx_signatures(s, &v, &c->genesis->members.chain, &c->genesis->network.sign,
+    unsigned count = tx_signatures(s, &v, &c->genesis->members.chain, &c->genesis->network,
                                    key_at(c, item->author), key_at(c, item->gateway));
     for (unsigned i = tx_signatures_from(&v, c->meters_unchecked); i < count; i++) {
         b->message[b->count] = (struct sm3_message){s[i].message.parts, s[i].message.count};

@@ -121,7 +121,6 @@ enum ami_status committee_advance(struct committee *c, const struct network *net
     if (merkle_check(&proof->header.merkle_root, &leaf, proof->index, proof->header.tx_count,
                      proof->path, proof->path_count) != AMI_OK)
         return AMI_BAD_PROOF;
-    AMI_TRY(mdms_tx_check(&net->sign, &c->members.chain, TX_MEMBERSHIP, tx.tx.first,
-                          &tx.mdms.signature));
+    AMI_TRY(mdms_tx_check(net, &c->members.chain, TX_MEMBERSHIP, tx.tx.first, &tx.mdms.signature));
     return committee_change(c, net, &tx.u.membership, proof->header.height);
 }

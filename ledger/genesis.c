@@ -62,8 +62,9 @@ static void read_network(struct json_in *in, struct network *net, const json_t *
     if (in->status != AMI_OK)
         return;
     /* The id follows from the rest; it is there so that a damaged file is noticed. */
-    sm3_digest id = network_id(net);
-    if (!sm3_equal(&id, &net->id))
+    const sm3_digest named = net->id;
+    network_finish(net);
+    if (!sm3_equal(&named, &net->id))
         json_in_fail(in, AMI_DAMAGED,
                      "the network's id is not the hash of its name, scheme and keys: one of them "
                      "was altered");

@@ -14,11 +14,11 @@ struct tx_signature {
 #define TX_SIGNATURES_MAX 2
 
 /* The transaction's author (meter, MDMS, or whom evidence accuses) first, then the gateway, unless
- * its part was pruned. Returns how many. `author` is not used for a transaction of the MDMS,
- * `gateway` only for a report. */
+ * its part was pruned. Returns how many. Messages borrow the network. `author` is not used for a
+ * transaction of the MDMS, `gateway` only for a report. */
 unsigned tx_signatures(struct tx_signature out[TX_SIGNATURES_MAX], const struct tx_view *tx,
-                       const sm3_digest *chain, const point *mdms, const struct verify_key *author,
-                       const struct verify_key *gateway);
+                       const sm3_digest *chain, const struct network *net,
+                       const struct verify_key *author, const struct verify_key *gateway);
 
 /* The first of them that is to be checked. */
 static inline unsigned tx_signatures_from(const struct tx_view *tx, bool meters_unchecked)

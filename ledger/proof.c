@@ -324,7 +324,7 @@ static void check_enrolment(struct json_in *in, const struct genesis *g, const s
         json_in_fail(in, AMI_BAD_PROOF,
                      "the report is of meter %s, key epoch %u, the enrolment of %s, key epoch %u",
                      m->meter.text, m->epoch, e->meter.text, e->epoch);
-    else if (mdms_tx_check(&g->network.sign, &g->members.chain, TX_METER_ENROL, tx->tx.first,
+    else if (mdms_tx_check(&g->network, &g->members.chain, TX_METER_ENROL, tx->tx.first,
                            &tx->mdms.signature) != AMI_OK)
         json_in_fail(in, AMI_BAD_SIGNATURE, "the enrolment of meter %s is not signed by the MDMS",
                      e->meter.text);

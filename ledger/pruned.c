@@ -49,7 +49,7 @@ enum ami_status retention_check(const struct genesis *g, struct span encoded_tx,
     AMI_TRY(tx_view_decode(&tx, encoded_tx));
     if (tx.tx.kind != TX_RETENTION)
         return AMI_BAD_ARGUMENT;
-    AMI_TRY(mdms_tx_check(&g->network.sign, &g->members.chain, TX_RETENTION, tx.tx.first,
+    AMI_TRY(mdms_tx_check(&g->network, &g->members.chain, TX_RETENTION, tx.tx.first,
                           &tx.mdms.signature));
     *below = tx.u.retention.below;
     return AMI_OK;

@@ -2,7 +2,6 @@
  */
 #include "ledger/store_lmdb.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* --- reading --------------------------------------------------------------------------------- */
@@ -146,37 +145,18 @@ enum ami_status store_height_of(struct store *s, const sm3_digest *block, uint64
     return status;
 }
 
-static enum ami_status find_place(struct store *s, int db, struct span key, uint64_t *height,
-                                  uint32_t *index)
+enum ami_status store_find_epoch(struct store *s, uint32_t epoch, uint64_t *height, uint32_t *index)
 {
-    uint8_t place[PLACE_BYTES];
+    uint8_t key[4], place[PLACE_BYTES];
     struct span v = {0};
-    enum ami_status status = get_copy(s, db, key, place, sizeof place, &v);
+    enum ami_status status =
+        get_copy(s, EPOCHS, store_key_u32(key, epoch), place, sizeof place, &v);
     if (status == AMI_TOO_LARGE || (status == AMI_OK && v.size != sizeof place))
         return AMI_DAMAGED;
     AMI_TRY(status);
     *height = load_be64(place);
     *index = load_be32(place + 8);
     return AMI_OK;
-}
-
-enum ami_status store_find_tx(struct store *s, const sm3_digest *id, uint64_t *height,
-                              uint32_t *index)
-{
-    return find_place(s, TXS, span_of(id->b, SM3_BYTES), height, index);
-}
-
-enum ami_status store_find_report(struct store *s, const struct ami_id *meter, uint32_t epoch,
-                                  uint64_t sequence, uint64_t *height, uint32_t *index)
-{
-    uint8_t key[REPORT_KEY_BYTES];
-    return find_place(s, REPORTS, store_key_report(key, meter, epoch, sequence), height, index);
-}
-
-enum ami_status store_find_epoch(struct store *s, uint32_t epoch, uint64_t *height, uint32_t *index)
-{
-    uint8_t key[4];
-    return find_place(s, EPOCHS, store_key_u32(key, epoch), height, index);
 }
 
 enum ami_status store_retention(struct store *s, struct store_retention *out)
@@ -213,8 +193,8 @@ static int look_for_foreign(struct store *s, MDB_txn *txn, bool *foreign)
 
 enum ami_status store_count(struct store *s, struct store_counts *out)
 {
-    static const int dbs[] = {BLOCKS, HASHES, TXS, REPORTS, EPOCHS};
-    uint64_t *const counts[] = {&out->blocks, &out->hashes, &out->txs, &out->reports, &out->epochs};
+    static const int dbs[] = {BLOCKS, HASHES, EPOCHS};
+    uint64_t *const counts[] = {&out->blocks, &out->hashes, &out->epochs};
     MDB_txn *txn;
     sm3_digest tip;
     AMI_TRY(store_begin(s, MDB_RDONLY, &txn));
@@ -233,81 +213,6 @@ enum ami_status store_count(struct store *s, struct store_counts *out)
     return status;
 }
 
-/* Compares what stands under the keys with what is expected there. */
-static enum ami_status compare_rows(struct store *s, MDB_txn *txn, int db, struct store_rows *rows,
-                                    size_t *bad)
-{
-    store_checks(rows->check, store_db_names[db], rows->key, rows->value, rows->count);
-    for (*bad = 0; *bad < rows->count; ++*bad) {
-        const struct span key = rows->key[*bad], value = rows->value[*bad];
-        MDB_val k = {key.size, (void *)(uintptr_t)key.data}, v;
-        int rc = mdb_get(txn, s->db[db], &k, &v);
-        if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
-            return store_status(rc);
-        if (rc == MDB_NOTFOUND || v.mv_size != value.size + STORE_CHECK_BYTES ||
-            memcmp(v.mv_data, value.data, value.size) != 0 ||
-            memcmp((const uint8_t *)v.mv_data + value.size, rows->check[*bad], STORE_CHECK_BYTES) !=
-                0)
-            return AMI_DAMAGED;
-    }
-    return AMI_OK;
-}
-
-/* The rows of up to ROWS_MAX transactions from `it` on. */
-static enum ami_status list_places(struct store_tx_rows *t, struct store_rows *epochs,
-                                   struct body_reader *it, uint64_t height, uint32_t first)
-{
-    struct span encoded;
-    struct tx_view tx;
-    t->ids.count = t->reports.count = epochs->count = 0;
-    while (t->ids.count < ROWS_MAX && body_next(it, &encoded)) {
-        struct span where;
-        const uint32_t index = first + (uint32_t)t->ids.count;
-        AMI_TRY(store_list_tx(t, encoded, height, index, &tx, &where));
-        if (tx.tx.kind == TX_MEMBERSHIP) {
-            epochs->key[epochs->count] =
-                store_key_u32(epochs->key_bytes[epochs->count], tx.u.membership.epoch);
-            epochs->value[epochs->count++] = where;
-        }
-    }
-    return tx_ids(t->id, t->tx, t->ids.count);
-}
-
-enum ami_status store_check_places(struct store *s, uint64_t height, struct span body,
-                                   uint32_t *bad, const char **index)
-{
-    static const char *const names[] = {"transactions", "epochs", "reports"};
-    static const int dbs[] = {TXS, EPOCHS, REPORTS};
-    struct store_tx_rows *t = malloc(sizeof *t);
-    struct store_rows *epochs = malloc(sizeof *epochs);
-    MDB_txn *txn = NULL;
-    enum ami_status status = t == NULL || epochs == NULL ? AMI_NO_MEMORY : AMI_OK;
-    if (status == AMI_OK)
-        status = store_begin(s, MDB_RDONLY, &txn);
-    struct body_reader it = body_reader_on(body);
-    *bad = 0;
-    for (uint32_t first = 0; status == AMI_OK; first += ROWS_MAX) {
-        status = list_places(t, epochs, &it, height, first);
-        if (status != AMI_OK || t->ids.count == 0)
-            break;
-        struct store_rows *const rows[] = {&t->ids, epochs, &t->reports};
-        for (size_t i = 0; i < 3 && status == AMI_OK; i++) {
-            size_t at;
-            status = compare_rows(s, txn, dbs[i], rows[i], &at);
-            *index = names[i];
-            if (status == AMI_DAMAGED)
-                *bad = load_be32(rows[i]->value[at].data + 8);
-        }
-    }
-    if (status == AMI_OK && !body_ok(&it))
-        status = AMI_BAD_ENCODING;
-    if (txn != NULL)
-        store_end(s, txn);
-    free(epochs);
-    free(t);
-    return status;
-}
-
 enum ami_status store_vote_record(struct store *s, struct vote_record *out, uint8_t *buffer,
                                   size_t buffer_size)
 {
@@ -316,54 +221,16 @@ enum ami_status store_vote_record(struct store *s, struct vote_record *out, uint
     return store_parse_vote(out, v);
 }
 
-static enum ami_status load_records(struct store *s, struct registry *r, MDB_cursor *cursor)
-{
-    MDB_val k, v;
-    int rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
-    for (; rc == MDB_SUCCESS; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
-        struct record rec;
-        struct span value = {0};
-        if (store_open_value(s, RECORDS, span_of(k.mv_data, k.mv_size), &v, &value) !=
-                MDB_SUCCESS ||
-            k.mv_size != 8 || record_parse(&rec, value) != AMI_OK)
-            return AMI_DAMAGED;
-        enum ami_status status = registry_load(r, load_be64(k.mv_data), &rec);
-        if (status != AMI_OK)
-            return status == AMI_NO_MEMORY ? status : AMI_DAMAGED;
-    }
-    return rc == MDB_NOTFOUND ? AMI_OK : store_status(rc);
-}
-
-enum ami_status store_load_registry(struct store *s, struct registry *r)
-{
-    uint64_t height;
-    return store_load_registry_at(s, r, &height);
-}
-
-enum ami_status store_load_registry_at(struct store *s, struct registry *r, uint64_t *height)
-{
-    MDB_txn *txn;
-    MDB_cursor *cursor;
-    sm3_digest tip;
-    AMI_TRY(store_begin(s, MDB_RDONLY, &txn));
-    enum ami_status status = store_get_tip(s, txn, height, &tip);
-    if (status == AMI_OK)
-        status = store_status(mdb_cursor_open(txn, s->db[RECORDS], &cursor));
-    if (status == AMI_OK) {
-        status = load_records(s, r, cursor);
-        mdb_cursor_close(cursor);
-    }
-    store_end(s, txn);
-    if (status == AMI_OK)
-        registry_loaded(r, *height);
-    return status;
-}
-
 /* --- patrol ---------------------------------------------------------------------------------- */
 
 _Static_assert(STORE_DATABASES == DB_COUNT, "one place for each");
 
-/* All databases but that of kept blocks only grow. */
+/* Whether a database only grows. */
+static bool grows(int db)
+{
+    return db != PENDING && db != RUNS && db != CHANGES;
+}
+
 static int patrol_count(struct store *s, MDB_txn *txn, struct store_patrol *p)
 {
     for (int i = 0; i < DB_COUNT; i++) {
@@ -371,7 +238,7 @@ static int patrol_count(struct store *s, MDB_txn *txn, struct store_patrol *p)
         int rc = mdb_stat(txn, s->db[i], &stat_db);
         if (rc != MDB_SUCCESS)
             return rc;
-        if (i != PENDING && stat_db.ms_entries > p->most[i])
+        if (grows(i) && stat_db.ms_entries > p->most[i])
             p->most[i] = stat_db.ms_entries;
     }
     return MDB_SUCCESS;

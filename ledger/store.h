@@ -20,6 +20,7 @@
 
 #include "ledger/block.h"
 #include "ledger/pruned.h"
+#include "ledger/runs.h"
 
 /* What is written together. Absent parts are empty spans. All bytes are borrowed until the write
  * is done. */
@@ -80,8 +81,8 @@ const sm3_digest *store_chain(const struct store *s);
  * is opened again; the batch is then there as a whole or not at all. Otherwise a later write may
  * succeed. What does not belong together is refused: AMI_BAD_ENCODING, AMI_WRONG_CHAIN,
  * AMI_BAD_PARENT (not the next block), AMI_BAD_CERTIFICATE (not of this block),
- * AMI_SEQUENCE_SETTLED (a report that is stored already), AMI_TOO_LARGE. AMI_BAD_ENCODING also for
- * a block with pruned reports at or above the watermark. */
+ * AMI_TOO_LARGE. AMI_BAD_ENCODING also for a block with pruned reports at or above the watermark.
+ * That no report comes twice is for the registry to see; here it would be found twice. */
 enum ami_status store_write(struct store *s, const struct store_batch *b) AMI_MUST_CHECK;
 
 /* A value was met that is not what was written under its key (whoever asked for it got
@@ -101,7 +102,8 @@ enum ami_status store_body(struct store *s, const sm3_digest *block, struct body
                            uint8_t *buffer, size_t buffer_size) AMI_MUST_CHECK;
 enum ami_status store_height_of(struct store *s, const sm3_digest *block,
                                 uint64_t *height) AMI_MUST_CHECK;
-/* Where a transaction stands: by id, or a report by (meter, epoch, sequence). */
+/* Where a transaction stands: by id, or a report by (meter, epoch, sequence). Takes up to some
+ * hundred looks into the file, and the first one in a process reads up to 63 blocks. */
 enum ami_status store_find_tx(struct store *s, const sm3_digest *id, uint64_t *height,
                               uint32_t *index) AMI_MUST_CHECK;
 enum ami_status store_find_report(struct store *s, const struct ami_id *meter, uint32_t epoch,
@@ -112,21 +114,24 @@ enum ami_status store_find_epoch(struct store *s, uint32_t epoch, uint64_t *heig
                                  uint32_t *index) AMI_MUST_CHECK;
 enum ami_status store_retention(struct store *s, struct store_retention *out) AMI_MUST_CHECK;
 
-/* How much stands in a ledger at one moment. That an index leads to all that it should, and has no
- * row more, together say that it is what the blocks make of it. */
+/* How much stands in a ledger at one moment. */
 struct store_counts {
     uint64_t height; /* of the last block */
-    uint64_t blocks, hashes, txs, reports, epochs;
+    uint64_t blocks, hashes, epochs;
     bool foreign; /* something is there that no ledger has */
     struct store_retention retention;
 };
 enum ami_status store_count(struct store *s, struct store_counts *out) AMI_MUST_CHECK;
-/* Whether these indexes lead to every transaction of this body, which stands at that height; for
- * many at once this is several times faster than to look for each. AMI_DAMAGED: they do not, for
- * transaction *bad, and *index says which: "transactions", "reports" or "epochs". Other errors are
- * those of the body (AMI_BAD_ENCODING, ...) or of reading. */
-enum ami_status store_check_places(struct store *s, uint64_t height, struct span body,
-                                   uint32_t *bad, const char **index) AMI_MUST_CHECK;
+/* Adds the rows that the indexes must have of this block. */
+enum ami_status store_sum_block(struct store *s, struct rows_sum *sum,
+                                const uint8_t secret[ROWS_SECRET_BYTES], uint64_t height,
+                                struct span body) AMI_MUST_CHECK;
+/* Adds the rows that the indexes have of blocks up to `height`, a multiple of RUNS_FAN that the
+ * ledger has reached; those of later blocks are written with later ones. AMI_DAMAGED: something is
+ * in the wrong place. */
+enum ami_status store_sum_runs(struct store *s, struct rows_sum *sum,
+                               const uint8_t secret[ROWS_SECRET_BYTES],
+                               uint64_t height) AMI_MUST_CHECK;
 /* AMI_NOT_FOUND: a new store. out borrows buffer. */
 enum ami_status store_vote_record(struct store *s, struct vote_record *out, uint8_t *buffer,
                                   size_t buffer_size) AMI_MUST_CHECK;

@@ -2,6 +2,7 @@
 
 #include "ledger/block.h"
 #include "ledger/lmdb_file.h"
+#include "ledger/runs.h"
 #include "ledger/store_value.h"
 
 #include <stdio.h>
@@ -16,13 +17,13 @@ struct check {
     /* As the walk finds them: databases come in order of their names, blocks in order of height. */
     uint64_t blocks;
     sm3_digest last; /* hash of the last block; the chain id before the first */
-    uint64_t hashes, txs, reports, epochs;        /* rows */
-    uint64_t must_txs, must_reports, must_epochs; /* as the blocks have them */
+    uint64_t hashes, rows, epochs;
+    uint64_t txs_and_reports, must_rows, must_epochs; /* as the blocks have them */
     uint64_t tip_height;
     sm3_digest tip;
     uint64_t last_pruned, first_whole; /* blocks with pruned and with whole reports; 0: none */
     uint64_t below, pruned;            /* as "retention" and "pruned" say; 0: nothing */
-    bool has_format, has_chain;
+    bool has_format, has_chain, has_salt;
     uint64_t vote_txn;             /* of the record that is there; 0: none */
     uint64_t write_txn, last_vote; /* as "write" says */
 };
@@ -39,6 +40,10 @@ static enum ami_status check_meta(struct check *c, struct span key, struct span 
     if (span_equal(key, SPAN_LITERAL("chain"))) {
         c->has_chain = true;
         return span_equal(value, span_of(c->chain->b, SM3_BYTES)) ? AMI_OK : AMI_WRONG_CHAIN;
+    }
+    if (span_equal(key, SPAN_LITERAL("salt"))) {
+        c->has_salt = value.size == ROW_SALT_BYTES;
+        return c->has_salt ? AMI_OK : AMI_DAMAGED;
     }
     if (span_equal(key, SPAN_LITERAL("tip"))) {
         struct reader r = reader_on(value);
@@ -92,8 +97,7 @@ static void look_at_txs(struct check *c, uint64_t height, struct span body)
     struct span encoded;
     while (body_next(&it, &encoded)) {
         const uint8_t kind = encoded.size == 0 ? 0 : encoded.data[0];
-        c->must_txs++;
-        c->must_reports += kind == TX_REPORT || kind == TX_PRUNED_REPORT;
+        c->txs_and_reports += kind == TX_REPORT || kind == TX_PRUNED_REPORT ? 2 : 1;
         c->must_epochs += kind == TX_MEMBERSHIP;
         if (kind == TX_PRUNED_REPORT)
             c->last_pruned = height;
@@ -120,6 +124,8 @@ static enum ami_status check_block(struct check *c, struct span key, struct span
         return AMI_DAMAGED;
     c->blocks++;
     look_at_txs(c, c->blocks, b.body);
+    if (c->blocks % RUNS_FAN == 0)
+        c->must_rows = c->txs_and_reports;
     c->last = hash;
     return AMI_OK;
 }
@@ -134,6 +140,35 @@ static enum ami_status check_pending(struct span key, struct span value)
         return AMI_DAMAGED;
     sm3_digest hash = block_hash(&b.header);
     return span_equal(key, span_of(hash.b, SM3_BYTES)) ? AMI_OK : AMI_DAMAGED;
+}
+
+static enum ami_status check_run(struct check *c, struct span key, struct span value)
+{
+    struct run_name n;
+    if (!run_name_parse(&n, key) || !runs_has(&n, c->blocks) || value.size % ROW_BYTES != 0)
+        return AMI_DAMAGED;
+    for (size_t at = 0; at < value.size; at += ROW_BYTES)
+        if (!run_covers(&n, value.data + at))
+            return AMI_DAMAGED;
+    c->rows += value.size / ROW_BYTES;
+    return AMI_OK;
+}
+
+static enum ami_status check_changes(struct check *c, struct span key, struct span value)
+{
+    struct reader r = reader_on(value);
+    const uint64_t height = key.size == 8 ? load_be64(key.data) : 0;
+    enum ami_status status = AMI_OK;
+    while (status == AMI_OK && reader_left(&r) > 0) {
+        struct record record;
+        (void)read_u64(&r);
+        const struct span encoded = read_bytes(&r, RECORD_BYTES_MAX);
+        status = r.failed ? AMI_DAMAGED : record_parse(&record, encoded);
+    }
+    /* Those of earlier blocks are in `records`. */
+    if (status != AMI_OK || height <= c->blocks - c->blocks % RUNS_FAN || height > c->blocks)
+        return AMI_DAMAGED;
+    return AMI_OK;
 }
 
 static enum ami_status check_value(struct check *c, const char *db, struct span key,
@@ -152,14 +187,10 @@ static enum ami_status check_value(struct check *c, const char *db, struct span 
         c->hashes++;
         return key.size == SM3_BYTES && value.size == 8 ? AMI_OK : AMI_DAMAGED;
     }
-    if (strcmp(db, "txs") == 0) {
-        c->txs++;
-        return key.size == SM3_BYTES && value.size == 12 ? AMI_OK : AMI_DAMAGED;
-    }
-    if (strcmp(db, "reports") == 0) {
-        c->reports++;
-        return value.size == 12 ? AMI_OK : AMI_DAMAGED;
-    }
+    if (strcmp(db, "runs") == 0)
+        return check_run(c, key, value);
+    if (strcmp(db, "changes") == 0)
+        return check_changes(c, key, value);
     if (strcmp(db, "epochs") == 0) {
         c->epochs++;
         return key.size == 4 && value.size == 12 ? AMI_OK : AMI_DAMAGED;
@@ -221,8 +252,8 @@ static const char *whole(const struct check *c, uint64_t txn)
     if (c->vote_txn != c->last_vote)
         return "its vote record is not the newest one";
 
-    if (!c->has_format || !c->has_chain)
-        return "it does not name its format and chain";
+    if (!c->has_format || !c->has_chain || !c->has_salt)
+        return "it does not name its format, chain and salt";
     if (c->last_pruned >= c->below && c->last_pruned != 0)
         return "a block is pruned that must not be";
     if (c->pruned > c->below || (c->first_whole != 0 && c->first_whole < c->pruned))
@@ -231,7 +262,7 @@ static const char *whole(const struct check *c, uint64_t txn)
         return "its tip is not its last block";
     if (c->hashes != c->blocks)
         return "its index of hashes is not that of its blocks";
-    if (c->txs != c->must_txs || c->reports != c->must_reports || c->epochs != c->must_epochs)
+    if (c->rows != c->must_rows || c->epochs != c->must_epochs)
         return "an index of transactions is not that of its blocks";
     return NULL;
 }

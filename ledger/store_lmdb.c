@@ -11,12 +11,13 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-const char *const store_db_names[DB_COUNT] = {"meta",    "blocks", "hashes",  "txs",
-                                              "reports", "epochs", "records", "pending"};
+const char *const store_db_names[DB_COUNT] = {"meta",   "blocks",  "hashes",  "runs",
+                                              "epochs", "changes", "records", "pending"};
 
 const struct span store_meta_keys[STORE_META_KEYS] = {
     {(const uint8_t *)KEY_FORMAT, sizeof KEY_FORMAT - 1},
     {(const uint8_t *)KEY_CHAIN, sizeof KEY_CHAIN - 1},
+    {(const uint8_t *)KEY_SALT, sizeof KEY_SALT - 1},
     {(const uint8_t *)KEY_TIP, sizeof KEY_TIP - 1},
     {(const uint8_t *)KEY_RETENTION, sizeof KEY_RETENTION - 1},
     {(const uint8_t *)KEY_PRUNED, sizeof KEY_PRUNED - 1},
@@ -195,17 +196,6 @@ struct span store_key_u32(uint8_t out[4], uint32_t v)
     return span_of(out, 4);
 }
 
-struct span store_key_report(uint8_t out[REPORT_KEY_BYTES], const struct ami_id *meter,
-                             uint32_t epoch, uint64_t sequence)
-{
-    struct writer w = writer_on(out, REPORT_KEY_BYTES);
-    write_id(&w, meter);
-    write_u32(&w, epoch);
-    write_u64(&w, sequence);
-    AMI_CHECK(writer_ok(&w));
-    return writer_span(&w);
-}
-
 enum ami_status store_get_tip(struct store *s, MDB_txn *txn, uint64_t *height, sm3_digest *hash)
 {
     struct span v = {0};
@@ -277,23 +267,11 @@ bool store_front_is_whole(struct store *s, struct span key, const MDB_val *v, si
     return whole;
 }
 
-enum ami_status store_list_tx(struct store_tx_rows *t, struct span encoded, uint64_t height,
-                              uint32_t index, struct tx_view *tx, struct span *where)
+enum ami_status store_next_record(struct reader *r, uint64_t *index, struct span *record)
 {
-    const size_t at = t->ids.count;
-    AMI_TRY(tx_view_decode_kept(tx, encoded));
-    AMI_TRY(tx_parse(&t->tx[at], encoded)); /* a pruned report as it is */
-    store_be64(t->place[at], height);
-    store_be32(t->place[at] + 8, index);
-    *where = span_of(t->place[at], PLACE_BYTES);
-    t->ids.key[at] = span_of(t->id[at].b, SM3_BYTES);
-    t->ids.value[at] = *where;
-    t->ids.count++;
-    if (tx->tx.kind != TX_REPORT)
-        return AMI_OK;
-    const struct report_meter_part *m = &tx->u.report.meter;
-    struct store_rows *r = &t->reports;
-    r->key[r->count] = store_key_report(r->key_bytes[r->count], &m->meter, m->epoch, m->sequence);
-    r->value[r->count++] = *where;
-    return AMI_OK;
+    if (reader_left(r) == 0)
+        return reader_done(r) ? AMI_NOT_FOUND : AMI_BAD_ENCODING;
+    *index = read_u64(r);
+    *record = read_bytes(r, RECORD_BYTES_MAX);
+    return r->failed || record->size == 0 ? AMI_BAD_ENCODING : AMI_OK;
 }

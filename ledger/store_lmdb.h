@@ -4,12 +4,14 @@
  *   store_lmdb.c   all that is declared here
  *   store_open.c   opening, making, closing
  *   store_write.c  one batch, pruning
+ *   store_runs.c   indexes of transactions and reports; the registry's records
  *   store.c        reading, what an audit and the patrol ask
  *   store_copy.c   a compact copy
  */
 #ifndef AMI_LEDGER_STORE_LMDB_H
 #define AMI_LEDGER_STORE_LMDB_H
 
+#include "ledger/runs.h"
 #include "ledger/store.h"
 #include "ledger/store_value.h"
 
@@ -21,19 +23,18 @@
  * every value stands its check (ledger/store_value.h), and in blocks and pending that of the front
  * before it.
  *
- *   meta     "format" -> "amiledger store 4", or 5 with a retention; "chain" -> chain id; "tip" ->
- * u64 height, hash; "vote" -> vote_record, u64 LMDB's number of that write; "write" -> u64 number
- * of the last write, u64 of the last with a vote record; "retention" -> the transaction of the
- *            highest watermark; "pruned" -> u64 height: below it no report is whole
- *   blocks   u64 height -> certified_block, its body perhaps pruned
- *   hashes   block hash -> u64 height
- *   txs      transaction id -> u64 height, u32 index
- *   reports  meter (id), u32 epoch, u64 sequence -> u64 height, u32 index
- *   epochs   u32 epoch -> u64 height, u32 index; of the membership transaction that begins it
- *   records  u64 index -> record; those that differ from the genesis file's
- *   pending  block hash -> body_reply; blocks that are not committed
+ *   meta     "format" -> "amiledger store 6", or 7 with a retention; "chain" -> chain id; "salt" ->
+ *            ROW_SALT_BYTES; "tip" -> u64 height, hash; "vote" -> vote_record, u64 LMDB's number of
+ * that write; "write" -> u64 number of the last write, u64 of the last with a vote record;
+ * "retention" -> the transaction of the highest watermark; "pruned" -> u64 height: below it no
+ * report is whole blocks   u64 height -> certified_block, its body perhaps pruned hashes   block
+ * hash -> u64 height runs     run_name -> rows of transactions and reports (ledger/runs.h) epochs
+ * u32 epoch -> u64 height, u32 index; of the membership transaction that begins it changes  u64
+ * height -> the records that this block changed, as a batch has them; of the blocks after the last
+ * multiple of RUNS_FAN records  u64 index -> record, as of that multiple; those that differ from
+ * the genesis file's pending  block hash -> body_reply; blocks that are not committed
  */
-enum { META, BLOCKS, HASHES, TXS, REPORTS, EPOCHS, RECORDS, PENDING, DB_COUNT };
+enum { META, BLOCKS, HASHES, RUNS, EPOCHS, CHANGES, RECORDS, PENDING, DB_COUNT };
 extern const char *const store_db_names[DB_COUNT];
 
 #define KEY_FORMAT    "format"
@@ -42,20 +43,29 @@ extern const char *const store_db_names[DB_COUNT];
 #define KEY_VOTE      "vote" /* encoding of vote_record, u64 LMDB's number of its write */
 #define KEY_RETENTION "retention"
 #define KEY_PRUNED    "pruned"
+#define KEY_SALT      "salt"
 #define KEY_WRITE     "write" /* u64 number of the last write, u64 of the last with a vote record */
 
-#define STORE_META_KEYS 7
+#define STORE_META_KEYS 8
 extern const struct span store_meta_keys[STORE_META_KEYS];
 
 #define DATA_NAME "data.mdb"
 
-#define TIP_BYTES        (8 + SM3_BYTES)
-#define PLACE_BYTES      (8 + 4) /* height, index */
-#define REPORT_KEY_BYTES (1 + AMI_ID_BYTES_MAX + 4 + 8)
+#define TIP_BYTES   (8 + SM3_BYTES)
+#define PLACE_BYTES (8 + 4) /* height, index */
 
 /* The first map; it doubles up to a step of 1 GiB. Small enough that small tests see it grow. */
 #define MAP_BYTES_FIRST ((size_t)16 << 20)
 #define MAP_BYTES_MIN   ((size_t)1 << 20)
+
+/* The rows of the blocks after a multiple of RUNS_FAN, up to `to`, which may be behind the tip: who
+ * looks for something reads on. `lock` is taken inside of a transaction, never before one. */
+struct store_tail {
+    pthread_mutex_t lock;
+    uint64_t from, to;
+    uint8_t *rows[RUNS_FAN]; /* of block from + 1 + i */
+    size_t count[RUNS_FAN];
+};
 
 struct store {
     MDB_env *env;
@@ -70,6 +80,8 @@ struct store {
     /* LMDB lets nobody use a map that is being replaced: every transaction holds this for reading,
      * whoever replaces the map for writing. */
     pthread_rwlock_t map_lock;
+    struct store_tail tail;
+    uint8_t salt[ROW_SALT_BYTES]; /* of the rows' keys */
     char *dir;
 };
 
@@ -92,8 +104,6 @@ int store_get(struct store *s, MDB_txn *txn, int db, struct span key, struct spa
 int store_get_block(struct store *s, MDB_txn *txn, int db, struct span key, struct span *value);
 struct span store_key_u64(uint8_t out[8], uint64_t v);
 struct span store_key_u32(uint8_t out[4], uint32_t v);
-struct span store_key_report(uint8_t out[REPORT_KEY_BYTES], const struct ami_id *meter,
-                             uint32_t epoch, uint64_t sequence);
 /* Height 0 and the chain id when no block is there. */
 enum ami_status store_get_tip(struct store *s, MDB_txn *txn, uint64_t *height, sm3_digest *hash);
 enum ami_status store_get_retention(struct store *s, MDB_txn *txn, struct store_retention *out);
@@ -108,27 +118,20 @@ bool store_front_is_whole(struct store *s, struct span key, const MDB_val *v, si
 int store_put_value(struct store *s, MDB_txn *txn, int db, struct span key, struct span value,
                     struct span more, unsigned flags);
 
-/* Values of one database whose checks are computed side by side. */
-#define ROWS_MAX AMI_BLOCK_TXS_MAX
-struct store_rows {
-    size_t count;
-    struct span key[ROWS_MAX], value[ROWS_MAX];
-    uint8_t key_bytes[ROWS_MAX][REPORT_KEY_BYTES]; /* room for keys that stand nowhere else */
-    uint8_t check[ROWS_MAX][STORE_CHECK_BYTES];
-    const struct span *order[ROWS_MAX]; /* of the keys */
-};
+/* Each value of the batch's `records`, or of one in "changes". AMI_NOT_FOUND: no more. */
+enum ami_status store_next_record(struct reader *r, uint64_t *index, struct span *record);
 
-/* Where a block's transactions stand, and what finds them again. */
-struct store_tx_rows {
-    struct tx tx[ROWS_MAX];
-    sm3_digest id[ROWS_MAX];
-    uint8_t place[ROWS_MAX][PLACE_BYTES];
-    struct store_rows ids, reports;
-};
+/* --- store_runs.c ----------------------------------------------------------------------------- */
 
-/* Appends the rows of one transaction (without its id, which tx_ids makes of many), as they are
- * written and as an audit expects them. *where: the value that leads to it, in `t`. */
-enum ami_status store_list_tx(struct store_tx_rows *t, struct span encoded, uint64_t height,
-                              uint32_t index, struct tx_view *tx, struct span *where);
+/* Inside the write that commits block `height`, whose rows these are: whatever of the indexes and
+ * of the records is due with it. An error of LMDB is *rc; AMI_OK with another *rc than MDB_SUCCESS
+ * is a failure, too. */
+enum ami_status store_put_runs(struct store *s, MDB_txn *txn, uint64_t height, const uint8_t *rows,
+                               size_t count, int *rc);
+enum ami_status store_put_records(struct store *s, MDB_txn *txn, uint64_t height,
+                                  struct span records, int *rc);
+/* Behind that write: the tail takes the rows over. */
+void store_tail_push(struct store *s, uint64_t height, uint8_t *rows, size_t count);
+void store_tail_clear(struct store_tail *t);
 
 #endif

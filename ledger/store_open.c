@@ -2,6 +2,7 @@
 #include "ledger/store_lmdb.h"
 
 #include "base/check.h"
+#include "crypto/secret.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -251,6 +252,10 @@ static int create_dbs(struct store *s, MDB_txn *txn)
     if (rc == MDB_SUCCESS)
         rc = store_put_value(s, txn, META, SPAN_LITERAL(KEY_CHAIN), span_of(s->chain.b, SM3_BYTES),
                              span_of(NULL, 0), 0);
+    secret_random(s->salt, sizeof s->salt);
+    if (rc == MDB_SUCCESS)
+        rc = store_put_value(s, txn, META, SPAN_LITERAL(KEY_SALT), span_of(s->salt, sizeof s->salt),
+                             span_of(NULL, 0), 0);
     return rc;
 }
 
@@ -275,6 +280,10 @@ static enum ami_status check_identity(const struct opening *o, MDB_txn *txn)
     if (store_get(s, txn, META, SPAN_LITERAL(KEY_CHAIN), &v) != MDB_SUCCESS || v.size != SM3_BYTES)
         return FAIL(o, AMI_DAMAGED, "%s: the ledger does not name its chain", s->dir);
     memcpy(s->chain.b, v.data, SM3_BYTES);
+    if (store_get(s, txn, META, SPAN_LITERAL(KEY_SALT), &v) != MDB_SUCCESS ||
+        v.size != sizeof s->salt)
+        return FAIL(o, AMI_DAMAGED, "%s: the ledger does not have its indexes' salt", s->dir);
+    memcpy(s->salt, v.data, sizeof s->salt);
     if (o->chain != NULL && memcmp(s->chain.b, o->chain->b, SM3_BYTES) != 0)
         return FAIL(o, AMI_WRONG_CHAIN,
                     "%s: the ledger is of another chain (of another genesis file)", s->dir);
@@ -411,7 +420,8 @@ enum ami_status store_open(struct store **out, const char *dir, const sm3_digest
         return AMI_BAD_ARGUMENT;
     }
     struct store *s = calloc(1, sizeof *s);
-    if (s == NULL || (s->dir = strdup(dir)) == NULL || pthread_rwlock_init(&s->map_lock, NULL)) {
+    if (s == NULL || (s->dir = strdup(dir)) == NULL || pthread_rwlock_init(&s->map_lock, NULL) ||
+        pthread_mutex_init(&s->tail.lock, NULL)) {
         store_say(why, why_size, "%s: out of memory", dir);
         if (s != NULL)
             free(s->dir);
@@ -440,6 +450,8 @@ void store_close(struct store *s)
     if (s->lock_fd >= 0)
         close(s->lock_fd); /* and with it the lock */
     pthread_rwlock_destroy(&s->map_lock);
+    pthread_mutex_destroy(&s->tail.lock);
+    store_tail_clear(&s->tail);
     free(s->dir);
     free(s);
 }

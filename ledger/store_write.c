@@ -15,6 +15,8 @@ struct checked_batch {
     struct block_header pending, block;
     sm3_digest pending_hash, block_hash;
     struct vote_record vote; /* when the batch has one */
+    uint8_t *rows;           /* of the block */
+    size_t row_count;
 };
 
 static enum ami_status check_header(const struct store *s, struct span encoded,
@@ -35,7 +37,9 @@ static enum ami_status check_commit(const struct store *s, struct checked_batch 
     if (commit.kind != VOTE_COMMIT || commit.height != c->block.height ||
         memcmp(commit.block.b, c->block_hash.b, sizeof c->block_hash.b) != 0)
         return AMI_BAD_CERTIFICATE;
-    return c->b->block_body.size <= AMI_BLOCK_BYTES_MAX ? AMI_OK : AMI_TOO_LARGE;
+    if (c->b->block_body.size > AMI_BLOCK_BYTES_MAX)
+        return AMI_TOO_LARGE;
+    return rows_of_block(&c->rows, &c->row_count, s->salt, c->block.height, c->b->block_body);
 }
 
 static enum ami_status check_batch(const struct store *s, const struct store_batch *b,
@@ -98,37 +102,6 @@ int store_put_value(struct store *s, MDB_txn *txn, int db, struct span key, stru
     return rc;
 }
 
-static int compare_keys(const void *a, const void *b)
-{
-    const struct span *const x = *(const struct span *const *)a;
-    const struct span *const y = *(const struct span *const *)b;
-    const size_t least = x->size < y->size ? x->size : y->size;
-    const int order = memcmp(x->data, y->data, least);
-    return order != 0 ? order : (x->size > y->size) - (x->size < y->size);
-}
-
-/* Stores all of them and empties the list. */
-static enum ami_status put_rows(struct attempt *a, int db, struct store_rows *rows, unsigned flags)
-{
-    store_checks(rows->check, store_db_names[db], rows->key, rows->value, rows->count);
-    for (size_t i = 0; i < rows->count; i++)
-        rows->order[i] = &rows->key[i];
-    /* Those that go to one page follow one another. */
-    qsort(rows->order, rows->count, sizeof rows->order[0], compare_keys);
-    for (size_t at = 0; at < rows->count; at++) {
-        const size_t i = (size_t)(rows->order[at] - rows->key);
-        const struct span value = rows->value[i];
-        MDB_val k = {rows->key[i].size, (void *)(uintptr_t)rows->key[i].data};
-        MDB_val v = {value.size + STORE_CHECK_BYTES, NULL};
-        int rc = mdb_put(a->txn, a->s->db[db], &k, &v, flags | MDB_RESERVE);
-        AMI_TRY(attempt_status(a, rc));
-        memcpy(v.mv_data, value.data, value.size);
-        memcpy((uint8_t *)v.mv_data + value.size, rows->check[i], STORE_CHECK_BYTES);
-    }
-    rows->count = 0;
-    return AMI_OK;
-}
-
 static enum ami_status put(struct attempt *a, int db, struct span key, struct span value,
                            unsigned flags)
 {
@@ -183,30 +156,22 @@ static enum ami_status put_shown_retention(struct attempt *a)
     return put_retention(a, shown, tx.u.retention.below);
 }
 
-static enum ami_status put_tx(struct attempt *a, struct store_tx_rows *t, struct span encoded,
-                              uint32_t index)
+/* What this transaction is to the ledger beside its place. */
+static enum ami_status put_tx(struct attempt *a, struct span encoded, uint32_t index)
 {
     struct tx_view tx;
-    uint8_t key[4];
-    struct span where;
-    AMI_TRY(store_list_tx(t, encoded, a->c->block.height, index, &tx, &where));
+    uint8_t key[4], place[PLACE_BYTES];
+    AMI_TRY(tx_view_decode_kept(&tx, encoded));
     if (tx.pruned && a->c->block.height >= a->pruned_below)
         return AMI_BAD_ENCODING;
+    store_be64(place, a->c->block.height);
+    store_be32(place + 8, index);
     if (tx.tx.kind == TX_MEMBERSHIP)
-        return put(a, EPOCHS, store_key_u32(key, tx.u.membership.epoch), where, MDB_NOOVERWRITE);
+        return put(a, EPOCHS, store_key_u32(key, tx.u.membership.epoch),
+                   span_of(place, sizeof place), MDB_NOOVERWRITE);
     if (tx.tx.kind == TX_RETENTION)
         return put_retention(a, encoded, tx.u.retention.below);
     return AMI_OK;
-}
-
-static enum ami_status put_tx_rows(struct attempt *a, struct store_tx_rows *t)
-{
-    AMI_TRY(tx_ids(t->id, t->tx, t->ids.count));
-    AMI_TRY(put_rows(a, TXS, &t->ids, 0));
-    /* The registry has settled that this is the first time; a ledger that disagrees must not grow.
-     */
-    enum ami_status status = put_rows(a, REPORTS, &t->reports, MDB_NOOVERWRITE);
-    return status == AMI_EXISTS ? AMI_SEQUENCE_SETTLED : status;
 }
 
 static enum ami_status put_txs(struct attempt *a)
@@ -214,46 +179,20 @@ static enum ami_status put_txs(struct attempt *a)
     struct body_reader it = body_reader_on(a->c->b->block_body);
     struct span encoded;
     uint32_t index = 0;
-    struct store_tx_rows *t = malloc(sizeof *t);
-    enum ami_status status = t == NULL ? AMI_NO_MEMORY : AMI_OK;
-    if (t != NULL)
-        t->ids.count = t->reports.count = 0;
-    while (status == AMI_OK && body_next(&it, &encoded)) {
-        status = put_tx(a, t, encoded, index++);
-        if (status == AMI_OK && t->ids.count == ROWS_MAX)
-            status = put_tx_rows(a, t);
-    }
-    if (status == AMI_OK)
-        status = put_tx_rows(a, t);
-    free(t);
-    AMI_TRY(status);
-    return body_ok(&it) && index == a->c->block.tx_count ? AMI_OK : AMI_BAD_ENCODING;
+    int rc;
+    while (body_next(&it, &encoded))
+        AMI_TRY(put_tx(a, encoded, index++));
+    if (!body_ok(&it) || index != a->c->block.tx_count)
+        return AMI_BAD_ENCODING;
+    AMI_TRY(store_put_runs(a->s, a->txn, a->c->block.height, a->c->rows, a->c->row_count, &rc));
+    return attempt_status(a, rc);
 }
 
 static enum ami_status put_records(struct attempt *a)
 {
-    struct reader r = reader_on(a->c->b->records);
-    struct store_rows *rows = malloc(sizeof *rows);
-    enum ami_status status = rows == NULL ? AMI_NO_MEMORY : AMI_OK;
-    if (rows != NULL)
-        rows->count = 0;
-    while (status == AMI_OK && reader_left(&r) > 0) {
-        uint64_t index = read_u64(&r);
-        struct span record = read_bytes(&r, RECORD_BYTES_MAX);
-        if (r.failed || record.size == 0) {
-            status = AMI_BAD_ENCODING;
-            break;
-        }
-        rows->key[rows->count] = store_key_u64(rows->key_bytes[rows->count], index);
-        rows->value[rows->count++] = record;
-        if (rows->count == ROWS_MAX)
-            status = put_rows(a, RECORDS, rows, 0);
-    }
-    if (status == AMI_OK)
-        status = put_rows(a, RECORDS, rows, 0);
-    free(rows);
-    AMI_TRY(status);
-    return reader_done(&r) ? AMI_OK : AMI_BAD_ENCODING;
+    int rc;
+    AMI_TRY(store_put_records(a->s, a->txn, a->c->block.height, a->c->b->records, &rc));
+    return attempt_status(a, rc);
 }
 
 static enum ami_status put_commit(struct attempt *a, uint64_t tip_height, const sm3_digest *tip)
@@ -480,17 +419,19 @@ static enum ami_status try_batch(struct attempt *a)
     return status;
 }
 
-enum ami_status store_write(struct store *s, const struct store_batch *b)
+/* What is due once in RUNS_FAN blocks. */
+#define BULK_BYTES ((size_t)16 << 20)
+
+static enum ami_status write_batch(struct store *s, struct checked_batch *c)
 {
-    AMI_CHECK(s->mode == STORE_READ_WRITE);
-    struct checked_batch c;
-    memset(&c, 0, sizeof c);
-    AMI_TRY(check_batch(s, b, &c));
+    const struct store_batch *b = c->b;
     for (;;) {
-        struct attempt a = {.s = s, .c = &c, .map_full = false};
+        struct attempt a = {.s = s, .c = c, .map_full = false};
         /* Pages are rewritten whole: a rough upper bound, used to tell a full disk. */
         a.bytes_wanted =
             2 * (b->body.size + b->block_body.size + b->records.size) + ((size_t)1 << 20);
+        if (b->commit && c->block.height % 8 == 0)
+            a.bytes_wanted += BULK_BYTES;
         if (b->prune_below != 0)
             a.bytes_wanted += AMI_BLOCK_BYTES_MAX + b->prune_bytes;
         enum ami_status status = try_batch(&a);
@@ -498,4 +439,19 @@ enum ami_status store_write(struct store *s, const struct store_batch *b)
             return status;
         AMI_TRY(store_map_grow(s));
     }
+}
+
+enum ami_status store_write(struct store *s, const struct store_batch *b)
+{
+    AMI_CHECK(s->mode == STORE_READ_WRITE);
+    struct checked_batch c;
+    memset(&c, 0, sizeof c);
+    enum ami_status status = check_batch(s, b, &c);
+    if (status == AMI_OK)
+        status = write_batch(s, &c);
+    if (status == AMI_OK && b->commit)
+        store_tail_push(s, c.block.height, c.rows, c.row_count);
+    else
+        free(c.rows);
+    return status;
 }

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MDMS_ID     "amiledger mdms"
 #define TX_ID_LABEL "amiledger tx v1"
 
 /* --- parsing -----------------------------------------------------------------------------------
@@ -437,12 +436,10 @@ enum ami_status skip_check(const struct skip_meter_part *part, const sm3_digest 
 }
 
 /* Z, label with its zero byte, chain, kind, first part. */
-static void mdms_message(struct verify_key_message *out, const point *key, const sm3_digest *chain,
-                         const uint8_t *kind, struct span first)
+static void mdms_message(struct verify_key_message *out, const struct network *net,
+                         const sm3_digest *chain, const uint8_t *kind, struct span first)
 {
-    const sm3_digest z = sm2_z(SPAN_LITERAL(MDMS_ID), key);
-    memcpy(out->xy, z.b, sizeof z.b);
-    out->parts[0] = span_of(out->xy, sizeof z.b);
+    out->parts[0] = span_of(net->sign_z.b, sizeof net->sign_z.b);
     out->parts[1] = span_of(LABEL_MDMS, sizeof LABEL_MDMS);
     out->parts[2] = span_of(chain->b, SM3_BYTES);
     out->parts[3] = span_of(kind, 1);
@@ -450,26 +447,27 @@ static void mdms_message(struct verify_key_message *out, const point *key, const
     out->count = 5;
 }
 
-static sm3_digest mdms_digest(const point *key, const sm3_digest *chain, uint8_t kind,
+static sm3_digest mdms_digest(const struct network *net, const sm3_digest *chain, uint8_t kind,
                               struct span first)
 {
     struct verify_key_message m;
-    mdms_message(&m, key, chain, &kind, first);
+    mdms_message(&m, net, chain, &kind, first);
     return sm3_parts(m.parts, m.count);
 }
 
-sm2_signature mdms_tx_sign(const sm2_private *key, const sm3_digest *chain, uint8_t kind,
-                           struct span first, const uint8_t random[SM2_WIDE_BYTES])
+sm2_signature mdms_tx_sign(const struct network *net, const sm2_private *key,
+                           const sm3_digest *chain, uint8_t kind, struct span first,
+                           const uint8_t random[SM2_WIDE_BYTES])
 {
-    sm3_digest e = mdms_digest(&key->p, chain, kind, first);
+    sm3_digest e = mdms_digest(net, chain, kind, first);
     return sm2_sign(key, &e, random);
 }
 
-enum ami_status mdms_tx_check(const point *key, const sm3_digest *chain, uint8_t kind,
+enum ami_status mdms_tx_check(const struct network *net, const sm3_digest *chain, uint8_t kind,
                               struct span first, const sm2_signature *sig)
 {
-    sm3_digest e = mdms_digest(key, chain, kind, first);
-    return sm2_verify(key, &e, sig);
+    sm3_digest e = mdms_digest(net, chain, kind, first);
+    return sm2_verify(&net->sign, &e, sig);
 }
 
 void mdms_tx_encode(struct writer *out, uint8_t kind, struct span first, const sm2_signature *sig)
@@ -503,8 +501,8 @@ static unsigned evidence_signatures(struct tx_signature out[TX_SIGNATURES_MAX],
 }
 
 unsigned tx_signatures(struct tx_signature out[TX_SIGNATURES_MAX], const struct tx_view *tx,
-                       const sm3_digest *chain, const point *mdms, const struct verify_key *author,
-                       const struct verify_key *gateway)
+                       const sm3_digest *chain, const struct network *net,
+                       const struct verify_key *author, const struct verify_key *gateway)
 {
     /* Where a kind lies while its message is used. */
     static const uint8_t kinds[] = {
@@ -534,8 +532,8 @@ unsigned tx_signatures(struct tx_signature out[TX_SIGNATURES_MAX], const struct 
     case TX_EVIDENCE:
         return evidence_signatures(out, &tx->u.evidence, author);
     default:
-        out[0].p = *mdms;
-        mdms_message(&out[0].message, mdms, chain, &kinds[tx->tx.kind], first);
+        out[0].p = net->sign;
+        mdms_message(&out[0].message, net, chain, &kinds[tx->tx.kind], first);
         out[0].sig = tx->mdms.signature;
         return 1;
     }

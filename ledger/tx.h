@@ -121,11 +121,12 @@ void skip_sign(struct skip_meter_part *part, const sm3_digest *chain, const stru
                const uint8_t random[SM2_WIDE_BYTES]);
 enum ami_status skip_check(const struct skip_meter_part *part, const sm3_digest *chain,
                            const struct verify_key *meter) AMI_MUST_CHECK;
-/* The MDMS's transactions: sign kind and first part with the MDMS's own SM2 key (Z over the ID
- * "amiledger mdms" and the key itself). */
-sm2_signature mdms_tx_sign(const sm2_private *key, const sm3_digest *chain, uint8_t kind,
-                           struct span first, const uint8_t random[SM2_WIDE_BYTES]);
-enum ami_status mdms_tx_check(const point *key, const sm3_digest *chain, uint8_t kind,
+/* The MDMS's transactions: sign kind and first part with the MDMS's own SM2 key, whose public half
+ * and Z the network has (sign, sign_z). */
+sm2_signature mdms_tx_sign(const struct network *net, const sm2_private *key,
+                           const sm3_digest *chain, uint8_t kind, struct span first,
+                           const uint8_t random[SM2_WIDE_BYTES]);
+enum ami_status mdms_tx_check(const struct network *net, const sm3_digest *chain, uint8_t kind,
                               struct span first, const sm2_signature *sig) AMI_MUST_CHECK;
 void mdms_tx_encode(struct writer *out, uint8_t kind, struct span first, const sm2_signature *sig);
 

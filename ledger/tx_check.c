@@ -59,9 +59,8 @@ static void add_signatures(struct check_batch *b, const struct tx_check *c,
                            const struct tx_view *tx, size_t index)
 {
     struct tx_signature *s = &b->signature[b->made]; /* messages point into it: it stays there */
-    const struct network *net = &c->genesis->network;
-    const unsigned count =
-        tx_signatures(s, tx, &c->genesis->members.chain, &net->sign, c->author, c->gateway);
+    const unsigned count = tx_signatures(s, tx, &c->genesis->members.chain, &c->genesis->network,
+                                         c->author, c->gateway);
     b->made += count;
     for (unsigned i = tx_signatures_from(tx, c->meters_unchecked); i < count; i++) {
         b->message[b->count] = (struct sm3_message){s[i].message.parts, s[i].message.count};

@@ -121,11 +121,10 @@ static void on_hello(struct mdms *m, uint8_t member, struct span body)
 static void send_proof(struct mdms *m, struct dc_link *l)
 {
     const struct sm2_private *key = &m->c.keys->sign;
-    sm3_digest z = sm2_z(SPAN_LITERAL(MDMS_LABEL_ID), &m->c.network->sign);
     const struct span parts[] = {span_of(LABEL_LINK, sizeof LABEL_LINK), /* with its zero byte */
                                  span_of(l->own_hello, l->own_hello_size),
                                  span_of(l->peer_hello, l->peer_hello_size)};
-    sm3_digest e = sm2_digest(&z, parts, 3);
+    sm3_digest e = sm2_digest(&m->c.network->sign_z, parts, 3);
     uint8_t random[SM2_WIDE_BYTES];
     mdms_random(m, random, sizeof random);
     struct link_proof proof = {sm2_sign(key, &e, random)};

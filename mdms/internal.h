@@ -17,7 +17,6 @@
 #include <uthash.h>
 
 #define MDMS_HELLO_BYTES_MAX 128
-#define MDMS_LABEL_ID        "amiledger mdms"
 
 enum dc_link_state { DC_DOWN, DC_HELLO_SENT, DC_HELLO_SEEN, DC_READY };
 

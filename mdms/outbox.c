@@ -17,8 +17,8 @@ void outbox_stage_tx(struct mdms *m, uint8_t kind, struct span first)
     uint8_t bytes[1024];
     uint8_t random[SM2_WIDE_BYTES];
     mdms_random(m, random, sizeof random);
-    sm2_signature sig =
-        mdms_tx_sign(&m->c.keys->sign, &m->c.genesis->members.chain, kind, first, random);
+    sm2_signature sig = mdms_tx_sign(m->c.network, &m->c.keys->sign, &m->c.genesis->members.chain,
+                                     kind, first, random);
     struct writer w = writer_on(bytes, sizeof bytes);
     mdms_tx_encode(&w, kind, first, &sig);
     AMI_CHECK(writer_ok(&w));

@@ -219,13 +219,12 @@ static void on_hello(struct node *n, struct node_link *l, struct span body)
 static enum ami_status check_mdms_proof(const struct node *n, const struct node_link *l,
                                         const struct link_proof *p)
 {
-    const point *key = &n->c.genesis->network.sign;
-    sm3_digest z = sm2_z(SPAN_LITERAL("amiledger mdms"), key);
+    const struct network *net = &n->c.genesis->network;
     const struct span parts[] = {span_of(LABEL_LINK, sizeof LABEL_LINK), /* with its zero byte */
                                  span_of(l->peer_hello, l->peer_hello_size),
                                  span_of(l->own_hello, l->own_hello_size)};
-    sm3_digest e = sm2_digest(&z, parts, 3);
-    return sm2_verify(key, &e, &p->signature);
+    sm3_digest e = sm2_digest(&net->sign_z, parts, 3);
+    return sm2_verify(&net->sign, &e, &p->signature);
 }
 
 static enum ami_status check_proof(struct node *n, const struct node_link *l,

@@ -58,11 +58,11 @@ static enum ami_status env_send(void *ctx, env_link link, struct span frame)
     struct sim_fleet *f = m->host->as.fleet;
     AMI_CHECK(link >= LINK_FIRST && link < LINK_FIRST + METER_DCS);
     uint64_t place = link - LINK_FIRST;
-    if (f->to_place[place] == 0 || !f->welcomed[place])
+    if (f->dials.link[place] == 0 || !f->welcomed[place])
         return AMI_CLOSED;
     if (frame.size > 1 && frame.data[1] == MSG_AGREE_FLIGHT1 && m->core.u.agree.insist)
         m->host->world->count.rare[SIM_RARE_INSISTED]++;
-    return sim_net_send(m->host, f->to_place[place], frame);
+    return sim_net_send(m->host, f->dials.link[place], frame);
 }
 
 static void env_close(void *ctx, env_link link)
@@ -225,39 +225,16 @@ static void measure(struct sim_meter *m)
 
 /* --- links ----------------------------------------------------------------------------------- */
 
-static void dial(struct sim_host *h, uint8_t place, uint64_t after_us)
-{
-    struct sim_fleet *f = h->as.fleet;
-    if (f->dialled[place] == SIM_NOBODY || f->dialling[place] || f->to_place[place] != 0)
-        return;
-    f->dialling[place] = true;
-    sim_net_dial(h, sim_host_of(h->world, f->dialled[place]), SIM_PORT_METER, place, after_us);
-}
-
-static bool is_wanted(const struct sim_host *h, uint16_t to, uint8_t place)
-{
-    return h->as.fleet->dialled[place] == h->world->host[to].as.dc->number;
-}
-
-bool sim_fleet_dials(struct sim_host *h, uint16_t to, uint8_t place)
-{
-    if (is_wanted(h, to, place))
-        return true;
-    h->as.fleet->dialling[place] = false;
-    dial(h, place, 1); /* somebody else, if anybody */
-    return false;
-}
-
 /* The newest committee's members are dialled, others no more. */
 static void dial_members(struct sim_host *h)
 {
     struct sim_fleet *f = h->as.fleet;
     for (uint8_t k = 0, index; k < f->headers->dc_count; k++) {
         bool member = headers_is_member(f->headers, k, &index);
-        f->dialled[k] = member ? sim_number_of(h->world, &f->headers->dc[k]) : SIM_NOBODY;
-        if (!member && f->to_place[k] != 0)
-            sim_net_close(h, f->to_place[k]);
-        dial(h, k, k);
+        f->dials.number[k] = member ? sim_number_of(h->world, &f->headers->dc[k]) : SIM_NOBODY;
+        if (!member && f->dials.link[k] != 0)
+            sim_net_close(h, f->dials.link[k]);
+        sim_dials_dial(h, &f->dials, k, k);
     }
 }
 
@@ -266,8 +243,7 @@ static void on_open(struct sim_host *h, env_link link)
     struct sim_fleet *f = h->as.fleet;
     const struct genesis *g = &h->world->cast->genesis;
     const struct sim_end *end = &h->world->end[link];
-    f->dialling[end->member] = false;
-    f->to_place[end->member] = link;
+    const bool wanted = sim_dials_opened(h, &f->dials, link);
     f->welcomed[end->member] = false;
     struct meter_hello hello = {
         .chain = g->members.chain, .scheme = g->network.scheme, .epoch = f->headers->newest};
@@ -276,8 +252,7 @@ static void on_open(struct sim_host *h, env_link link)
     frame_begin(&w, MSG_METER_HELLO);
     meter_hello_encode(&w, &hello);
     AMI_CHECK(writer_ok(&w));
-    if (!is_wanted(h, h->world->end[end->other].host, end->member) ||
-        sim_net_send(h, link, writer_span(&w)) != AMI_OK)
+    if (!wanted || sim_net_send(h, link, writer_span(&w)) != AMI_OK)
         sim_net_close(h, link);
 }
 
@@ -286,15 +261,14 @@ static void on_closed(struct sim_host *h, env_link link)
     struct sim_fleet *f = h->as.fleet;
     struct sim_world *w = h->world;
     uint8_t place = w->end[link].member;
-    if (f->to_place[place] != link)
+    if (!sim_dials_lost(&f->dials, place, link))
         return;
     bool was = f->welcomed[place];
-    f->to_place[place] = 0;
     f->welcomed[place] = false;
     f->shared.open &= ~(1u << place);
     for (size_t i = 0; was && i < f->count; i++)
         meter_on_closed(&f->meter[i].core, place + (env_link)LINK_FIRST);
-    dial(h, place, 200 * SIM_MS + sim_random_below(&w->net, 800 * SIM_MS));
+    sim_dials_again(h, &f->dials, place);
 }
 
 static void on_welcome(struct sim_host *h, env_link link, uint8_t place, struct span body)
@@ -375,9 +349,9 @@ static void ask_for_keys(struct sim_meter *m)
     uint64_t first = sim_random_below(&m->host->random, METER_DCS);
     for (uint64_t i = 0; i < METER_DCS; i++) {
         uint64_t place = (first + i) % METER_DCS;
-        if (f->to_place[place] == 0 || !f->welcomed[place])
+        if (f->dials.link[place] == 0 || !f->welcomed[place])
             continue;
-        (void)sim_net_send(m->host, f->to_place[place], writer_span(&w)); /* asked again */
+        (void)sim_net_send(m->host, f->dials.link[place], writer_span(&w)); /* asked again */
         return;
     }
 }
@@ -453,7 +427,7 @@ static void on_frame(struct sim_host *h, env_link link, struct span frame)
     enum message_type type;
     struct span body;
     struct sim_meter *m = NULL;
-    if (f->to_place[place] != link)
+    if (f->dials.link[place] != link)
         return;
     if (frame_open(frame, &type, &body) != AMI_OK ||
         (!f->welcomed[place] && type != MSG_METER_WELCOME)) {
@@ -625,7 +599,7 @@ void sim_fleet_start(struct sim_host *h)
     f->shared.disk.next = outbox_next;
     f->shared.note = note;
     f->shared.ack_unchecked = w->plan.ack_unchecked;
-    memset(f->to_place, 0, sizeof f->to_place);
+    sim_dials_init(&f->dials, SIM_PORT_METER);
     if (w->plan.meter_spread_ms != 0)
         f->shared.timing.spread_ms = w->plan.meter_spread_ms;
     if (w->plan.meter_answer_ms != 0)
@@ -635,8 +609,6 @@ void sim_fleet_start(struct sim_host *h)
     if (w->plan.meter_insist_ms != 0)
         f->shared.timing.insist_ms = w->plan.meter_insist_ms;
     memset(f->welcomed, 0, sizeof f->welcomed);
-    memset(f->dialling, 0, sizeof f->dialling);
-    memset(f->dialled, SIM_NOBODY, sizeof f->dialled);
     for (size_t i = 0; i < f->proofs; i++)
         AMI_CHECK(advance(f, span_of(f->proof[i].bytes, f->proof[i].size)) == AMI_OK);
     for (size_t i = 0; i < f->count; i++) {

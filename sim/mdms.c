@@ -33,37 +33,14 @@ void sim_mdms_free(struct sim_host *h)
 
 /* --- whom it dials --------------------------------------------------------------------------- */
 
-static void dial_slot(struct sim_host *h, uint8_t slot, uint64_t after_us)
-{
-    struct sim_mdms *m = h->as.mdms;
-    if (m->dialled[slot] == SIM_NOBODY || m->dialling[slot] || m->to_slot[slot] != 0)
-        return;
-    m->dialling[slot] = true;
-    sim_net_dial(h, sim_host_of(h->world, m->dialled[slot]), SIM_PORT_PEER, slot, after_us);
-}
-
-static bool is_wanted(const struct sim_host *h, uint16_t to, uint8_t slot)
-{
-    return h->as.mdms->dialled[slot] == h->world->host[to].as.dc->number;
-}
-
-bool sim_mdms_dials(struct sim_host *h, uint16_t to, uint8_t slot)
-{
-    if (is_wanted(h, to, slot))
-        return true;
-    h->as.mdms->dialling[slot] = false;
-    dial_slot(h, slot, 1); /* somebody else, if anybody */
-    return false;
-}
-
 static void dial(void *ctx, unsigned slot, const char *address)
 {
     struct sim_host *h = ctx;
     struct sim_mdms *m = h->as.mdms;
-    m->dialled[slot] = address == NULL ? SIM_NOBODY : (uint8_t)sim_address_number(address);
-    if (m->to_slot[slot] != 0) /* on_closed dials anew */
-        sim_net_close(h, m->to_slot[slot]);
-    dial_slot(h, (uint8_t)slot, slot);
+    m->dials.number[slot] = address == NULL ? SIM_NOBODY : (uint8_t)sim_address_number(address);
+    if (m->dials.link[slot] != 0) /* on_closed dials anew */
+        sim_net_close(h, m->dials.link[slot]);
+    sim_dials_dial(h, &m->dials, (uint8_t)slot, slot);
 }
 
 static void on_open(struct sim_host *h, env_link link)
@@ -75,9 +52,7 @@ static void on_open(struct sim_host *h, env_link link)
         mdms_on_open(m->core, link, MDMS_PORT_ENROL, 0);
         return;
     }
-    m->dialling[end->member] = false;
-    m->to_slot[end->member] = link;
-    if (is_wanted(h, w->end[end->other].host, end->member))
+    if (sim_dials_opened(h, &m->dials, link))
         mdms_on_open(m->core, link, MDMS_PORT_DC, end->member);
     else
         sim_net_close(h, link);
@@ -89,10 +64,9 @@ static void on_closed(struct sim_host *h, env_link link)
     struct sim_mdms *m = h->as.mdms;
     const uint8_t slot = w->end[link].member;
     mdms_on_closed(m->core, link);
-    if (w->end[link].port == SIM_PORT_ENROL || m->to_slot[slot] != link)
+    if (w->end[link].port == SIM_PORT_ENROL || !sim_dials_lost(&m->dials, slot, link))
         return;
-    m->to_slot[slot] = 0;
-    dial_slot(h, slot, 200 * SIM_MS + sim_random_below(&w->net, 800 * SIM_MS));
+    sim_dials_again(h, &m->dials, slot);
 }
 
 /* --- lives ----------------------------------------------------------------------------------- */
@@ -111,9 +85,7 @@ void sim_mdms_start(struct sim_host *h)
                             .timing = mdms_timing_default(),
                             .dial = dial,
                             .dial_ctx = h};
-    memset(m->dialled, SIM_NOBODY, sizeof m->dialled);
-    memset(m->dialling, 0, sizeof m->dialling);
-    memset(m->to_slot, 0, sizeof m->to_slot);
+    sim_dials_init(&m->dials, SIM_PORT_PEER);
     enum ami_status status = mdms_new(&m->core, &c, &m->env);
     if (status != AMI_OK) {
         sim_violate(h->world, "starts", "the MDMS does not start from its store: %s",

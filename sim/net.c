@@ -90,8 +90,8 @@ static void on_dial(struct sim_world *w, const struct sim_event *e)
     uint8_t member = (uint8_t)e->u.number, port = (uint8_t)(e->u.number >> 8);
     struct sim_host *far = &w->host[to];
     if (h->kind == SIM_DC      ? !sim_dc_dials(h, to)
-        : h->kind == SIM_FLEET ? !sim_fleet_dials(h, to, member)
-                               : !sim_mdms_dials(h, to, member))
+        : h->kind == SIM_FLEET ? !sim_dials_wants(h, &h->as.fleet->dials, to, member)
+                               : !sim_dials_wants(h, &h->as.mdms->dials, to, member))
         return;
     if (!takes_links(far) || sim_net_is_cut(w, h->index, to) || sim_net_is_cut(w, to, h->index)) {
         sim_net_dial(h, to, (enum sim_port)port, member, redial_us(w));
@@ -339,11 +339,6 @@ void sim_net_on_event(struct sim_world *w, const struct sim_event *e)
                      message_name(frame.data[1]), frame.size);
         }
     }
-    if (h->kind == SIM_DC)
-        sim_dc_on_event(h, e);
-    else if (h->kind == SIM_FLEET)
-        sim_fleet_on_event(h, e);
-    else
-        sim_mdms_on_event(h, e);
+    sim_host_on_event(h, e);
     sim_net_release(e);
 }

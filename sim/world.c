@@ -229,6 +229,16 @@ void sim_host_step_clock(struct sim_host *h, int64_t by_ms)
 
 /* --- the loop -------------------------------------------------------------------------------- */
 
+void sim_host_on_event(struct sim_host *h, const struct sim_event *e)
+{
+    if (h->kind == SIM_DC)
+        sim_dc_on_event(h, e);
+    else if (h->kind == SIM_FLEET)
+        sim_fleet_on_event(h, e);
+    else
+        sim_mdms_on_event(h, e);
+}
+
 static void to_host(struct sim_host *h, const struct sim_event *e)
 {
     if (e->type == SIM_START) {
@@ -253,12 +263,7 @@ static void to_host(struct sim_host *h, const struct sim_event *e)
     h->paused_until = 0;
     if (e->type == SIM_ALARM)
         h->alarm_us = UINT64_MAX;
-    if (h->kind == SIM_DC)
-        sim_dc_on_event(h, e);
-    else if (h->kind == SIM_FLEET)
-        sim_fleet_on_event(h, e);
-    else
-        sim_mdms_on_event(h, e);
+    sim_host_on_event(h, e);
 }
 
 static void happen(struct sim_world *w, const struct sim_event *e)

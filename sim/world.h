@@ -4,6 +4,7 @@
  *   cast.c      keys, genesis     disk.c, kv.c  storage of DCs and of the MDMS
  *   world.c     hosts: clocks, starts, crashes, pauses; the loop
  *   net.c       links between hosts, with all that can go wrong on them
+ *   dials.c     links to DCs that a fleet or the MDMS keeps open
  *   medium.c    the narrow medium that meters share, when a plan has one
  *   dc.c, fleet.c, mdms.c   the shells around the three cores: the objects of the processes
  *   enrol.c     a device gets keys while the network runs
@@ -179,6 +180,7 @@ uint16_t sim_host_of(struct sim_world *w, uint8_t number);
 void sim_host_start(struct sim_host *h);
 /* What was not durable is lost; how much of what was under way is drawn. */
 void sim_host_crash(struct sim_host *h);
+void sim_host_on_event(struct sim_host *h, const struct sim_event *e); /* by its kind */
 void sim_host_pause(struct sim_host *h, uint64_t until_us);
 void sim_host_step_clock(struct sim_host *h, int64_t by_ms);
 uint64_t sim_host_mono_us(const struct sim_host *h);
@@ -206,7 +208,7 @@ const char *sim_host_name(const struct sim_host *h, char out[24]);
 enum sim_port { SIM_PORT_PEER = NODE_PORT_PEER, SIM_PORT_METER = NODE_PORT_METER, SIM_PORT_ENROL };
 
 /* Opens a link to this host, at that port of it: tries again until it is open, or the host wants
- * it no more (sim_dc_dials and the like). */
+ * it no more (sim_dc_dials, sim_dials_wants). */
 void sim_net_dial(struct sim_host *from, uint16_t to, enum sim_port port, uint8_t member,
                   uint64_t after_us);
 enum ami_status sim_net_send(struct sim_host *h, env_link link, struct span frame);
@@ -220,6 +222,27 @@ void sim_net_release(const struct sim_event *e);
 void sim_net_cut(struct sim_world *w, uint16_t from, uint16_t to, bool cut);
 bool sim_net_is_cut(const struct sim_world *w, uint16_t from, uint16_t to);
 void sim_net_heal(struct sim_world *w);
+
+/* --- dials.c --------------------------------------------------------------------------------- */
+
+/* Links to DCs that a host keeps open, each at a place of its own. */
+#define SIM_DIALS_MAX MDMS_DCS_MAX
+struct sim_dials {
+    enum sim_port port;
+    uint8_t number[SIM_DIALS_MAX]; /* which DC is wanted there; SIM_NOBODY: none */
+    bool under_way[SIM_DIALS_MAX];
+    env_link link[SIM_DIALS_MAX]; /* 0: none */
+};
+void sim_dials_init(struct sim_dials *d, enum sim_port port); /* nobody is wanted */
+/* Unless there is a link, or one under way. */
+void sim_dials_dial(struct sim_host *h, struct sim_dials *d, uint8_t place, uint64_t after_us);
+void sim_dials_again(struct sim_host *h, struct sim_dials *d, uint8_t place); /* in a while */
+/* Its time has come: whether this one is still wanted there. Whoever else is gets dialled. */
+bool sim_dials_wants(struct sim_host *h, struct sim_dials *d, uint16_t to, uint8_t place);
+/* A link is open. False: to somebody who is not wanted any more; it has to be closed. */
+bool sim_dials_opened(struct sim_host *h, struct sim_dials *d, env_link link);
+/* False: it was not the one of its place. */
+bool sim_dials_lost(struct sim_dials *d, uint8_t place, env_link link);
 
 /* --- dc.c ------------------------------------------------------------------------------------ */
 
@@ -328,11 +351,8 @@ struct sim_fleet {
     struct meter_shared shared;
     struct headers *headers;
     struct env env;
-    /* By place in `headers`. */
-    env_link to_place[METER_DCS]; /* 0: none */
+    struct sim_dials dials; /* by place in `headers` */
     bool welcomed[METER_DCS];
-    bool dialling[METER_DCS];
-    uint8_t dialled[METER_DCS]; /* the DC's number; SIM_NOBODY: none */
     /* Proofs of changes of the committee, in order: durable. */
     struct {
         size_t size;
@@ -349,7 +369,6 @@ void sim_fleet_free(struct sim_host *h);
 void sim_fleet_start(struct sim_host *h);
 void sim_fleet_crash(struct sim_host *h);
 void sim_fleet_on_event(struct sim_host *h, const struct sim_event *e);
-bool sim_fleet_dials(struct sim_host *h, uint16_t to, uint8_t place);
 /* The meter is to get its next keys, with this home DC (NULL: any). */
 void sim_fleet_renew(struct sim_meter *m, const struct ami_id *home);
 
@@ -361,9 +380,7 @@ struct sim_mdms {
     struct env env;
     struct mdms_write *write; /* under way */
     enum ami_status disk_status;
-    uint8_t dialled[MDMS_DCS_MAX]; /* by slot: the DC's number; SIM_NOBODY: none */
-    bool dialling[MDMS_DCS_MAX];
-    env_link to_slot[MDMS_DCS_MAX];
+    struct sim_dials dials; /* by slot */
 };
 void sim_mdms_new(struct sim_host *h);
 void sim_mdms_free(struct sim_host *h);
@@ -371,7 +388,6 @@ void sim_mdms_start(struct sim_host *h);
 void sim_mdms_crash(struct sim_host *h);
 void sim_mdms_on_event(struct sim_host *h, const struct sim_event *e);
 uint64_t sim_followed(const struct sim_world *w); /* height up to which its store has the ledger */
-bool sim_mdms_dials(struct sim_host *h, uint16_t to, uint8_t slot);
 
 /* --- changes.c ------------------------------------------------------------------------------- */
 

@@ -21,6 +21,12 @@ sm3_digest network_id(const struct network *net)
     return sm3_labelled("amiledger network v1", &part, 1);
 }
 
+void network_finish(struct network *net)
+{
+    net->id = network_id(net);
+    net->sign_z = sm2_z(SPAN_LITERAL("amiledger mdms"), &net->sign);
+}
+
 struct span key_id(uint8_t out[KEY_ID_BYTES_MAX], const struct network *net, enum key_role role,
                    const struct ami_id *name, uint32_t epoch)
 {

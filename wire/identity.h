@@ -28,10 +28,14 @@ struct network {
     point sign;     /* the MDMS's transactions */
     point enrol;    /* encapsulation of enrolment requests */
     point readings; /* encapsulation of reports */
+    sm3_digest
+        sign_z; /* Z of `sign`, computed once; its ID is "amiledger mdms" (GB/T 32918.2, 5.5) */
 };
 /* SM3("amiledger network v1" 00 name scheme p_pub sign enrol readings): the name as wire id, the
  * points compressed. None of the points may be infinity. */
 sm3_digest network_id(const struct network *net);
+/* Sets id and sign_z from the rest. */
+void network_finish(struct network *net);
 
 /* The ID that a key of this role is hashed with: "amiledger id v1" 00, network id, role u8,
  * epoch u32, name as wire id. The network id stands where protocol.md says chain id: the first DCs

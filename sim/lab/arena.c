@@ -1,6 +1,7 @@
 #include "sim/lab/arena.h"
 
 #include "base/check.h"
+#include "crypto/secret.h"
 #include "wire/report.h"
 
 #include <stdio.h>
@@ -44,26 +45,28 @@ void arena_issue(struct arena *a, struct agree_key *key, struct agree_part *part
         *reply = secret;
 }
 
-struct arena *arena_new(const struct scheme *scheme, uint64_t seed)
+struct arena *arena_make(const struct scheme *scheme, struct sim_random random,
+                         const char *meter_prefix)
 {
     static const char *const dcs[ARENA_DCS] = {"dc-1", "dc-2"};
-    static const char *const meters[ARENA_METERS] = {"meter-1", "meter-2", "meter-3"};
     struct arena *a = calloc(1, sizeof *a);
-    uint8_t random[4][SM2_WIDE_BYTES];
-    struct ami_id name = name_of("laboratory");
+    uint8_t drawn[4][SM2_WIDE_BYTES];
+    struct ami_id network = name_of("laboratory");
     AMI_CHECK(a != NULL);
     a->scheme = scheme;
-    a->random = sim_random_stream(seed, STREAM_ARENA, 0);
-    arena_random(a, random, sizeof random);
-    AMI_CHECK(mdms_keys_make(&a->mdms, &name, scheme->number, WIDE(random)) == AMI_OK);
+    a->random = random;
+    arena_random(a, drawn, sizeof drawn);
+    AMI_CHECK(mdms_keys_make(&a->mdms, &network, scheme->number, WIDE(drawn)) == AMI_OK);
     a->p_pub = point_table_new(&a->mdms.net.p_pub);
     AMI_CHECK(a->p_pub != NULL);
     arena_random(a, a->chain.b, sizeof a->chain.b);
     for (unsigned i = 0; i < ARENA_DCS; i++)
         arena_issue(a, &a->dc[i], &a->dc_part[i], NULL, ROLE_DC_AGREE, dcs[i], span_of(NULL, 0));
     for (unsigned i = 0; i < ARENA_METERS; i++) {
-        arena_issue(a, &a->meter[i], &a->meter_part[i], &a->meter_reply[i], ROLE_METER_AGREE,
-                    meters[i], agree_part_span(&a->dc_part[0]));
+        char name[32];
+        snprintf(name, sizeof name, "%.20s%u", meter_prefix, i + 1);
+        arena_issue(a, &a->meter[i], &a->meter_part[i], &a->meter_reply[i], ROLE_METER_AGREE, name,
+                    agree_part_span(&a->dc_part[0]));
         struct agree_part part = a->meter_part[i];
         /* Without certificates the point itself is what everybody takes for the public key. */
         if (!point_is_infinity(&a->meter[i].p) && lab_left_out(WITHOUT_CERTIFICATE) &&
@@ -77,9 +80,15 @@ struct arena *arena_new(const struct scheme *scheme, uint64_t seed)
     return a;
 }
 
+struct arena *arena_new(const struct scheme *scheme, uint64_t seed)
+{
+    return arena_make(scheme, sim_random_stream(seed, STREAM_ARENA, 0), "meter-");
+}
+
 void arena_free(struct arena *a)
 {
     point_table_free(a->p_pub);
+    secret_wipe(a, sizeof *a);
     free(a);
 }
 

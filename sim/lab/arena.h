@@ -1,4 +1,5 @@
-/* sim/lab/arena.h - a small network to attack a key agreement in: an MDMS, two DCs, three meters.
+/* sim/lab/arena.h - a small network to attack a key agreement in, or to measure one in (pair.h): an
+ * MDMS, two DCs, three meters.
  *
  * All keys come from the scheme's own issuance, all flights from the scheme's own functions through
  * keyagree/scheme.h; chance comes from the arena's stream. What an adversary sees of a run is on
@@ -30,16 +31,19 @@ struct arena {
 };
 
 struct arena *arena_new(const struct scheme *scheme, uint64_t seed);
+/* The same with another stream of chance and another beginning of the meters' names than "meter-".
+ */
+struct arena *arena_make(const struct scheme *scheme, struct sim_random random,
+                         const char *meter_prefix);
 void arena_free(struct arena *a);
 void arena_random(struct arena *a, void *out, size_t size);
 
-/* A key of this role and name from the MDMS. `reply` may be NULL. */
+/* A key of this role and name from the MDMS, as enrolment issues it. `reply` may be NULL. */
 void arena_issue(struct arena *a, struct agree_key *key, struct agree_part *part,
                  struct agree_secret *reply, enum key_role role, const char *name,
                  struct span home);
 
-/* --- one agreement, step by step ---------------------------------------------------------------
- */
+/* --- one agreement, step by step ------------------------------------------------------------- */
 
 /* Everything of one run: what travelled, and what each side held. */
 struct arena_run {
@@ -75,8 +79,7 @@ void arena_agree(struct arena *a, struct arena_run *r, unsigned meter, unsigned 
 /* The meter's session begins with what it believes, and sends its first reading. */
 void arena_send_reading(struct arena *a, struct arena_run *r);
 
-/* --- what adversaries do -----------------------------------------------------------------------
- */
+/* --- what adversaries do --------------------------------------------------------------------- */
 
 /* A made-up key: of this name, role and epoch, but never issued. */
 void arena_made_up(struct arena *a, struct agree_key *out, const struct agree_key *like);

@@ -72,28 +72,18 @@ static bool leader_nothing(struct attack_context *c)
 
 enum leader_key { KEY_MADE_UP, KEY_OF_OTHER_DC };
 
-static bool leader_with(struct attack_context *c, enum leader_key which)
+static bool leader_with(struct attack_context *c)
 {
     const struct scheme *scheme = attack_scheme(c, WITHOUT_CERTIFICATE);
     if (scheme == NULL)
         return false;
     struct arena *a = arena_new(scheme, c->seed);
     struct agree_key key = a->dc[1];
-    if (which == KEY_MADE_UP)
+    if (c->which == KEY_MADE_UP)
         arena_made_up(a, &key, &a->dc[0]);
     bool broken = play_leader(c, a, c->control ? WITHOUT_CERTIFICATE : 0, &key, &a->peer[0]);
     arena_free(a);
     return broken;
-}
-
-static bool leader_with_u(struct attack_context *c)
-{
-    return leader_with(c, KEY_MADE_UP);
-}
-
-static bool leader_other_dc(struct attack_context *c)
-{
-    return leader_with(c, KEY_OF_OTHER_DC);
 }
 
 /* Key compromise. Beside the made-up key of leader_with, with the meter's private key at hand: R_B
@@ -129,7 +119,7 @@ static bool cancel_dc_key(struct arena *a, struct attack_context *c)
 
 static bool kci_meter(struct attack_context *c)
 {
-    if (leader_with(c, KEY_MADE_UP))
+    if (leader_with(c))
         return true;
     if (c->no_control || c->scheme->number != SCHEME_SM2KX)
         return false;
@@ -181,21 +171,10 @@ static bool play_meter(struct attack_context *c, struct arena *a, const struct a
                        attack_hex(r.answer.pending.k, AGREE_KEY_BYTES));
 }
 
-static bool impersonate_meter(struct attack_context *c)
-{
-    const struct scheme *scheme = attack_scheme(c, WITHOUT_METER_PROOF);
-    if (scheme == NULL)
-        return false;
-    struct arena *a = arena_new(scheme, c->seed);
-    struct agree_key key;
-    arena_made_up(a, &key, &a->meter[0]);
-    bool broken = play_meter(c, a, &key);
-    arena_free(a);
-    return broken;
-}
+enum meter_key { METER_KEY_MADE_UP, METER_KEY_OF_DC };
 
-/* With the DC's long-term key at hand; it uses that key as if it were the meter's. */
-static bool kci_dc(struct attack_context *c)
+/* With the DC's long-term key at hand it uses that key as if it were the meter's. */
+static bool meter_with(struct attack_context *c)
 {
     const struct scheme *scheme = attack_scheme(c, WITHOUT_METER_PROOF);
     if (scheme == NULL)
@@ -203,7 +182,8 @@ static bool kci_dc(struct attack_context *c)
     struct arena *a = arena_new(scheme, c->seed);
     struct agree_key key;
     arena_made_up(a, &key, &a->meter[0]);
-    key.d = a->dc[0].d;
+    if (c->which == METER_KEY_OF_DC)
+        key.d = a->dc[0].d;
     bool broken = play_meter(c, a, &key);
     arena_free(a);
     return broken;
@@ -215,7 +195,8 @@ const struct attack attacks_impersonation[] = {
      .knows = "what is public, and the flights of an earlier run",
      .goal = "the DC confirms a session in the meter's name",
      .protection = "the DC checks the third flight (and under ecdh the first one's signature)",
-     .run = impersonate_meter},
+     .run = meter_with,
+     .which = METER_KEY_MADE_UP},
     {.name = "impersonate-leader",
      .row = ROW_IMPERSONATION,
      .knows = "what is public but U, and the meter's first flight",
@@ -227,13 +208,15 @@ const struct attack attacks_impersonation[] = {
      .knows = "the ledger, and so the meter's U; no private key",
      .goal = "the meter is in a session with the adversary in the leader's name",
      .protection = "the DC's public key is certified for its name by the MDMS",
-     .run = leader_with_u},
+     .run = leader_with,
+     .which = KEY_MADE_UP},
     {.name = "impersonate-leader-as-another-dc",
      .row = ROW_IMPERSONATION,
      .knows = "the ledger, and the keys of another DC",
      .goal = "the meter is in a session with the adversary in the leader's name",
      .protection = "the DC's public key is certified for its name by the MDMS",
-     .run = leader_other_dc},
+     .run = leader_with,
+     .which = KEY_OF_OTHER_DC},
     {.name = "key-compromise-meter",
      .row = ROW_COMPROMISE,
      .knows = "the ledger, and the long-term key of the meter that it lies to",
@@ -245,5 +228,6 @@ const struct attack attacks_impersonation[] = {
      .knows = "the ledger, and the long-term key of the DC that it lies to",
      .goal = "the DC confirms a session in the meter's name",
      .protection = "the DC checks the third flight (and under ecdh the first one's signature)",
-     .run = kci_dc},
+     .run = meter_with,
+     .which = METER_KEY_OF_DC},
     {0}};

@@ -186,8 +186,9 @@ static bool later_compromise_both(struct attack_context *c)
 
 enum ephemeral { OF_METER = 1, OF_DC = 2 };
 
-static bool leak_ephemeral(struct attack_context *c, unsigned which)
+static bool leak_ephemeral(struct attack_context *c)
 {
+    const unsigned which = (unsigned)c->which;
     const struct scheme *scheme = attack_scheme(c, WITHOUT_LONG_TERM);
     if (scheme == NULL)
         return false;
@@ -205,21 +206,6 @@ static bool leak_ephemeral(struct attack_context *c, unsigned which)
     bool broken = opened(c, open, k, reading, &tape, "the ephemeral value and all that is public");
     arena_free(a);
     return broken;
-}
-
-static bool leak_ephemeral_meter(struct attack_context *c)
-{
-    return leak_ephemeral(c, OF_METER);
-}
-
-static bool leak_ephemeral_dc(struct attack_context *c)
-{
-    return leak_ephemeral(c, OF_DC);
-}
-
-static bool leak_ephemeral_both(struct attack_context *c)
-{
-    return leak_ephemeral(c, OF_METER | OF_DC);
 }
 
 /* --- a session's value ----------------------------------------------------------------------- */
@@ -321,17 +307,20 @@ const struct attack attacks_leak[] = {
      .knows = "recorded traffic, the ledger, and the meter's ephemeral value of that run",
      .goal = "the reading sent in it",
      .protection = "long-term keys enter the key",
-     .run = leak_ephemeral_meter},
+     .run = leak_ephemeral,
+     .which = OF_METER},
     {.name = "leaked-ephemeral-dc",
      .row = ROW_LEAK,
      .knows = "recorded traffic, the ledger, and the DC's ephemeral value of that run",
      .goal = "the reading sent in it",
      .protection = "long-term keys enter the key",
-     .run = leak_ephemeral_dc},
+     .run = leak_ephemeral,
+     .which = OF_DC},
     {.name = "leaked-ephemeral-both",
      .row = ROW_LEAK,
      .knows = "recorded traffic, the ledger, and both ephemeral values of that run",
      .goal = "the reading sent in it",
      .protection = "long-term keys enter the key",
-     .run = leak_ephemeral_both},
+     .run = leak_ephemeral,
+     .which = OF_METER | OF_DC},
     {0}};

@@ -130,8 +130,9 @@ static void lie(struct bench *b, struct bench_report *r, enum lie kind)
     bench_gateway(b, r, 0, &b->cast->dc[0].sign);
 }
 
-static bool dc_lies(struct attack_context *c, enum lie kind)
+static bool dc_lies(struct attack_context *c)
 {
+    const enum lie kind = (enum lie)c->which;
     static const char *const what[] = {[INVENTED] = "a report that nobody made",
                                        [ALTERED] = "a report with another reading",
                                        [MOVED] = "a report under another meter's name"};
@@ -145,21 +146,6 @@ static bool dc_lies(struct attack_context *c, enum lie kind)
                               r.meter.meter.text, r.m, ami_status_name(status));
     bench_free(b);
     return broken;
-}
-
-static bool dc_invents(struct attack_context *c)
-{
-    return dc_lies(c, INVENTED);
-}
-
-static bool dc_alters(struct attack_context *c)
-{
-    return dc_lies(c, ALTERED);
-}
-
-static bool dc_moves(struct attack_context *c)
-{
-    return dc_lies(c, MOVED);
 }
 
 /* The DC uses up the meter's next number; then the meter's own report comes. */
@@ -325,19 +311,22 @@ const struct attack attacks_ledger[] = {
      .knows = "a DC's keys, its meters' sessions",
      .goal = "a report that no meter made is admitted to the ledger",
      .protection = "every DC checks the meter's signature",
-     .run = dc_invents},
+     .run = dc_lies,
+     .which = INVENTED},
     {.name = "dc-alters-report",
      .row = ROW_DC_LIES,
      .knows = "a DC's keys, a report that the meter sent it",
      .goal = "the report is admitted with another reading",
      .protection = "every DC checks the meter's signature",
-     .run = dc_alters},
+     .run = dc_lies,
+     .which = ALTERED},
     {.name = "dc-moves-report",
      .row = ROW_DC_LIES,
      .knows = "a DC's keys, a report that the meter sent it",
      .goal = "the report is admitted under another meter's name",
      .protection = "every DC checks the meter's signature",
-     .run = dc_moves},
+     .run = dc_lies,
+     .which = MOVED},
     {.name = "dc-burns-sequence",
      .row = ROW_DC_LIES,
      .knows = "a DC's keys, a report that the meter sent it",

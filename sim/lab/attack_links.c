@@ -84,8 +84,7 @@ static bool desync(struct attack_context *c)
                        lost, runs, seconds(slowest));
 }
 
-/* --- old frames at a DC that has forgotten -----------------------------------------------------
- */
+/* --- old frames at a DC that has forgotten --------------------------------------------------- */
 
 #define TAPE_FRAMES    4
 #define TAPE_BYTES     1024
@@ -159,7 +158,7 @@ static bool replay_after_restart(struct attack_context *c)
     sim_host_crash(dc);
     sim_host_start(dc);
     stage_run(w, STAGE_SETTLED_US + FORGETS_FOR_US, tap_tape, &t);
-    env_link own = w->host[w->dcs].as.fleet->to_place[t.dc];
+    env_link own = w->host[w->dcs].as.fleet->dials.link[t.dc];
     AMI_CHECK(own != 0 && w->end[own].open);
     t.again = c->control;
     for (size_t i = 0; i < t.frames; i++) {
@@ -196,7 +195,7 @@ struct flood {
 static void flood_dc(struct flood *f, struct sim_world *w, uint16_t dc)
 {
     for (uint16_t i = 0; i + 1 < w->fleets; i++) {
-        env_link own = w->host[w->dcs + i].as.fleet->to_place[dc];
+        env_link own = w->host[w->dcs + i].as.fleet->dials.link[dc];
         if (own == 0 || !w->end[own].open)
             continue;
         stage_inject(w, w->end[own].other, f->frame, f->size);

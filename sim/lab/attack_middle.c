@@ -214,8 +214,9 @@ static void share_sm2kx(struct attack_context *c, struct arena *a, struct unknow
 
 /* The victim's first flight goes on under the adversary's name, the answer comes back under the
  * victim's. What for: a shared key, or merely that both finish. */
-static bool two_names(struct attack_context *c, bool same_key)
+static bool two_names(struct attack_context *c)
 {
+    const bool same_key = c->which != 0;
     unsigned without = WITHOUT_NAMES;
     if (c->scheme->number != SCHEME_LIU2023)
         without |= WITHOUT_TRANSCRIPT | WITHOUT_DC_PROOF | WITHOUT_METER_PROOF;
@@ -261,16 +262,6 @@ static bool two_names(struct attack_context *c, bool same_key)
     return broken;
 }
 
-static bool unknown_key_share(struct attack_context *c)
-{
-    return two_names(c, true);
-}
-
-static bool misbinding_meter(struct attack_context *c)
-{
-    return two_names(c, false);
-}
-
 const struct attack attacks_middle[] = {
     {.name = "middle-every-field",
      .row = ROW_MITM,
@@ -290,12 +281,14 @@ const struct attack attacks_middle[] = {
      .goal = "both sides finish, the DC with the adversary's meter in mind",
      .protection = "names enter the key, points are blinded when certified, and the transcript is "
                    "confirmed",
-     .run = misbinding_meter},
+     .run = two_names,
+     .which = false},
     {.name = "unknown-key-share",
      .row = ROW_KEY_SHARE,
      .knows = "what is public, and a meter of its own, enrolled with a point of its choice",
      .goal = "meter and DC share a key, and the DC believes that it is the adversary's",
      .protection = "names enter the key, points are blinded when certified, and the transcript is "
                    "confirmed",
-     .run = unknown_key_share},
+     .run = two_names,
+     .which = true},
     {0}};

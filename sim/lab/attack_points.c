@@ -279,8 +279,9 @@ static unsigned scalar_mod(const scalar *k, unsigned n)
     return r;
 }
 
-static bool foreign(struct attack_context *c, unsigned order)
+static bool foreign(struct attack_context *c)
 {
+    const unsigned order = (unsigned)c->which; /* of the points that are sent */
     struct arena *a = arena_new(c->scheme, c->seed);
     struct arena_run r;
     size_t tried = 0;
@@ -326,16 +327,6 @@ static bool foreign(struct attack_context *c, unsigned order)
     return broken;
 }
 
-static bool off_curve(struct attack_context *c)
-{
-    return foreign(c, 3);
-}
-
-static bool low_order(struct attack_context *c)
-{
-    return foreign(c, 2);
-}
-
 const struct attack attacks_points[] = {
     {.name = "point-at-infinity",
      .row = ROW_POINTS,
@@ -349,12 +340,14 @@ const struct attack attacks_points[] = {
      .goal = "the meter multiplies a point of another curve, and shows its secret modulo 3",
      .protection = "points travel compressed and are checked to lie on the curve (in the control a "
                    "meter takes x and y as they come)",
-     .run = off_curve},
+     .run = foreign,
+     .which = 3},
     {.name = "point-low-order",
      .row = ROW_POINTS,
      .knows = "what is public; it answers the meter itself",
      .goal = "the meter multiplies a point of order 2, and shows its secret modulo 2",
      .protection = "points travel compressed and are checked to lie on the curve (in the control a "
                    "meter takes x and y as they come)",
-     .run = low_order},
+     .run = foreign,
+     .which = 2},
     {0}};

@@ -5,8 +5,9 @@
 #include <string.h>
 
 /* The meter's flights of an earlier run, to the same DC. */
-static bool replay_to_dc(struct attack_context *c, bool meter_begins)
+static bool replay_to_dc(struct attack_context *c)
 {
+    const bool meter_begins = c->which != 0;
     struct arena *a = arena_new(c->scheme, c->seed);
     struct arena_run past, now;
     arena_agree(a, &past, 0, 0);
@@ -27,16 +28,6 @@ static bool replay_to_dc(struct attack_context *c, bool meter_begins)
                     attack_hex(past.f3.flight.data, 8), ami_status_name(status));
     arena_free(a);
     return broken;
-}
-
-static bool replay_flight1(struct attack_context *c)
-{
-    return replay_to_dc(c, false);
-}
-
-static bool replay_flight3(struct attack_context *c)
-{
-    return replay_to_dc(c, true);
 }
 
 static bool replay_flight2(struct attack_context *c)
@@ -63,7 +54,8 @@ const struct attack attacks_replay[] = {
      .knows = "all flights of one earlier run",
      .goal = "the DC confirms a session for the first and third flight of that run, sent again",
      .protection = "the DC draws a fresh ephemeral value (in the control it draws the old one)",
-     .run = replay_flight1},
+     .run = replay_to_dc,
+     .which = false},
     {.name = "replay-flight-2",
      .row = ROW_REPLAY,
      .knows = "all flights of one earlier run",
@@ -75,5 +67,6 @@ const struct attack attacks_replay[] = {
      .knows = "all flights of one earlier run",
      .goal = "the DC takes the third flight of that run for the confirmation of a new run",
      .protection = "both sides draw fresh ephemeral values (in the control the old ones)",
-     .run = replay_flight3},
+     .run = replay_to_dc,
+     .which = true},
     {0}};

@@ -74,8 +74,9 @@ static bool replay_message(struct attack_context *c)
 /* The meter's session is stolen after half of the messages. */
 enum stolen { EARLIER, LATER, NEXT };
 
-static bool session_state(struct attack_context *c, enum stolen which)
+static bool session_state(struct attack_context *c)
 {
+    const enum stolen which = (enum stolen)c->which;
     struct arena *a = arena_new(c->scheme, c->seed);
     struct arena_run r, next;
     struct recorded m[MESSAGES], after;
@@ -132,21 +133,6 @@ static bool session_state(struct attack_context *c, enum stolen which)
                                          attack_hex(loot.receive.seed, 8));
     arena_free(a);
     return broken;
-}
-
-static bool state_earlier(struct attack_context *c)
-{
-    return session_state(c, EARLIER);
-}
-
-static bool state_later(struct attack_context *c)
-{
-    return session_state(c, LATER);
-}
-
-static bool state_next(struct attack_context *c)
-{
-    return session_state(c, NEXT);
 }
 
 /* A receiver that knows the next number alone, and two sides that never agree again. */
@@ -209,7 +195,8 @@ const struct attack attacks_session[] = {
      .knows = "recorded traffic, and then the meter's session: Count and Seed as they are now",
      .goal = "an earlier message of this session",
      .protection = "Seed becomes SM3(Seed) after every message (in the control it stays)",
-     .run = state_earlier},
+     .run = session_state,
+     .which = EARLIER},
     {.name = "session-state-later",
      .row = ROW_SECRECY,
      .knows = "the meter's session, and what travels afterwards",
@@ -217,14 +204,16 @@ const struct attack attacks_session[] = {
      .protection = "none",
      .nobody = "a chain of hashes runs forward: its state gives all that follows, until the two "
                "agree on a new key",
-     .run = state_later},
+     .run = session_state,
+     .which = LATER},
     {.name = "session-state-next-session",
      .row = ROW_SECRECY,
      .knows = "the meter's session, and what travels after the next agreement",
      .goal = "a message of the next session",
      .protection = "the next session begins with a key that does not follow from this one (in the "
                    "control it goes on with the same chain)",
-     .run = state_next},
+     .run = session_state,
+     .which = NEXT},
     {.name = "desync-session-messages",
      .row = ROW_DESYNC,
      .knows = "nothing; it drops messages, one to three windows in a row",

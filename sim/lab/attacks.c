@@ -1,9 +1,11 @@
-/* sim/lab/attacks.c - `ami-sim lab attacks`: every adversary against every scheme. */
+/* sim/lab/attacks.c - `ami-sim lab attacks`: every adversary against every scheme, or against the
+ * channel between nodes under every kind of credential. */
 #include "sim/lab/attack.h"
 #include "sim/lab/figure.h"
 
 #include "base/check.h"
 #include "sim/lab/lab.h"
+#include "sim/lab/weak_channel.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,8 +13,9 @@
 #include <string.h>
 
 static const struct attack *const subjects[] = {
-    attacks_replay,  attacks_impersonation, attacks_middle, attacks_leak,  attacks_points,
-    attacks_session, attacks_ledger,        attacks_disk,   attacks_links, attacks_network,
+    attacks_replay, attacks_impersonation, attacks_middle,    attacks_leak,
+    attacks_points, attacks_session,       attacks_ledger,    attacks_disk,
+    attacks_links,  attacks_network,       attacks_handshake, attacks_records,
 };
 
 const struct attack *attack_at(size_t index)
@@ -63,17 +66,43 @@ const char *attack_hex(const void *bytes, size_t size)
     return out;
 }
 
-static void run_attack(struct attack_outcome *out, const struct attack *attack,
-                       const struct scheme *scheme, uint64_t seed)
+bool attack_subject_next(struct attack_subject *s, const struct lab_options *o,
+                         const struct attack *attack)
 {
-    struct attack_context c = {.scheme = scheme, .seed = seed};
+    if (attack->on == ON_SCHEME) {
+        s->scheme = lab_scheme_next(o, s->scheme);
+        if (s->scheme != NULL)
+            s->name = s->scheme->name;
+        return s->scheme != NULL;
+    }
+    if (o->scheme != NULL || (attack->on == ON_CHANNEL && s->name != NULL))
+        return false;
+    s->kind = s->name == NULL ? CREDENTIAL_IMPLICIT : s->kind + 1;
+    s->name = attack->on == ON_CHANNEL ? "any" : credential_kind_name(s->kind);
+    return s->kind < CREDENTIAL_KINDS;
+}
+
+/* Nothing is left out any more. */
+static void make_whole(const struct attack_subject *s)
+{
+    if (s->scheme != NULL)
+        (void)lab_weak(s->scheme, 0);
+    weak_channel_without(0);
+}
+
+static void run_attack(struct attack_outcome *out, const struct attack *attack,
+                       const struct attack_subject *s, uint64_t seed)
+{
+    struct attack_context c = {
+        .scheme = s->scheme, .kind = s->kind, .which = attack->which, .seed = seed};
     uint64_t before = lab_cpu_ns();
     memset(out, 0, sizeof *out);
     out->broken = attack->run(&c);
     out->failed = c.failed;
     memcpy(out->evidence, c.evidence, sizeof out->evidence);
     if (!out->broken && out->failed == AMI_OK) {
-        struct attack_context control = {.scheme = scheme, .seed = seed, .control = true};
+        struct attack_context control = c;
+        control.control = true;
         bool succeeds = attack->run(&control);
         out->failed = control.failed;
         out->control = control.no_control ? CONTROL_MISSING
@@ -81,27 +110,33 @@ static void run_attack(struct attack_outcome *out, const struct attack *attack,
                                           : CONTROL_FAILS;
         memcpy(out->control_evidence, control.evidence, sizeof out->control_evidence);
     }
-    (void)lab_weak(scheme, 0);
+    make_whole(s);
     out->cpu_ns = lab_cpu_ns() - before;
 }
 
 const struct attack_outcome *attack_outcome(const struct attack *attack,
-                                            const struct scheme *scheme, uint64_t seed)
+                                            const struct attack_subject *subject, uint64_t seed)
 {
     static struct kept {
         const struct attack *attack;
         const struct scheme *scheme;
+        enum credential_kind kind;
         uint64_t seed;
         struct attack_outcome outcome;
         struct kept *next;
     } * all;
     for (const struct kept *k = all; k != NULL; k = k->next)
-        if (k->attack == attack && k->scheme == scheme && k->seed == seed)
+        if (k->attack == attack && k->scheme == subject->scheme && k->kind == subject->kind &&
+            k->seed == seed)
             return &k->outcome;
     struct kept *k = calloc(1, sizeof *k);
     AMI_CHECK(k != NULL);
-    *k = (struct kept){.attack = attack, .scheme = scheme, .seed = seed, .next = all};
-    run_attack(&k->outcome, attack, scheme, seed);
+    *k = (struct kept){.attack = attack,
+                       .scheme = subject->scheme,
+                       .kind = subject->kind,
+                       .seed = seed,
+                       .next = all};
+    run_attack(&k->outcome, attack, subject, seed);
     all = k;
     return &k->outcome;
 }
@@ -131,21 +166,49 @@ static enum ami_status check_items(const struct lab_options *o, struct why *why)
             return why_set(why, AMI_BAD_ARGUMENT,
                            "'%.40s' is no attack; `ami-sim lab attacks --list` has their names",
                            o->item[i]);
+        if (o->scheme != NULL && attack_at(at)->on != ON_SCHEME)
+            return why_set(why, AMI_BAD_ARGUMENT,
+                           "%s attacks the channel, which has no key-agreement scheme", o->item[i]);
     }
     return AMI_OK;
 }
 
-static const struct lab_figure figures[] = {{.kind = LAB_TALLY,
-                                             .name = "outcomes",
-                                             .title = "Attacks by outcome",
-                                             .table = "attacks",
-                                             .x = "scheme",
-                                             .series = "outcome"},
-                                            {0}};
+/* Two tables of the same columns, but for what is attacked. */
+enum { SCHEMES, CHANNEL, TABLES };
+static const struct table {
+    const char *name, *title, *subject; /* subject: column and key */
+    const char *list;                   /* in the document, beside the tables */
+} tables[TABLES] = {
+    [SCHEMES] = {"attacks", "Attacks, each run against the real code", "scheme", "attacks"},
+    [CHANNEL] = {"channel", "Attacks on the channel between nodes, each run against the real code",
+                 "credential", "channel_attacks"},
+};
 
+static const struct table *table_of(const struct attack *a)
+{
+    return &tables[a->on == ON_SCHEME ? SCHEMES : CHANNEL];
+}
+
+/* One figure for each. */
+static const struct lab_figure figures[TABLES] = {
+    [SCHEMES] = {.kind = LAB_TALLY,
+                 .name = "outcomes",
+                 .title = "Attacks by outcome",
+                 .table = "attacks",
+                 .x = "scheme",
+                 .series = "outcome"},
+    [CHANNEL] = {.kind = LAB_TALLY,
+                 .name = "channel-outcomes",
+                 .title = "Attacks on the channel by outcome",
+                 .table = "channel",
+                 .x = "credential",
+                 .series = "outcome"},
+};
+
+#define SUBJECT_COLUMN 1
 static const struct lab_column columns[] = {
     {.name = "attack", .title = "attack"},
-    {.name = "scheme", .title = "scheme"},
+    [SUBJECT_COLUMN] = {0}, /* of the table */
     {.name = "outcome", .title = "outcome", .source = LAB_MEASURED},
     {.name = "control", .title = "control", .source = LAB_MEASURED},
     {.name = "evidence", .title = "evidence", .source = LAB_MEASURED},
@@ -165,6 +228,16 @@ static const struct lab_column columns[] = {
      .clock = true},
     {0}};
 
+/* They outlive the table. */
+static const struct lab_column *columns_of(const struct table *t)
+{
+    static struct lab_column all[TABLES][sizeof columns / sizeof columns[0]];
+    struct lab_column *own = all[t - tables];
+    memcpy(own, columns, sizeof columns);
+    own[SUBJECT_COLUMN] = (struct lab_column){.name = t->subject, .title = t->subject};
+    return own;
+}
+
 static const char *control_name(const struct attack_outcome *r)
 {
     switch (r->control) {
@@ -180,7 +253,7 @@ static const char *control_name(const struct attack_outcome *r)
     return "-";
 }
 
-static void put_row(struct lab_table *t, const struct attack *a, const struct scheme *s,
+static void put_row(struct lab_table *t, const struct attack *a, const struct attack_subject *s,
                     const struct attack_outcome *r)
 {
     lab_text(t, "%s", a->name);
@@ -205,16 +278,17 @@ static void put_row(struct lab_table *t, const struct attack *a, const struct sc
     lab_real(t, (double)r->cpu_ns / 1e6);
 }
 
-static json_t *row_json(const struct attack *a, const struct scheme *s,
+static json_t *row_json(const struct attack *a, const struct attack_subject *s,
                         const struct attack_outcome *r)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?, s:s?, s:f}", "attack", a->name, "scheme",
-                     s->name, "outcome", r->broken ? "broken" : "resisted", "evidence", r->evidence,
-                     "knowledge", a->knows, "control", r->broken ? NULL : control_name(r),
-                     "unavoidable", a->nobody, "ms", (double)r->cpu_ns / 1e6);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?, s:s?, s:f}", "attack", a->name,
+                     table_of(a)->subject, s->name, "outcome", r->broken ? "broken" : "resisted",
+                     "evidence", r->evidence, "knowledge", a->knows, "control",
+                     r->broken ? NULL : control_name(r), "unavoidable", a->nobody, "ms",
+                     (double)r->cpu_ns / 1e6);
 }
 
-void attack_judge(struct lab_output *out, const struct attack *a, const struct scheme *s,
+void attack_judge(struct lab_output *out, const struct attack *a, const struct attack_subject *s,
                   const struct attack_outcome *r)
 {
     if (r->control == CONTROL_FAILS)
@@ -229,7 +303,7 @@ void attack_judge(struct lab_output *out, const struct attack *a, const struct s
 }
 
 /* Who asks for some attacks by name wants all of what they found. */
-static void tell(struct lab_output *out, const struct attack *a, const struct scheme *s,
+static void tell(struct lab_output *out, const struct attack *a, const struct attack_subject *s,
                  const struct attack_outcome *r)
 {
     lab_note(out, "%s, %s: %s\n  the adversary holds: %s\n  it wants: %s\n  found: %s", a->name,
@@ -244,36 +318,45 @@ static void tell(struct lab_output *out, const struct attack *a, const struct sc
 static enum ami_status run(const struct lab_options *o, struct lab_output *out, struct why *why)
 {
     struct progress p;
-    uint64_t total = 0, done = 0;
+    uint64_t rows[TABLES] = {0}, done = 0;
+    struct lab_table *t[TABLES];
+    struct lab_figure shown[TABLES + 1] = {{0}};
+    json_t *list[TABLES];
+    enum ami_status status = AMI_OK;
     AMI_TRY(check_items(o, why));
     for (size_t i = 0; attack_at(i) != NULL; i++)
-        for (const struct scheme *s = NULL; (s = lab_scheme_next(o, s)) != NULL;)
-            total += wanted(o, attack_at(i));
-    struct lab_table *t =
-        lab_table(out, "attacks", "Attacks, each run against the real code", columns);
-    json_t *list = json_array();
-    lab_progress(o, &p, "attacks", "attacks", total);
-    for (size_t i = 0; attack_at(i) != NULL; i++) {
-        const struct attack *a = attack_at(i);
-        if (!wanted(o, a))
+        for (struct attack_subject s = {0}; attack_subject_next(&s, o, attack_at(i));)
+            rows[table_of(attack_at(i)) - tables] += wanted(o, attack_at(i));
+    for (size_t k = 0, n = 0; k < TABLES; k++) {
+        if (rows[k] == 0)
             continue;
-        for (const struct scheme *s = NULL; (s = lab_scheme_next(o, s)) != NULL;) {
-            const struct attack_outcome *r = attack_outcome(a, s, o->seed);
+        t[k] = lab_table(out, tables[k].name, tables[k].title, columns_of(&tables[k]));
+        list[k] = json_array();
+        lab_put(out, tables[k].list, list[k]);
+        shown[n++] = figures[k];
+    }
+    lab_progress(o, &p, "attacks", "attacks", rows[SCHEMES] + rows[CHANNEL]);
+    for (size_t i = 0; attack_at(i) != NULL && status == AMI_OK; i++) {
+        const struct attack *a = attack_at(i);
+        const size_t k = (size_t)(table_of(a) - tables);
+        for (struct attack_subject s = {0};
+             wanted(o, a) && status == AMI_OK && attack_subject_next(&s, o, a);) {
+            const struct attack_outcome *r = attack_outcome(a, &s, o->seed);
             if (r->failed != AMI_OK) {
-                json_decref(list);
-                return why_set(why, r->failed, "%s: %s", a->name, attack_why(r));
+                status = why_set(why, r->failed, "%s: %s", a->name, attack_why(r));
+                break;
             }
-            put_row(t, a, s, r);
-            AMI_CHECK(json_array_append_new(list, row_json(a, s, r)) == 0);
-            attack_judge(out, a, s, r);
+            put_row(t[k], a, &s, r);
+            AMI_CHECK(json_array_append_new(list[k], row_json(a, &s, r)) == 0);
+            attack_judge(out, a, &s, r);
             if (o->items != 0)
-                tell(out, a, s, r);
+                tell(out, a, &s, r);
             progress_update(&p, ++done, a->name);
         }
     }
     progress_end(&p, NULL);
-    lab_put(out, "attacks", list);
-    lab_figures(out, figures);
+    AMI_TRY(status);
+    lab_figures(out, shown);
     lab_note(out, "Machine: %s; SM2 path %s; times are processor time, controls included.",
              lab_machine(), sm2_path_name());
     return AMI_OK;

@@ -33,8 +33,9 @@ static struct span enrolment(struct bench *b, unsigned i, uint8_t out[BENCH_TX_B
     meter_enrol_encode(&w, &e);
     AMI_CHECK(writer_ok(&w));
     draw(b, random);
-    sm2_signature sig = mdms_tx_sign(&b->cast->keys.sign, &b->genesis->members.chain,
-                                     TX_METER_ENROL, writer_span(&w), random);
+    sm2_signature sig =
+        mdms_tx_sign(&b->cast->keys.net, &b->cast->keys.sign, &b->genesis->members.chain,
+                     TX_METER_ENROL, writer_span(&w), random);
     struct writer tx = writer_on(out, BENCH_TX_BYTES);
     mdms_tx_encode(&tx, TX_METER_ENROL, writer_span(&w), &sig);
     AMI_CHECK(writer_ok(&tx));

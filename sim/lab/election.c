@@ -10,6 +10,8 @@
 #include "crypto/sm2.h"
 #include "sim/lab/figure.h"
 #include "sim/lab/lab.h"
+#include "sim/lab/quantile.h"
+#include "sim/lab/service.h"
 #include "sim/world.h"
 
 #include <stdlib.h>
@@ -96,15 +98,6 @@ static struct sim_host *await_leader(struct sim_world *w, uint64_t since_us)
     return h;
 }
 
-static uint64_t greatest_height(const struct sim_world *w)
-{
-    uint64_t height = 0;
-    for (uint16_t i = 0; i < w->dcs; i++)
-        if (sim_disk_height(w->host[i].as.dc->disk) > height)
-            height = sim_disk_height(w->host[i].as.dc->disk);
-    return height;
-}
-
 /* False: none was elected, or an invariant broke. */
 static bool one_election(struct sim_world *w, struct onlooker *o, struct lab_elections *out)
 {
@@ -117,18 +110,16 @@ static bool one_election(struct sim_world *w, struct onlooker *o, struct lab_ele
         old = await_leader(w, 0);
     if (old == NULL)
         return false;
-    uint64_t height = greatest_height(w), died_us = w->now_us, attempts = w->count.attempts;
+    uint64_t height = lab_height(w), died_us = w->now_us, attempts = w->count.attempts;
     o->asked_us = 0;
-    old->as.dc->leads_since_us = 0;
-    sim_host_crash(old);
+    lab_kill_leader(old);
     struct sim_host *now = await_leader(w, died_us);
     if (now == NULL)
         return false;
     /* A leader elected just before it heard of nothing may be there without anybody asking. */
     uint64_t leads_us = w->now_us, asked_us = o->asked_us == 0 ? died_us : o->asked_us;
     uint64_t asking = w->count.attempts - attempts;
-    while (greatest_height(w) <= height && w->now_us < leads_us + PATIENCE_US &&
-           w->violation[0] == 0)
+    while (lab_height(w) <= height && w->now_us < leads_us + PATIENCE_US && w->violation[0] == 0)
         (void)sim_world_step(w, leads_us + PATIENCE_US);
     size_t i = out->count++;
     out->detect_ms[i] = (double)(asked_us - died_us) / 1e3;
@@ -139,21 +130,6 @@ static bool one_election(struct sim_world *w, struct onlooker *o, struct lab_ele
     sim_host_start(old);
     sim_world_run(w, w->now_us + 2 * SIM_SECOND);
     return w->violation[0] == 0;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double lab_quantile(const double *sorted, size_t count, double q)
-{
-    if (count == 0)
-        return 0;
-    double at = q * (double)(count - 1);
-    size_t low = (size_t)at, high = low + 1 < count ? low + 1 : low;
-    return sorted[low] + (at - (double)low) * (sorted[high] - sorted[low]);
 }
 
 static double *samples(size_t count)
@@ -198,11 +174,11 @@ void lab_elections_run(struct lab_elections *out, const struct lab_election_case
     sim_world_free(w);
     if (out->count > 0)
         out->attempts /= (double)out->count;
-    qsort(out->detect_ms, out->count, sizeof(double), compare);
-    qsort(out->elect_ms, out->count, sizeof(double), compare);
-    qsort(out->total_ms, out->count, sizeof(double), compare);
-    qsort(out->commit_ms, out->count, sizeof(double), compare);
-    qsort(out->broadcast_ms, out->beats, sizeof(double), compare);
+    lab_sort(out->detect_ms, out->count);
+    lab_sort(out->elect_ms, out->count);
+    lab_sort(out->total_ms, out->count);
+    lab_sort(out->commit_ms, out->count);
+    lab_sort(out->broadcast_ms, out->beats);
 }
 
 void lab_elections_free(struct lab_elections *e)

@@ -30,7 +30,5 @@ struct lab_elections {
 
 void lab_elections_run(struct lab_elections *out, const struct lab_election_case *c);
 void lab_elections_free(struct lab_elections *e);
-/* Of sorted values; 0 for none. */
-double lab_quantile(const double *sorted, size_t count, double q);
 
 #endif

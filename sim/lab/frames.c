@@ -24,12 +24,9 @@ static struct lab_frame_size size_of(const char *name, const char *from, unsigne
 void lab_frames_measure(struct lab_frame_size out[LAB_FRAMES], struct lab_pair *p)
 {
     uint8_t bytes[FRAME_ROOM];
-    lab_pair_flight1(p);
-    lab_pair_flight2(p);
-    lab_pair_flight3(p);
-    lab_pair_confirm(p);
+    lab_pair_agree(p);
 
-    struct agree_flight1 f1 = agree_flight1_of(&p->state, &p->meter);
+    struct agree_flight1 f1 = agree_flight1_of(&p->state, p->meter);
     struct writer w = writer_on(bytes, sizeof bytes);
     frame_begin(&w, MSG_AGREE_FLIGHT1);
     agree_flight1_encode(&w, &f1);
@@ -39,7 +36,7 @@ void lab_frames_measure(struct lab_frame_size out[LAB_FRAMES], struct lab_pair *
                         .tag = f1.tag,
                         .status = AMI_NOT_LEADER,
                         .has_other = true,
-                        .other.dc = p->dc.name};
+                        .other.dc = p->dc->name};
     w = writer_on(bytes, sizeof bytes);
     frame_begin(&w, MSG_REFUSED);
     refused_encode(&w, &r);

@@ -4,9 +4,9 @@
  * every session; under the other one each meter talks to its home DC, and only a dead DC's meters
  * move. The same network under both: it works for a while, its leader dies, it works on. */
 #include "base/check.h"
-#include "sim/lab/election.h"
 #include "sim/lab/figure.h"
 #include "sim/lab/lab.h"
+#include "sim/lab/quantile.h"
 #include "sim/lab/service.h"
 
 #include <stdlib.h>
@@ -152,12 +152,6 @@ struct result {
     char violation[256];
 };
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* How long each meter waited at worst for the acknowledgement of a report that was open at the
  * change or made soon after it. */
 static void measure_gaps(struct result *r, const struct sim_world *w, uint64_t died_us)
@@ -180,19 +174,10 @@ static void measure_gaps(struct result *r, const struct sim_world *w, uint64_t d
             gap[count++] = (double)worst / 1e6;
         }
     }
-    qsort(gap, count, sizeof gap[0], compare);
+    lab_sort(gap, count);
     r->gap_s = lab_quantile(gap, count, 0.5);
     r->gap_most_s = lab_quantile(gap, count, 1);
     free(gap);
-}
-
-static uint64_t greatest_height(const struct sim_world *w)
-{
-    uint64_t height = 0;
-    for (uint16_t i = 0; i < w->dcs; i++)
-        if (sim_disk_height(w->host[i].as.dc->disk) > height)
-            height = sim_disk_height(w->host[i].as.dc->disk);
-    return height;
 }
 
 static double since_s(const struct sim_world *w, uint64_t from_us)
@@ -203,7 +188,7 @@ static double since_s(const struct sim_world *w, uint64_t from_us)
 /* From the leader's death on, as long as anything is still to be seen. */
 static void after_the_death(struct result *r, struct sim_world *w, struct onlooker *o)
 {
-    uint64_t died_us = w->now_us, height = greatest_height(w);
+    uint64_t died_us = w->now_us, height = lab_height(w);
     r->leaderless_s = r->commit_s = r->sessions_s = -1;
     o->changed = true;
     while (w->now_us < died_us + AFTER_US && w->violation[0] == 0) {
@@ -213,7 +198,7 @@ static void after_the_death(struct result *r, struct sim_world *w, struct onlook
             r->leaderless_s = since_s(w, died_us);
             r->second = leader->index;
         }
-        if (r->commit_s < 0 && greatest_height(w) > height)
+        if (r->commit_s < 0 && lab_height(w) > height)
             r->commit_s = since_s(w, died_us);
         if (o->changed && r->sessions_s < 0) {
             o->changed = false;
@@ -261,8 +246,7 @@ static void run_case(struct result *r, enum gateway_policy policy, unsigned mete
     memcpy(r->before, o.load, sizeof r->before);
     memset(&o, 0, sizeof o);
     r->first = r->second = leader->index;
-    leader->as.dc->leads_since_us = 0;
-    sim_host_crash(leader);
+    lab_kill_leader(leader);
     after_the_death(r, w, &o);
     r->agreements = o.agreements;
     memcpy(r->after, o.load, sizeof r->after);

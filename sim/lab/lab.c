@@ -10,8 +10,8 @@
 
 /* One line per experiment, in the order of `ami-sim lab all`. */
 static const struct lab_experiment *const experiments[] = {
-    &lab_attacks,  &lab_table2, &lab_table4,   &lab_table5, &lab_pfs,
-    &lab_election, &lab_links,  &lab_gateways, &lab_scale,  NULL,
+    &lab_attacks, &lab_table2,       &lab_table4,   &lab_table5, &lab_pfs, &lab_election,
+    &lab_links,   &lab_links_crypto, &lab_gateways, &lab_scale,  NULL,
 };
 
 const struct lab_experiment *lab_experiment_at(size_t index)

@@ -8,6 +8,7 @@
  *   cmd_lab.c  the command line           lab.c     the experiments, and running them
  *   output.c   tables, JSON, CSV files    schemes.c the schemes that experiments go over
  *   arena.c    a small network with keys  attack*.c the adversaries
+ *   scene.c    two ends of a channel      weak_*.c  what controls attack
  *
  * The document of an experiment:
  *
@@ -124,6 +125,6 @@ uint64_t lab_cpu_ns(void);
 /* Each has its line in lab.c. */
 extern const struct lab_experiment lab_attacks, lab_table2;
 extern const struct lab_experiment lab_table4, lab_table5, lab_pfs, lab_election, lab_links,
-    lab_gateways, lab_scale;
+    lab_links_crypto, lab_gateways, lab_scale;
 
 #endif

@@ -260,10 +260,8 @@ static void run_case(struct result *r, const struct sim_plan *plan)
     struct sim_host *leader = lab_leader(w);
     o.first_flights = 0;
     o.changed = true;
-    if (leader != NULL) {
-        leader->as.dc->leads_since_us = 0;
-        sim_host_crash(leader);
-    }
+    if (leader != NULL)
+        lab_kill_leader(leader);
     r->missing = w->plan.meters - lab_count_meters(w, lab_in_session);
     r->there = await_sessions(w, &o, w->now_us, r->missing, &r->half_s, &r->all_s);
     sim_world_run(w, w->now_us + 10 * SIM_SECOND); /* third flights are still on their way */

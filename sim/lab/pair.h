@@ -1,27 +1,20 @@
-/* sim/lab/pair.h - one meter and one DC with real keys of one scheme, and an agreement between
- * them step by step: what tables of cost are measured on.
+/* sim/lab/pair.h - the first meter and DC of an arena, and an agreement between them step by step:
+ * what tables of cost are measured on.
  *
- * Keys are issued as enrolment does it. Random bytes come from a stream of the seed. All functions
- * abort when a scheme refuses its own flights: that is a bug, not a result.
+ * Each step is the scheme's own function and nothing around it. All of them abort when a scheme
+ * refuses its own flights: that is a bug, not a result.
  */
 #ifndef AMI_SIM_LAB_PAIR_H
 #define AMI_SIM_LAB_PAIR_H
 
-#include "keyagree/keyfile.h"
-#include "keyagree/scheme.h"
-#include "sim/random.h"
+#include "sim/lab/arena.h"
 
-#define LAB_PAIR_BATCH 32 /* agreements that a DC answers at once, in lab_pair_dc_batch */
+#define LAB_PAIR_BATCH 32 /* agreements that a DC answers at once, in lab_pair_flight2_batch */
 
 struct lab_pair {
+    struct arena *arena;
     const struct scheme *scheme;
-    struct sim_random random;
-    struct mdms_keys mdms;
-    struct point_table *p_pub;
-    sm3_digest chain;
-    struct agree_key dc, meter;
-    struct agree_part dc_part, meter_part;
-    struct agree_peer peer;
+    const struct agree_key *dc, *meter;
 
     struct agree_state state; /* of the agreement under way */
     struct agree_request request[LAB_PAIR_BATCH];
@@ -37,6 +30,8 @@ void lab_pair_flight1(struct lab_pair *p); /* meter */
 void lab_pair_flight2(struct lab_pair *p); /* DC */
 void lab_pair_flight3(struct lab_pair *p); /* meter */
 void lab_pair_confirm(struct lab_pair *p); /* DC */
+/* All four. */
+void lab_pair_agree(struct lab_pair *p);
 /* The DC's flight 2 for LAB_PAIR_BATCH meters at once (all are this meter). */
 void lab_pair_flight2_batch(struct lab_pair *p);
 

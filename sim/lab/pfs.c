@@ -121,10 +121,7 @@ struct line {
 static void agree(struct line *l)
 {
     struct lab_pair *p = l->pair;
-    lab_pair_flight1(p);
-    lab_pair_flight2(p);
-    lab_pair_flight3(p);
-    lab_pair_confirm(p);
+    lab_pair_agree(p);
     session_begin(&l->meter, true, p->result.k, &p->result.terms, 100000, 86400, 0);
     session_begin(&l->dc, false, p->answer[0].pending.k, &p->request[0].terms, 100000, 86400, 0);
 }

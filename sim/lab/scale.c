@@ -7,9 +7,9 @@
  * them); only the processor's time depends on this machine. */
 #include "base/check.h"
 #include "sim/lab/count.h"
-#include "sim/lab/election.h"
 #include "sim/lab/figure.h"
 #include "sim/lab/lab.h"
+#include "sim/lab/quantile.h"
 #include "sim/lab/service.h"
 
 #include <stdlib.h>
@@ -209,12 +209,6 @@ static void on_noted(void *ctx, struct sim_meter *m, enum meter_note_kind kind, 
         o->latency_ms[o->latencies++] = (double)value / 1e3;
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* What a DC's ledger got meanwhile. */
 static void count_blocks(const struct sim_world *w, uint64_t above, uint64_t *blocks, uint64_t *txs)
 {
@@ -304,7 +298,7 @@ static bool run_case(const struct scale_case *c, const struct lab_options *opt, 
         lab_count_end();
         double cpu_s = (double)(lab_cpu_ns() - from_ns) / 1e9;
         count_blocks(w, height, &blocks, &txs);
-        qsort(o.latency_ms, o.latencies, sizeof(double), compare);
+        lab_sort(o.latency_ms, o.latencies);
         put(t, c, &o, &counts, blocks, txs, virtual_s, cpu_s);
     }
     if (w->violation[0] != 0 || !ready)

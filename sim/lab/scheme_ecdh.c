@@ -124,29 +124,14 @@ static enum ami_status check(const point *p, const sm3_digest *z, char number, s
 /* Flights 1 and 2 as they travel, with so much of the scheme's part of flight 2. */
 struct transcript {
     size_t size;
-    uint8_t bytes[2 * AMI_FLIGHT_BYTES_MAX + 256];
+    uint8_t bytes[AGREE_TRANSCRIPT_BYTES_MAX];
 };
 
 static struct span transcript(struct transcript *out, const struct agree_terms *terms,
                               struct span flight1, struct span flight2)
 {
-    const struct agree_flight1 f1 = {.meter = terms->meter,
-                                     .epoch = terms->epoch,
-                                     .tag = terms->tag,
-                                     .insist = terms->insist,
-                                     .flight = flight1};
-    const struct agree_flight2 f2 = {.meter = terms->meter,
-                                     .tag = terms->tag,
-                                     .chain = terms->chain,
-                                     .scheme = terms->scheme,
-                                     .term = terms->term,
-                                     .session = terms->session,
-                                     .dc = terms->dc,
-                                     .dc_epoch = terms->dc_epoch,
-                                     .flight = flight2};
     struct writer w = writer_on(out->bytes, sizeof out->bytes);
-    agree_flight1_encode(&w, &f1);
-    agree_flight2_encode(&w, &f2);
+    agree_transcript(&w, terms, flight1, flight2);
     AMI_CHECK(writer_ok(&w));
     return writer_span(&w);
 }

@@ -15,6 +15,21 @@ struct sim_host *lab_leader(struct sim_world *w)
     return leader;
 }
 
+void lab_kill_leader(struct sim_host *leader)
+{
+    leader->as.dc->leads_since_us = 0;
+    sim_host_crash(leader);
+}
+
+uint64_t lab_height(const struct sim_world *w)
+{
+    uint64_t height = 0;
+    for (uint16_t i = 0; i < w->dcs; i++)
+        if (sim_disk_height(w->host[i].as.dc->disk) > height)
+            height = sim_disk_height(w->host[i].as.dc->disk);
+    return height;
+}
+
 static uint64_t index_of(const struct registry *r, const struct device_keys *keys, bool *found)
 {
     const struct record *at = registry_find(r, RECORD_METER, &keys->name, keys->epoch);

@@ -7,6 +7,10 @@
 
 /* The DC that leads; NULL: none does, as far as those that are up have said. */
 struct sim_host *lab_leader(struct sim_world *w);
+/* Takes its power away; it leads no more, whatever it said last. */
+void lab_kill_leader(struct sim_host *leader);
+/* The height of the highest ledger. */
+uint64_t lab_height(const struct sim_world *w);
 /* Whether the meter holds a session with a DC that is up; and whether that DC holds it as well. It
  * may not, when the third flight was lost; the meter learns that with its next report. */
 bool lab_in_session(const struct sim_meter *m);

@@ -56,21 +56,28 @@ static const struct lab_column *columns_for(const struct lab_options *o)
     return all;
 }
 
-/* "yes, 4 attacks", or "no:" and the attacks that broke it. What nobody resists is left out. */
+/* What nobody resists is left out. */
+static bool counts(const struct attack *a, int row)
+{
+    return a->on == ON_SCHEME && (int)a->row == row && a->nobody == NULL;
+}
+
+/* "yes, 4 attacks", or "no:" and the attacks that broke it. */
 static enum ami_status measured_cell(struct lab_output *out, struct lab_table *t,
                                      enum attack_row row, const struct scheme *s, uint64_t seed,
                                      struct why *why)
 {
+    const struct attack_subject subject = {s->name, s, 0};
     char broken[CELL_BYTES] = "";
     size_t n = 0, count = 0;
     for (size_t i = 0; attack_at(i) != NULL; i++) {
         const struct attack *a = attack_at(i);
-        if (a->row != row || a->nobody != NULL)
+        if (!counts(a, (int)row))
             continue;
-        const struct attack_outcome *r = attack_outcome(a, s, seed);
+        const struct attack_outcome *r = attack_outcome(a, &subject, seed);
         if (r->failed != AMI_OK)
             return why_set(why, r->failed, "%s: %s", a->name, attack_why(r));
-        attack_judge(out, a, s, r);
+        attack_judge(out, a, &subject, r);
         count++;
         if (r->broken)
             n += (size_t)snprintf(broken + n, sizeof broken - n, "%s %s", n == 0 ? "" : ",",
@@ -103,15 +110,15 @@ static const struct lab_figure figures[] = {{.kind = LAB_BARS,
 /* How many rows hold, from outcomes that are there already. */
 static void put_sums(struct lab_table *t, const struct scheme *s, uint64_t seed)
 {
+    const struct attack_subject subject = {s->name, s, 0};
     int64_t held = 0, broken = 0;
     for (int row = 0; row < ROW_COUNT; row++) {
         size_t asked = 0, fell = 0;
         for (size_t i = 0; attack_at(i) != NULL; i++) {
-            const struct attack *a = attack_at(i);
-            if (a->row != (enum attack_row)row || a->nobody != NULL)
+            if (!counts(attack_at(i), row))
                 continue;
             asked++;
-            fell += attack_outcome(a, s, seed)->broken;
+            fell += attack_outcome(attack_at(i), &subject, seed)->broken;
         }
         held += asked > 0 && fell == 0;
         broken += fell > 0;
@@ -158,7 +165,7 @@ static enum ami_status run(const struct lab_options *o, struct lab_output *out, 
                   "sessions; a leader's crash, the MDMS's absence, lying DCs, the ledger and the "
                   "readings are the same under every scheme, but for the published Sig_DC.");
     for (size_t i = 0; attack_at(i) != NULL; i++)
-        if (attack_at(i)->nobody != NULL)
+        if (attack_at(i)->on == ON_SCHEME && attack_at(i)->nobody != NULL)
             lab_note(out, "Left out, because nobody resists it: %s (%s).", attack_at(i)->name,
                      attack_at(i)->nobody);
     return AMI_OK;

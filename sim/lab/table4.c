@@ -11,6 +11,7 @@
 #include "sim/lab/figure.h"
 #include "sim/lab/lab.h"
 #include "sim/lab/pair.h"
+#include "sim/lab/quantile.h"
 #include "sim/lab/unit.h"
 
 #include <string.h>
@@ -301,15 +302,12 @@ static void one_scheme(const struct scheme *scheme, const struct lab_options *o,
         put_operations(operations, p, (enum side)side, &costs[side]);
     }
     costs[METER].timed_us = lab_time_of(meter_alone, p, 1).median_us;
-    AMI_CHECK(sm2_signer_remember(&p->mdms.net.p_pub) == AMI_OK);
+    AMI_CHECK(sm2_signer_remember(&p->arena->mdms.net.p_pub) == AMI_OK);
     costs[DC].timed_us = lab_time_of(dc_alone, p, 1).median_us;
     costs[DC].batch_us = lab_time_of(dc_batch, p, LAB_PAIR_BATCH).median_us;
     sm2_signers_forget();
     /* What was timed still agrees. */
-    lab_pair_flight1(p);
-    lab_pair_flight2(p);
-    lab_pair_flight3(p);
-    lab_pair_confirm(p);
+    lab_pair_agree(p);
     lab_pair_free(p);
 }
 

@@ -4,6 +4,7 @@
 #include "crypto/sm2.h"
 #include "crypto/sm4gcm.h"
 #include "sim/lab/lab.h"
+#include "sim/lab/quantile.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,18 +24,18 @@ void lab_time_briefly(bool briefly)
     repetition_ns = briefly ? BRIEF_NS : REPETITION_NS;
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static uint64_t calls_ns(void (*run)(void *), void *with, size_t calls)
 {
     uint64_t from = lab_cpu_ns();
     for (size_t i = 0; i < calls; i++)
         run(with);
     return lab_cpu_ns() - from;
+}
+
+static struct lab_time time_of(double us[REPETITIONS])
+{
+    lab_sort(us, REPETITIONS);
+    return (struct lab_time){us[REPETITIONS / 2], us[0], us[REPETITIONS - 1]};
 }
 
 struct lab_time lab_time_of(void (*run)(void *with), void *with, size_t size)
@@ -45,8 +46,48 @@ struct lab_time lab_time_of(void (*run)(void *with), void *with, size_t size)
         calls *= 2;
     for (int i = 0; i < REPETITIONS; i++)
         us[i] = (double)calls_ns(run, with, calls) / 1000.0 / (double)(calls * size);
-    qsort(us, REPETITIONS, sizeof us[0], compare);
-    return (struct lab_time){us[REPETITIONS / 2], us[0], us[REPETITIONS - 1]};
+    return time_of(us);
+}
+
+#define TWO_SIDED_MAX  8
+#define TWO_SIDED_LONG 4 /* repetitions this many times as long: their parts are long already */
+
+/* Microseconds of one operation, for each side. */
+static void call_both(struct lab_two_sided *t, size_t calls, double us[2])
+{
+    us[0] = us[1] = 0;
+    for (size_t i = 0; i < calls; i++)
+        if (!t->run(t->with, us))
+            t->wrong = true;
+    for (int side = 0; side < 2; side++)
+        us[side] /= 1000.0 * (double)(calls * t->size);
+}
+
+void lab_time_two_sided(struct lab_two_sided *list, size_t count)
+{
+    double us[TWO_SIDED_MAX][3][REPETITIONS], one[2];
+    size_t calls[TWO_SIDED_MAX];
+    const double enough_us = TWO_SIDED_LONG * (double)repetition_ns / 1000.0;
+    AMI_CHECK(count <= TWO_SIDED_MAX);
+    for (size_t i = 0; i < count; i++) {
+        list[i].wrong = false;
+        call_both(&list[i], 1, one); /* the first is not like the others */
+        call_both(&list[i], 1, one);
+        const double call_us = (one[0] + one[1]) * (double)list[i].size;
+        calls[i] = call_us >= enough_us ? 1 : (size_t)(enough_us / call_us) + 1;
+    }
+    for (size_t n = 0; n < REPETITIONS; n++)
+        for (size_t i = 0; i < count; i++) {
+            call_both(&list[i], calls[i], one);
+            us[i][0][n] = one[0];
+            us[i][1][n] = one[1];
+            us[i][2][n] = one[0] + one[1];
+        }
+    for (size_t i = 0; i < count; i++) {
+        list[i].side[0] = time_of(us[i][0]);
+        list[i].side[1] = time_of(us[i][1]);
+        list[i].both = time_of(us[i][2]);
+    }
 }
 
 /* --- operations ------------------------------------------------------------------------------ */
@@ -81,7 +122,7 @@ static struct inputs *inputs_new(struct lab_pair *pair)
     struct inputs *u = calloc(1, sizeof *u);
     AMI_CHECK(u != NULL);
     u->pair = pair;
-    sim_random_bytes(&pair->random, u->wide, sizeof u->wide);
+    sim_random_bytes(&pair->arena->random, u->wide, sizeof u->wide);
     for (size_t i = 0; i < POOL; i++) {
         u->k[i] = scalar_from_wide(u->wide[i]);
         u->half[i] = u->k[i];
@@ -90,9 +131,9 @@ static struct inputs *inputs_new(struct lab_pair *pair)
         u->p[i] = point_mul_base(&u->k[i]);
         u->encoded[i] = point_encode(&u->p[i]);
     }
-    sim_random_bytes(&pair->random, &u->h_a, sizeof u->h_a);
-    sim_random_bytes(&pair->random, &u->cipher, sizeof u->cipher);
-    sim_random_bytes(&pair->random, &u->nonce, sizeof u->nonce);
+    sim_random_bytes(&pair->arena->random, &u->h_a, sizeof u->h_a);
+    sim_random_bytes(&pair->arena->random, &u->cipher, sizeof u->cipher);
+    sim_random_bytes(&pair->arena->random, &u->nonce, sizeof u->nonce);
     AMI_CHECK(sm2_private_init(&u->key, &u->k[0]) == AMI_OK);
     for (size_t i = 0; i < POOL; i++) {
         u->signature[i] = sm2_sign(&u->key, &u->h_a, u->wide[i]);
@@ -114,7 +155,7 @@ static void do_table(void *with)
 {
     struct inputs *u = with;
     size_t i = turn(u);
-    point_mul_base_table_batch(&u->out, &u->k[i], &u->k[POOL - 1 - i], u->pair->p_pub, 1);
+    point_mul_base_table_batch(&u->out, &u->k[i], &u->k[POOL - 1 - i], u->pair->arena->p_pub, 1);
 }
 
 static void do_mul(void *with)
@@ -141,8 +182,8 @@ static void do_public_short(void *with)
 static void do_recover(void *with)
 {
     struct inputs *u = with;
-    u->refused +=
-        sm2_implicit_public(&u->out, &u->p[turn(u)], &u->h_a, &u->pair->mdms.net.p_pub) != AMI_OK;
+    u->refused += sm2_implicit_public(&u->out, &u->p[turn(u)], &u->h_a,
+                                      &u->pair->arena->mdms.net.p_pub) != AMI_OK;
 }
 
 static void do_to_curve(void *with)
@@ -261,7 +302,7 @@ struct lab_time lab_unit_time(enum lab_op op, struct lab_pair *p, bool dc)
     };
     sm2_signers_forget();
     if (dc)
-        AMI_CHECK(sm2_signer_remember(&p->mdms.net.p_pub) == AMI_OK);
+        AMI_CHECK(sm2_signer_remember(&p->arena->mdms.net.p_pub) == AMI_OK);
     struct inputs *u = inputs_new(p);
     struct lab_time t = lab_time_of(run[op], u, 1);
     AMI_CHECK(u->refused == 0);

@@ -18,6 +18,18 @@ void lab_time_briefly(bool briefly);
 /* `run` does one operation (or `size` of them in one call; the result is for one). */
 struct lab_time lab_time_of(void (*run)(void *with), void *with, size_t size);
 
+/* Work that two sides do: one call does `size` operations of each and adds the nanoseconds that
+ * each side took. False: a result is wrong. */
+struct lab_two_sided {
+    bool (*run)(void *with, double ns[2]);
+    void *with;
+    size_t size;
+    struct lab_time side[2], both; /* of one operation */
+    bool wrong;
+};
+/* Several, taking turns, so that a machine that grows slow or busy does so for all of them. */
+void lab_time_two_sided(struct lab_two_sided *list, size_t count);
+
 /* One operation alone, with random input; P_pub's products with the tables that a DC has of it when
  * `dc`, without them otherwise (a meter has little memory for tables). */
 struct lab_time lab_unit_time(enum lab_op op, struct lab_pair *p, bool dc);

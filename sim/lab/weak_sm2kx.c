@@ -184,27 +184,11 @@ static sm3_digest transcript_tag(uint8_t number, const uint8_t k[AGREE_KEY_BYTES
     static const char label[] = "amiledger sm2kx confirm v1";
     const struct span name = span_of(label, sizeof label);
     sm3_digest k_c = hmac_sm3(span_of(k, AGREE_KEY_BYTES), &name, 1);
-    const struct agree_flight1 f1 = {.meter = terms->meter,
-                                     .epoch = terms->epoch,
-                                     .tag = terms->tag,
-                                     .insist = terms->insist,
-                                     .flight = flight1};
-    const struct agree_flight2 f2 = {.meter = terms->meter,
-                                     .tag = terms->tag,
-                                     .chain = terms->chain,
-                                     .scheme = terms->scheme,
-                                     .term = terms->term,
-                                     .session = terms->session,
-                                     .dc = terms->dc,
-                                     .dc_epoch = terms->dc_epoch,
-                                     .flight = flight2};
-    uint8_t bytes[2 * AMI_FLIGHT_BYTES_MAX + 256];
+    uint8_t bytes[1 + AGREE_TRANSCRIPT_BYTES_MAX];
     struct writer w = writer_on(bytes, sizeof bytes);
     write_u8(&w, number);
-    if (!lab_left_out(WITHOUT_TRANSCRIPT) && !lab_left_out(WITHOUT_NAMES)) {
-        agree_flight1_encode(&w, &f1);
-        agree_flight2_encode(&w, &f2);
-    }
+    if (!lab_left_out(WITHOUT_TRANSCRIPT) && !lab_left_out(WITHOUT_NAMES))
+        agree_transcript(&w, terms, flight1, flight2);
     AMI_CHECK(writer_ok(&w));
     const struct span all = writer_span(&w);
     return hmac_sm3(span_of(k_c.b, sizeof k_c.b), &all, 1);

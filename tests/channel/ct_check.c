@@ -4,7 +4,7 @@
  * declared public there, or with secret_disclose, is. libgcrypt's own insides are left out by a
  * suppression (tests/channel/libgcrypt.supp); what it returns is still followed. */
 #include "crypto/secret.h"
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 
 #include <stdio.h>
 #include <string.h>

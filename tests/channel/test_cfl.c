@@ -1,6 +1,6 @@
 /* CFL certificates: made, checked with the public set alone, altered; and what becomes of a seed
  * set whose identity keys are handed to users. */
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 
 #include "crypto/secret.h"
 #include "tests/harness.h"

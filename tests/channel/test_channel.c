@@ -1,6 +1,6 @@
 /* How a channel is used: every pair of credentials under each suite, what the sides learn of one
  * another, records, a close, and the reasons for which a credential is refused. */
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 
 #include "crypto/secret.h"
 #include "tests/harness.h"
@@ -344,6 +344,105 @@ static void suites_and_kinds_without_a_common_one(void **state)
     assert_int_equal(channel_why(&r.channel), FAULT_NO_KIND);
 }
 
+static void two_parties(struct party *i, struct party *r, struct credential *dc_1,
+                        struct credential *dc_2)
+{
+    realm_credential(&realm, dc_1, CREDENTIAL_IMPLICIT, "dc-1", NULL, 0, 0);
+    realm_credential(&realm, dc_2, CREDENTIAL_IMPLICIT, "dc-2", NULL, 0, 0);
+    party_make(i, &realm, dc_1);
+    party_make(r, &realm, dc_2);
+}
+
+/* A responder that answers with a suite that was not offered, or with none. */
+static void only_a_suite_that_was_offered(void **state)
+{
+    (void)state;
+    struct credential dc_1, dc_2;
+    struct party i, r;
+    struct frame a, b;
+    two_parties(&i, &r, &dc_1, &dc_2);
+    for (uint8_t suite = 0; suite < 8; suite++) {
+        i.config.suites = CHANNEL_SM4_GCM;
+        pair_start(&i, &r, &realm, &a);
+        deliver(&r, &a, &b);
+        b.b[2] = suite;
+        const bool good = suite == CHANNEL_SM4_GCM;
+        assert_int_equal(deliver(&i, &b, &a).event, good ? CHANNEL_NOTHING : CHANNEL_FAILED);
+        assert_int_equal(channel_why(&i.channel), good ? FAULT_NONE : FAULT_NO_SUITE);
+    }
+}
+
+/* What no peer of ours sends. (What an adversary sends is the laboratory's: `ami-sim lab attacks`.)
+ */
+static void plaintext_peers_and_garbage(void **state)
+{
+    (void)state;
+    struct credential dc_1, dc_2;
+    struct party i, r;
+    struct frame a, b;
+    two_parties(&i, &r, &dc_1, &dc_2);
+    static const uint8_t hello[] = {1, 0x40, 1, 2, 3}; /* wire version, type, .. */
+    pair_start(&i, &r, &realm, &a);
+    memcpy(a.b, hello, sizeof hello);
+    a.size = sizeof hello;
+    assert_int_equal(deliver(&r, &a, &b).event, CHANNEL_FAILED);
+    assert_int_equal(channel_why(&r.channel), FAULT_PLAINTEXT);
+    pair_start(&i, &r, &realm, &a);
+    a.b[1] = CHANNEL_VERSION + 1;
+    assert_int_equal(deliver(&r, &a, &b).event, CHANNEL_FAILED);
+    assert_int_equal(channel_why(&r.channel), FAULT_VERSION);
+    /* Points that are none: infinity has no encoding, x beyond p, x without a y. */
+    for (int bad = 0; bad < 3; bad++) {
+        pair_start(&i, &r, &realm, &a);
+        uint8_t *e = a.b + CHANNEL_FIRST_BYTES - SM2_POINT_BYTES;
+        if (bad == 0)
+            memset(e, 0, SM2_POINT_BYTES);
+        if (bad == 1)
+            memset(e + 1, 0xff, SM2_POINT_BYTES - 1);
+        if (bad == 2) {
+            point p;
+            point_bytes encoded;
+            do {
+                e[32]++;
+                memcpy(encoded.b, e, sizeof encoded.b);
+            } while (point_decode(&p, &encoded) == AMI_OK);
+        }
+        assert_int_equal(deliver(&r, &a, &b).event, CHANNEL_FAILED);
+        assert_int_equal(channel_why(&r.channel), FAULT_POINT);
+    }
+    /* A channel that is down takes nothing and answers nothing. */
+    assert_int_equal(deliver(&r, &a, &b).event, CHANNEL_FAILED);
+    assert_int_equal(b.size, 0);
+}
+
+/* A source of randomness that repeats itself repeats nothing as long as the time moves on. */
+static void nonces_are_hedged_with_the_time(void **state)
+{
+    (void)state;
+    struct credential dc_1, dc_2;
+    struct party i, r;
+    two_parties(&i, &r, &dc_1, &dc_2);
+    const uint8_t stuck[CHANNEL_RANDOM_BYTES] = {0};
+    uint8_t one[CHANNEL_FIRST_BYTES], two[CHANNEL_FIRST_BYTES], three[CHANNEL_FIRST_BYTES];
+    channel_start(&i.channel, &i.config, true, stuck, 1000);
+    channel_first(&i.channel, one);
+    channel_start(&i.channel, &i.config, true, stuck, 1001);
+    channel_first(&i.channel, two);
+    channel_start(&i.channel, &i.config, true, stuck, 1000);
+    channel_first(&i.channel, three);
+    const size_t head = 4 + SM3_BYTES;
+    assert_memory_not_equal(one + head, two + head, CREDENTIAL_NONCE_BYTES);
+    assert_memory_not_equal(one + head + 32, two + head + 32, SM2_POINT_BYTES);
+    assert_memory_equal(one, three, sizeof one); /* the machine itself draws nothing */
+    for (size_t at = 0; at < sizeof stuck; at += 48) {
+        uint8_t random[CHANNEL_RANDOM_BYTES] = {0};
+        random[at] = 1; /* and the time alone is never all */
+        channel_start(&i.channel, &i.config, true, random, 1000);
+        channel_first(&i.channel, two);
+        assert_memory_not_equal(one + head, two + head, CREDENTIAL_NONCE_BYTES);
+    }
+}
+
 int main(void)
 {
     if (crypto_start() != AMI_OK)
@@ -358,6 +457,9 @@ int main(void)
         cmocka_unit_test(every_cut_credential_is_malformed),
         cmocka_unit_test(suites_by_name),
         cmocka_unit_test(suites_and_kinds_without_a_common_one),
+        cmocka_unit_test(only_a_suite_that_was_offered),
+        cmocka_unit_test(plaintext_peers_and_garbage),
+        cmocka_unit_test(nonces_are_hedged_with_the_time),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -3,7 +3,7 @@
 #include "channel/file.h"
 
 #include "crypto/secret.h"
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 #include "tests/harness.h"
 
 #include <string.h>

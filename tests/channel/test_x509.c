@@ -1,6 +1,6 @@
 /* X.509 credentials made by OpenSSL's command line: whole channels with them, and each reason for
  * which one is refused. */
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 
 #include "crypto/secret.h"
 #include "tests/harness.h"

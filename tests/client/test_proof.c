@@ -8,7 +8,7 @@
 #include "ledger/proof.h"
 #include "net/file.h"
 #include "net/link.h"
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 #include "tests/ledger/fixture.h"
 
 #include <jansson.h>

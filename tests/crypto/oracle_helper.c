@@ -5,6 +5,7 @@
  *   implicit X D' W ID MSG K                      -> xyW t lambda d xyP e r s
  *   exchange DA RA IDA DB RB IDB SIZE(decimal)    -> xyV inner S_A S_B key, from both sides
  *   kdf Z SIZE                                    -> bytes
+ *   sm3 MSG SIZES (a byte each)                   -> digest by init, updates and final; in one call
  *   hmac KEY MSG                                  -> digest
  *   gcm KEY NONCE AAD TEXT                        -> ciphertext and tag
  *   ctr KEY COUNTER TEXT                          -> ciphertext
@@ -171,6 +172,24 @@ static void answer_kdf(char **word)
     put(out, size);
 }
 
+/* Updates of these sizes, over and over; of the whole rest when there are none. */
+static void answer_sm3(char **word)
+{
+    struct bytes message = bytes_of(word[1]), sizes = bytes_of(word[2]);
+    struct sm3_stream stream;
+    must(sm3_stream_begin(&stream));
+    for (size_t at = 0, i = 0, take; at < message.size; at += take, i++) {
+        take = message.size - at;
+        if (sizes.size > 0 && sizes.data[i % sizes.size] < take)
+            take = sizes.data[i % sizes.size];
+        sm3_stream_update(&stream, span_of(message.data + at, take));
+    }
+    sm3_digest streamed = sm3_stream_final(&stream),
+               whole = sm3(span_of(message.data, message.size));
+    put(streamed.b, sizeof streamed.b);
+    put(whole.b, sizeof whole.b);
+}
+
 static void answer_hmac(char **word)
 {
     struct bytes key = bytes_of(word[1]), message = bytes_of(word[2]);
@@ -227,7 +246,7 @@ static const struct {
 } commands[] = {
     {"h2c", 3, answer_h2c}, {"implicit", 7, answer_implicit}, {"exchange", 8, answer_exchange},
     {"kdf", 3, answer_kdf}, {"hmac", 3, answer_hmac},         {"gcm", 5, answer_gcm},
-    {"ctr", 4, answer_ctr}, {"bases", 1, answer_bases},
+    {"ctr", 4, answer_ctr}, {"bases", 1, answer_bases},       {"sm3", 3, answer_sm3},
 };
 
 static void answer(char *line)

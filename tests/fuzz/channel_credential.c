@@ -5,7 +5,8 @@
 
 #include "base/check.h"
 #include "crypto/secret.h"
-#include "tests/channel/x509_made.h"
+#include "sim/lab/link_x509.h"
+#include "sim/lab/realm.h"
 
 #include <string.h>
 
@@ -30,10 +31,11 @@ static void prepare(void)
                      SUITE_WALL_MS / 1000, SUITE_WALL_MS / 1000 + 9);
     realm_credential(&realm, &held[CREDENTIAL_CFL], CREDENTIAL_CFL, "bob", "1:", 0, 0);
     party_make(&party, &realm, &held[CREDENTIAL_IMPLICIT]);
-    struct x509_realm *x509 = x509_realm_new(&realm);
-    party.trust.x509 = x509_realm_trust(x509);
-    x509_realm_dc(x509, &held[CREDENTIAL_X509], "dc-1");
-    x509_realm_free(x509);
+    struct link_x509 x509;
+    link_x509_make(&x509, LINK_X509_SM2, SUITE_WALL_MS / 1000 - 1000, SUITE_WALL_MS / 1000 + 1000);
+    party.trust.x509 = link_x509_trust(&x509);
+    link_x509_credential(&held[CREDENTIAL_X509], &x509, &realm.mdms.net, "dc-1", NULL);
+    link_x509_free(&x509);
     for (int kind = 1; kind < CREDENTIAL_KINDS; kind++) {
         shown_size[kind] = credential_show(shown[kind], &held[kind], &at);
         AMI_CHECK(credential_check(&peer, (enum credential_kind)kind,

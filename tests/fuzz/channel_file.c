@@ -5,7 +5,7 @@
 #include "base/check.h"
 #include "channel/file.h"
 #include "crypto/secret.h"
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 
 #include <string.h>
 

@@ -10,7 +10,7 @@
 
 #include "base/check.h"
 #include "crypto/secret.h"
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 
 #include <string.h>
 

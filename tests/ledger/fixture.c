@@ -86,7 +86,7 @@ static void make_network(struct fixture *f)
     }
     net->name = fixture_id("fixture");
     net->scheme = 2;
-    net->id = network_id(net);
+    network_finish(net);
 }
 
 static void make_member(struct fixture *f, unsigned i)
@@ -182,7 +182,8 @@ static void append_mdms(struct fixture *f, struct fixture_body *b, uint8_t kind,
 {
     uint8_t wide[SM2_WIDE_BYTES], bytes[AMI_TX_BYTES_MAX];
     fixture_random(f, wide);
-    sm2_signature sig = mdms_tx_sign(&f->sign, &f->genesis.members.chain, kind, first, wide);
+    sm2_signature sig =
+        mdms_tx_sign(&f->genesis.network, &f->sign, &f->genesis.members.chain, kind, first, wide);
     struct writer w = writer_on(bytes, sizeof bytes);
     mdms_tx_encode(&w, kind, first, &sig);
     AMI_CHECK(writer_ok(&w));

@@ -2,6 +2,7 @@
 
 #include "tests/harness.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -127,4 +128,21 @@ struct span vote_of(uint8_t out[512], uint64_t term, const sm3_digest *prepared)
     vote_record_encode(&w, &v);
     assert_true(writer_ok(&w));
     return writer_span(&w);
+}
+
+struct genesis *genesis_of_made(void)
+{
+    struct genesis *g = calloc(1, sizeof *g);
+    assert_non_null(g);
+    g->network.sign = *point_generator();
+    g->members.chain = chain;
+    g->members.epoch = 1;
+    g->members.count = 4;
+    for (unsigned i = 0; i < 4; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "dc%u", i);
+        assert_ok(ami_id_from_text(&g->members.member[i].name, name));
+        g->members.member[i].key_epoch = 1;
+    }
+    return g;
 }

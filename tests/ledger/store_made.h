@@ -4,6 +4,7 @@
 #ifndef AMI_TESTS_LEDGER_STORE_MADE_H
 #define AMI_TESTS_LEDGER_STORE_MADE_H
 
+#include "ledger/genesis.h"
 #include "ledger/store.h"
 
 extern sm3_digest chain; /* what made_chain gave last */
@@ -39,5 +40,8 @@ struct store_batch commit_of(const struct made *b);
 struct store_batch pending_of(const struct made *b);
 /* A vote record of this term, which may name a block as that of its last prepare vote. */
 struct span vote_of(uint8_t out[512], uint64_t term, const sm3_digest *prepared);
+
+/* Four DCs without keys on that chain; for free(). */
+struct genesis *genesis_of_made(void);
 
 #endif

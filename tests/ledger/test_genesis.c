@@ -220,6 +220,7 @@ static void network_files(void **state)
     assert_non_null(text);
     assert_ok(network_parse(&net, span_text(text), why, sizeof why));
     assert_memory_equal(&net.id, &f->genesis.network.id, SM3_BYTES);
+    assert_memory_equal(&net.sign_z, &f->genesis.network.sign_z, SM3_BYTES);
     assert_true(point_equal(&net.readings, &f->genesis.network.readings));
     size_t size = strlen(text);
     for (size_t i = 0; i < size; i++) {

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint8_t body_bytes[AMI_BLOCK_BYTES_MAX];
-
 /* --- round trips ------------------------------------------------------------------------------ */
 
 static void blocks_come_back_also_after_reopening(void **state)
@@ -170,29 +168,12 @@ static void change_registry(struct registry *r, struct writer *run, uint64_t hei
     }
 }
 
-static struct genesis *genesis_of_four(void)
-{
-    struct genesis *g = calloc(1, sizeof *g);
-    assert_non_null(g);
-    g->network.sign = *point_generator();
-    g->members.chain = chain;
-    g->members.epoch = 1;
-    g->members.count = 4;
-    for (unsigned i = 0; i < 4; i++) {
-        char name[8];
-        snprintf(name, sizeof name, "dc%u", i);
-        assert_ok(ami_id_from_text(&g->members.member[i].name, name));
-        g->members.member[i].key_epoch = 1;
-    }
-    return g;
-}
-
 /* Only changed records are stored; the rest comes from the genesis file. */
 static void the_registry_comes_back_as_it_was(void **state)
 {
     (void)state;
     static uint8_t run_bytes[64 * (RECORD_BYTES_MAX + 12)];
-    struct genesis *g = genesis_of_four();
+    struct genesis *g = genesis_of_made();
     struct registry *r = registry_new(g);
     assert_non_null(r);
     struct tip tip = tip_at_start();
@@ -313,31 +294,6 @@ static void a_batch_is_whole_or_absent(void **state)
     batch = pending_of(b);
     batch.records = SPAN_LITERAL("\0\0\0\0\0\0\0\1\0\0\0\1x");
     assert_leaves_no_trace(s, batch, b, AMI_BAD_ARGUMENT); /* state without a block */
-    free_block(b);
-
-    /* A report that is stored already, behind new ones. */
-    next = tip;
-    next.sequence = good->first_sequence;
-    b = make_block(&next, 1, 60);
-    struct writer body = writer_on(body_bytes, sizeof body_bytes);
-    append_report(&body, 900, 60);
-    append_report(&body, 901, 60);
-    write_raw(&body, b->body, b->body_size);
-    free(b->body);
-    b->body = malloc(body.size);
-    assert_non_null(b->body);
-    memcpy(b->body, body_bytes, body.size);
-    b->body_size = body.size;
-    b->header.tx_count = 3;
-    seal_block(b, VOTE_COMMIT);
-    struct span encoded;
-    struct tx_view view;
-    struct body_reader it = body_reader_on(span_of(b->body, b->body_size));
-    assert_true(body_next(&it, &encoded));
-    assert_ok(tx_view_parse(&view, encoded));
-    b->first_tx = view.id;
-    b->first_sequence = 900;
-    assert_leaves_no_trace(s, commit_of(b), b, AMI_SEQUENCE_SETTLED);
     free_block(b);
 
     /* After all that the right block goes in. */

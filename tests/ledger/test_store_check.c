@@ -477,10 +477,10 @@ static void checks_of_many_values(void **state)
         key[i] = span_of(bytes + i / 2, 1 + i / 3);
         value[i] = span_of(bytes, i);
     }
-    store_checks(check, "txs", key, value, 150);
+    store_checks(check, "hashes", key, value, 150);
     for (size_t i = 0; i < 150; i++) {
         uint8_t alone[STORE_CHECK_BYTES];
-        store_check(alone, "txs", key[i], value[i], span_of(NULL, 0));
+        store_check(alone, "hashes", key[i], value[i], span_of(NULL, 0));
         assert_memory_equal(check[i], alone, sizeof alone);
     }
 }

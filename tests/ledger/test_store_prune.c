@@ -435,26 +435,31 @@ static void the_checker_knows_what_may_be_pruned(void **state)
     s = open_store(STORE_READ_WRITE, 0);
 }
 
-/* Rows that no block made. */
-static void the_checker_knows_how_many_rows_there_are(void **state)
+/* Rows that no block made, and rows that are gone. */
+static void the_checker_knows_which_rows_there_are(void **state)
 {
     (void)state;
-    static const uint8_t key[32] = {0xee}, place[12] = {0, 0, 0, 0, 0, 0, 0, 9};
-    static const struct {
-        const char *db;
-        size_t key_size;
-    } rows[] = {{"txs", 32}, {"reports", 21}, {"epochs", 4}};
+    static const uint8_t epoch[4] = {0xee}, place[12] = {0, 0, 0, 0, 0, 0, 0, 9};
     struct store_check_result result;
+    uint8_t name[RUN_NAME_BYTES], row[ROW_BYTES] = {0};
     store_close(s);
     s = NULL;
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        const struct span row = span_of(key, rows[i].key_size);
-        tamper_row(rows[i].db, row, span_of(place, sizeof place));
+    tamper_row("epochs", span_of(epoch, sizeof epoch), span_of(place, sizeof place));
+    assert_status(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why), AMI_DAMAGED);
+    assert_non_null(strstr(why, "index of transactions"));
+    tamper_row("epochs", span_of(epoch, sizeof epoch), span_of(NULL, 0));
+    assert_ok(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why));
+
+    /* In a run that is not there yet, and in the first of one that is. */
+    row[ROW_KEY_BYTES + 7] = 1;
+    for (uint64_t run = 1; run <= 2; run++) {
+        run_name_encode(name, &(struct run_name){1, 2 - run, 0});
+        tamper_row("runs", span_of(name, sizeof name), span_of(row, sizeof row));
         assert_status(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why),
                       AMI_DAMAGED);
-        assert_non_null(strstr(why, "index of transactions"));
-        tamper_row(rows[i].db, row, span_of(NULL, 0));
-        assert_ok(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why));
+        assert_non_null(strstr(why, run == 1 ? "in runs" : "index of transactions"));
+        if (run == 1)
+            tamper_row("runs", span_of(name, sizeof name), span_of(NULL, 0));
     }
     s = open_store(STORE_READ_WRITE, 0);
 }
@@ -519,7 +524,7 @@ int main(void)
         ON_BLOCKS(a_crash_takes_back_a_step_or_nothing),
         ON_BLOCKS(a_copy_is_the_ledger_and_no_more),
         ON_BLOCKS(the_checker_knows_what_may_be_pruned),
-        ON_BLOCKS(the_checker_knows_how_many_rows_there_are),
+        ON_BLOCKS(the_checker_knows_which_rows_there_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -182,10 +182,14 @@ static void signatures_cover_what_they_must(void **state)
     struct fixture_device dc = fixture_device(f, ROLE_DC_SIGN, fixture_id("dc-9"), 1);
     fixture_dc_enrol(f, body, &dc);
     assert_ok(tx_view_parse(&tx, fixture_last(body)));
-    assert_ok(mdms_tx_check(&f->sign.p, chain, TX_DC_ENROL, tx.tx.first, &tx.mdms.signature));
-    assert_status(mdms_tx_check(&f->sign.p, chain, TX_METER_ENROL, tx.tx.first, &tx.mdms.signature),
+    const struct network *net = &f->genesis.network;
+    struct network other = *net;
+    other.sign = f->p_pub.p;
+    network_finish(&other);
+    assert_ok(mdms_tx_check(net, chain, TX_DC_ENROL, tx.tx.first, &tx.mdms.signature));
+    assert_status(mdms_tx_check(net, chain, TX_METER_ENROL, tx.tx.first, &tx.mdms.signature),
                   AMI_BAD_SIGNATURE);
-    assert_status(mdms_tx_check(&f->p_pub.p, chain, TX_DC_ENROL, tx.tx.first, &tx.mdms.signature),
+    assert_status(mdms_tx_check(&other, chain, TX_DC_ENROL, tx.tx.first, &tx.mdms.signature),
                   AMI_BAD_SIGNATURE);
 }
 

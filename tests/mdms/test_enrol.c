@@ -219,7 +219,7 @@ static void power_loss_at_every_point(void **state)
         assert_true(rig_get(r, TABLE_OUTBOX, key_number(last + 1), &value));
         assert_ok(tx_view_parse(&tx, value));
         assert_memory_equal(&tx.u.meter_enrol.w_report, &w, sizeof w);
-        assert_ok(mdms_tx_check(&r->keys.net.sign, &r->genesis->members.chain, TX_METER_ENROL,
+        assert_ok(mdms_tx_check(&r->keys.net, &r->genesis->members.chain, TX_METER_ENROL,
                                 tx.tx.first, &tx.mdms.signature));
     }
 }

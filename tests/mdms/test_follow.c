@@ -438,8 +438,8 @@ static void a_foreign_transaction_is_noticed(void **state)
     struct writer w = writer_on(first, sizeof first);
     revoke_encode(&w, &u);
     memset(random, 5, sizeof random);
-    sm2_signature sig =
-        mdms_tx_sign(&r->keys.sign, &r->genesis->members.chain, TX_REVOKE, writer_span(&w), random);
+    sm2_signature sig = mdms_tx_sign(&r->keys.net, &r->keys.sign, &r->genesis->members.chain,
+                                     TX_REVOKE, writer_span(&w), random);
     struct writer t = writer_on(tx.bytes, sizeof tx.bytes);
     mdms_tx_encode(&t, TX_REVOKE, writer_span(&w), &sig);
     tx.size = t.size;
@@ -469,8 +469,8 @@ static void a_number_that_another_transaction_has_is_noticed(void **state)
         struct writer w = writer_on(first, sizeof first);
         revoke_encode(&w, &u);
         memset(random, 5, sizeof random);
-        sm2_signature sig = mdms_tx_sign(&r->keys.sign, &r->genesis->members.chain, TX_REVOKE,
-                                         writer_span(&w), random);
+        sm2_signature sig = mdms_tx_sign(&r->keys.net, &r->keys.sign, &r->genesis->members.chain,
+                                         TX_REVOKE, writer_span(&w), random);
         struct writer t = writer_on(tx.bytes, sizeof tx.bytes);
         mdms_tx_encode(&t, TX_REVOKE, writer_span(&w), &sig);
         tx.size = t.size;

@@ -108,8 +108,8 @@ static void followed_from_one_epoch_into_the_next(void **state)
     assert_true(rig_get(r, TABLE_OUTBOX, key_number(c.number), &value));
     assert_ok(tx_view_parse(&tx, value));
     assert_int_equal(tx.tx.kind, TX_MEMBERSHIP);
-    assert_ok(mdms_tx_check(&r->keys.net.sign, &r->genesis->members.chain, TX_MEMBERSHIP,
-                            tx.tx.first, &tx.mdms.signature));
+    assert_ok(mdms_tx_check(&r->keys.net, &r->genesis->members.chain, TX_MEMBERSHIP, tx.tx.first,
+                            &tx.mdms.signature));
     assert_int_equal(tx.u.membership.epoch, 2);
     assert_int_equal(tx.u.membership.delay, 3);
     assert_true(span_equal(tx.u.membership.entry.peer, SPAN_LITERAL("tcp://127.0.0.1:7901")));

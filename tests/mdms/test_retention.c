@@ -146,8 +146,8 @@ static void show(struct rig *r, unsigned dc, uint64_t below, bool forged)
     const struct retention x = {.number = 99, .below = below};
     struct writer w = writer_on(first, sizeof first);
     retention_encode(&w, &x);
-    sm2_signature s = mdms_tx_sign(&r->keys.sign, &r->genesis->members.chain, TX_RETENTION,
-                                   writer_span(&w), random);
+    sm2_signature s = mdms_tx_sign(&r->keys.net, &r->keys.sign, &r->genesis->members.chain,
+                                   TX_RETENTION, writer_span(&w), random);
     s.b[5] ^= forged;
     struct writer out = writer_on(tx, sizeof tx);
     mdms_tx_encode(&out, TX_RETENTION, writer_span(&w), &s);

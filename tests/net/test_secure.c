@@ -11,7 +11,7 @@
 
 #include "crypto/secret.h"
 #include "net/link.h"
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 #include "tests/harness.h"
 
 #define WAIT_US 20000000u

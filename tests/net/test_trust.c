@@ -2,7 +2,7 @@
 #include "net/trust.h"
 
 #include "crypto/secret.h"
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 #include "tests/harness.h"
 
 #include <stdio.h>

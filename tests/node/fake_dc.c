@@ -9,7 +9,7 @@
 #include "crypto/secret.h"
 #include "net/file.h"
 #include "net/link.h"
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 #include "wire/types.h"
 
 #include <stdio.h>

@@ -3,7 +3,7 @@
 
 #include "crypto/secret.h"
 #include "net/file.h"
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 #include "tests/harness.h"
 
 #include <fcntl.h>

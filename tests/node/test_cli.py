@@ -409,18 +409,20 @@ WRONG = {
     "settled": ("SEQUENCE_SETTLED", 1), "revoked": ("REVOKED", 2), "unknown": ("UNKNOWN_DEVICE", 1),
 }
 DAMAGE = {
-    "hash-index": "index of hashes", "hash-gone": "index of hashes", "tx-index": "index of transactions",
-    "tx-gone": "index of transactions", "report-index": "index of reports",
-    "report-gone": "index of reports", "block-gone": "block 1 cannot be read",
-    "block-byte": "the Merkle root", "record-byte": "the registry kept in",
-    "record-gone": "the registry kept in", "front-check": "its header cannot be read alone",
-    "hash-extra": "the index of hashes kept in", "tx-extra": "the index of transactions kept in",
-    "report-extra": "the index of reports kept in", "epoch-extra": "the index of epochs kept in",
+    "hash-index": "index of hashes", "hash-gone": "index of hashes",
+    "block-gone": "block 1 cannot be read",
+    "block-byte": "the Merkle root", "change-byte": "the registry kept in",
+    "change-gone": "the registry kept in", "front-check": "its header cannot be read alone",
+    "hash-extra": "the index of hashes kept in", "epoch-extra": "the index of epochs kept in",
     "meta-extra": "something that no ledger has", "database-extra": "something that no ledger has",
     "retention-forged": "is not the MDMS's", "mark-forged": "keeps beside its blocks cannot be read",
 }
-# The same of a ledger on which a retention stands, and of which nothing is pruned.
+# The same of a ledger on which a retention stands, and of which nothing is pruned. It is long enough to
+# have an index of transactions and records beside its blocks.
 RETAINED_DAMAGE = {
+    "row-index": "does not lead to it", "run-gone": "does not lead to it",
+    "row-extra": "rows, and its blocks make others", "record-byte": "the registry kept in",
+    "record-gone": "the registry kept in",
     "retention-gone": "is of watermark 0, and its blocks have 12", "retention-forged": "is not the MDMS's",
     "mark-forged": "says that it is pruned below block 12, and it is not",
 }

@@ -18,7 +18,8 @@ import tempfile
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 
 # Nobody resists these.
-NOBODY = {"later-compromise-with-ephemeral", "session-state-later", "byzantine-f-plus-1"}
+NOBODY = {"later-compromise-with-ephemeral", "session-state-later", "byzantine-f-plus-1",
+          "channel-state-later"}
 BROKEN = {
     "liu2023": {
         "impersonate-leader-with-u", "impersonate-leader-as-another-dc", "key-compromise-meter",
@@ -27,6 +28,33 @@ BROKEN = {
     },
     "sm2kx": set(),
     "ecdh": {"leaked-ephemeral-meter", "leaked-ephemeral-dc", "leaked-ephemeral-both"},
+}
+# Of the attacks on the channel, those under which its credentials do not matter; the others run under
+# each kind.
+ANY = {
+    "channel-downgrade-suite", "channel-altered-record", "channel-moved-records", "channel-reflected-record",
+    "channel-truncated", "channel-state-earlier", "channel-state-later", "channel-state-next-channel",
+    "channel-record-key",
+}
+KINDS = ["implicit", "x509", "cfl"]
+# The faults (channel/fault.h) in the evidence of attacks that were resisted.
+REFUSALS = {
+    ("channel-downgrade-suite", None): ["altered"] * 3,
+    ("channel-downgrade-credential", "implicit"): ["no_kind", "altered", "altered", "altered"],
+    ("channel-downgrade-credential", "x509"): ["no_kind", "altered", "altered", "altered"],
+    ("channel-replay-handshake", "implicit"): ["altered", "altered", "record"],
+    ("channel-replay-handshake", "cfl"): ["altered", "altered", "record"],
+    ("channel-reflected-handshake", "implicit"): ["self", "encoding", "encoding"],
+    ("channel-unknown-key-share", "implicit"): ["altered", "altered"],
+    ("channel-unknown-key-share", "x509"): ["altered", "altered"],
+    ("channel-key-compromise", "implicit"): ["self", "signature"],
+    ("channel-operator-raises-label", "implicit"): ["signature"] * 3,
+    ("channel-operator-raises-label", "x509"): ["signature", "wrong_chain", "wrong_chain"],
+    ("channel-operator-raises-label", "cfl"): ["signature", "wrong_chain", "wrong_chain"],
+    ("channel-operator-revoked", "x509"): ["revoked"],
+    ("channel-altered-record", None): ["record", "record"],
+    ("channel-moved-records", None): ["record"] * 6,
+    ("channel-reflected-record", None): ["record", "record"],
 }
 NETWORKS = {
     "leader-crash", "mdms-outage", "desync-every-message", "replay-after-restart",
@@ -56,13 +84,13 @@ def without_clocks(document):
     return out
 
 
-def judge(document, names, schemes):
+def judge_table(document, table, listed, subject, expected):
     wrong = []
     seen = set()
-    for row in document["tables"]["attacks"]["rows"]:
-        key = (row["attack"], row["scheme"])
+    for row in document["tables"][table]["rows"]:
+        key = (row["attack"], row[subject])
         seen.add(key)
-        broken = row["attack"] in NOBODY or row["attack"] in BROKEN[row["scheme"]]
+        broken = row["attack"] in NOBODY or row["attack"] in BROKEN.get(row[subject], set())
         if row["outcome"] != ("broken" if broken else "resisted"):
             wrong.append(f"{key}: {row['outcome']}, {row['evidence']}")
         if not broken and row["control"] != "succeeds":
@@ -71,15 +99,26 @@ def judge(document, names, schemes):
             wrong.append(f"{key}: it does not say why nobody resists")
         if not row["evidence"] or not row["knowledge"] or not row["goal"]:
             wrong.append(f"{key}: something is not said")
-    for name in names:
-        for scheme in schemes:
-            if (name, scheme) not in seen:
-                wrong.append(f"{name} did not run against {scheme}")
-    listed = {(a["attack"], a["scheme"], a["outcome"]) for a in document["attacks"]}
-    if len(listed) != len(document["tables"]["attacks"]["rows"]):
+    if seen != expected:
+        wrong.append(f"{table}: did not run {sorted(expected - seen)}, ran {sorted(seen - expected)}")
+    outcomes = {(a["attack"], a[subject], a["outcome"]) for a in document[listed]}
+    if len(outcomes) != len(document["tables"][table]["rows"]):
         wrong.append("the list and the table differ")
     if wrong:
         sys.exit("\n".join(wrong))
+
+
+def judge(document, names, schemes):
+    on_schemes = {(n, s) for n in names if not n.startswith("channel-") for s in schemes}
+    on_channel = {(n, k) for n in names if n.startswith("channel-")
+                  for k in (["any"] if n in ANY else KINDS)}
+    if on_schemes:
+        judge_table(document, "attacks", "attacks", "scheme", on_schemes)
+    if on_channel:
+        judge_table(document, "channel", "channel_attacks", "credential", on_channel)
+    if set(document["tables"]) != {t for t, rows in (("attacks", on_schemes), ("channel", on_channel))
+                                   if rows}:
+        sys.exit(f"other tables than wanted: {set(document['tables'])}")
 
 
 def evidence(document, attack, scheme):
@@ -99,6 +138,12 @@ def objects(program, names):
         found = evidence(first, attack, "liu2023")
         if not re.search(r"K = [0-9a-f]{64}.* [0-9.]+ kWh", found):
             sys.exit(f"{attack} shows no key and no reading: {found}")
+    # What was refused was refused for the reason that it should be.
+    for (attack, kind), reasons in REFUSALS.items():
+        row = next(r for r in first["tables"]["channel"]["rows"]
+                   if r["attack"] == attack and (kind is None or r["credential"] == kind))
+        if re.findall(r": ([a-z0-9_]+)(?=[,;]|$)", row["evidence"]) != reasons:
+            sys.exit(f"{attack}, {kind}: {row['evidence']}")
     if without_clocks(first) != without_clocks(attacks(program, names)):
         sys.exit("two runs with one seed differ")
     other = attacks(program, names, "--seed", "2")
@@ -172,7 +217,10 @@ def usage(program):
     refused(program, 2, "'nothing' is no experiment", "nothing")
     refused(program, 2, "'nothing' is no attack", "attacks", "nothing")
     refused(program, 2, "there is no scheme 'nothing'", "attacks", "--scheme", "nothing")
+    refused(program, 2, "channel-middle attacks the channel, which has no key-agreement scheme", "attacks",
+            "channel-middle", "--scheme", "sm2kx")
     refused(program, 2, "takes no further names", "table2", "replay-vote")
+    refused(program, 2, "takes no further names", "links-crypto", "handshakes")
     refused(program, 1, "cannot be made", "attacks", "replay-vote", "--out", "/dev/null/there")
     os.environ["TMPDIR"] = "/dev/null"
     refused(program, 1, "ledger-bit-flipped: /dev/null", "attacks", "ledger-bit-flipped", "--scheme",
@@ -192,7 +240,9 @@ def usage(program):
     text = run(program, "attacks", "collusion-master-key", "--scheme", "liu2023")
     if "the adversary holds" not in text or "broken" not in text:
         sys.exit(f"the text does not say what was found: {text}")
-    for words, wanted in ((("lab", "ta"), "table2"), (("lab", "attacks", "replay-v"), "replay-vote"),
+    for words, wanted in ((("lab", "ta"), "table2"), (("lab", "links-"), "links-crypto"),
+                          (("lab", "attacks", "replay-v"), "replay-vote"),
+                          (("lab", "attacks", "channel-mi"), "channel-middle"),
                           (("lab", "attacks", "--scheme", "ec"), "ecdh"),
                           (("lab", "attacks", "--ou"), "--out")):
         if wanted not in complete(program, program, *words):

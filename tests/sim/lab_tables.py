@@ -16,7 +16,7 @@ import sys
 import tempfile
 
 SIM, PART = sys.argv[1], sys.argv[2]
-TABLES = ["table4", "table5", "pfs", "election", "links", "gateways", "scale"]
+TABLES = ["table4", "table5", "pfs", "election", "links", "links-crypto", "gateways", "scale"]
 
 
 def run(*words):
@@ -61,7 +61,7 @@ def tables():
                 check(all(n == n and abs(n) != float("inf") for n in numbers), f"{key}.{c['name']}")
                 if c["clock"]:
                     clocked.add(name)
-    check(clocked == {"table4", "pfs", "scale"}, f"clocks in {clocked}")
+    check(clocked == {"table4", "pfs", "links-crypto", "scale"}, f"clocks in {clocked}")
     # Virtual time depends on the seed; the seed is what it depends on.
     other = document("election", "--seed", "4")
     check(without_clocks(other)["tables"] != without_clocks(document("election", "--seed", "3"))["tables"],
@@ -86,6 +86,14 @@ def reported():
     check({s: (r["messages"], r["fields"], r["bits"]) for s, r in got.items()} == bits, "table 5 as reported")
     got = rows(pfs, "reported", "way")
     check((got["agreement"]["time"], got["generator"]["time"]) == (5580, 122), "pfs as reported")
+    crypto = document("links-crypto")
+    got = rows(crypto, "reported_links", "link")
+    check([r["total"] for r in got.values()] == [1439, 2576, 5796], "links as charted")
+    got = rows(crypto, "certificates", "way")
+    check((got["CFL"]["reported_sign"], got["CFL"]["reported_verify"]) == (1772, 1204), "CFL as reported")
+    got = rows(crypto, "reported_packets", "bytes")
+    check({b: r["rate"] for b, r in got.items()} == {64: 106.1, 1420: 578.8}, "HMAC-SM3 as reported")
+    links_crypto(crypto)
     # The model: published counts times our unit times.
     unit = {u: r["time"] for u, r in rows(t4, "units", "unit").items()}
     model = rows(t4, "model", "scheme")
@@ -96,6 +104,30 @@ def reported():
     # Counts of the whole are those of its steps (test_lab_tables.c): 7 products with the DC's half.
     ops = {(r["side"], r["operation"]): r["count"] for r in t4["tables"]["operations"]["rows"]}
     check(ops[("DC", "k P")] == 1 and ops[("meter", "W + lambda P_pub")] == 1, "operations of sm2kx")
+
+
+def links_crypto(d):
+    """Every link, credential, record suite and packet size is there, and its columns fit together."""
+    links = ["SM2, implicit", "SM2, implicit, member", "SM2, CFL", "SM2, X.509", "ECDHE-ECDSA", "ECDHE-RSA"]
+    for table in ("handshakes", "transfers"):
+        got = rows(d, table, "link")
+        check(list(got) == links, f"{table}: {list(got)}")
+        for name, suite in (("ECDHE-ECDSA", "ECDHE-ECDSA-AES256-GCM-SHA384"), ("SM2, CFL", "SM2-SM4-GCM-SM3")):
+            check(got[name]["suite"] == suite, f"{table}: the suite of {name}")
+        for link, r in got.items():
+            check(0 < r["client"] and 0 < r["server"] and 0 < r["least"] <= r["total"], f"{table}: {link}")
+            check(abs(r["ecdsa"] * r["total"] / got["ECDHE-ECDSA"]["total"] - 1) < 1e-9, f"{table}: {link}")
+            check(abs(r["rsa"] * r["total"] / got["ECDHE-RSA"]["total"] - 1) < 1e-9, f"{table}: {link}")
+    suites = {"SM4-GCM", "SM4-CTR, HMAC-SM3", "AES256-GCM (TLS)"}
+    got = {(r["bytes"], r["suite"]): r for r in d["tables"]["records"]["rows"]}
+    check({s for _, s in got} == suites and len(got) == 18, f"records: {sorted(got)}")
+    check(all(abs(r["rate"] * r["total"] / r["bytes"] - 1) < 1e-9 for r in got.values()), "records: the rate")
+    packets = d["tables"]["packets"]["rows"]
+    check({r["bytes"] for r in packets} == {64, 128, 256, 512, 1024, 1420}, "packets: sizes")
+    check({r["suite"].split(" (")[0] for r in packets} ==
+          {f"{c}-CBC, HMAC-{m}" for c in ("AES", "SM4") for m in ("SM3", "SHA1")}, "packets: suites")
+    check(all(r["digest"] == "the same" for r in d["tables"]["chunks"]["rows"]), "SM3 in chunks")
+    check({1, 63, 64, 65} < {r["chunk"] for r in d["tables"]["chunks"]["rows"]}, "SM3: chunks")
 
 
 VOID = {"meta", "br", "link"}
@@ -222,7 +254,7 @@ def bad_input(directory):
 def report(directory):
     for d in (ODD, PLAIN):
         save(directory, d)
-    names = ["table4", "table5", "pfs", "scale"]
+    names = ["table4", "table5", "pfs", "links-crypto", "scale"]
     for name in names:
         r = run("lab", name, "--tiny", "--scheme", "sm2kx", "--out", directory)
         check(r.returncode == 0, f"{name}: {r.stderr}")

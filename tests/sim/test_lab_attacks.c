@@ -17,7 +17,7 @@ static void every_attack_says_what_it_is(void **state)
         assert_true(strlen(a->knows) > 0 && strlen(a->goal) > 0 && strlen(a->protection) > 0);
         assert_int_equal(strspn(a->name, "abcdefghijklmnopqrstuvwxyz0123456789-"), strlen(a->name));
         assert_true((unsigned)a->row < ROW_COUNT);
-        row[a->row] = row[a->row] || a->nobody == NULL;
+        row[a->row] = row[a->row] || (a->on == ON_SCHEME && a->nobody == NULL);
         for (size_t k = 0; k < i; k++)
             assert_string_not_equal(attack_at(k)->name, a->name);
     }
@@ -26,10 +26,12 @@ static void every_attack_says_what_it_is(void **state)
         assert_true(row[i]);
 }
 
+static const struct attack_subject subject = {"ecdh", &lab_ecdh, 0};
+
 static bool judged_bad(const struct attack *a, struct attack_outcome r)
 {
     struct lab_output *out = lab_output_new();
-    attack_judge(out, a, &lab_ecdh, &r);
+    attack_judge(out, a, &subject, &r);
     bool failed = lab_output_failed(out);
     lab_output_free(out);
     return failed;
@@ -56,9 +58,11 @@ static void an_outcome_is_kept(void **state)
 {
     (void)state;
     const struct attack *a = attack_at(0);
-    const struct scheme *s = lab_schemes()->scheme;
-    const struct attack_outcome *first = attack_outcome(a, s, 5), *other = attack_outcome(a, s, 6);
-    assert_ptr_equal(attack_outcome(a, s, 5), first);
+    const struct scheme *scheme = lab_schemes()->scheme;
+    const struct attack_subject s = {scheme->name, scheme, 0};
+    const struct attack_outcome *first = attack_outcome(a, &s, 5),
+                                *other = attack_outcome(a, &s, 6);
+    assert_ptr_equal(attack_outcome(a, &s, 5), first);
     assert_ptr_not_equal(other, first);
     assert_string_not_equal(other->evidence, first->evidence);
     assert_ok(first->failed);

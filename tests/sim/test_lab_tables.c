@@ -4,6 +4,7 @@
 #include "sim/lab/count.h"
 #include "sim/lab/election.h"
 #include "sim/lab/frames.h"
+#include "sim/lab/quantile.h"
 #include "sim/medium.h"
 #include "sim/world.h"
 #include "tests/harness.h"

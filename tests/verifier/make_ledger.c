@@ -22,9 +22,9 @@
 #define OK(expr)      AMI_CHECK((expr) == AMI_OK)
 #define MDB_OK(expr)  AMI_CHECK((expr) == MDB_SUCCESS)
 #define METERS        6
-#define BLOCKS_MAX    96
+#define BLOCKS_MAX    128
 #define PRUNED_BELOW  12
-#define PRUNED_HEIGHT 82
+#define PRUNED_HEIGHT 128 /* all its rows and records are in their tables */
 #define FORK_HEIGHT   8
 #define SHORT_HEIGHT  6
 #define REPORT_SALT   16
@@ -506,9 +506,10 @@ static bool poison(const char *dir, const char *what)
     static const struct {
         const char *what, *db;
         size_t key_size, value_size;
-    } rows[] = {{"hash-extra", "hashes", 32, 8},     {"tx-extra", "txs", 32, 12},
-                {"report-extra", "reports", 21, 12}, {"epoch-extra", "epochs", 4, 12},
-                {"meta-extra", "meta", 7, 12},       {"database-extra", "notes", 4, 12}};
+    } rows[] = {{"hash-extra", "hashes", 32, 8},
+                {"epoch-extra", "epochs", 4, 12},
+                {"meta-extra", "meta", 7, 12},
+                {"database-extra", "notes", 4, 12}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (strcmp(what, rows[i].what) == 0) {
             put_extra(dir, rows[i].db, span_of(key, rows[i].key_size),
@@ -533,20 +534,23 @@ static bool poison(const char *dir, const char *what)
     return false;
 }
 
+#define GROWS SIZE_MAX
+
 /* Changes or deletes an entry of a sub-database: the first, or the last one. */
 static void damage(const char *dir, const char *what)
 {
     static const struct {
         const char *what, *db;
         bool last, delete;
-        size_t at; /* byte of the value that changes, from its end */
+        size_t at; /* byte of the value that changes, from its end; GROWS: a row more */
     } kinds[] = {
-        {"hash-index", "hashes", false, false, 1},   {"hash-gone", "hashes", true, true, 0},
-        {"tx-index", "txs", false, false, 1},        {"tx-gone", "txs", true, true, 0},
-        {"report-index", "reports", true, false, 1}, {"report-gone", "reports", true, true, 0},
-        {"block-gone", "blocks", false, true, 0},    {"block-byte", "blocks", true, false, 30},
-        {"record-byte", "records", true, false, 9},  {"record-gone", "records", true, true, 0},
-        {"front-check", "blocks", true, false, 0},   {"retention-gone", "meta", false, true, 0}};
+        {"hash-index", "hashes", false, false, 1}, {"hash-gone", "hashes", true, true, 0},
+        {"row-index", "runs", false, false, 1},    {"run-gone", "runs", true, true, 0},
+        {"row-extra", "runs", true, false, GROWS}, {"block-gone", "blocks", false, true, 0},
+        {"block-byte", "blocks", true, false, 30}, {"change-byte", "changes", true, false, 9},
+        {"change-gone", "changes", true, true, 0}, {"record-byte", "records", false, false, 9},
+        {"record-gone", "records", true, true, 0}, {"front-check", "blocks", true, false, 0},
+        {"retention-gone", "meta", false, true, 0}};
     char path[4096];
     MDB_env *env;
     MDB_txn *txn;
@@ -574,7 +578,7 @@ static void damage(const char *dir, const char *what)
     if (kinds[i].delete) {
         MDB_OK(mdb_cursor_del(cursor, 0));
     } else {
-        uint8_t *copy = malloc(v.mv_size), key[64];
+        uint8_t *copy = malloc(v.mv_size + ROW_BYTES), key[64];
         AMI_CHECK(copy != NULL && k.mv_size <= sizeof key);
         memcpy(copy, v.mv_data, v.mv_size);
         memcpy(key, k.mv_data, k.mv_size);
@@ -582,11 +586,17 @@ static void damage(const char *dir, const char *what)
          * block has that of its front, too, which damage to its body leaves as it is. */
         size_t checks = strcmp(kinds[i].db, "blocks") == 0 ? 2 : 1;
         size_t end = v.mv_size - STORE_CHECK_BYTES;
-        copy[v.mv_size - checks * STORE_CHECK_BYTES - kinds[i].at] ^=
-            1; /* at 0: the front's check */
+        if (kinds[i].at == GROWS) {
+            memcpy(copy + end, copy + end - ROW_BYTES, ROW_BYTES);
+            end += ROW_BYTES;
+            copy[end - ROW_BYTES + ROW_KEY_BYTES - 1]++; /* another key */
+        } else {
+            copy[v.mv_size - checks * STORE_CHECK_BYTES - kinds[i].at] ^=
+                1; /* at 0: the front's check */
+        }
         store_check(copy + end, kinds[i].db, span_of(key, k.mv_size), span_of(copy, end),
                     span_of(NULL, 0));
-        MDB_val nk = {k.mv_size, key}, nv = {v.mv_size, copy};
+        MDB_val nk = {k.mv_size, key}, nv = {end + STORE_CHECK_BYTES, copy};
         mdb_cursor_close(cursor);
         MDB_OK(mdb_put(txn, dbi, &nk, &nv, 0));
         free(copy);

@@ -22,7 +22,7 @@ static struct network network_make(void)
     net.sign = point_mul_base(&k[1]);
     net.enrol = point_mul_base(&k[2]);
     net.readings = point_mul_base(&k[3]);
-    net.id = network_id(&net);
+    network_finish(&net);
     return net;
 }
 
@@ -50,6 +50,9 @@ static void test_network_id(void **unused)
             n.p_pub = point_negate(&n.p_pub); /* the same x */
         sm3_digest id = network_id(&n);
         assert_int_equal(sm3_equal(&id, &net.id), what == 7);
+        network_finish(&n);
+        const sm3_digest z = sm2_z(SPAN_LITERAL("amiledger mdms"), &n.sign);
+        assert_true(sm3_equal(&n.id, &id) && sm3_equal(&n.sign_z, &z));
     }
 }
 

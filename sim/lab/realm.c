@@ -1,4 +1,4 @@
-#include "tests/channel/support.h"
+#include "sim/lab/realm.h"
 
 #include "base/check.h"
 #include "crypto/secret.h"
@@ -9,11 +9,11 @@ const uint8_t *realm_random(struct realm *r)
 {
     static uint8_t random[16][SM2_WIDE_BYTES];
     static unsigned at;
-    uint8_t counter[9];
+    uint8_t counter[16];
     uint8_t *out = random[at++ % 16];
-    counter[0] = r->number;
-    store_be64(counter + 1, r->drawn++);
-    const struct span parts[] = {SPAN_LITERAL("channel tests"), span_of(counter, sizeof counter)};
+    store_be64(counter, r->number);
+    store_be64(counter + 8, r->drawn++);
+    const struct span parts[] = {SPAN_LITERAL("realm"), span_of(counter, sizeof counter)};
     sm2_kdf(out, SM2_WIDE_BYTES, parts, 2);
     return out;
 }
@@ -34,7 +34,7 @@ struct label label_of(const char *text)
 
 #define WIDE(array) ((const uint8_t(*)[SM2_WIDE_BYTES])(array))
 
-void realm_make(struct realm *r, const char *name, uint8_t number)
+void realm_make(struct realm *r, const char *name, uint64_t number)
 {
     static uint8_t seeds[CFL_KEYS_MAX][SM2_WIDE_BYTES];
     uint8_t random[4][SM2_WIDE_BYTES];
@@ -126,9 +126,18 @@ static bool party_revoked(void *ctx, const struct credential_identity *who)
     return sm3_equal(&p->revoked, &who->fingerprint);
 }
 
-void party_make(struct party *p, struct realm *r, const struct credential *own)
+const struct channel_form channel_form_real = {
+    .start = channel_start,
+    .receive = channel_receive,
+    .seal = channel_seal,
+    .close = channel_close,
+    .cut = channel_cut,
+};
+
+void party_make(struct party *p, const struct realm *r, const struct credential *own)
 {
     memset(p, 0, sizeof *p);
+    p->form = &channel_form_real;
     p->own = *own;
     p->trust = (struct credential_trust){
         .net = &r->mdms.net,
@@ -146,27 +155,35 @@ void party_make(struct party *p, struct realm *r, const struct credential *own)
     };
 }
 
-static void start(struct party *p, bool initiator, struct realm *realm)
+void frame_copy(struct frame *to, const struct frame *from)
+{
+    to->size = from->size;
+    memcpy(to->b, from->b, from->size);
+}
+
+void party_start(struct party *p, bool initiator, struct realm *realm, struct frame *first)
 {
     uint8_t random[CHANNEL_RANDOM_BYTES];
     for (size_t at = 0; at < sizeof random; at += SM2_WIDE_BYTES)
         memcpy(random + at, realm_random(realm),
                sizeof random - at < SM2_WIDE_BYTES ? sizeof random - at : SM2_WIDE_BYTES);
-    channel_start(&p->channel, &p->config, initiator, random, SUITE_WALL_MS);
+    p->form->start(&p->channel, &p->config, initiator, random, SUITE_WALL_MS);
+    if (!initiator)
+        return;
+    channel_first(&p->channel, first->b);
+    first->size = CHANNEL_FIRST_BYTES;
 }
 
 void pair_start(struct party *i, struct party *r, struct realm *realm, struct frame *first)
 {
-    start(i, true, realm);
-    start(r, false, realm);
-    channel_first(&i->channel, first->b);
-    first->size = CHANNEL_FIRST_BYTES;
+    party_start(i, true, realm, first);
+    party_start(r, false, realm, NULL);
 }
 
 struct channel_result deliver(struct party *to, struct frame *in, struct frame *reply)
 {
     struct channel_result result =
-        channel_receive(&to->channel, in->b, in->size, reply->b, SUITE_WALL_MS);
+        to->form->receive(&to->channel, in->b, in->size, reply->b, SUITE_WALL_MS);
     AMI_CHECK(result.reply_size <= CHANNEL_FLIGHT_BYTES_MAX);
     reply->size = result.reply_size;
     return result;
@@ -192,11 +209,16 @@ bool pair_handshake(struct party *i, struct party *r, struct realm *realm)
     return good && i->channel.state == CHANNEL_UP && r->channel.state == CHANNEL_UP;
 }
 
+void party_seal(struct party *from, struct frame *out, const void *text, size_t size)
+{
+    AMI_CHECK(size + CHANNEL_OVERHEAD_BYTES_MAX <= sizeof out->b);
+    out->size = from->form->seal(&from->channel, out->b, span_of(text, size));
+}
+
 bool pair_say(struct party *from, struct party *to, const void *text, size_t size)
 {
     static struct frame wire, reply;
-    AMI_CHECK(size + CHANNEL_OVERHEAD_BYTES_MAX <= sizeof wire.b);
-    wire.size = channel_seal(&from->channel, wire.b, span_of(text, size));
+    party_seal(from, &wire, text, size);
     struct channel_result result = deliver(to, &wire, &reply);
     return result.event == CHANNEL_DATA && result.data.size == size &&
            (size == 0 || memcmp(result.data.data, text, size) == 0);
