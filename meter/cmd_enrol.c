@@ -315,9 +315,8 @@ static enum ami_status epoch_here(struct enrol *e, const struct ami_id *id, uint
  * old ones would wait for ever. */
 static enum ami_status is_enrolled(struct enrol *e, const struct ami_id *id, bool *enrolled)
 {
-    uint8_t record[METER_RECORD_BYTES_MAX];
+    struct meter_backlog backlog;
     uint32_t epoch;
-    size_t size;
     AMI_TRY(epoch_here(e, id, &epoch));
     *enrolled = epoch >= (uint32_t)key_epoch;
     if (*enrolled || epoch == 0)
@@ -326,12 +325,9 @@ static enum ami_status is_enrolled(struct enrol *e, const struct ami_id *id, boo
         return why_set(e->why, AMI_WRONG_EPOCH,
                        "%s has keys of epoch %u here: the next ones are those of epoch %u",
                        id->text, (unsigned)epoch, (unsigned)epoch + 1);
-    enum ami_status status = meter_store_next(e->store, METER_OUTBOX, id, epoch, 0, record, &size);
-    secret_wipe(record, sizeof record);
-    if (status == AMI_NOT_FOUND)
-        return AMI_OK;
-    return status != AMI_OK
-               ? status
+    AMI_TRY(meter_store_backlog(e->store, id, epoch, &backlog));
+    return backlog.reports == 0
+               ? AMI_OK
                : why_set(e->why, AMI_IN_USE,
                          "%s has reports that are not acknowledged yet, under its keys of epoch "
                          "%u: let `ami-meter run` or `fleet` send them first, or, when that key "

@@ -85,8 +85,6 @@ static bool each(void *ctx, const struct meter_stored_report *report)
     struct report_submit record;
     enum report_kind kind;
     size_t count;
-    if (w->one && !ami_id_equal(&w->id, &report->name))
-        return true;
     w->status = report_submit_parse(&record, report->record);
     if (w->status == AMI_OK)
         w->status = report_decode(&kind, w->scratch, &count, record.report);
@@ -121,7 +119,7 @@ static enum ami_status export_all(struct walk *w, struct why *why)
         if (!w->json)
             puts("id,time,interval_s,obis,unit,value,quality,sequence");
         unsigned boxes = 1u << METER_OUTBOX | (only_unsettled ? 0 : 1u << METER_ARCHIVE);
-        status = meter_store_each_report(store, boxes, each, w);
+        status = meter_store_each_report(store, boxes, w->one ? &w->id : NULL, each, w);
         if (status == AMI_OK)
             status = w->status;
         if (status != AMI_OK)

@@ -102,7 +102,7 @@ static bool look(void *ctx, const struct meter_stored_report *report)
 {
     struct wanted *w = ctx;
     struct report_submit record;
-    if (!ami_id_equal(&report->name, &w->meter) || report->record.size > sizeof w->bytes ||
+    if (report->record.size > sizeof w->bytes ||
         report_submit_parse(&record, report->record) != AMI_OK)
         return true;
     if (w->by_time ? !has_reading_at(w, &record) : report->sequence != w->sequence)
@@ -135,8 +135,8 @@ static enum ami_status find(struct wanted *w, const struct genesis *g, struct wh
         return AMI_NO_MEMORY;
     headers_init(w->headers, g);
     AMI_TRY(cli_store(&store, METER_STORE_READ, g, why));
-    enum ami_status status =
-        meter_store_each_report(store, 1u << METER_OUTBOX | 1u << METER_ARCHIVE, look, w);
+    enum ami_status status = meter_store_each_report(
+        store, 1u << METER_OUTBOX | 1u << METER_ARCHIVE, &w->meter, look, w);
     if (status == AMI_OK)
         status = meter_store_committees(store, w->headers);
     meter_store_close(store);

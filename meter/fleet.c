@@ -265,7 +265,7 @@ static bool load_meter(void *ctx, const struct ami_id *name, struct span file)
         m->lane = (uint8_t)(f->count % f->lanes);
         m->core_at_us = UINT64_MAX;
         m->measure_at_us = UINT64_MAX;
-        m->core.keys = device->keys; /* meter_init follows when the outbox is known */
+        m->core.keys = device->keys; /* meter_init follows in load_state */
         f->count++;
     } else {
         load->status = why_set(load->why, status, "the keys of meter %s cannot be used: %s",
@@ -285,20 +285,23 @@ static bool count_key(void *ctx, const struct ami_id *name, struct span file)
     return true;
 }
 
-/* Lowest number in the outbox, while the cores are not initialised yet: in core.load_from. */
-static bool load_outbox(void *ctx, const struct meter_stored_report *report)
+/* State and outbox of a meter; its core begins. */
+static enum ami_status load_state(struct fleet *f, struct fleet_meter *m)
 {
-    struct load *load = ctx;
-    struct fleet *f = load->f;
-    struct fleet_meter *m = fleet_find(f, &report->name);
-    if (m == NULL || m->core.keys.epoch != report->epoch)
-        return true;
-    if (m->core.load_from == 0)
-        m->core.load_from = report->sequence;
-    m->unsettled++;
-    f->outbox_reports++;
-    f->outbox_readings += report->readings;
-    return true;
+    struct device_keys keys = m->core.keys;
+    struct meter_backlog backlog = {0};
+    enum ami_status status = meter_store_state(f->c.store, &keys.name, keys.epoch, &m->state);
+    if (status == AMI_OK)
+        status = meter_store_backlog(f->c.store, &keys.name, keys.epoch, &backlog);
+    if (status == AMI_OK) {
+        m->unsettled = (uint32_t)backlog.reports;
+        f->outbox_reports += backlog.reports;
+        f->outbox_readings += backlog.readings;
+        meter_init(&m->core, &f->lane[m->lane].shared, m, &keys, m->state.next_sequence,
+                   backlog.reports == 0 ? m->state.next_sequence : backlog.lowest);
+    }
+    secret_wipe(&keys, sizeof keys);
+    return status;
 }
 
 static enum ami_status load_all(struct fleet *f, struct why *why)
@@ -320,7 +323,6 @@ static enum ami_status load_all(struct fleet *f, struct why *why)
     if (f->count == 0)
         return why_set(why, AMI_NOT_FOUND,
                        "no meter is enrolled in this directory; `ami-meter enrol` does it");
-    AMI_TRY(meter_store_each_report(f->c.store, 1u << METER_OUTBOX, load_outbox, &load));
     const size_t lane_max = f->count / f->lanes + 1;
     f->paused = calloc(lane_max * f->lanes, sizeof(struct fleet_meter *));
     if (f->paused == NULL)
@@ -329,14 +331,7 @@ static enum ami_status load_all(struct fleet *f, struct why *why)
         f->lane[i].paused = f->paused + i * lane_max;
     for (size_t i = 0; i < f->count; i++) {
         struct fleet_meter *m = &f->meter[i];
-        struct device_keys keys = m->core.keys;
-        enum ami_status status = meter_store_state(f->c.store, &keys.name, keys.epoch, &m->state);
-        uint64_t from = m->core.load_from == 0 ? m->state.next_sequence : m->core.load_from;
-        if (status == AMI_OK && from > m->state.next_sequence)
-            status = AMI_DAMAGED;
-        if (status == AMI_OK)
-            meter_init(&m->core, &f->lane[m->lane].shared, m, &keys, m->state.next_sequence, from);
-        secret_wipe(&keys, sizeof keys);
+        enum ami_status status = load_state(f, m);
         if (status != AMI_OK)
             return why_set(why, status, "the state of meter %s cannot be used: %s",
                            m->core.keys.name.text, ami_status_text(status));

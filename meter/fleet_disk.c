@@ -157,8 +157,8 @@ enum ami_status fleet_disk_next(void *ctx, uint64_t from, uint8_t *buffer, size_
         *size = fresh->put.size;
         return AMI_OK;
     }
-    return meter_store_next(m->fleet->c.store, METER_OUTBOX, &m->core.keys.name, m->core.keys.epoch,
-                            from, buffer, size);
+    return meter_store_next(m->fleet->c.store, &m->core.keys.name, m->core.keys.epoch, from, buffer,
+                            size);
 }
 
 /* --- the storage thread's side --------------------------------------------------------------- */

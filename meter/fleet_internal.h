@@ -21,8 +21,8 @@
  * are too old. */
 #define FLEET_AGREEING_MAX 256
 #define FLEET_UNBLOCK_US   5000u
-/* Between two transactions of the store while meters are busy: each costs a sync, and a page for
- * every table that a meter's entry is in, which others share when there are many in it. */
+/* Between two transactions of the store while meters are busy: each costs a sync and some ten pages
+ * of its own, however many reports share it. */
 #define FLEET_STORE_US         40000u
 #define FLEET_TICK_US          1000000u
 #define FLEET_TIMERS_PER_FIRE  2000             /* then the loop looks at its links again */

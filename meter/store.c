@@ -1,4 +1,4 @@
-#include "meter/store.h"
+#include "meter/store_internal.h"
 
 #include "base/check.h"
 #include "client/lmdb.h"
@@ -6,128 +6,115 @@
 #include "net/file.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <lmdb.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-enum table { T_META, T_KEYS, T_PENDING, T_STATE, T_SOURCES, T_REPORTS, T_OUTBOX, TABLES };
 static const char *const table_names[TABLES] = {"meta",    "keys",    "pending", "state",
-                                                "sources", "reports", "outbox"};
+                                                "sources", "journal", "outbox"};
 
-#define FORMAT_VERSION 2
+#define FORMAT_VERSION 3
 #define META_BYTES     (1 + 2 * SM3_BYTES)
-/* name, zero, epoch, digest */
-#define KEY_BYTES_MAX (AMI_ID_BYTES_MAX + 1 + 4 + SM3_BYTES)
-#define STATE_BYTES   32
-#define COUNT_BYTES   2 /* a number of readings: before a record, and alone in the outbox */
-/* Old reports that one settling deletes at most: more than one, to catch up; few, because
- * --keep-reports may have been a million before. */
-#define TRIM_MAX 16
-
-struct meter_store {
-    MDB_env *env;
-    MDB_dbi table[TABLES];
-    MDB_txn *reader; /* reset between calls */
-    char path[PATH_MAX];
-    int lock_fd; /* -1: reading only */
-};
 
 /* --- errors ---------------------------------------------------------------------------------- */
 
-static enum ami_status fail(const struct meter_store *s, int rc, struct why *why)
+enum ami_status store_status(int rc)
 {
-    if (lmdb_status(rc) != AMI_DAMAGED)
-        return lmdb_fail(s->path, rc, why);
-    return why_set(why, AMI_DAMAGED,
-                   "%s: the file is damaged (%s); restore it from a copy, or enrol the meters anew "
-                   "in another directory",
-                   s->path, mdb_strerror(rc));
+    switch (rc) {
+    case STORE_SERVED:
+        return AMI_EXISTS;
+    case STORE_WAITS:
+        return AMI_IN_USE;
+    case STORE_NOT_NEXT:
+        return AMI_BAD_ARGUMENT;
+    default:
+        return lmdb_status(rc);
+    }
+}
+
+enum ami_status store_fail(const struct meter_store *s, int rc, struct why *why)
+{
+    const enum ami_status status = store_status(rc);
+    if (status == AMI_DAMAGED)
+        return why_set(why, status,
+                       "%s: the file is damaged (%s); restore it from a copy, or enrol the meters "
+                       "anew in another directory",
+                       s->path, mdb_strerror(rc));
+    if (status != lmdb_status(rc))
+        return why_set(why, status, "%s: %s", s->path, ami_status_text(status));
+    return lmdb_fail(s->path, rc, why);
 }
 
 /* --- keys and small records ------------------------------------------------------------------ */
 
-struct key {
-    size_t size;
-    uint8_t b[KEY_BYTES_MAX];
-};
-
-static struct key key_of(const struct ami_id *name)
-{
-    struct key k;
-    struct writer w = writer_on(k.b, sizeof k.b);
-    write_raw(&w, name->text, name->size);
-    write_u8(&w, 0); /* no name holds it: a shorter name comes before a longer one */
-    k.size = w.size;
-    return k;
-}
-
-static void key_add(struct key *k, const void *data, size_t size)
+static void key_add(struct store_key *k, const void *data, size_t size)
 {
     AMI_CHECK(k->size + size <= sizeof k->b);
     memcpy(k->b + k->size, data, size);
     k->size += size;
 }
 
-/* In the table "meta". */
-static struct key epoch_key(uint32_t epoch)
+static void key_add_u32(struct store_key *k, uint32_t v)
 {
-    struct key k = {.size = 5};
     uint8_t b[4];
-    memcpy(k.b, "epoch", 5);
-    store_be32(b, epoch);
-    key_add(&k, b, sizeof b);
+    store_be32(b, v);
+    key_add(k, b, sizeof b);
+}
+
+struct store_key store_key_name(const struct ami_id *name)
+{
+    struct store_key k = {.size = 0};
+    key_add(&k, name->text, name->size);
+    key_add(&k, "", 1); /* no name holds it: a shorter name comes before a longer one */
     return k;
 }
 
-static struct key key_epoch(const struct ami_id *name, uint32_t epoch)
+struct store_key store_key_committee(uint32_t epoch)
 {
-    struct key k = key_of(name);
-    uint8_t b[4];
-    store_be32(b, epoch);
-    key_add(&k, b, sizeof b);
+    struct store_key k = {.size = 0};
+    key_add(&k, "epoch", 5);
+    key_add_u32(&k, epoch);
     return k;
 }
 
-static struct key key_report(const struct ami_id *name, uint32_t epoch, uint64_t sequence)
+struct store_key store_key_epoch(const struct ami_id *name, uint32_t epoch)
 {
-    struct key k = key_epoch(name, epoch);
-    uint8_t b[8];
-    store_be64(b, sequence);
-    key_add(&k, b, sizeof b);
+    struct store_key k = store_key_name(name);
+    key_add_u32(&k, epoch);
     return k;
 }
 
-static struct key key_source(const struct ami_id *name, uint32_t epoch, const sm3_digest *source)
+struct store_key store_key_source(const struct ami_id *name, uint32_t epoch,
+                                  const sm3_digest *source)
 {
-    struct key k = key_epoch(name, epoch);
+    struct store_key k = store_key_epoch(name, epoch);
     key_add(&k, source->b, sizeof source->b);
     return k;
 }
 
-static bool key_report_parse(struct meter_stored_report *out, const MDB_val *key)
+struct store_key store_key_serial(uint64_t serial)
 {
-    const uint8_t *b = key->mv_data;
-    size_t size = strnlen((const char *)b, key->mv_size);
-    if (key->mv_size != size + 1 + 4 + 8 || ami_id_set(&out->name, (const char *)b, size) != AMI_OK)
+    struct store_key k = {.size = 8};
+    store_be64(k.b, serial);
+    return k;
+}
+
+bool store_serial_parse(uint64_t *out, MDB_val key)
+{
+    if (key.mv_size != 8)
         return false;
-    out->epoch = load_be32(b + size + 1);
-    out->sequence = load_be64(b + size + 5);
-    return true;
+    *out = load_be64(key.mv_data);
+    return *out != 0 && *out < STORE_SERIAL_END;
 }
 
-static MDB_val val(const void *data, size_t size)
+int store_put(struct meter_store *s, MDB_txn *txn, enum store_table table,
+              const struct store_key *key, const void *data, size_t size)
 {
-    return (MDB_val){size, (void *)(uintptr_t)data};
+    MDB_val k = store_key_val(key), v = store_val(data, size);
+    return mdb_put(txn, s->table[table], &k, &v, 0);
 }
 
-static MDB_val key_val(const struct key *k)
-{
-    return val(k->b, k->size);
-}
-
-static void state_encode(uint8_t out[STATE_BYTES], const struct meter_state *s)
+void store_state_encode(uint8_t out[STORE_STATE_BYTES], const struct meter_state *s)
 {
     store_be64(out, s->next_sequence);
     store_be64(out + 8, s->reports);
@@ -135,89 +122,57 @@ static void state_encode(uint8_t out[STATE_BYTES], const struct meter_state *s)
     store_be64(out + 24, s->profile_next);
 }
 
-static bool state_parse(struct meter_state *out, const MDB_val *v)
+bool store_state_parse(struct meter_state *out, MDB_val v)
 {
-    if (v->mv_size != STATE_BYTES)
+    if (v.mv_size != STORE_STATE_BYTES)
         return false;
-    const uint8_t *b = v->mv_data;
+    const uint8_t *b = v.mv_data;
     out->next_sequence = load_be64(b);
     out->reports = load_be64(b + 8);
     out->readings = load_be64(b + 16);
     out->profile_next = load_be64(b + 24);
-    return out->next_sequence >= 1;
+    return out->next_sequence >= 1 && out->reports >= out->next_sequence - 1 &&
+           out->reports < UINT64_MAX / 2;
+}
+
+int store_entry_get(struct meter_store *s, MDB_txn *txn, uint64_t serial, struct store_entry *out)
+{
+    const struct store_key key = store_key_serial(serial);
+    MDB_val k = store_key_val(&key), v;
+    int rc = mdb_get(txn, s->table[T_JOURNAL], &k, &v);
+    if (rc == 0 && (store_entry_parse(out, store_span(v)) != AMI_OK || out->kind == STORE_SETTLED))
+        rc = MDB_CORRUPTED;
+    return rc;
 }
 
 /* --- opening --------------------------------------------------------------------------------- */
 
-static int open_tables(struct meter_store *s, bool create)
-{
-    MDB_txn *txn;
-    int rc = mdb_txn_begin(s->env, NULL, create ? 0 : MDB_RDONLY, &txn);
-    if (rc != 0)
-        return rc;
-    for (int i = 0; i < TABLES && rc == 0; i++)
-        rc = mdb_dbi_open(txn, table_names[i], create ? MDB_CREATE : 0, &s->table[i]);
-    if (rc != 0) {
-        mdb_txn_abort(txn);
-        return rc;
-    }
-    return mdb_txn_commit(txn);
-}
-
-static int meta_read(struct meter_store *s, uint8_t out[META_BYTES])
-{
-    MDB_txn *txn;
-    MDB_val key = val("chain", 5), v;
-    int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
-    if (rc != 0)
-        return rc;
-    rc = mdb_get(txn, s->table[T_META], &key, &v);
-    if (rc == 0 && v.mv_size != META_BYTES)
-        rc = MDB_CORRUPTED;
-    if (rc == 0)
-        memcpy(out, v.mv_data, META_BYTES);
-    mdb_txn_abort(txn);
-    return rc;
-}
-
-static int meta_write(struct meter_store *s, const uint8_t meta[META_BYTES])
-{
-    MDB_txn *txn;
-    MDB_val key = val("chain", 5), v = val(meta, META_BYTES);
-    int rc = mdb_txn_begin(s->env, NULL, 0, &txn);
-    if (rc != 0)
-        return rc;
-    rc = mdb_put(txn, s->table[T_META], &key, &v, MDB_NOOVERWRITE);
-    if (rc != 0) {
-        mdb_txn_abort(txn);
-        return rc;
-    }
-    return mdb_txn_commit(txn);
-}
-
 /* The directory belongs to one chain for ever. */
-static enum ami_status bind(struct meter_store *s, bool create, const sm3_digest *network,
-                            const sm3_digest *chain, struct why *why)
+static enum ami_status bind(struct meter_store *s, MDB_txn *txn, bool create,
+                            const sm3_digest *network, const sm3_digest *chain, struct why *why)
 {
-    uint8_t meta[META_BYTES], wanted[META_BYTES];
-    int rc = meta_read(s, meta);
+    uint8_t wanted[META_BYTES] = {FORMAT_VERSION};
+    MDB_val key = store_val("chain", 5), v;
     if (network != NULL && chain != NULL) {
-        wanted[0] = FORMAT_VERSION;
         memcpy(wanted + 1, network->b, SM3_BYTES);
         memcpy(wanted + 1 + SM3_BYTES, chain->b, SM3_BYTES);
-        if (rc == MDB_NOTFOUND && create) {
-            rc = meta_write(s, wanted);
-            memcpy(meta, wanted, sizeof meta);
-        }
+    }
+    int rc = mdb_get(txn, s->table[T_META], &key, &v);
+    if (rc == MDB_NOTFOUND && create && chain != NULL) {
+        v = store_val(wanted, sizeof wanted);
+        rc = mdb_put(txn, s->table[T_META], &key, &v, 0);
     }
     if (rc == MDB_NOTFOUND)
         return why_set(why, AMI_DAMAGED, "%s: it holds no meters of this project", s->path);
+    if (rc == 0 && v.mv_size != META_BYTES)
+        rc = MDB_CORRUPTED;
     if (rc != 0)
-        return fail(s, rc, why);
+        return store_fail(s, rc, why);
+    const uint8_t *meta = v.mv_data;
     if (meta[0] != FORMAT_VERSION)
         return why_set(why, AMI_BAD_VERSION, "%s: written in format %u, this program reads %d",
                        s->path, (unsigned)meta[0], FORMAT_VERSION);
-    if (chain == NULL || memcmp(meta, wanted, sizeof meta) == 0)
+    if (chain == NULL || memcmp(meta, wanted, sizeof wanted) == 0)
         return AMI_OK;
     char found[2 * SM3_BYTES + 1], given[2 * SM3_BYTES + 1];
     hex_encode(found, meta + 1 + SM3_BYTES, SM3_BYTES);
@@ -226,6 +181,35 @@ static enum ami_status bind(struct meter_store *s, bool create, const sm3_digest
                    "%s: its meters belong to chain %.16s..., the genesis file is of chain "
                    "%.16s...; give the genesis file that they were enrolled with",
                    s->path, found, given);
+}
+
+/* The table "meta" comes first: only it has the same form in every format. */
+static enum ami_status open_tables(struct meter_store *s, enum meter_store_mode mode,
+                                   const sm3_digest *network, const sm3_digest *chain,
+                                   struct why *why)
+{
+    const bool create = mode == METER_STORE_CREATE;
+    MDB_txn *txn;
+    enum ami_status status = AMI_OK;
+    int rc = mdb_txn_begin(s->env, NULL, create ? 0 : MDB_RDONLY, &txn);
+    if (rc != 0)
+        return store_fail(s, rc, why);
+    for (int i = 0; i < TABLES && rc == 0 && status == AMI_OK; i++) {
+        rc = mdb_dbi_open(txn, table_names[i], create ? MDB_CREATE : 0, &s->table[i]);
+        if (rc == 0 && i == T_META)
+            status = bind(s, txn, create, network, chain, why);
+    }
+    if (rc == 0 && status == AMI_OK && mode != METER_STORE_READ)
+        rc = store_lines_load(s, txn);
+    if (rc == 0 && status == AMI_OK) {
+        rc = mdb_txn_commit(txn);
+        s->broken = rc;
+        return rc == 0 ? AMI_OK : store_fail(s, rc, why);
+    }
+    mdb_txn_abort(txn);
+    if (rc == MDB_NOTFOUND)
+        return why_set(why, AMI_DAMAGED, "%s: it holds no meters of this project", s->path);
+    return rc != 0 ? store_fail(s, rc, why) : status;
 }
 
 static enum ami_status check_file(const struct meter_store *s, const char *dir,
@@ -258,6 +242,9 @@ enum ami_status meter_store_open(struct meter_store **out, const char *dir,
     if (s == NULL)
         return why_set(why, AMI_NO_MEMORY, "out of memory");
     s->lock_fd = -1;
+    s->broken = MDB_PANIC; /* until the lines are loaded */
+    pthread_mutex_init(&s->writing, NULL);
+    pthread_mutex_init(&s->lines_lock, NULL);
     enum ami_status status = path_join(s->path, sizeof s->path, dir, "meters.mdb", why);
     if (status == AMI_OK)
         status = check_file(s, dir, mode, why);
@@ -282,14 +269,7 @@ enum ami_status meter_store_open(struct meter_store **out, const char *dir,
     int dead;
     if (rc == 0 && mode != METER_STORE_READ)
         rc = mdb_reader_check(s->env, &dead);
-    if (rc == 0)
-        rc = open_tables(s, mode == METER_STORE_CREATE);
-    if (rc == MDB_NOTFOUND)
-        status = why_set(why, AMI_DAMAGED, "%s: it holds no meters of this project", s->path);
-    else if (rc != 0)
-        status = fail(s, rc, why);
-    else
-        status = bind(s, mode == METER_STORE_CREATE, network, chain, why);
+    status = rc != 0 ? store_fail(s, rc, why) : open_tables(s, mode, network, chain, why);
     if (status != AMI_OK) {
         meter_store_close(s);
         return status;
@@ -302,167 +282,42 @@ void meter_store_close(struct meter_store *s)
 {
     if (s == NULL)
         return;
+    store_write_end(s);
+    store_lines_free(s);
+    store_serials_free(&s->settling);
     if (s->reader != NULL)
         mdb_txn_abort(s->reader);
     if (s->env != NULL)
         mdb_env_close(s->env);
     if (s->lock_fd >= 0)
         directory_unlock(s->lock_fd);
+    pthread_mutex_destroy(&s->writing);
+    pthread_mutex_destroy(&s->lines_lock);
     free(s);
-}
-
-/* --- writing --------------------------------------------------------------------------------- */
-
-static int put(struct meter_store *s, MDB_txn *txn, enum table table, const struct key *key,
-               const void *data, size_t size)
-{
-    MDB_val k = key_val(key), v = val(data, size);
-    return mdb_put(txn, s->table[table], &k, &v, 0);
-}
-
-static int put_state(struct meter_store *s, MDB_txn *txn, const struct meter_op *op)
-{
-    struct key key = key_epoch(op->name, op->epoch);
-    uint8_t bytes[STATE_BYTES];
-    state_encode(bytes, &op->state);
-    return put(s, txn, T_STATE, &key, bytes, sizeof bytes);
-}
-
-static int apply_report(struct meter_store *s, MDB_txn *txn, const struct meter_op *op)
-{
-    struct key key = key_report(op->name, op->epoch, op->sequence);
-    MDB_val k = key_val(&key), v = {COUNT_BYTES + op->record.size, NULL};
-    uint8_t readings[COUNT_BYTES];
-    /* A number serves once: an entry that is there already must not change. */
-    int rc = mdb_put(txn, s->table[T_REPORTS], &k, &v, MDB_NOOVERWRITE | MDB_RESERVE);
-    store_be16(readings, op->readings);
-    if (rc == 0) {
-        memcpy(v.mv_data, readings, sizeof readings);
-        memcpy((uint8_t *)v.mv_data + COUNT_BYTES, op->record.data, op->record.size);
-        rc = put(s, txn, T_OUTBOX, &key, readings, sizeof readings);
-    }
-    if (rc == 0)
-        rc = put_state(s, txn, op);
-    if (rc == 0 && op->source != NULL) {
-        struct key source = key_source(op->name, op->epoch, op->source);
-        uint8_t row[8];
-        store_be64(row, op->source_row);
-        rc = put(s, txn, T_SOURCES, &source, row, sizeof row);
-    }
-    return rc;
-}
-
-/* Deletes this key's oldest reports up to the one that is `keep` before the settled one.
- * Acknowledgements come in any order, so it ends at the first report that still waits for its own;
- * what stands behind that one goes when a later settling comes by. */
-static int trim(struct meter_store *s, MDB_txn *txn, const struct meter_op *op)
-{
-    const struct key first = key_report(op->name, op->epoch, 0);
-    const struct key last = key_report(op->name, op->epoch, op->sequence - op->keep);
-    MDB_cursor *cursor;
-    int rc = mdb_cursor_open(txn, s->table[T_REPORTS], &cursor);
-    if (rc != 0)
-        return rc;
-    for (int i = 0; i < TRIM_MAX && rc == 0; i++) {
-        MDB_val k = key_val(&first), v;
-        rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
-        if (rc != 0 || k.mv_size != last.size || memcmp(k.mv_data, last.b, last.size) > 0)
-            break;
-        rc = mdb_get(txn, s->table[T_OUTBOX], &k, &v);
-        if (rc == 0)
-            break;
-        if (rc == MDB_NOTFOUND)
-            rc = mdb_cursor_del(cursor, 0);
-    }
-    mdb_cursor_close(cursor);
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-static int apply_settle(struct meter_store *s, MDB_txn *txn, struct meter_op *op)
-{
-    struct key key = key_report(op->name, op->epoch, op->sequence);
-    MDB_val k = key_val(&key), v;
-    int rc = mdb_get(txn, s->table[T_OUTBOX], &k, &v);
-    if (rc != 0)
-        return rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc;
-    if (v.mv_size != COUNT_BYTES)
-        return MDB_CORRUPTED;
-    op->readings = load_be16(v.mv_data);
-    rc = mdb_del(txn, s->table[T_OUTBOX], &k, NULL);
-    return rc == 0 && op->keep != 0 && op->sequence > op->keep ? trim(s, txn, op) : rc;
-}
-
-static int apply_keys(struct meter_store *s, MDB_txn *txn, const struct meter_op *op)
-{
-    struct key key = key_of(op->name);
-    MDB_val k = key_val(&key);
-    int rc = put(s, txn, T_KEYS, &key, op->record.data, op->record.size);
-    if (rc == 0)
-        rc = put_state(s, txn, op);
-    if (rc == 0)
-        rc = mdb_del(txn, s->table[T_PENDING], &k, NULL);
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-static int apply_one(struct meter_store *s, MDB_txn *txn, struct meter_op *op)
-{
-    struct key key;
-    switch (op->kind) {
-    case METER_OP_REPORT:
-        return apply_report(s, txn, op);
-    case METER_OP_SETTLE:
-        return apply_settle(s, txn, op);
-    case METER_OP_PENDING:
-        key = key_of(op->name);
-        return put(s, txn, T_PENDING, &key, op->record.data, op->record.size);
-    case METER_OP_KEYS:
-        return apply_keys(s, txn, op);
-    case METER_OP_EPOCH:
-        key = epoch_key(op->epoch);
-        return put(s, txn, T_META, &key, op->record.data, op->record.size);
-    }
-    return EINVAL;
-}
-
-enum ami_status meter_store_apply(struct meter_store *s, struct meter_op *ops, size_t count,
-                                  struct why *why)
-{
-    AMI_CHECK(s->lock_fd >= 0);
-    MDB_txn *txn;
-    int rc = mdb_txn_begin(s->env, NULL, 0, &txn);
-    if (rc != 0)
-        return fail(s, rc, why);
-    for (size_t i = 0; i < count && rc == 0; i++)
-        rc = apply_one(s, txn, &ops[i]);
-    if (rc != 0) {
-        mdb_txn_abort(txn);
-        return fail(s, rc, why);
-    }
-    rc = mdb_txn_commit(txn); /* synced */
-    return rc == 0 ? AMI_OK : fail(s, rc, why);
 }
 
 /* --- reading --------------------------------------------------------------------------------- */
 
-static int read_begin(struct meter_store *s)
+int store_read_begin(struct meter_store *s)
 {
     if (s->reader == NULL)
         return mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->reader);
     return mdb_txn_renew(s->reader);
 }
 
-static void read_end(struct meter_store *s)
+void store_read_end(struct meter_store *s)
 {
     mdb_txn_reset(s->reader);
 }
 
-static enum ami_status get_copy(struct meter_store *s, enum table table, const struct key *key,
-                                uint8_t *out, size_t capacity, size_t *size)
+static enum ami_status get_copy(struct meter_store *s, enum store_table table,
+                                const struct store_key *key, uint8_t *out, size_t capacity,
+                                size_t *size)
 {
-    MDB_val k = key_val(key), v;
-    int rc = read_begin(s);
+    MDB_val k = store_key_val(key), v;
+    int rc = store_read_begin(s);
     if (rc != 0)
-        return lmdb_status(rc);
+        return store_status(rc);
     rc = mdb_get(s->reader, s->table[table], &k, &v);
     if (rc == 0 && v.mv_size > capacity)
         rc = MDB_CORRUPTED;
@@ -470,21 +325,21 @@ static enum ami_status get_copy(struct meter_store *s, enum table table, const s
         memcpy(out, v.mv_data, v.mv_size);
         *size = v.mv_size;
     }
-    read_end(s);
-    return lmdb_status(rc);
+    store_read_end(s);
+    return store_status(rc);
 }
 
 enum ami_status meter_store_keys(struct meter_store *s, const struct ami_id *name, uint8_t *out,
                                  size_t capacity, size_t *size)
 {
-    struct key key = key_of(name);
+    const struct store_key key = store_key_name(name);
     return get_copy(s, T_KEYS, &key, out, capacity, size);
 }
 
 enum ami_status meter_store_epoch(struct meter_store *s, uint32_t epoch, uint8_t *out,
                                   size_t capacity, size_t *size)
 {
-    struct key key = epoch_key(epoch);
+    const struct store_key key = store_key_committee(epoch);
     return get_copy(s, T_META, &key, out, capacity, size);
 }
 
@@ -510,19 +365,77 @@ enum ami_status meter_store_committees(struct meter_store *s, struct headers *h)
 enum ami_status meter_store_pending(struct meter_store *s, const struct ami_id *name, uint8_t *out,
                                     size_t capacity, size_t *size)
 {
-    struct key key = key_of(name);
+    const struct store_key key = store_key_name(name);
     return get_copy(s, T_PENDING, &key, out, capacity, size);
+}
+
+/* The meter's line, with both locks; line_close gives them back, whatever this returns. */
+static int line_open(struct meter_store *s, const struct ami_id *name, struct store_line **out)
+{
+    AMI_CHECK(s->lock_fd >= 0);
+    pthread_mutex_lock(&s->writing);
+    pthread_mutex_lock(&s->lines_lock);
+    int rc = s->broken != 0 ? s->broken : store_read_begin(s);
+    if (rc != 0)
+        return rc;
+    rc = store_line_get(s, s->reader, name, out);
+    store_read_end(s);
+    return rc;
+}
+
+static void line_close(struct meter_store *s)
+{
+    pthread_mutex_unlock(&s->lines_lock);
+    pthread_mutex_unlock(&s->writing);
 }
 
 enum ami_status meter_store_state(struct meter_store *s, const struct ami_id *name, uint32_t epoch,
                                   struct meter_state *out)
 {
-    struct key key = key_epoch(name, epoch);
-    uint8_t bytes[STATE_BYTES];
+    struct store_line *line;
+    uint8_t bytes[STORE_STATE_BYTES];
     size_t size = 0;
+    int rc = line_open(s, name, &line);
+    const bool present = rc == 0 && line->epoch == epoch && epoch != 0;
+    if (present)
+        *out = line->state;
+    line_close(s);
+    if (rc != 0 || present)
+        return store_status(rc);
+    const struct store_key key = store_key_epoch(name, epoch);
     AMI_TRY(get_copy(s, T_STATE, &key, bytes, sizeof bytes, &size));
-    MDB_val v = val(bytes, size);
-    return state_parse(out, &v) ? AMI_OK : AMI_DAMAGED;
+    return store_state_parse(out, store_val(bytes, size)) ? AMI_OK : AMI_DAMAGED;
+}
+
+enum ami_status meter_store_backlog(struct meter_store *s, const struct ami_id *name,
+                                    uint32_t epoch, struct meter_backlog *out)
+{
+    struct store_line *line;
+    *out = (struct meter_backlog){0};
+    int rc = line_open(s, name, &line);
+    if (rc == 0 && line->epoch == epoch && line->waiting != 0)
+        *out = (struct meter_backlog){.lowest = line->state.next_sequence - 1 -
+                                                (line->state.reports - line->base),
+                                      .reports = line->waiting,
+                                      .readings = line->waiting_readings};
+    line_close(s);
+    return store_status(rc);
+}
+
+/* The next row as far as it is in memory. */
+static int source_row(struct meter_store *s, const struct ami_id *name, uint32_t epoch,
+                      const sm3_digest *source, uint64_t *row, bool *known)
+{
+    struct store_line *line;
+    int rc = line_open(s, name, &line);
+    const struct store_source *at = rc == 0 && line->epoch <= epoch ? line->sources : NULL;
+    while (at != NULL && !sm3_equal(&at->digest, source))
+        at = at->next;
+    *known = at != NULL;
+    if (at != NULL)
+        *row = at->row;
+    line_close(s);
+    return rc;
 }
 
 enum ami_status meter_store_source(struct meter_store *s, const struct ami_id *name, uint32_t epoch,
@@ -530,10 +443,14 @@ enum ami_status meter_store_source(struct meter_store *s, const struct ami_id *n
 {
     uint8_t bytes[8];
     size_t size = 0;
+    bool known;
     enum ami_status status = AMI_NOT_FOUND;
     *row = 0;
+    int rc = source_row(s, name, epoch, source, row, &known);
+    if (rc != 0 || known)
+        return store_status(rc);
     for (; epoch > 0 && status == AMI_NOT_FOUND; epoch--) {
-        struct key key = key_source(name, epoch, source);
+        const struct store_key key = store_key_source(name, epoch, source);
         status = get_copy(s, T_SOURCES, &key, bytes, sizeof bytes, &size);
     }
     if (status == AMI_NOT_FOUND)
@@ -543,6 +460,66 @@ enum ami_status meter_store_source(struct meter_store *s, const struct ami_id *n
     if (status == AMI_OK)
         *row = load_be64(bytes);
     return status;
+}
+
+/* The lowest report that waits, from `from` on. */
+static bool find_waiting(struct meter_store *s, const struct ami_id *name, uint32_t epoch,
+                         uint64_t from, uint64_t *serial)
+{
+    *serial = 0;
+    pthread_mutex_lock(&s->lines_lock);
+    const struct store_line *line = store_line_find(s, name);
+    if (line != NULL && line->epoch == epoch && line->waiting != 0) {
+        uint64_t ordinal = from == 0 ? line->base : store_line_ordinal(line, from);
+        if (ordinal != 0 && ordinal < line->base)
+            ordinal = line->base;
+        for (; ordinal != 0 && ordinal < line->base + line->span && *serial == 0; ordinal++)
+            *serial = store_line_serial(line, ordinal);
+    }
+    pthread_mutex_unlock(&s->lines_lock);
+    return *serial != 0;
+}
+
+static int copy_waiting(struct meter_store *s, uint64_t serial, const struct ami_id *name,
+                        uint8_t buffer[METER_RECORD_BYTES_MAX], size_t *size)
+{
+    struct store_entry e;
+    int rc = store_read_begin(s);
+    if (rc != 0)
+        return rc;
+    rc = store_entry_get(s, s->reader, serial, &e);
+    if (rc == 0 && !ami_id_equal(&e.name, name))
+        rc = MDB_CORRUPTED;
+    if (rc == 0) {
+        *size = e.record.size;
+        memcpy(buffer, e.record.data, e.record.size);
+    }
+    store_read_end(s);
+    return rc;
+}
+
+enum ami_status meter_store_next(struct meter_store *s, const struct ami_id *name, uint32_t epoch,
+                                 uint64_t from, uint8_t buffer[METER_RECORD_BYTES_MAX],
+                                 size_t *size)
+{
+    uint64_t serial;
+    AMI_CHECK(s->lock_fd >= 0);
+    if (!find_waiting(s, name, epoch, from, &serial))
+        return AMI_NOT_FOUND;
+    int rc = copy_waiting(s, serial, name, buffer, size);
+    if (rc != MDB_NOTFOUND)
+        return store_status(rc);
+    /* The memory is ahead of the disk, or the disk of the memory: a write is under way. After it
+     * they agree. */
+    pthread_mutex_lock(&s->writing);
+    rc = MDB_NOTFOUND;
+    if (s->broken != 0)
+        rc = s->broken;
+    else if (find_waiting(s, name, epoch, from, &serial) &&
+             (rc = copy_waiting(s, serial, name, buffer, size)) == MDB_NOTFOUND)
+        rc = MDB_CORRUPTED;
+    pthread_mutex_unlock(&s->writing);
+    return store_status(rc);
 }
 
 enum ami_status meter_store_each_keys(struct meter_store *s,
@@ -555,7 +532,7 @@ enum ami_status meter_store_each_keys(struct meter_store *s,
     MDB_val k, v;
     int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
     if (rc != 0)
-        return lmdb_status(rc);
+        return store_status(rc);
     rc = mdb_cursor_open(txn, s->table[T_KEYS], &cursor);
     if (rc == 0) {
         bool go = true;
@@ -572,150 +549,5 @@ enum ami_status meter_store_each_keys(struct meter_store *s,
         mdb_cursor_close(cursor);
     }
     mdb_txn_abort(txn);
-    return rc == MDB_NOTFOUND ? AMI_OK : lmdb_status(rc);
-}
-
-/* The first report from `key` on that is in this box. MDB_NOTFOUND. */
-static int seek(struct meter_store *s, MDB_cursor *cursor, enum meter_box box, const MDB_val *from,
-                MDB_val *k, MDB_val *v)
-{
-    MDB_val marker;
-    *k = *from;
-    int rc = mdb_cursor_get(cursor, k, v, MDB_SET_RANGE);
-    if (box == METER_OUTBOX)
-        return rc == 0 ? mdb_get(s->reader, s->table[T_REPORTS], k, v) : rc;
-    while (rc == 0) {
-        rc = mdb_get(s->reader, s->table[T_OUTBOX], k, &marker);
-        if (rc == MDB_NOTFOUND)
-            return 0;
-        if (rc == 0)
-            rc = mdb_cursor_get(cursor, k, v, MDB_NEXT);
-    }
-    return rc;
-}
-
-enum ami_status meter_store_next(struct meter_store *s, enum meter_box box,
-                                 const struct ami_id *name, uint32_t epoch, uint64_t from,
-                                 uint8_t buffer[METER_RECORD_BYTES_MAX], size_t *size)
-{
-    struct key key = key_report(name, epoch, from);
-    struct key prefix = key_epoch(name, epoch);
-    const MDB_val first = key_val(&key);
-    MDB_val k, v;
-    MDB_cursor *cursor;
-    int rc = read_begin(s);
-    if (rc != 0)
-        return lmdb_status(rc);
-    rc = mdb_cursor_open(s->reader, s->table[box == METER_OUTBOX ? T_OUTBOX : T_REPORTS], &cursor);
-    if (rc == 0) {
-        rc = seek(s, cursor, box, &first, &k, &v);
-        if (rc == 0 && (k.mv_size != prefix.size + 8 || memcmp(k.mv_data, prefix.b, prefix.size)))
-            rc = MDB_NOTFOUND;
-        if (rc == 0 &&
-            (v.mv_size < COUNT_BYTES || v.mv_size > COUNT_BYTES + METER_RECORD_BYTES_MAX))
-            rc = MDB_CORRUPTED;
-        if (rc == 0) {
-            *size = v.mv_size - COUNT_BYTES;
-            memcpy(buffer, (const uint8_t *)v.mv_data + COUNT_BYTES, *size);
-        }
-        mdb_cursor_close(cursor);
-    }
-    read_end(s);
-    return lmdb_status(rc);
-}
-
-/* One of two tables that are walked side by side. */
-struct side {
-    MDB_cursor *cursor;
-    MDB_val key, value;
-    int rc;
-};
-
-static int side_compare(const struct side *a, const struct side *b)
-{
-    size_t least = a->key.mv_size < b->key.mv_size ? a->key.mv_size : b->key.mv_size;
-    int order = memcmp(a->key.mv_data, b->key.mv_data, least);
-    if (order != 0)
-        return order;
-    return (a->key.mv_size > b->key.mv_size) - (a->key.mv_size < b->key.mv_size);
-}
-
-static void side_next(struct side *s)
-{
-    s->rc = mdb_cursor_get(s->cursor, &s->key, &s->value, MDB_NEXT);
-}
-
-/* Whether the outbox holds the report that `all` stands at. */
-static int is_unsettled(struct side *all, struct side *outbox, bool *unsettled)
-{
-    while (outbox->rc == 0 && side_compare(outbox, all) < 0)
-        side_next(outbox);
-    *unsettled = outbox->rc == 0 && side_compare(outbox, all) == 0;
-    return outbox->rc == MDB_NOTFOUND ? 0 : outbox->rc;
-}
-
-/* An entry of the table of reports. */
-static int report_of(struct meter_stored_report *out, const MDB_val *key, const MDB_val *value,
-                     bool settled)
-{
-    if (value->mv_size < COUNT_BYTES)
-        return MDB_CORRUPTED;
-    const uint8_t *v = value->mv_data;
-    *out = (struct meter_stored_report){.settled = settled,
-                                        .readings = load_be16(v),
-                                        .record =
-                                            span_of(v + COUNT_BYTES, value->mv_size - COUNT_BYTES)};
-    return key_report_parse(out, key) ? 0 : MDB_CORRUPTED;
-}
-
-/* The reports of these boxes: along all reports, or, when nothing but the outbox is wanted, along
- * the outbox, which is small where the archive is large. */
-static int walk(struct meter_store *s, MDB_txn *txn, struct side *all, struct side *outbox,
-                unsigned boxes, bool (*each)(void *ctx, const struct meter_stored_report *report),
-                void *ctx)
-{
-    const bool short_way = boxes == 1u << METER_OUTBOX;
-    struct side *lead = short_way ? outbox : all;
-    for (; lead->rc == 0; side_next(lead)) {
-        struct meter_stored_report report;
-        MDB_val key = lead->key, value = lead->value;
-        bool unsettled = true;
-        int rc = short_way ? mdb_get(txn, s->table[T_REPORTS], &key, &value)
-                           : is_unsettled(all, outbox, &unsettled);
-        if (rc != 0)
-            return rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc; /* the outbox names one that is not */
-        if ((boxes >> (unsettled ? METER_OUTBOX : METER_ARCHIVE) & 1u) == 0)
-            continue;
-        rc = report_of(&report, &key, &value, !unsettled);
-        if (rc != 0)
-            return rc;
-        if (!each(ctx, &report))
-            return 0;
-    }
-    return lead->rc == MDB_NOTFOUND ? 0 : lead->rc;
-}
-
-enum ami_status meter_store_each_report(struct meter_store *s, unsigned boxes,
-                                        bool (*each)(void *ctx,
-                                                     const struct meter_stored_report *report),
-                                        void *ctx)
-{
-    static const enum table table_of[2] = {T_OUTBOX, T_REPORTS};
-    struct side side[2] = {{.rc = MDB_NOTFOUND}, {.rc = MDB_NOTFOUND}};
-    MDB_txn *txn;
-    int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
-    if (rc != 0)
-        return lmdb_status(rc);
-    for (int i = 0; i < 2 && rc == 0; i++) {
-        rc = mdb_cursor_open(txn, s->table[table_of[i]], &side[i].cursor);
-        if (rc == 0)
-            side[i].rc = mdb_cursor_get(side[i].cursor, &side[i].key, &side[i].value, MDB_FIRST);
-    }
-    if (rc == 0)
-        rc = walk(s, txn, &side[1], &side[0], boxes, each, ctx);
-    for (int i = 0; i < 2; i++)
-        if (side[i].cursor != NULL)
-            mdb_cursor_close(side[i].cursor);
-    mdb_txn_abort(txn);
-    return lmdb_status(rc);
+    return rc == MDB_NOTFOUND ? AMI_OK : store_status(rc);
 }

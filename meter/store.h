@@ -1,19 +1,25 @@
 /* meter/store.h - what meters keep on disk: keys, outbox, archive and how far they are.
  *
  * One LMDB environment DIR/meters.mdb for all meters of a directory, so that what many of them
- * write shares one synced transaction. One process at a time writes (directory_lock); others may
- * read beside it. Tables, keys of which begin with the meter's name and a zero byte:
+ * write shares one synced transaction, and few pages of it. One process at a time writes
+ * (directory_lock); others may read beside it. Names in keys are followed by a zero byte. Tables:
  *
- *   meta      "chain": version u8 2, network id, chain id; "epoch" and a u32: membership_proof of
- *             that epoch
+ *   journal   serial u64: a report, and how far its meter is with it, or which reports are settled
+ *             (meter/store_entry.h). Written at the end only. All meters share it, so what is
+ *             written together lies together
+ *   state     name, epoch u32: meter_state                           } summed up at the last
+ *   sources   name, epoch, SM3 of a file: u64, the next of its rows  } checkpoint; what came later
+ *             to be reported                                         } stands in the journal's end
+ *   outbox    serial: nothing; of a report that is not acknowledged  } (meter/store_write.c)
+ *             yet. The others are the archive, for exports, proofs   }
+ *   meta      "chain": version u8 3, network id, chain id; "epoch" and a u32: membership_proof of
+ *             that epoch; "journal": serial u64 of the last entry that the checkpoint sums up, and
+ *             three u64 for throwing away what is old
  *   keys      name: a device key file (keyagree/keyfile.h)
  *   pending   name: SM3 of the install code's hash, then a pending key file: an enrolment under way
- *   state     name, epoch u32: meter_state
- *   sources   name, epoch, SM3 of a file: u64, the next of its rows to be reported
- *   reports   name, epoch, sequence u64: u16 number of readings, encoding of report_submit
- *   outbox    the same key: u16 number of readings; of a report that is not acknowledged yet. The
- *             others are the archive, kept for exports and proofs. So an acknowledgement changes a
- *             small table only, and not a page for each meter
+ *
+ * There is no index by name on the disk. Who writes keeps in memory where the reports that wait
+ * are, and reads the journal's end when it opens the store; who reads all reports scans and sorts.
  *
  * Caveats: LMDB has no page checksums; a file cut short is found at opening, flipped bits are not.
  * Never open a directory twice in one process. Readers belong to one thread.
@@ -43,7 +49,8 @@ enum ami_status meter_store_open(struct meter_store **out, const char *dir,
                                  enum meter_store_mode mode, const sm3_digest *network,
                                  const sm3_digest *chain, uint64_t map_bytes,
                                  struct why *why) AMI_MUST_CHECK;
-void meter_store_close(struct meter_store *s); /* NULL is allowed */
+/* Also makes a checkpoint, so that the next opening is quick. NULL is allowed. */
+void meter_store_close(struct meter_store *s);
 
 /* How far one meter (in one key epoch) is. */
 struct meter_state {
@@ -56,11 +63,14 @@ struct meter_state {
 /* --- writing: one synced transaction for all of it, or nothing ------------------------------- */
 
 enum meter_op_kind {
-    METER_OP_REPORT = 1, /* reports += record, outbox; state; with `source`, its row */
-    METER_OP_SETTLE,     /* out of the outbox; older reports than the last `keep` (0: all) go,
-                            but none at or above the lowest that is still in the outbox */
+    METER_OP_REPORT = 1, /* into journal and outbox, with the state after it (one report and one
+                            number more than before) and, with `source`, the file's row */
+    METER_OP_SETTLE,     /* out of the outbox. Older reports of this meter than the last `keep`
+                            (0: all) may go, but none at or above the lowest that is still in the
+                            outbox: not at once, but a bounded number with each settling */
     METER_OP_PENDING,    /* pending := record */
-    METER_OP_KEYS,       /* keys := record, state := new; pending is erased */
+    METER_OP_KEYS,       /* keys := record, state := of a new epoch; pending is erased. AMI_EXISTS:
+                            not a later epoch; AMI_IN_USE: something waits under the keys before */
     METER_OP_EPOCH       /* the membership proof of `epoch` := record */
 };
 struct meter_op {
@@ -75,7 +85,8 @@ struct meter_op {
     uint64_t source_row;
     uint64_t keep;
 };
-/* Any one thread at a time. AMI_FULL, AMI_IO, AMI_DAMAGED: nothing of it was written. */
+/* Any one thread at a time, and beside it the one that reads. AMI_EXISTS: a number serves once.
+ * AMI_FULL, AMI_IO, AMI_DAMAGED, AMI_BAD_ARGUMENT: nothing of it was written. */
 enum ami_status meter_store_apply(struct meter_store *s, struct meter_op *ops, size_t count,
                                   struct why *why) AMI_MUST_CHECK;
 
@@ -98,7 +109,8 @@ enum ami_status meter_store_epoch(struct meter_store *s, uint32_t epoch, uint8_t
                                   size_t capacity, size_t *size) AMI_MUST_CHECK;
 /* Takes all that are stored. AMI_DAMAGED: they do not prove what they should. */
 enum ami_status meter_store_committees(struct meter_store *s, struct headers *h) AMI_MUST_CHECK;
-/* AMI_NOT_FOUND. */
+
+/* Of writers alone, down to meter_store_next. AMI_NOT_FOUND. */
 enum ami_status meter_store_state(struct meter_store *s, const struct ami_id *name, uint32_t epoch,
                                   struct meter_state *out) AMI_MUST_CHECK;
 /* The next row of a file, as far as keys of this epoch or an earlier one reported it; 0 when the
@@ -106,13 +118,20 @@ enum ami_status meter_store_state(struct meter_store *s, const struct ami_id *na
 enum ami_status meter_store_source(struct meter_store *s, const struct ami_id *name, uint32_t epoch,
                                    const sm3_digest *source, uint64_t *row) AMI_MUST_CHECK;
 
-enum meter_box { METER_OUTBOX, METER_ARCHIVE };
-/* Copies the record with the lowest sequence >= from. AMI_NOT_FOUND. */
-enum ami_status meter_store_next(struct meter_store *s, enum meter_box box,
-                                 const struct ami_id *name, uint32_t epoch, uint64_t from,
-                                 uint8_t buffer[METER_RECORD_BYTES_MAX],
+/* What is in the outbox of a meter. */
+struct meter_backlog {
+    uint64_t lowest; /* sequence; 0: nothing waits */
+    uint64_t reports, readings;
+};
+enum ami_status meter_store_backlog(struct meter_store *s, const struct ami_id *name,
+                                    uint32_t epoch, struct meter_backlog *out) AMI_MUST_CHECK;
+/* Copies the record with the lowest sequence >= from that is in the outbox; what is being written
+ * meanwhile is waited for, what is being settled may count as settled. AMI_NOT_FOUND. */
+enum ami_status meter_store_next(struct meter_store *s, const struct ami_id *name, uint32_t epoch,
+                                 uint64_t from, uint8_t buffer[METER_RECORD_BYTES_MAX],
                                  size_t *size) AMI_MUST_CHECK;
 
+enum meter_box { METER_OUTBOX, METER_ARCHIVE };
 /* One report of either box. */
 struct meter_stored_report {
     struct ami_id name;
@@ -123,10 +142,12 @@ struct meter_stored_report {
     struct span record; /* encoding of report_submit */
 };
 /* Outbox and archive together, in order of name, epoch and sequence, all of one instant, until
- * `each` returns false. boxes: bit METER_OUTBOX, bit METER_ARCHIVE. */
-enum ami_status meter_store_each_report(struct meter_store *s, unsigned boxes,
-                                        bool (*each)(void *ctx,
-                                                     const struct meter_stored_report *report),
-                                        void *ctx) AMI_MUST_CHECK;
+ * `each` returns false. boxes: bit METER_OUTBOX, bit METER_ARCHIVE; name: of one meter, NULL: of
+ * all. Reads through the whole journal, or the outbox if that is all, and takes some 24 bytes of
+ * memory for each report. */
+enum ami_status
+meter_store_each_report(struct meter_store *s, unsigned boxes, const struct ami_id *name,
+                        bool (*each)(void *ctx, const struct meter_stored_report *report),
+                        void *ctx) AMI_MUST_CHECK;
 
 #endif

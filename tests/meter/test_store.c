@@ -1,10 +1,8 @@
 /* The meters' store on disk: all or nothing, also when its process is killed; damage and strangers
  * are told apart with one sentence each. */
-#include "tests/harness.h"
+#include "tests/meter/store_support.h"
 
-#include "crypto/secret.h"
-#include "meter/store.h"
-
+#include <lmdb.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,34 +11,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char folder[64];
-static const sm3_digest network = {{1}}, chain = {{2}}, other_chain = {{3}};
-static struct ami_id a, b;
-
-static int make_folder(void **state)
+static bool note_lowest(void *ctx, const struct meter_stored_report *r)
 {
-    (void)state;
-    strcpy(folder, "/tmp/ami-meters-XXXXXX");
-    return mkdtemp(folder) == NULL;
+    *(uint64_t *)ctx = r->sequence;
+    return false;
 }
 
-static int drop_folder(void **state)
+/* The number of the first report. */
+static uint64_t lowest(struct meter_store *s)
 {
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
-static struct meter_store *opened(enum meter_store_mode mode, uint64_t map_bytes)
-{
-    struct meter_store *s = NULL;
-    struct why why = {{0}};
-    enum ami_status status = meter_store_open(&s, folder, mode, &network, &chain, map_bytes, &why);
-    if (status != AMI_OK)
-        print_error("%s\n", why.text);
-    assert_ok(status);
-    return s;
+    uint64_t number = 0;
+    assert_ok(meter_store_each_report(s, 1u << METER_OUTBOX | 1u << METER_ARCHIVE, NULL,
+                                      note_lowest, &number));
+    return number;
 }
 
 static void assert_refused(enum meter_store_mode mode, const sm3_digest *wanted,
@@ -55,70 +38,16 @@ static void assert_refused(enum meter_store_mode mode, const sm3_digest *wanted,
     assert_non_null(strstr(why.text, sentence));
 }
 
-/* A record that tells which report it is. */
-static struct meter_op report_op(const struct ami_id *name, uint64_t sequence, uint8_t record[64])
-{
-    memset(record, (int)sequence, 64);
-    return (struct meter_op){.kind = METER_OP_REPORT,
-                             .name = name,
-                             .epoch = 1,
-                             .sequence = sequence,
-                             .record = span_of(record, 64),
-                             .readings = (uint16_t)(sequence % 7),
-                             .state = {.next_sequence = sequence + 1, .reports = sequence},
-                             .source = &chain,
-                             .source_row = sequence * 10};
-}
-
-static void put(struct meter_store *s, const struct ami_id *name, uint64_t sequence)
-{
-    uint8_t record[64];
-    struct meter_op op = report_op(name, sequence, record);
-    assert_ok(meter_store_apply(s, &op, 1, NULL));
-}
-
-static uint16_t settle(struct meter_store *s, const struct ami_id *name, uint64_t sequence,
-                       uint64_t keep)
-{
-    struct meter_op op = {
-        .kind = METER_OP_SETTLE, .name = name, .epoch = 1, .sequence = sequence, .keep = keep};
-    assert_ok(meter_store_apply(s, &op, 1, NULL));
-    return op.readings;
-}
-
-struct listing {
-    char text[512];
-    size_t size;
-};
-
-static bool list(void *ctx, const struct meter_stored_report *r)
-{
-    struct listing *l = ctx;
-    assert_int_equal(r->record.size, 64);
-    assert_int_equal(r->record.data[5], r->sequence & 0xff);
-    assert_int_equal(r->readings, r->sequence % 7);
-    l->size += (size_t)snprintf(l->text + l->size, sizeof l->text - l->size, "%s/%u/%llu%s ",
-                                r->name.text, (unsigned)r->epoch, (unsigned long long)r->sequence,
-                                r->settled ? "+" : "");
-    return true;
-}
-
-static void assert_listed(struct meter_store *s, const char *expected)
-{
-    struct listing l = {{0}, 0};
-    assert_ok(meter_store_each_report(s, 1u << METER_OUTBOX | 1u << METER_ARCHIVE, list, &l));
-    assert_string_equal(l.text, expected);
-}
-
 /* Acknowledgements come in any order, and a small archive must not swallow what waits for its own.
  */
 static void a_small_archive_takes_nothing_from_the_outbox(void **state)
 {
     (void)state;
     struct meter_store *s = opened(METER_STORE_CREATE, 0);
-    put(s, &b, 1);
     for (uint64_t i = 1; i <= 6; i++)
         put(s, &a, i);
+    put(s, &b, 1);
+    s = reopened(s);
     settle(s, &a, 3, 1);
     settle(s, &a, 4, 1);
     settle(s, &a, 6, 1);
@@ -126,16 +55,31 @@ static void a_small_archive_takes_nothing_from_the_outbox(void **state)
     settle(s, &a, 1, 1);
     settle(s, &a, 5, 1); /* 2 waits: what is above it stays, 1 goes */
     assert_listed(s, "m/1/2 m/1/3+ m/1/4+ m/1/5+ m/1/6+ m-2/1/1 ");
-    meter_store_close(s);
-    s = opened(METER_STORE_WRITE, 0);
-    uint8_t record[METER_RECORD_BYTES_MAX];
-    size_t size;
-    assert_ok(meter_store_next(s, METER_OUTBOX, &a, 1, 1, record, &size));
-    assert_int_equal(record[0], 2);
-    settle(s, &a, 2, 1);
+    s = reopened(s);
+    assert_int_equal(next_waiting(s, &a, 1), 2);
+    settle(s, &a, 2, 1); /* what was passed over goes too */
+    assert_listed(s, "m/1/6+ m-2/1/1 ");
     put(s, &a, 7);
-    settle(s, &a, 7, 1); /* what was passed over goes too */
+    settle(s, &a, 7, 1);
     assert_listed(s, "m/1/7+ m-2/1/1 ");
+    meter_store_close(s);
+}
+
+/* Which one was acknowledged last is known after a start as before it. */
+static void a_start_counts_from_the_last_that_is_settled(void **state)
+{
+    (void)state;
+    static const uint64_t settled[] = {6, 1, 3, 2, 4};
+    struct meter_store *s = opened(METER_STORE_CREATE, 0);
+    for (uint64_t i = 1; i <= 8; i++)
+        put(s, &a, i);
+    put(s, &b, 1);
+    for (size_t i = 0; i < sizeof settled / sizeof settled[0]; i++)
+        settle(s, &a, settled[i], 3);
+    assert_listed(s, "m/1/1+ m/1/2+ m/1/3+ m/1/4+ m/1/5 m/1/6+ m/1/7 m/1/8 m-2/1/1 ");
+    s = reopened(s);
+    settle(s, &b, 1, 3);
+    assert_listed(s, "m/1/4+ m/1/5 m/1/6+ m/1/7 m/1/8 m-2/1/1+ ");
     meter_store_close(s);
 }
 
@@ -148,17 +92,20 @@ static void an_archive_that_shrinks_is_trimmed_step_by_step(void **state)
         put(s, &a, i);
         settle(s, &a, i, 0);
     }
+    s = reopened(s);
     put(s, &a, 42);
     settle(s, &a, 42, 2);
-    uint8_t record[METER_RECORD_BYTES_MAX];
-    size_t size;
-    assert_ok(meter_store_next(s, METER_ARCHIVE, &a, 1, 1, record, &size));
-    assert_in_range(record[0], 2, 30);
-    for (uint64_t i = 43; i <= 45; i++) {
+    assert_in_range(lowest(s), 2, 17);
+    for (uint64_t i = 43; i <= 47; i++) {
         put(s, &a, i);
         settle(s, &a, i, 2);
     }
-    assert_listed(s, "m/1/44+ m/1/45+ ");
+    /* What came after the last checkpoint stays until the next one. */
+    assert_listed(s, "m/1/42+ m/1/43+ m/1/44+ m/1/45+ m/1/46+ m/1/47+ ");
+    s = reopened(s);
+    put(s, &a, 48);
+    settle(s, &a, 48, 2);
+    assert_listed(s, "m/1/47+ m/1/48+ ");
     meter_store_close(s);
 }
 
@@ -174,19 +121,23 @@ static void reports_move_and_stay_in_order(void **state)
     assert_int_equal(settle(s, &a, 2, 0), 2);
     settle(s, &b, 1, 0);
     settle(s, &b, 3, 0);
-    meter_store_close(s);
-    s = opened(METER_STORE_WRITE, 0);
-    struct listing l = {{0}, 0};
-    assert_ok(meter_store_each_report(s, 3, list, &l));
-    assert_string_equal(l.text, "m/1/1 m/1/2+ m/1/3 m/1/4 m-2/1/1+ m-2/1/2 m-2/1/3+ m-2/1/4 ");
+    s = reopened(s);
+    assert_listed(s, "m/1/1 m/1/2+ m/1/3 m/1/4 m-2/1/1+ m-2/1/2 m-2/1/3+ m-2/1/4 ");
+    assert_int_equal(next_waiting(s, &a, 0), 1);
+    assert_int_equal(next_waiting(s, &a, 2), 3);
+    assert_int_equal(next_waiting(s, &b, 1), 2);
+    assert_int_equal(next_waiting(s, &b, 3), 4);
+    assert_int_equal(next_waiting(s, &b, 5), 0);
     uint8_t record[METER_RECORD_BYTES_MAX];
     size_t size;
-    assert_ok(meter_store_next(s, METER_OUTBOX, &a, 1, 2, record, &size));
-    assert_int_equal(record[0], 3);
-    assert_ok(meter_store_next(s, METER_ARCHIVE, &b, 1, 2, record, &size));
-    assert_int_equal(record[0], 3);
-    assert_status(meter_store_next(s, METER_OUTBOX, &b, 1, 5, record, &size), AMI_NOT_FOUND);
-    assert_status(meter_store_next(s, METER_OUTBOX, &a, 2, 1, record, &size), AMI_NOT_FOUND);
+    assert_status(meter_store_next(s, &a, 2, 1, record, &size), AMI_NOT_FOUND);
+    struct meter_backlog backlog;
+    assert_ok(meter_store_backlog(s, &b, 1, &backlog));
+    assert_int_equal(backlog.lowest, 2);
+    assert_int_equal(backlog.reports, 2);
+    assert_int_equal(backlog.readings, 2 + 4);
+    assert_ok(meter_store_backlog(s, &b, 2, &backlog));
+    assert_int_equal(backlog.reports, 0);
     struct meter_state st;
     assert_ok(meter_store_state(s, &b, 1, &st));
     assert_int_equal(st.next_sequence, 5);
@@ -210,15 +161,13 @@ static void a_group_is_written_whole_or_not(void **state)
 {
     (void)state;
     struct meter_store *s = opened(METER_STORE_CREATE, 0);
-    uint8_t record[3][64];
+    uint8_t record[3][RECORD_BYTES];
     put(s, &a, 1);
     struct meter_op ops[3] = {report_op(&a, 2, record[0]), report_op(&b, 1, record[1]),
                               report_op(&a, 1, record[2])}; /* a number serves once */
     struct why why = {{0}};
     assert_int_not_equal(meter_store_apply(s, ops, 3, &why), AMI_OK);
-    struct listing l = {{0}, 0};
-    assert_ok(meter_store_each_report(s, 3, list, &l));
-    assert_string_equal(l.text, "m/1/1 ");
+    assert_listed(s, "m/1/1 ");
     struct meter_state st;
     assert_ok(meter_store_state(s, &a, 1, &st));
     assert_int_equal(st.next_sequence, 2);
@@ -233,10 +182,9 @@ static void the_archive_is_a_ring(void **state)
     for (uint64_t i = 1; i <= 9; i++) {
         put(s, &a, i);
         settle(s, &a, i, 3);
+        s = reopened(s);
     }
-    struct listing l = {{0}, 0};
-    assert_ok(meter_store_each_report(s, 3, list, &l));
-    assert_string_equal(l.text, "m/1/7+ m/1/8+ m/1/9+ ");
+    assert_listed(s, "m/1/7+ m/1/8+ m/1/9+ ");
     meter_store_close(s);
 }
 
@@ -278,9 +226,7 @@ static void refusals(void **state)
     assert_refused(METER_STORE_CREATE, &other_chain, AMI_WRONG_CHAIN, "belong to chain");
     /* Nothing of this changed it. */
     s = opened(METER_STORE_READ, 0);
-    struct listing l = {{0}, 0};
-    assert_ok(meter_store_each_report(s, 3, list, &l));
-    assert_string_equal(l.text, "m/1/1 ");
+    assert_listed(s, "m/1/1 ");
     meter_store_close(s);
 }
 
@@ -300,6 +246,32 @@ static void foreign_and_empty_files(void **state)
     assert_refused(METER_STORE_CREATE, &chain, AMI_DAMAGED, "damaged");
 }
 
+/* What an older program wrote is told from damage, and left as it is. */
+static void an_older_format_is_refused(void **state)
+{
+    (void)state;
+    static const enum meter_store_mode modes[] = {METER_STORE_READ, METER_STORE_WRITE,
+                                                  METER_STORE_CREATE};
+    char path[128];
+    uint8_t meta[1 + 2 * SM3_BYTES] = {2};
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    MDB_val k = {5, (void *)(uintptr_t) "chain"}, v = {sizeof meta, meta};
+    snprintf(path, sizeof path, "%s/meters.mdb", folder);
+    assert_int_equal(mdb_env_create(&env), 0);
+    assert_int_equal(mdb_env_set_maxdbs(env, 8), 0);
+    assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR, 0600), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, "meta", MDB_CREATE, &dbi), 0);
+    assert_int_equal(mdb_put(txn, dbi, &k, &v, 0), 0);
+    assert_int_equal(mdb_dbi_open(txn, "reports", MDB_CREATE, &dbi), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
+        assert_refused(modes[i], &chain, AMI_BAD_VERSION, "written in format 2");
+}
+
 /* A full disk: nothing of the transaction that did not fit is there, everything before it is. */
 static void a_full_store(void **state)
 {
@@ -309,7 +281,7 @@ static void a_full_store(void **state)
     uint64_t i = 1;
     enum ami_status status = AMI_OK;
     for (; i < 10000 && status == AMI_OK; i++) {
-        uint8_t record[64];
+        uint8_t record[RECORD_BYTES];
         struct meter_op op = report_op(&a, i, record);
         status = meter_store_apply(s, &op, 1, &why);
     }
@@ -342,7 +314,7 @@ static void killed_while_writing(void **state)
                 _exit(1);
             (void)!meter_store_state(s, &a, 1, &st);
             for (uint64_t i = st.next_sequence;; i++) {
-                uint8_t record[2][64];
+                uint8_t record[2][RECORD_BYTES];
                 struct meter_op op[2] = {report_op(&a, i, record[0]), report_op(&b, i, record[1])};
                 if (meter_store_apply(s, op, 2, NULL) != AMI_OK ||
                     write(pipe_fd[1], &i, sizeof i) != sizeof i)
@@ -375,10 +347,10 @@ static void killed_while_writing(void **state)
         uint8_t record[METER_RECORD_BYTES_MAX];
         size_t size;
         for (uint64_t i = 1; i < st[0].next_sequence; i++) {
-            assert_ok(meter_store_next(s, METER_OUTBOX, &b, 1, i, record, &size));
+            assert_ok(meter_store_next(s, &b, 1, i, record, &size));
             assert_int_equal(record[0], i & 0xff);
         }
-        assert_status(meter_store_next(s, METER_OUTBOX, &a, 1, st[0].next_sequence, record, &size),
+        assert_status(meter_store_next(s, &a, 1, st[0].next_sequence, record, &size),
                       AMI_NOT_FOUND);
         meter_store_close(s);
     }
@@ -405,9 +377,8 @@ static void settle_in_any_order(int out)
         random = random * 6364136223846793005u + 1442695040888963407u;
         const uint64_t back = (random >> 33) % 12;
         size_t count = 1;
-        if (meter_store_next(s, METER_OUTBOX, &a, 1, i > back ? i - back : 1, waiting, &size) ==
-                AMI_OK ||
-            (i > 12 && meter_store_next(s, METER_OUTBOX, &a, 1, 1, waiting, &size) == AMI_OK)) {
+        if (meter_store_next(s, &a, 1, i > back ? i - back : 1, waiting, &size) == AMI_OK ||
+            (i > 12 && meter_store_next(s, &a, 1, 1, waiting, &size) == AMI_OK)) {
             memcpy(&op[1].sequence, waiting + 8, sizeof op[1].sequence);
             count = 2;
         }
@@ -471,7 +442,7 @@ static void killed_while_settling_with_a_small_archive(void **state)
         assert_true(WIFSIGNALED(status));
         struct meter_store *s = opened(METER_STORE_WRITE, 0);
         w.unknown = 0;
-        assert_ok(meter_store_each_report(s, 1u << METER_OUTBOX, count_waiting, &w));
+        assert_ok(meter_store_each_report(s, 1u << METER_OUTBOX, NULL, count_waiting, &w));
         meter_store_close(s);
         size_t missing = 0;
         for (uint64_t i = 1; i <= w.top; i++) {
@@ -491,6 +462,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(reports_move_and_stay_in_order, make_folder, drop_folder),
         cmocka_unit_test_setup_teardown(a_small_archive_takes_nothing_from_the_outbox, make_folder,
                                         drop_folder),
+        cmocka_unit_test_setup_teardown(a_start_counts_from_the_last_that_is_settled, make_folder,
+                                        drop_folder),
         cmocka_unit_test_setup_teardown(an_archive_that_shrinks_is_trimmed_step_by_step,
                                         make_folder, drop_folder),
         cmocka_unit_test_setup_teardown(killed_while_settling_with_a_small_archive, make_folder,
@@ -501,11 +474,11 @@ int main(void)
                                         drop_folder),
         cmocka_unit_test_setup_teardown(refusals, make_folder, drop_folder),
         cmocka_unit_test_setup_teardown(foreign_and_empty_files, make_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(an_older_format_is_refused, make_folder, drop_folder),
         cmocka_unit_test_setup_teardown(a_full_store, make_folder, drop_folder),
         cmocka_unit_test_setup_teardown(killed_while_writing, make_folder, drop_folder),
     };
-    if (crypto_start() != AMI_OK || ami_id_from_text(&a, "m") != AMI_OK ||
-        ami_id_from_text(&b, "m-2") != AMI_OK)
+    if (!store_support_start())
         return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
