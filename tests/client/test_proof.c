@@ -149,7 +149,7 @@ static bool make_credential(void)
 static enum ami_status fetch(char **text, const char *node, struct why *why)
 {
     const struct proof_wanted wanted = {meter.name, 1, sequence_wanted, salt, span_of(m, sizeof m)};
-    const struct proof_source from = {members, node, credential, 20000};
+    const struct proof_source from = {members, node, credential, 20000, "test"};
     *why = (struct why){""};
     return proof_fetch(text, &wanted, &f->genesis, &from, why);
 }
