@@ -162,10 +162,54 @@ static int compare_rows(const void *a, const void *b)
     return ROW_ORDER(a, b);
 }
 
+/* Keys are digests, so they fall evenly into as many buckets as there are rows: a row is moved
+ * twice, and compared with one or two others. */
+#define BUCKET_ROWS_MAX 16 /* what fell unevenly is sorted as usual */
+
+static void sort_bucket(uint8_t *rows, size_t count)
+{
+    uint8_t row[ROW_BYTES];
+    if (count > BUCKET_ROWS_MAX) {
+        qsort(rows, count, ROW_BYTES, compare_rows);
+        return;
+    }
+    for (size_t i = 1; i < count; i++) {
+        size_t at = i;
+        memcpy(row, rows + ROW_BYTES * i, ROW_BYTES);
+        for (; at > 0 && ROW_ORDER(rows + ROW_BYTES * (at - 1), row) > 0; at--)
+            memcpy(rows + ROW_BYTES * at, rows + ROW_BYTES * (at - 1), ROW_BYTES);
+        memcpy(rows + ROW_BYTES * at, row, ROW_BYTES);
+    }
+}
+
 void rows_sort(uint8_t *rows, size_t count)
 {
-    if (count > 1)
+    unsigned bits = 1;
+    while (bits < 20 && (size_t)1 << bits < count)
+        bits++;
+    const size_t buckets = (size_t)1 << bits;
+    uint8_t *copy = malloc(count * ROW_BYTES + 1);
+    uint32_t *end = calloc(buckets + 1, sizeof *end);
+    if (copy == NULL || end == NULL || count > UINT32_MAX) {
         qsort(rows, count, ROW_BYTES, compare_rows);
+        free(copy);
+        free(end);
+        return;
+    }
+    memcpy(copy, rows, count * ROW_BYTES);
+    for (size_t i = 0; i < count; i++)
+        end[(load_be64(copy + ROW_BYTES * i) >> (64 - bits)) + 1]++;
+    for (size_t i = 1; i <= buckets; i++)
+        end[i] += end[i - 1];
+    for (size_t i = 0; i < count;
+         i++) { /* end[k] moves from the beginning of bucket k to its end */
+        const uint8_t *row = copy + ROW_BYTES * i;
+        memcpy(rows + ROW_BYTES * (size_t)end[load_be64(row) >> (64 - bits)]++, row, ROW_BYTES);
+    }
+    for (size_t i = 0, at = 0; i < buckets; at = end[i], i++)
+        sort_bucket(rows + ROW_BYTES * at, end[i] - at);
+    free(copy);
+    free(end);
 }
 
 bool rows_find(const uint8_t *rows, size_t count, const struct row_key *key, uint64_t height_max,

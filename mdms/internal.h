@@ -13,9 +13,8 @@
 #define AMI_MDMS_INTERNAL_H
 
 #include "base/check.h"
+#include "base/table.h"
 #include "mdms/core.h"
-
-#include <uthash.h>
 
 #define MDMS_HELLO_BYTES_MAX 128
 

@@ -5,6 +5,7 @@
  * writes, the loop reads the store. What the core wants of the world is the table `environment`.
  */
 #include "base/check.h"
+#include "base/table.h"
 #include "mdms/cli.h"
 #include "mdms/core.h"
 #include "mdms/serving.h"
@@ -20,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #define LISTEN_DEFAULT    "127.0.0.1:7400"
 #define CONNECTIONS_MAX   1024

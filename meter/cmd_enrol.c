@@ -7,6 +7,7 @@
  * stored reply.
  */
 #include "base/check.h"
+#include "base/table.h"
 #include "meter/cli.h"
 #include "net/file.h"
 #include "net/link.h"
@@ -15,8 +16,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <uthash.h>
 
 #define WINDOW_MAX     256 /* requests under way */
 #define REPLY_US       (5u * 1000000u)

@@ -4,11 +4,10 @@
 #define AMI_METER_FLEET_INTERNAL_H
 
 #include "base/check.h"
+#include "base/table.h"
 #include "meter/fleet.h"
 #include "net/progress.h"
 #include "net/writer.h"
-
-#include <uthash.h>
 
 #define FLEET_LANES_MAX    16         /* connections to each DC */
 #define FLEET_GROUP_WRITES 512        /* writes in one group */

@@ -14,12 +14,12 @@
 #ifndef AMI_METER_STORE_INTERNAL_H
 #define AMI_METER_STORE_INTERNAL_H
 
+#include "base/table.h"
 #include "meter/store_entry.h"
 
 #include <limits.h>
 #include <lmdb.h>
 #include <pthread.h>
-#include <uthash.h>
 
 enum store_table { T_META, T_KEYS, T_PENDING, T_STATE, T_SOURCES, T_JOURNAL, T_OUTBOX, TABLES };
 

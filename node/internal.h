@@ -17,6 +17,7 @@
 #define AMI_NODE_INTERNAL_H
 
 #include "base/check.h"
+#include "base/table.h"
 #include "node/core.h"
 
 #include "channel/file.h"
@@ -26,7 +27,6 @@
 #include "node/pool.h"
 
 #include <jansson.h>
-#include <uthash.h>
 
 /* Bounds, each named once. */
 #define NODE_LINKS_MAX        4096

@@ -1,11 +1,11 @@
 #include "node/pool.h"
 
 #include "base/check.h"
+#include "base/table.h"
 #include "ledger/evidence.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 #include <utlist.h>
 
 /* What makes two reports rivals for one place on the ledger. Compared as memory: no padding. */

@@ -1,10 +1,10 @@
 #include "sim/disk.h"
 
 #include "base/check.h"
+#include "base/table.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #define PLACE_BYTES_MAX (1 + AMI_ID_BYTES_MAX + 4 + 8)
 

@@ -22,6 +22,7 @@
 #define AMI_SIM_WORLD_H
 
 #include "base/env.h"
+#include "base/table.h"
 #include "mdms/core.h"
 #include "meter/core.h"
 #include "node/core.h"
@@ -30,8 +31,6 @@
 #include "sim/events.h"
 #include "sim/plan.h"
 #include "sim/random.h"
-
-#include <uthash.h>
 
 #define SIM_MS       UINT64_C(1000)
 #define SIM_SECOND   UINT64_C(1000000)

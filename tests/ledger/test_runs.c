@@ -209,6 +209,32 @@ static void the_last_row_of_a_key_is_found(void **state)
     }
 }
 
+/* Whatever the keys: evenly spread, all of one beginning, all the same, none. */
+static void rows_are_sorted(void **state)
+{
+    (void)state;
+    static uint8_t rows[3000 * ROW_BYTES];
+    const uint8_t secret[ROWS_SECRET_BYTES] = {3};
+    for (unsigned kind = 0; kind < 3; kind++)
+        for (size_t count = 0; count <= 3000; count = 2 * count + 1) {
+            struct rows_sum before = {0}, after = {0};
+            for (size_t i = 0; i < count; i++) {
+                uint8_t *row = rows + ROW_BYTES * i;
+                row_of(row, (i * 7919) % 3001 + 1);
+                if (kind >= 1)
+                    memset(row, 0xff, 8);
+                if (kind == 2)
+                    memset(row, 0xff, ROW_KEY_BYTES);
+            }
+            rows_sum_add(&before, secret, rows, count);
+            rows_sort(rows, count);
+            rows_sum_add(&after, secret, rows, count);
+            assert_true(rows_sum_equal(&before, &after));
+            for (size_t i = 1; i < count; i++)
+                assert_true(ROW_ORDER(rows + ROW_BYTES * (i - 1), rows + ROW_BYTES * i) <= 0);
+        }
+}
+
 static void a_sum_is_of_rows_in_any_order(void **state)
 {
     (void)state;
@@ -259,6 +285,7 @@ int main(void)
         cmocka_unit_test(every_row_is_found_at_every_height),
         cmocka_unit_test(every_part_has_its_block),
         cmocka_unit_test(the_last_row_of_a_key_is_found),
+        cmocka_unit_test(rows_are_sorted),
         cmocka_unit_test(a_sum_is_of_rows_in_any_order),
         cmocka_unit_test(names_come_back),
     };
