@@ -466,6 +466,8 @@ void admin_on_frame(struct node *n, struct node_link *l, enum message_type type,
     } else {
         out = ask(n, l, question, &status, why, sizeof why);
     }
+    const env_link id = l->id;
+    const bool ends = status == AMI_REVOKED || has_expired(n, l);
     char *text = out == NULL ? NULL : json_dumps(out, JSON_COMPACT);
     if (out != NULL && text == NULL)
         status = AMI_NO_MEMORY;
@@ -487,10 +489,10 @@ void admin_on_frame(struct node *n, struct node_link *l, enum message_type type,
         struct writer w = node_frame(n, MSG_ADMIN_REPLY);
         admin_reply_encode(&w, &r);
         AMI_CHECK(writer_ok(&w));
-        (void)node_send(n, l->id, writer_span(&w)); /* the asker's time-out tells */
+        (void)node_send(n, id, writer_span(&w)); /* the asker's time-out tells */
     }
-    if (status == AMI_REVOKED || has_expired(n, l))
-        node_close(n, l->id);
+    if (ends)
+        node_close(n, id);
     free(text);
     json_decref(out);
     json_decref(question);
