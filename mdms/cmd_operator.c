@@ -24,7 +24,9 @@
 #include <unistd.h>
 
 #define LIST_BYTES_MAX (1u << 20)
-#define DAY_S          86400
+/* Of which `add` leaves so much to `revoke`, which lengthens an entry by a few bytes. */
+#define LIST_BYTES_KEPT (LIST_BYTES_MAX / 16)
+#define DAY_S           86400
 /* Clocks of DCs that are behind by up to so much still find a new credential valid. */
 #define EARLY_S 3600
 
@@ -148,12 +150,16 @@ static enum ami_status read_list(struct work *w, struct why *why)
                : why_set(why, AMI_DAMAGED, "%.300s is no list of operators", w->list);
 }
 
-static enum ami_status write_list(const struct work *w, struct why *why)
+static enum ami_status write_list(const struct work *w, size_t size_max, struct why *why)
 {
     char *out = json_dumps(w->all, JSON_INDENT(2));
     if (out == NULL)
         return AMI_NO_MEMORY;
-    enum ami_status status = file_write(w->list, span_of(out, strlen(out)), FILE_MODE_PUBLIC, why);
+    enum ami_status status =
+        strlen(out) > size_max
+            ? why_set(why, AMI_FULL, "%.300s would be larger than the %zu bytes that are allowed",
+                      w->list, size_max)
+            : file_write(w->list, span_of(out, strlen(out)), FILE_MODE_PUBLIC, why);
     free(out);
     return status;
 }
@@ -320,7 +326,7 @@ static enum ami_status note_down(struct work *w, const struct credential *own, s
                   "fingerprint", hex, "revoked_ms");
     if (json_array_append_new(w->all, entry) != 0)
         return AMI_NO_MEMORY;
-    return write_list(w, why);
+    return write_list(w, LIST_BYTES_MAX - LIST_BYTES_KEPT, why);
 }
 
 static enum ami_status add(struct work *w, const char *name, struct why *why)
@@ -380,7 +386,7 @@ static enum ami_status take_back(struct work *w, const char *name, struct why *w
     if (!found)
         return why_set(why, AMI_NOT_FOUND, "operator %s has no credential in force", name);
     if (changed)
-        AMI_TRY(write_list(w, why));
+        AMI_TRY(write_list(w, LIST_BYTES_MAX, why));
     return write_revoked(w, why);
 }
 
@@ -420,10 +426,12 @@ static json_t *dc_state(struct mdms_store *store, const char *name, uint64_t num
     const struct mdms_key key = key_listed(&id);
     const bool heard = kv.get(kv.ctx, TABLE_OPERATORS, key_span(&key), &value) == AMI_OK &&
                        listed_record_parse(&r, value) == AMI_OK;
+    /* A list that counts there and is not kept does not outlive a restart. */
+    const bool current =
+        heard && number != 0 && (r.number > number || (r.number == number && r.status == AMI_OK));
     return json_pack("{s:s, s:I, s:b, s:s, s:o}", "dc", name, "number", (json_int_t)r.number,
-                     "current", heard && r.number >= number && number != 0, "status",
-                     ami_status_name((enum ami_status)r.status), "at_ms",
-                     heard ? json_integer((json_int_t)r.at_ms) : json_null());
+                     "current", current, "status", ami_status_name((enum ami_status)r.status),
+                     "at_ms", heard ? json_integer((json_int_t)r.at_ms) : json_null());
 }
 
 /* Every DC that was ever enrolled, and what it said last. */

@@ -43,6 +43,7 @@ struct dc_link {
     uint64_t mute_until_us;      /* and did not answer */
     uint64_t operators_sent;     /* number of the list of operators sent on this link; 0: none */
     uint64_t operators_at_us;    /* not before */
+    uint32_t operators_due;      /* answers to what was sent */
     struct listed_record listed; /* what it said of it last */
     bool listed_news, listed_in_write;
 };

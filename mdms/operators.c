@@ -40,9 +40,10 @@ static void push(struct mdms *m, struct dc_link *l)
     struct writer w = mdms_frame(m, MSG_OPERATORS);
     operators_list_encode(&w, &message);
     AMI_CHECK(writer_ok(&w));
-    if (mdms_send(m, l->id, writer_span(&w)) == AMI_OK)
+    if (mdms_send(m, l->id, writer_span(&w)) == AMI_OK) {
         l->operators_sent = m->operators_number;
-    else
+        l->operators_due++;
+    } else
         l->operators_at_us = mdms_now_us(m) + AGAIN_US;
 }
 
@@ -65,10 +66,12 @@ void dcs_operators_on_taken(struct mdms *m, uint8_t member, struct span body)
 {
     struct dc_link *l = &m->dc[member];
     struct operators_taken t;
-    if (operators_taken_parse(&t, body) != AMI_OK) {
+    /* What nobody asked for would cost a write and a line of the log each time. */
+    if (operators_taken_parse(&t, body) != AMI_OK || l->operators_due == 0) {
         m->stats.frames_bad++;
         return;
     }
+    l->operators_due--;
     const bool older = t.number > m->operators_number;
     l->listed =
         (struct listed_record){l->name, t.number, t.status, m->env.clock_wall_ms(m->env.ctx)};

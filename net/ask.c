@@ -8,6 +8,53 @@
 
 #define QUESTION_BYTES_MAX 4096
 
+/* Bytes of the control character at s, in UTF-8; 0: there is none. A line feed passes. */
+static size_t control_size(const char *s)
+{
+    const unsigned char *u = (const unsigned char *)s;
+    if ((u[0] < ' ' && u[0] != '\n' && u[0] != '\0') || u[0] == 0x7f)
+        return 1;
+    return u[0] == 0xc2 && u[1] >= 0x80 && u[1] <= 0x9f ? 2 : 0;
+}
+
+static bool has_control(const char *s)
+{
+    while (*s != '\0' && control_size(s) == 0)
+        s++;
+    return *s != '\0';
+}
+
+static bool tame_string(json_t *string)
+{
+    if (!has_control(json_string_value(string)))
+        return true;
+    char *copy = strdup(json_string_value(string));
+    for (char *s = copy; s != NULL && *s != '\0'; s++)
+        for (size_t size = control_size(s), i = 0; i < size; i++)
+            s[i] = '?';
+    const bool good = copy != NULL && json_string_set(string, copy) == 0;
+    free(copy);
+    return good;
+}
+
+/* What a DC says is printed on people's terminals, which take control characters as commands: in
+ * texts they become question marks. False: one is in a name, which no DC puts there, or out of
+ * memory. */
+static bool tame(json_t *json)
+{
+    const char *name;
+    json_t *value;
+    size_t index;
+    bool good = true;
+    if (json_is_string(json))
+        return tame_string(json);
+    if (json_is_array(json))
+        json_array_foreach(json, index, value) good = good && tame(value);
+    else
+        json_object_foreach(json, name, value) good = good && !has_control(name) && tame(value);
+    return good;
+}
+
 static json_t *read_answer(struct span frame, const char *address, enum ami_status *status,
                            struct why *why)
 {
@@ -19,7 +66,8 @@ static json_t *read_answer(struct span frame, const char *address, enum ami_stat
         admin_reply_parse(&reply, body) == AMI_OK)
         json = json_loadb((const char *)reply.json.data, reply.json.size, JSON_REJECT_DUPLICATES,
                           NULL);
-    if (json == NULL) {
+    if (json == NULL || !tame(json)) {
+        json_decref(json);
         *status =
             why_set(why, AMI_BAD_ENCODING, "%s: what answers there is no DC's admin port", address);
         return NULL;

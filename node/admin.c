@@ -302,23 +302,38 @@ static void asker_text(char *out, size_t size, const struct node_link *l)
         snprintf(out, size, "%s %s", credential_role_name(l->who.role), l->who.name.text);
 }
 
-/* A connection that was open when its operator was revoked: it gets the reason, and is closed. */
-static bool still_in(struct node *n, struct node_link *l, const struct access_rule *rule, char *why,
-                     size_t why_size)
+/* The credential that opened this connection has run out since: the MDMS's list need not have it
+ * any more when it was revoked. */
+static bool has_expired(const struct node *n, const struct node_link *l)
 {
-    char asker[AMI_ID_BYTES_MAX + LABEL_TEXT_BYTES + 16];
+    return l->identified && credential_left_s(&l->who, node_wall_ms(n) / 1000) < 0;
+}
+
+/* A connection that was open when its operator was revoked, or its credential expired: it gets the
+ * reason, and is closed. */
+static bool still_in(struct node *n, struct node_link *l, const struct access_rule *rule,
+                     enum ami_status *status, char *why, size_t why_size)
+{
+    char asker[AMI_ID_BYTES_MAX + LABEL_TEXT_BYTES + 16], reason[40] = "expired";
     uint64_t number;
     unsigned count;
-    if (!l->identified || !node_operator_revoked(n, &l->who))
+    const bool taken_back = l->identified && node_operator_revoked(n, &l->who);
+    if (!taken_back && !has_expired(n, l))
         return true;
     (void)operators_known(n, &number, &count);
     asker_text(asker, sizeof asker, l);
+    if (taken_back) {
+        *status = AMI_REVOKED;
+        snprintf(reason, sizeof reason, "revoked by list %llu", (unsigned long long)number);
+        snprintf(why, why_size, "this credential is revoked (list %llu of the MDMS); you were %s",
+                 (unsigned long long)number, asker);
+    } else {
+        *status = AMI_NOT_ALLOWED;
+        snprintf(why, why_size, "this credential has expired; you were %s", asker);
+    }
     n->counters.requests_denied++;
-    node_event_of(n, ENV_LOG_WARN, "request_denied", &l->who.name,
-                  "who=\"%s\" ask=%s revoked by list %llu", asker, rule->ask,
-                  (unsigned long long)number);
-    snprintf(why, why_size, "this credential is revoked (list %llu of the MDMS); you were %s",
-             (unsigned long long)number, asker);
+    node_event_of(n, ENV_LOG_WARN, "request_denied", &l->who.name, "who=\"%s\" ask=%s %s", asker,
+                  rule->ask, reason);
     return false;
 }
 
@@ -408,10 +423,8 @@ static json_t *ask(struct node *n, struct node_link *l, const json_t *question,
                  name == NULL ? "" : name);
         return NULL;
     }
-    if (!still_in(n, l, rule, why, why_size)) {
-        *status = AMI_REVOKED;
+    if (!still_in(n, l, rule, status, why, why_size))
         return NULL;
-    }
     if (!allowed(n, l, rule, why, why_size)) {
         *status = AMI_NOT_ALLOWED;
         return NULL;
@@ -453,6 +466,8 @@ void admin_on_frame(struct node *n, struct node_link *l, enum message_type type,
     } else {
         out = ask(n, l, question, &status, why, sizeof why);
     }
+    const env_link id = l->id;
+    const bool ends = status == AMI_REVOKED || has_expired(n, l);
     char *text = out == NULL ? NULL : json_dumps(out, JSON_COMPACT);
     if (out != NULL && text == NULL)
         status = AMI_NO_MEMORY;
@@ -474,10 +489,10 @@ void admin_on_frame(struct node *n, struct node_link *l, enum message_type type,
         struct writer w = node_frame(n, MSG_ADMIN_REPLY);
         admin_reply_encode(&w, &r);
         AMI_CHECK(writer_ok(&w));
-        (void)node_send(n, l->id, writer_span(&w)); /* the asker's time-out tells */
+        (void)node_send(n, id, writer_span(&w)); /* the asker's time-out tells */
     }
-    if (status == AMI_REVOKED)
-        node_close(n, l->id);
+    if (ends)
+        node_close(n, id);
     free(text);
     json_decref(out);
     json_decref(question);

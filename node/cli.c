@@ -150,9 +150,11 @@ int main(int argc, char **argv)
         network,
         credential,
         roots,
+        set,
+        keys,
         timeout,
         {0}};
-    const struct option_spec stuck[] = {asked, network, credential, roots, timeout, {0}};
+    const struct option_spec stuck[] = {asked, network, credential, roots, set, keys, timeout, {0}};
     const struct option_spec top[] = {
         {"frames", 'n', OPTION_INT, &c.frames, 0, INT64_MAX, "N",
          "end after so many (default 0: at Ctrl-C)", false},

@@ -211,6 +211,17 @@ if [ -c /dev/full ]; then
     "$mdms" export --dir m >/dev/full 2>err && complain "an export to a full disk succeeded"
 fi
 
+# --- a full list of operators: none is added that could not be revoked any more
+expect 0 "operator o-1" "$mdms" operator add o-1 --dir m --passphrase-file pass --label 0: --out o-1.cred
+cp m/operators/list.json list.before
+jq '[range(4300) as $i | .[0] | .name = "old-\($i)" | .until = 1] + .' list.before >m/operators/list.json
+[ "$(stat -c %s m/operators/list.json)" -gt 1000000 ] || complain "the list of operators is too short to be full"
+expect 1 "would be larger" "$mdms" operator add o-2 --dir m --passphrase-file pass --label 0: --out o-2.cred
+[ ! -e o-2.cred ] || complain "an operator got a credential that is written down nowhere"
+expect 0 "revoked" "$mdms" operator revoke o-1 --dir m --passphrase-file pass
+expect 0 "revoked" "$mdms" operator list --dir m
+cp list.before m/operators/list.json
+
 # --- a full store: said, nothing lost, goes on with more room
 "$mdms" codes --dir m --meter --prefix x --count 8000 --out all.csv >out 2>err ||
     complain "8000 codes"

@@ -145,6 +145,32 @@ static void who_is_behind_is_told(void **state)
     assert_int_equal(sent_to(f, 0, 0), 0);
 }
 
+/* Each list is answered once; what a DC says besides costs neither a write nor a line of the log.
+ */
+static void what_nobody_asked_for_is_dropped(void **state)
+{
+    struct fixture *f = *state;
+    rig_connect(&f->r, 0);
+    say(f, 0, AMI_OK, 1);
+    assert_int_equal(noted(f, 0).status, AMI_STATUS_COUNT);
+    assert_ok(mdms_operators(f->r.m, list_of(f, 7, 1)));
+    assert_ok(mdms_operators(f->r.m, list_of(f, 8, 1)));
+    assert_int_equal(sent_to(f, 0, 2), 8);
+    say(f, 0, AMI_OK, 7);
+    say(f, 0, AMI_OK, 8);
+    assert_int_equal(noted(f, 0).number, 8);
+    const unsigned lines = rig_logged(&f->r, "operators_not_taken");
+    struct mdms_stats stats;
+    mdms_stats(f->r.m, &stats);
+    const uint64_t bad = stats.frames_bad;
+    for (int i = 0; i < 5; i++)
+        say(f, 0, AMI_FULL, 3);
+    assert_int_equal(noted(f, 0).number, 8);
+    assert_int_equal(rig_logged(&f->r, "operators_not_taken"), lines);
+    mdms_stats(f->r.m, &stats);
+    assert_int_equal(stats.frames_bad, bad + 5);
+}
+
 static void only_its_own_lists_go_out(void **state)
 {
     struct fixture *f = *state;
@@ -169,6 +195,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(it_goes_to_all_and_is_noted, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_link_or_disk_is_tried_again, setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_behind_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_nobody_asked_for_is_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(only_its_own_lists_go_out, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

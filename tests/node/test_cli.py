@@ -76,6 +76,11 @@ def usage(cli):
         status, out, _ = cli.run(command, "--help")
         check(f"{command} --help has an example",
               status == 0 and f"Example:\n  dc-cli {command}" in out, out)
+    for command in ("status", "why-stuck", "blocks", "block", "tx", "meter", "readings", "proof", "events", "top",
+                    "note", "step-down"):
+        _, out, _ = cli.run(command, "--help")
+        check(f"{command} takes every kind of credential",
+              all(f"--{o} " in out for o in ("credential", "x509-roots", "cfl-public", "network")), out)
     for command, option in (("verify-proof", "--node"), ("meter", "--follow"), ("blocks", "--epoch")):
         _, out, _ = cli.run(command, "--help")
         check(f"{command} does not offer {option}, which means nothing to it", option not in out, out)
@@ -254,6 +259,23 @@ def status_and_top(cli):
     one.close()
     status, out, _ = cli.run("top", "-n", "1", *both)
     check("top of dead nodes", status == 3 and "0 of 2 DCs answer" in out, (status, out))
+
+
+def no_control(cli):
+    """What a DC says is text: nothing in it reaches the terminal as a command."""
+    bad = "dc1\033]0;owned\007\x7f\u009b2J"
+    one = Dc(state(bad, role="leader\033[2J"))
+    for command in ("status", "top"):
+        more = ["-n", "1"] if command == "top" else []
+        status, out, _ = cli.run(command, *more, "--node", one.address)
+        check(f"{command} commands no terminal", status == 0 and "dc1?]0;owned??" in out
+              and not any(c in out for c in "\033\007\x7f\u009b"), repr(out))
+    one.close()
+    key = {"begun": 1, "opened": 1, "turned_away": 0, "refused": {"x\033[2J": 1}, "budget_left": 1, "budget_most": 1}
+    two = Dc(state("dc1", ports={"peers": {"handshakes": key}}))
+    status, out, err = cli.run("status", "--links", "--node", two.address)
+    check("nor does the name of a figure", "\033" not in out + err and "no DC's admin port" in out + err, (out, err))
+    two.close()
 
 
 def why_stuck(cli):
@@ -830,6 +852,7 @@ def main():
         os.environ["AMI_CREDENTIAL"] = credential
         dead_node(cli)
         status_and_top(cli)
+        no_control(cli)
         why_stuck(cli)
         good_ledger(cli, folder, facts)
         views(cli, folder, facts)

@@ -243,6 +243,40 @@ static void an_open_connection_ends_with_the_reason(void **state)
     net_free(net);
 }
 
+static struct node_link *admin_link(struct net *net, unsigned i)
+{
+    for (struct node_link *l = net_node(net, i)->links; l != NULL; l = l->hh.next)
+        if (l->port == NODE_PORT_ADMIN && !l->closing)
+            return l;
+    return NULL;
+}
+
+/* A connection is good for no longer than the credential that opened it: whoever is revoked leaves
+ * the list when that has run out, and may not come back with a connection kept from before. */
+static void an_open_connection_ends_with_its_credential(void **state)
+{
+    (void)state;
+    static const char question[] = "{\"ask\":\"status\"}";
+    struct net *net = network(28);
+    enum ami_status status;
+    net_ask_named(net, "alice", CREDENTIAL_OPERATOR, (struct label){1, LABEL_OPERATION});
+    json_decref(net_ask(net, 0, "status"));
+    assert_non_null(admin_link(net, 0));
+    admin_link(net, 0)->who.until_s = node_wall_ms(net_node(net, 0)) / 1000 + 10;
+    json_decref(net_ask(net, 0, "status"));
+    net_run_ms(net, 12 * 1000);
+    json_t *out = net_ask_status(net, 0, question, &status);
+    assert_status(status, AMI_NOT_ALLOWED);
+    assert_non_null(strstr(json_string_value(json_object_get(out, "error")), "has expired"));
+    json_decref(out);
+    assert_int_equal(
+        events(net, 0, "request_denied", "who=\"operator alice 1:operation\" ask=status expired"),
+        1);
+    net_run_ms(net, 100);
+    assert_null(admin_link(net, 0));
+    net_free(net);
+}
+
 /* On a disk that takes nothing it counts, and is not acknowledged until it is kept. */
 static void what_is_not_kept_is_not_acknowledged(void **state)
 {
@@ -290,6 +324,7 @@ int main(void)
         cmocka_unit_test(an_older_one_is_refused),
         cmocka_unit_test(a_forged_one_is_refused),
         cmocka_unit_test(an_open_connection_ends_with_the_reason),
+        cmocka_unit_test(an_open_connection_ends_with_its_credential),
         cmocka_unit_test(what_is_not_kept_is_not_acknowledged),
         cmocka_unit_test(without_a_list_it_says_so),
     };
