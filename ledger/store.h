@@ -103,7 +103,8 @@ enum ami_status store_body(struct store *s, const sm3_digest *block, struct body
 enum ami_status store_height_of(struct store *s, const sm3_digest *block,
                                 uint64_t *height) AMI_MUST_CHECK;
 /* Where a transaction stands: by id, or a report by (meter, epoch, sequence). Takes up to some
- * hundred looks into the file, and the first one in a process reads up to 63 blocks. */
+ * hundred looks into the file, and the first one in a process reads up to 63 blocks. A damaged
+ * value of the index may hide a row that it should have: then AMI_NOT_FOUND. */
 enum ami_status store_find_tx(struct store *s, const sm3_digest *id, uint64_t *height,
                               uint32_t *index) AMI_MUST_CHECK;
 enum ami_status store_find_report(struct store *s, const struct ami_id *meter, uint32_t epoch,

@@ -196,7 +196,9 @@ static void everything_is_found_in_a_long_ledger(void **state)
 
 /* --- a run that is gone or wrong -------------------------------------------------------------- */
 
-static void spoil(const struct run_name *n, bool gone)
+enum spoiling { ONE_BIT, NO_ROWS, GONE };
+
+static void spoil(const struct run_name *n, enum spoiling how)
 {
     MDB_env *env;
     MDB_txn *txn;
@@ -214,11 +216,26 @@ static void spoil(const struct run_name *n, bool gone)
     assert_non_null(bytes);
     memcpy(bytes, v.mv_data, v.mv_size);
     bytes[v.mv_size - STORE_CHECK_BYTES - 1] ^= 1;
+    if (how == NO_ROWS)
+        memset(bytes, 0, v.mv_size - STORE_CHECK_BYTES);
     v.mv_data = bytes;
-    assert_int_equal(gone ? mdb_del(txn, dbi, &k, NULL) : mdb_put(txn, dbi, &k, &v, 0), 0);
+    assert_int_equal(how == GONE ? mdb_del(txn, dbi, &k, NULL) : mdb_put(txn, dbi, &k, &v, 0), 0);
     assert_int_equal(mdb_txn_commit(txn), 0);
     mdb_env_close(env);
     free(bytes);
+}
+
+/* An id of no transaction, whose row would stand in this slice of level 1. */
+static sm3_digest missing_of(uint32_t slice)
+{
+    sm3_digest id = {{0}};
+    for (;; id.b[0]++) {
+        const struct row_key key = row_tx_key(s->salt, &id);
+        if (runs_slice_of(1, key.b) == slice)
+            return id;
+        if (id.b[0] == 255)
+            id.b[1]++;
+    }
 }
 
 static void a_damaged_run_is_not_believed(void **state)
@@ -237,15 +254,25 @@ static void a_damaged_run_is_not_believed(void **state)
     const struct row_key key = row_tx_key(s->salt, &tx[9]);
     store_close(s);
     const struct run_name n = {1, 0, runs_slice_of(1, key.b)};
-    spoil(&n, false);
+    spoil(&n, ONE_BIT);
     assert_int_equal(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why),
                      AMI_DAMAGED);
     s = open_ledger(dir, STORE_READ_ONLY);
+    /* To say that something is not there takes a look at the rows around its place, not at all. */
+    const sm3_digest missing = missing_of(n.slice);
+    assert_int_equal(store_find_tx(s, &missing, &height, &index), AMI_NOT_FOUND);
+    assert_false(store_damaged(s));
     assert_int_equal(store_find_tx(s, &tx[9], &height, &index), AMI_DAMAGED);
     assert_int_equal(store_sum_runs(s, &sum, secret, 64), AMI_DAMAGED);
     assert_true(store_damaged(s));
     store_close(s);
-    spoil(&n, true);
+    spoil(&n, NO_ROWS);
+    s = open_ledger(dir, STORE_READ_ONLY);
+    assert_int_equal(store_find_tx(s, &missing, &height, &index), AMI_DAMAGED);
+    assert_int_equal(store_find_tx(s, &tx[9], &height, &index), AMI_DAMAGED);
+    assert_true(store_damaged(s));
+    store_close(s);
+    spoil(&n, GONE);
     assert_int_equal(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why),
                      AMI_DAMAGED);
     s = open_ledger(dir, STORE_READ_ONLY);
