@@ -417,12 +417,18 @@ static enum ami_status load_one(struct registry *r, uint64_t index, struct span 
     return status == AMI_OK || status == AMI_NO_MEMORY ? status : AMI_DAMAGED;
 }
 
-static enum ami_status load_value(int db, struct registry *r, struct span key, struct span value)
+/* Changes of another height than one after the last multiple of RUNS_FAN, up to the tip, would come
+ * in between those of later blocks. */
+static enum ami_status load_value(int db, struct registry *r, uint64_t tip, struct span key,
+                                  struct span value)
 {
     if (key.size != 8)
         return AMI_DAMAGED;
+    const uint64_t number = load_be64(key.data);
     if (db == RECORDS)
-        return load_one(r, load_be64(key.data), value);
+        return load_one(r, number, value);
+    if (number <= tip - tip % RUNS_FAN || number > tip)
+        return AMI_DAMAGED;
     struct reader changes = reader_on(value);
     for (;;) {
         uint64_t index;
@@ -434,7 +440,8 @@ static enum ami_status load_value(int db, struct registry *r, struct span key, s
     }
 }
 
-static enum ami_status load_db(struct store *s, MDB_txn *txn, int db, struct registry *r)
+static enum ami_status load_db(struct store *s, MDB_txn *txn, int db, uint64_t tip,
+                               struct registry *r)
 {
     MDB_cursor *cursor;
     MDB_val k, v;
@@ -446,7 +453,7 @@ static enum ami_status load_db(struct store *s, MDB_txn *txn, int db, struct reg
         struct span value = {0};
         rc = store_open_value(s, db, key, &v, &value);
         if (rc == MDB_SUCCESS)
-            status = load_value(db, r, key, value);
+            status = load_value(db, r, tip, key, value);
         if (rc == MDB_SUCCESS)
             rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
     }
@@ -463,9 +470,9 @@ enum ami_status store_load_registry_at(struct store *s, struct registry *r, uint
     AMI_TRY(store_begin(s, MDB_RDONLY, &txn));
     enum ami_status status = store_get_tip(s, txn, height, &tip);
     if (status == AMI_OK)
-        status = load_db(s, txn, RECORDS, r);
+        status = load_db(s, txn, RECORDS, *height, r);
     if (status == AMI_OK)
-        status = load_db(s, txn, CHANGES, r); /* in order of height */
+        status = load_db(s, txn, CHANGES, *height, r); /* in order of height */
     store_end(s, txn);
     if (status == AMI_OK)
         registry_loaded(r, *height);

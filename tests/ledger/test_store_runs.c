@@ -285,11 +285,54 @@ static void a_damaged_run_is_not_believed(void **state)
     free(g);
 }
 
+/* --- changes that are none -------------------------------------------------------------------- */
+
+/* What a forged ledger may have under a height that is still to come: the registry is the same now,
+ * and an older one after the next blocks. */
+static void put_changes(uint64_t height, struct span changes)
+{
+    uint8_t key[8];
+    MDB_txn *txn;
+    assert_int_equal(store_begin(s, 0, &txn), AMI_OK);
+    assert_int_equal(
+        store_put_value(s, txn, CHANGES, store_key_u64(key, height), changes, span_of(NULL, 0), 0),
+        0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    pthread_rwlock_unlock(&s->map_lock);
+}
+
+static void changes_of_another_height_are_damage(void **state)
+{
+    (void)state;
+    static const uint64_t heights[] = {64, 67, 71, 128};
+    struct genesis *g = genesis_of_made();
+    struct registry *r = registry_new(g);
+    const uint64_t first = registry_size(r);
+    uint8_t records[512];
+    registry_free(r);
+    for (size_t i = 0; i < sizeof heights / sizeof heights[0]; i++) {
+        struct tip tip = tip_at_start();
+        s = open_ledger(dir, STORE_READ_WRITE);
+        append_blocks(&tip, 66, first);
+        r = registry_new(g);
+        assert_int_equal(store_load_registry(s, r), AMI_OK);
+        registry_free(r);
+        put_changes(heights[i], records_of(records, 66, first));
+        r = registry_new(g);
+        assert_int_equal(store_load_registry(s, r), AMI_DAMAGED);
+        registry_free(r);
+        store_close(s);
+        remove_file("data.mdb");
+    }
+    free(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         ON_DISK(everything_is_found_in_a_long_ledger),
         ON_DISK(a_damaged_run_is_not_believed),
+        ON_DISK(changes_of_another_height_are_damage),
     };
     return cmocka_run_group_tests(tests, start_crypto, NULL);
 }
