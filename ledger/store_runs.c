@@ -356,6 +356,30 @@ static enum ami_status take_changes(struct store *s, MDB_txn *txn, struct heap *
     return status;
 }
 
+/* Records on their way into their table: their checks are computed side by side. */
+#define RECORDS_ROUND 64
+
+static int put_round(struct store *s, MDB_txn *txn, const struct heap *all, const struct change *c,
+                     size_t count)
+{
+    uint8_t key[RECORDS_ROUND][8], check[RECORDS_ROUND][STORE_CHECK_BYTES];
+    struct span keys[RECORDS_ROUND], records[RECORDS_ROUND];
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = store_key_u64(key[i], c[i].index);
+        records[i] = span_of(all->data + c[i].at, c[i].size);
+    }
+    store_checks(check, store_db_names[RECORDS], keys, records, count);
+    for (size_t i = 0; i < count; i++) {
+        MDB_val k = {sizeof key[i], key[i]}, v = {records[i].size + STORE_CHECK_BYTES, NULL};
+        int rc = mdb_put(txn, s->db[RECORDS], &k, &v, MDB_RESERVE);
+        if (rc != MDB_SUCCESS)
+            return rc;
+        memcpy(v.mv_data, records[i].data, records[i].size);
+        memcpy((uint8_t *)v.mv_data + records[i].size, check[i], STORE_CHECK_BYTES);
+    }
+    return MDB_SUCCESS;
+}
+
 /* The newest of each record, in order, so that a page is written once. */
 static enum ami_status put_changed(struct store *s, MDB_txn *txn, const struct heap *all,
                                    struct heap *list, int *rc)
@@ -363,15 +387,15 @@ static enum ami_status put_changed(struct store *s, MDB_txn *txn, const struct h
     AMI_TRY(list_changes(all, list));
     struct change *c = (struct change *)(void *)list->data;
     const size_t count = list->size / sizeof *c;
+    size_t newest = 0;
     if (count > 1)
         qsort(c, count, sizeof *c, compare_changes);
-    for (size_t i = 0; i < count && *rc == MDB_SUCCESS; i++) {
-        uint8_t key[8];
-        if (i + 1 < count && c[i + 1].index == c[i].index)
-            continue;
-        *rc = store_put_value(s, txn, RECORDS, store_key_u64(key, c[i].index),
-                              span_of(all->data + c[i].at, c[i].size), span_of(NULL, 0), 0);
-    }
+    for (size_t i = 0; i < count; i++)
+        if (i + 1 == count || c[i + 1].index != c[i].index)
+            c[newest++] = c[i];
+    for (size_t i = 0; i < newest && *rc == MDB_SUCCESS; i += RECORDS_ROUND)
+        *rc =
+            put_round(s, txn, all, c + i, newest - i < RECORDS_ROUND ? newest - i : RECORDS_ROUND);
     return AMI_OK;
 }
 
