@@ -130,6 +130,9 @@ enum ami_status store_put_runs(struct store *s, MDB_txn *txn, uint64_t height, c
                                size_t count, int *rc);
 enum ami_status store_put_records(struct store *s, MDB_txn *txn, uint64_t height,
                                   struct span records, int *rc);
+/* Reads the tail: for a writer that opens a ledger, lest the first one who looks for something, or
+ * the next run, has to wait for that. */
+enum ami_status store_tail_read(struct store *s);
 /* Behind that write: the tail takes the rows over. */
 void store_tail_push(struct store *s, uint64_t height, uint8_t *rows, size_t count);
 void store_tail_clear(struct store_tail *t);

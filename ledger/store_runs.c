@@ -151,6 +151,21 @@ static enum ami_status find_in_tail(struct store *s, MDB_txn *txn, const struct 
     return status == AMI_OK && !found ? AMI_NOT_FOUND : status;
 }
 
+enum ami_status store_tail_read(struct store *s)
+{
+    MDB_txn *txn;
+    uint64_t tip;
+    sm3_digest hash;
+    AMI_TRY(store_begin(s, MDB_RDONLY, &txn));
+    enum ami_status status = store_get_tip(s, txn, &tip, &hash);
+    pthread_mutex_lock(&s->tail.lock);
+    if (status == AMI_OK)
+        status = tail_bring(s, txn, &s->tail, tip);
+    pthread_mutex_unlock(&s->tail.lock);
+    store_end(s, txn);
+    return status;
+}
+
 void store_tail_push(struct store *s, uint64_t height, uint8_t *rows, size_t count)
 {
     struct store_tail *t = &s->tail;
