@@ -123,7 +123,11 @@ enum ami_status store_next_record(struct reader *r, uint64_t *index, struct span
 
 /* --- store_runs.c ----------------------------------------------------------------------------- */
 
-/* Inside the write that commits block `height`, whose rows these are: whatever of the indexes and
+/* The rows of a block that stands in the ledger, as rows_of_block gives them. AMI_DAMAGED. */
+enum ami_status store_rows_at(struct store *s, MDB_txn *txn, uint64_t height, uint8_t **rows,
+                              size_t *count);
+/* Inside the write that commits block `height`, whose rows these are (which only a multiple of
+ * RUNS_FAN needs): whatever of the indexes and
  * of the records is due with it. An error of LMDB is *rc; AMI_OK with another *rc than MDB_SUCCESS
  * is a failure, too. */
 enum ami_status store_put_runs(struct store *s, MDB_txn *txn, uint64_t height, const uint8_t *rows,

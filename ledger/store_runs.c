@@ -93,6 +93,22 @@ static void tail_take(struct store_tail *t, uint64_t height, uint8_t *rows, size
     t->to = height;
 }
 
+enum ami_status store_rows_at(struct store *s, MDB_txn *txn, uint64_t height, uint8_t **rows,
+                              size_t *count)
+{
+    uint8_t key[8];
+    struct block_header header;
+    struct qc commit;
+    struct span v = {0};
+    int rc = store_get_block(s, txn, BLOCKS, store_key_u64(key, height), &v);
+    AMI_TRY(rc == MDB_NOTFOUND ? AMI_DAMAGED : store_status(rc));
+    struct reader r = reader_on(v);
+    AMI_TRY(store_read_front(&r, height, &header, &commit));
+    enum ami_status status =
+        rows_of_block(rows, count, s->salt, height, read_bytes(&r, AMI_BLOCK_BYTES_MAX));
+    return status == AMI_OK || status == AMI_NO_MEMORY ? status : AMI_DAMAGED;
+}
+
 /* As far as this transaction's tip, at least; from blocks, which is what a reader of a ledger and
  * one who opens it do. A tail that has begun anew since the transaction did is none of its time. */
 static enum ami_status tail_bring(struct store *s, MDB_txn *txn, struct store_tail *t, uint64_t tip)
@@ -100,18 +116,9 @@ static enum ami_status tail_bring(struct store *s, MDB_txn *txn, struct store_ta
     if (tip >= t->from + RUNS_FAN)
         tail_begin(t, tip);
     while (t->to < tip) {
-        uint8_t key[8], *rows;
+        uint8_t *rows;
         size_t count;
-        struct block_header header;
-        struct qc commit;
-        struct span v = {0};
-        int rc = store_get_block(s, txn, BLOCKS, store_key_u64(key, t->to + 1), &v);
-        AMI_TRY(rc == MDB_NOTFOUND ? AMI_DAMAGED : store_status(rc));
-        struct reader r = reader_on(v);
-        AMI_TRY(store_read_front(&r, t->to + 1, &header, &commit));
-        enum ami_status status =
-            rows_of_block(&rows, &count, s->salt, t->to + 1, read_bytes(&r, AMI_BLOCK_BYTES_MAX));
-        AMI_TRY(status == AMI_OK || status == AMI_NO_MEMORY ? status : AMI_DAMAGED);
+        AMI_TRY(store_rows_at(s, txn, t->to + 1, &rows, &count));
         tail_take(t, t->to + 1, rows, count);
     }
     return AMI_OK;

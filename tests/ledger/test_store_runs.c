@@ -176,10 +176,14 @@ static void everything_is_found_in_a_long_ledger(void **state)
     assert_found(s, 1, tip.height, 1);
     uint64_t height;
     snprintf(copy_dir, sizeof copy_dir, "%s-copy", dir);
+    uint8_t salt[ROW_SALT_BYTES];
     assert_int_equal(store_copy(s, copy_dir, &height, NULL, NULL, why, sizeof why), AMI_OK);
+    memcpy(salt, s->salt, sizeof salt);
     store_close(s);
     assert_whole(copy_dir);
     s = open_ledger(copy_dir, STORE_READ_WRITE);
+    assert_memory_not_equal(salt, s->salt, sizeof salt); /* it is each node's own */
+    assert_sums(s, tip.height);
     assert_found(s, 1, tip.height, 7);
     append_blocks(&tip, tip.height + 100, first);
     assert_found(s, 1, tip.height, 7);
