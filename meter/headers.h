@@ -40,7 +40,7 @@ struct shown_nodes {
 };
 
 /* Committees kept, for blocks that are acknowledged late. */
-#define METER_EPOCHS 8
+#define METER_EPOCHS 48 /* as many as a proof shows changes */
 /* DCs that a process knows, present members and those that left: each has a place of its own. */
 #define METER_DCS 32
 
