@@ -162,8 +162,9 @@ static int compare_rows(const void *a, const void *b)
     return ROW_ORDER(a, b);
 }
 
-/* Keys are digests, so they fall evenly into as many buckets as there are rows: a row is moved
- * twice, and compared with one or two others. */
+/* Keys are digests, so behind the bits that all of them share (those of one slice do) they fall
+ * evenly into as many buckets as there are rows: a row is moved twice, and compared with one or two
+ * others. */
 #define BUCKET_ROWS_MAX 16 /* what fell unevenly is sorted as usual */
 
 static void sort_bucket(uint8_t *rows, size_t count)
@@ -182,8 +183,26 @@ static void sort_bucket(uint8_t *rows, size_t count)
     }
 }
 
+/* How many leading bits all keys share, of the 44 that may go without the buckets' bits. */
+static unsigned shared_bits(const uint8_t *rows, size_t count)
+{
+    uint64_t differ = 0;
+    unsigned bits = 0;
+    for (size_t i = 1; i < count; i++)
+        differ |= load_be64(rows) ^ load_be64(rows + ROW_BYTES * i);
+    while (bits < 44 && differ >> (63 - bits) == 0)
+        bits++;
+    return bits;
+}
+
+static size_t bucket_of(const uint8_t *row, unsigned shared, unsigned bits)
+{
+    return (size_t)(load_be64(row) << shared >> (64 - bits));
+}
+
 void rows_sort(uint8_t *rows, size_t count)
 {
+    const unsigned shared = shared_bits(rows, count);
     unsigned bits = 1;
     while (bits < 20 && (size_t)1 << bits < count)
         bits++;
@@ -198,13 +217,13 @@ void rows_sort(uint8_t *rows, size_t count)
     }
     memcpy(copy, rows, count * ROW_BYTES);
     for (size_t i = 0; i < count; i++)
-        end[(load_be64(copy + ROW_BYTES * i) >> (64 - bits)) + 1]++;
+        end[bucket_of(copy + ROW_BYTES * i, shared, bits) + 1]++;
     for (size_t i = 1; i <= buckets; i++)
         end[i] += end[i - 1];
     for (size_t i = 0; i < count;
          i++) { /* end[k] moves from the beginning of bucket k to its end */
         const uint8_t *row = copy + ROW_BYTES * i;
-        memcpy(rows + ROW_BYTES * (size_t)end[load_be64(row) >> (64 - bits)]++, row, ROW_BYTES);
+        memcpy(rows + ROW_BYTES * (size_t)end[bucket_of(row, shared, bits)]++, row, ROW_BYTES);
     }
     for (size_t i = 0, at = 0; i < buckets; at = end[i], i++)
         sort_bucket(rows + ROW_BYTES * at, end[i] - at);
@@ -212,8 +231,7 @@ void rows_sort(uint8_t *rows, size_t count)
     free(end);
 }
 
-bool rows_find(const uint8_t *rows, size_t count, const struct row_key *key, uint64_t height_max,
-               uint64_t *height, uint32_t *index)
+size_t rows_upto(const uint8_t *rows, size_t count, const struct row_key *key, uint64_t height_max)
 {
     size_t low = 0, high = count; /* rows below `low` are not above what is looked for */
     uint8_t last[ROW_BYTES];
@@ -227,9 +245,16 @@ bool rows_find(const uint8_t *rows, size_t count, const struct row_key *key, uin
         else
             high = middle;
     }
-    if (low == 0)
+    return low;
+}
+
+bool rows_find(const uint8_t *rows, size_t count, const struct row_key *key, uint64_t height_max,
+               uint64_t *height, uint32_t *index)
+{
+    const size_t upto = rows_upto(rows, count, key, height_max);
+    if (upto == 0)
         return false;
-    const uint8_t *row = rows + ROW_BYTES * (low - 1);
+    const uint8_t *row = rows + ROW_BYTES * (upto - 1);
     *height = load_be64(row + ROW_KEY_BYTES);
     *index = load_be32(row + ROW_KEY_BYTES + 8);
     return memcmp(row, key->b, ROW_KEY_BYTES) == 0;

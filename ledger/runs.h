@@ -47,6 +47,8 @@ struct row_key row_report_key(const uint8_t salt[ROW_SALT_BYTES], const struct a
 enum ami_status rows_of_block(uint8_t **rows, size_t *count, const uint8_t salt[ROW_SALT_BYTES],
                               uint64_t height, struct span body) AMI_MUST_CHECK;
 void rows_sort(uint8_t *rows, size_t count);
+/* How many of them are not above this key at that height. */
+size_t rows_upto(const uint8_t *rows, size_t count, const struct row_key *key, uint64_t height_max);
 /* The last one with this key and a height up to `height_max`. False: none. */
 bool rows_find(const uint8_t *rows, size_t count, const struct row_key *key, uint64_t height_max,
                uint64_t *height, uint32_t *index);

@@ -103,7 +103,8 @@ enum ami_status store_body(struct store *s, const sm3_digest *block, struct body
 enum ami_status store_height_of(struct store *s, const sm3_digest *block,
                                 uint64_t *height) AMI_MUST_CHECK;
 /* Where a transaction stands: by id, or a report by (meter, epoch, sequence). Takes up to some
- * hundred looks into the file, and the first one in a process reads up to 63 blocks. */
+ * hundred looks into the file, and the first one in a process reads up to 63 blocks. A damaged
+ * value of the index may hide a row that it should have: then AMI_NOT_FOUND. */
 enum ami_status store_find_tx(struct store *s, const sm3_digest *id, uint64_t *height,
                               uint32_t *index) AMI_MUST_CHECK;
 enum ami_status store_find_report(struct store *s, const struct ami_id *meter, uint32_t epoch,
@@ -141,12 +142,13 @@ enum ami_status store_load_registry_at(struct store *s, struct registry *r,
                                        uint64_t *height) AMI_MUST_CHECK;
 
 /* Copies the ledger, as it is at this moment, into a directory that is missing or empty: all but
- * what is one node's alone, its vote record and the blocks that nobody has committed yet. Values go
- * over as they are, checks included, in order of their keys, so the new file is as small as it can
- * be; whether they are a ledger's, an audit of the copy tells. The writer of `s` may go on, but its
- * file cannot use space again meanwhile. *height: of the copy. progress (may be NULL) counts bytes
- * of values. AMI_EXISTS: the directory holds something. AMI_FULL, AMI_IO, ...: what is there is no
- * ledger. */
+ * what is one node's alone, its vote record and the blocks that nobody has committed yet; the index
+ * of transactions and reports is made anew, with another salt. Other values go over as they are,
+ * checks included, in order of their keys, so the new file is small; whether they are a ledger's,
+ * an audit of the copy tells. AMI_DAMAGED: a block does not even parse. The writer of `s` may go
+ * on, but its file cannot use space again meanwhile. *height: of the copy. progress (may be NULL)
+ * counts bytes of values. AMI_EXISTS: the directory holds something. AMI_FULL, AMI_IO, ...: what is
+ * there is no ledger. */
 enum ami_status store_copy(struct store *s, const char *dir, uint64_t *height,
                            void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
                            char *why, size_t why_size) AMI_MUST_CHECK;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,6 +12,8 @@
 
 /* So much goes into one write of a copy. */
 #define COPY_WRITE_BYTES ((size_t)16 << 20)
+/* Address space for what the writes of rows take and give back. */
+#define COPY_ROOM_BYTES ((size_t)256 << 20)
 
 struct copying {
     struct store *from, *to;
@@ -26,8 +29,9 @@ static bool is_to_copy(int db, const MDB_val *k)
 {
     const struct span key = span_of(k->mv_data, k->mv_size);
     if (db != META)
-        return db != PENDING;
-    if (span_equal(key, SPAN_LITERAL(KEY_VOTE)) || span_equal(key, SPAN_LITERAL(KEY_WRITE)))
+        return db != PENDING && db != RUNS;
+    if (span_equal(key, SPAN_LITERAL(KEY_VOTE)) || span_equal(key, SPAN_LITERAL(KEY_WRITE)) ||
+        span_equal(key, SPAN_LITERAL(KEY_SALT)))
         return false;
     for (size_t i = 0; i < STORE_META_KEYS; i++)
         if (span_equal(key, store_meta_keys[i]))
@@ -71,6 +75,24 @@ static int copy_db(struct copying *c, int db)
     return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
 }
 
+/* The rows of all blocks, which are there by now, with the salt of the new ledger: who has the old
+ * one, or has made it, must not know where rows go. */
+static enum ami_status make_rows(struct copying *c, uint64_t tip, int *rc)
+{
+    for (uint64_t h = 1; h <= tip && *rc == MDB_SUCCESS; h++) {
+        uint8_t *rows = NULL;
+        size_t count = 0;
+        if (h % RUNS_FAN == 0)
+            AMI_TRY(store_rows_at(c->to, c->write, h, &rows, &count));
+        enum ami_status status = store_put_runs(c->to, c->write, h, rows, count, rc);
+        free(rows);
+        AMI_TRY(status);
+        if (h % RUNS_FAN == 0 && *rc == MDB_SUCCESS)
+            *rc = copy_next_write(c);
+    }
+    return AMI_OK;
+}
+
 /* Which write this is, as the checker wants it; no vote record was ever in this file. */
 static int copy_end(struct copying *c)
 {
@@ -85,15 +107,16 @@ static int copy_end(struct copying *c)
     return rc == MDB_SUCCESS ? mdb_env_sync(c->to->env, 1) : rc;
 }
 
-static enum ami_status copy_all(struct copying *c)
+static enum ami_status copy_all(struct copying *c, uint64_t tip)
 {
+    enum ami_status status = AMI_OK;
     MDB_envinfo info;
     MDB_stat stat_db;
     mdb_env_info(c->from->env, &info);
     mdb_env_stat(c->from->env, &stat_db);
     c->total = (uint64_t)(info.me_last_pgno + 1) * stat_db.ms_psize;
-    /* In order, values take no more room than they do there. */
-    int rc = mdb_env_set_mapsize(c->to->env, (size_t)c->total + MAP_BYTES_FIRST);
+    /* In order, values take no more room than they do there; rows are written once a level. */
+    int rc = mdb_env_set_mapsize(c->to->env, 2 * (size_t)c->total + COPY_ROOM_BYTES);
     if (rc == MDB_SUCCESS)
         rc = mdb_env_set_flags(c->to->env, MDB_NOSYNC, 1); /* copy_end syncs */
     if (rc == MDB_SUCCESS)
@@ -102,12 +125,14 @@ static enum ami_status copy_all(struct copying *c)
         if (db != META)
             rc = copy_db(c, db);
     if (rc == MDB_SUCCESS)
+        status = make_rows(c, tip, &rc);
+    if (rc == MDB_SUCCESS && status == AMI_OK)
         rc = copy_db(c, META); /* last: without its tip this is no ledger */
-    if (rc == MDB_SUCCESS)
+    if (rc == MDB_SUCCESS && status == AMI_OK)
         rc = copy_end(c);
     if (c->write != NULL)
         mdb_txn_abort(c->write);
-    return store_write_status(c->to, rc, MAP_BYTES_MIN);
+    return status != AMI_OK ? status : store_write_status(c->to, rc, MAP_BYTES_MIN);
 }
 
 enum ami_status store_copy(struct store *s, const char *dir, uint64_t *height,
@@ -128,7 +153,7 @@ enum ami_status store_copy(struct store *s, const char *dir, uint64_t *height,
     if (status == AMI_OK) {
         status = store_get_tip(s, c.read, height, &tip);
         if (status == AMI_OK)
-            status = copy_all(&c);
+            status = copy_all(&c, *height);
         store_end(s, c.read);
     }
     if (status != AMI_OK)

@@ -123,13 +123,20 @@ enum ami_status store_next_record(struct reader *r, uint64_t *index, struct span
 
 /* --- store_runs.c ----------------------------------------------------------------------------- */
 
-/* Inside the write that commits block `height`, whose rows these are: whatever of the indexes and
+/* The rows of a block that stands in the ledger, as rows_of_block gives them. AMI_DAMAGED. */
+enum ami_status store_rows_at(struct store *s, MDB_txn *txn, uint64_t height, uint8_t **rows,
+                              size_t *count);
+/* Inside the write that commits block `height`, whose rows these are (which only a multiple of
+ * RUNS_FAN needs): whatever of the indexes and
  * of the records is due with it. An error of LMDB is *rc; AMI_OK with another *rc than MDB_SUCCESS
  * is a failure, too. */
 enum ami_status store_put_runs(struct store *s, MDB_txn *txn, uint64_t height, const uint8_t *rows,
                                size_t count, int *rc);
 enum ami_status store_put_records(struct store *s, MDB_txn *txn, uint64_t height,
                                   struct span records, int *rc);
+/* Reads the tail: for a writer that opens a ledger, lest the first one who looks for something, or
+ * the next run, has to wait for that. */
+enum ami_status store_tail_read(struct store *s);
 /* Behind that write: the tail takes the rows over. */
 void store_tail_push(struct store *s, uint64_t height, uint8_t *rows, size_t count);
 void store_tail_clear(struct store_tail *t);

@@ -369,6 +369,15 @@ static enum ami_status open_ledger(const struct opening *o)
     return AMI_OK;
 }
 
+static enum ami_status read_tail(const struct opening *o)
+{
+    enum ami_status status = store_tail_read(o->s);
+    if (status == AMI_OK || status == AMI_DAMAGED) /* it is noted, and who looks there hears it */
+        return AMI_OK;
+    return FAIL(o, status, "%s: the ledger's last blocks cannot be read: %s", o->s->dir,
+                ami_status_text(status));
+}
+
 static enum ami_status open_steps(const struct opening *o)
 {
     struct store *s = o->s;
@@ -398,6 +407,8 @@ static enum ami_status open_steps(const struct opening *o)
     enum ami_status status = open_env(o);
     if (status == AMI_OK)
         status = open_ledger(o);
+    if (status == AMI_OK && s->mode == STORE_READ_WRITE)
+        status = read_tail(o);
     if (!exists && status == AMI_OK)
         sync_dir(s->dir);
     if (!exists && status != AMI_OK) { /* what was begun would look like damage */

@@ -93,6 +93,22 @@ static void tail_take(struct store_tail *t, uint64_t height, uint8_t *rows, size
     t->to = height;
 }
 
+enum ami_status store_rows_at(struct store *s, MDB_txn *txn, uint64_t height, uint8_t **rows,
+                              size_t *count)
+{
+    uint8_t key[8];
+    struct block_header header;
+    struct qc commit;
+    struct span v = {0};
+    int rc = store_get_block(s, txn, BLOCKS, store_key_u64(key, height), &v);
+    AMI_TRY(rc == MDB_NOTFOUND ? AMI_DAMAGED : store_status(rc));
+    struct reader r = reader_on(v);
+    AMI_TRY(store_read_front(&r, height, &header, &commit));
+    enum ami_status status =
+        rows_of_block(rows, count, s->salt, height, read_bytes(&r, AMI_BLOCK_BYTES_MAX));
+    return status == AMI_OK || status == AMI_NO_MEMORY ? status : AMI_DAMAGED;
+}
+
 /* As far as this transaction's tip, at least; from blocks, which is what a reader of a ledger and
  * one who opens it do. A tail that has begun anew since the transaction did is none of its time. */
 static enum ami_status tail_bring(struct store *s, MDB_txn *txn, struct store_tail *t, uint64_t tip)
@@ -100,18 +116,9 @@ static enum ami_status tail_bring(struct store *s, MDB_txn *txn, struct store_ta
     if (tip >= t->from + RUNS_FAN)
         tail_begin(t, tip);
     while (t->to < tip) {
-        uint8_t key[8], *rows;
+        uint8_t *rows;
         size_t count;
-        struct block_header header;
-        struct qc commit;
-        struct span v = {0};
-        int rc = store_get_block(s, txn, BLOCKS, store_key_u64(key, t->to + 1), &v);
-        AMI_TRY(rc == MDB_NOTFOUND ? AMI_DAMAGED : store_status(rc));
-        struct reader r = reader_on(v);
-        AMI_TRY(store_read_front(&r, t->to + 1, &header, &commit));
-        enum ami_status status =
-            rows_of_block(&rows, &count, s->salt, t->to + 1, read_bytes(&r, AMI_BLOCK_BYTES_MAX));
-        AMI_TRY(status == AMI_OK || status == AMI_NO_MEMORY ? status : AMI_DAMAGED);
+        AMI_TRY(store_rows_at(s, txn, t->to + 1, &rows, &count));
         tail_take(t, t->to + 1, rows, count);
     }
     return AMI_OK;
@@ -151,6 +158,21 @@ static enum ami_status find_in_tail(struct store *s, MDB_txn *txn, const struct 
     return status == AMI_OK && !found ? AMI_NOT_FOUND : status;
 }
 
+enum ami_status store_tail_read(struct store *s)
+{
+    MDB_txn *txn;
+    uint64_t tip;
+    sm3_digest hash;
+    AMI_TRY(store_begin(s, MDB_RDONLY, &txn));
+    enum ami_status status = store_get_tip(s, txn, &tip, &hash);
+    pthread_mutex_lock(&s->tail.lock);
+    if (status == AMI_OK)
+        status = tail_bring(s, txn, &s->tail, tip);
+    pthread_mutex_unlock(&s->tail.lock);
+    store_end(s, txn);
+    return status;
+}
+
 void store_tail_push(struct store *s, uint64_t height, uint8_t *rows, size_t count)
 {
     struct store_tail *t = &s->tail;
@@ -167,6 +189,36 @@ void store_tail_push(struct store *s, uint64_t height, uint8_t *rows, size_t cou
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
+/* Looks into one value. To check the whole of it, a block's worth, takes a thousand times as long
+ * as to look, there may be hundreds to look into, and anybody who has a meter can ask. So what is
+ * checked is the value in which something was found; one in which nothing was is believed as long
+ * as the rows around the place belong there. The patrol checks them all. */
+static enum ami_status find_in_run(struct store *s, MDB_txn *txn, const struct run_name *n,
+                                   const struct row_key *key, uint64_t tip, uint64_t *height,
+                                   uint32_t *index)
+{
+    uint8_t name[RUN_NAME_BYTES];
+    struct span rows;
+    MDB_val k = {sizeof name, name}, v;
+    run_name_encode(name, n);
+    int rc = mdb_get(txn, s->db[RUNS], &k, &v);
+    if (rc != MDB_SUCCESS)
+        return store_status(rc);
+    if (v.mv_size < STORE_CHECK_BYTES || (v.mv_size - STORE_CHECK_BYTES) % ROW_BYTES != 0)
+        return store_status(store_note_damage(s));
+    const uint8_t *data = v.mv_data;
+    const size_t count = (v.mv_size - STORE_CHECK_BYTES) / ROW_BYTES;
+    const size_t at = rows_upto(data, count, key, tip);
+    if ((at == 0 || run_covers(n, data + ROW_BYTES * (at - 1))) &&
+        (at == count || run_covers(n, data + ROW_BYTES * at)) &&
+        !rows_find(data, count, key, tip, height, index))
+        return AMI_NOT_FOUND;
+    AMI_TRY(store_status(store_open_value(s, RUNS, span_of(name, sizeof name), &v, &rows)));
+    if (!rows_find(rows.data, count, key, tip, height, index))
+        return store_status(store_note_damage(s));
+    return AMI_OK;
+}
+
 static enum ami_status find_in(struct store *s, MDB_txn *txn, const struct row_key *key,
                                uint64_t *height, uint32_t *index)
 {
@@ -177,13 +229,10 @@ static enum ami_status find_in(struct store *s, MDB_txn *txn, const struct row_k
     if (status != AMI_NOT_FOUND)
         return status;
     struct runs_walk walk = runs_walk_on(tip, key);
-    for (struct run_name n; runs_walk_next(&walk, &n);) {
-        struct span rows = {0};
-        AMI_TRY(get_run(s, txn, &n, &rows));
-        if (rows_find(rows.data, rows.size / ROW_BYTES, key, tip, height, index))
-            return AMI_OK;
-    }
-    return AMI_NOT_FOUND;
+    status = AMI_NOT_FOUND; /* so is a value without rows */
+    for (struct run_name n; status == AMI_NOT_FOUND && runs_walk_next(&walk, &n);)
+        status = find_in_run(s, txn, &n, key, tip, height, index);
+    return status;
 }
 
 static enum ami_status find(struct store *s, const struct row_key *key, uint64_t *height,
@@ -329,6 +378,30 @@ static enum ami_status take_changes(struct store *s, MDB_txn *txn, struct heap *
     return status;
 }
 
+/* Records on their way into their table: their checks are computed side by side. */
+#define RECORDS_ROUND 64
+
+static int put_round(struct store *s, MDB_txn *txn, const struct heap *all, const struct change *c,
+                     size_t count)
+{
+    uint8_t key[RECORDS_ROUND][8], check[RECORDS_ROUND][STORE_CHECK_BYTES];
+    struct span keys[RECORDS_ROUND], records[RECORDS_ROUND];
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = store_key_u64(key[i], c[i].index);
+        records[i] = span_of(all->data + c[i].at, c[i].size);
+    }
+    store_checks(check, store_db_names[RECORDS], keys, records, count);
+    for (size_t i = 0; i < count; i++) {
+        MDB_val k = {sizeof key[i], key[i]}, v = {records[i].size + STORE_CHECK_BYTES, NULL};
+        int rc = mdb_put(txn, s->db[RECORDS], &k, &v, MDB_RESERVE);
+        if (rc != MDB_SUCCESS)
+            return rc;
+        memcpy(v.mv_data, records[i].data, records[i].size);
+        memcpy((uint8_t *)v.mv_data + records[i].size, check[i], STORE_CHECK_BYTES);
+    }
+    return MDB_SUCCESS;
+}
+
 /* The newest of each record, in order, so that a page is written once. */
 static enum ami_status put_changed(struct store *s, MDB_txn *txn, const struct heap *all,
                                    struct heap *list, int *rc)
@@ -336,15 +409,15 @@ static enum ami_status put_changed(struct store *s, MDB_txn *txn, const struct h
     AMI_TRY(list_changes(all, list));
     struct change *c = (struct change *)(void *)list->data;
     const size_t count = list->size / sizeof *c;
+    size_t newest = 0;
     if (count > 1)
         qsort(c, count, sizeof *c, compare_changes);
-    for (size_t i = 0; i < count && *rc == MDB_SUCCESS; i++) {
-        uint8_t key[8];
-        if (i + 1 < count && c[i + 1].index == c[i].index)
-            continue;
-        *rc = store_put_value(s, txn, RECORDS, store_key_u64(key, c[i].index),
-                              span_of(all->data + c[i].at, c[i].size), span_of(NULL, 0), 0);
-    }
+    for (size_t i = 0; i < count; i++)
+        if (i + 1 == count || c[i + 1].index != c[i].index)
+            c[newest++] = c[i];
+    for (size_t i = 0; i < newest && *rc == MDB_SUCCESS; i += RECORDS_ROUND)
+        *rc =
+            put_round(s, txn, all, c + i, newest - i < RECORDS_ROUND ? newest - i : RECORDS_ROUND);
     return AMI_OK;
 }
 
@@ -390,12 +463,18 @@ static enum ami_status load_one(struct registry *r, uint64_t index, struct span 
     return status == AMI_OK || status == AMI_NO_MEMORY ? status : AMI_DAMAGED;
 }
 
-static enum ami_status load_value(int db, struct registry *r, struct span key, struct span value)
+/* Changes of another height than one after the last multiple of RUNS_FAN, up to the tip, would come
+ * in between those of later blocks. */
+static enum ami_status load_value(int db, struct registry *r, uint64_t tip, struct span key,
+                                  struct span value)
 {
     if (key.size != 8)
         return AMI_DAMAGED;
+    const uint64_t number = load_be64(key.data);
     if (db == RECORDS)
-        return load_one(r, load_be64(key.data), value);
+        return load_one(r, number, value);
+    if (number <= tip - tip % RUNS_FAN || number > tip)
+        return AMI_DAMAGED;
     struct reader changes = reader_on(value);
     for (;;) {
         uint64_t index;
@@ -407,7 +486,8 @@ static enum ami_status load_value(int db, struct registry *r, struct span key, s
     }
 }
 
-static enum ami_status load_db(struct store *s, MDB_txn *txn, int db, struct registry *r)
+static enum ami_status load_db(struct store *s, MDB_txn *txn, int db, uint64_t tip,
+                               struct registry *r)
 {
     MDB_cursor *cursor;
     MDB_val k, v;
@@ -419,7 +499,7 @@ static enum ami_status load_db(struct store *s, MDB_txn *txn, int db, struct reg
         struct span value = {0};
         rc = store_open_value(s, db, key, &v, &value);
         if (rc == MDB_SUCCESS)
-            status = load_value(db, r, key, value);
+            status = load_value(db, r, tip, key, value);
         if (rc == MDB_SUCCESS)
             rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
     }
@@ -436,9 +516,9 @@ enum ami_status store_load_registry_at(struct store *s, struct registry *r, uint
     AMI_TRY(store_begin(s, MDB_RDONLY, &txn));
     enum ami_status status = store_get_tip(s, txn, height, &tip);
     if (status == AMI_OK)
-        status = load_db(s, txn, RECORDS, r);
+        status = load_db(s, txn, RECORDS, *height, r);
     if (status == AMI_OK)
-        status = load_db(s, txn, CHANGES, r); /* in order of height */
+        status = load_db(s, txn, CHANGES, *height, r); /* in order of height */
     store_end(s, txn);
     if (status == AMI_OK)
         registry_loaded(r, *height);

@@ -462,13 +462,14 @@ enum ami_status meter_store_source(struct meter_store *s, const struct ami_id *n
     return status;
 }
 
-/* The lowest report that waits, from `from` on. */
-static bool find_waiting(struct meter_store *s, const struct ami_id *name, uint32_t epoch,
-                         uint64_t from, uint64_t *serial)
+/* The lowest report that waits, from `from` on. MDB_NOTFOUND. */
+static int find_waiting(struct meter_store *s, const struct ami_id *name, uint32_t epoch,
+                        uint64_t from, uint64_t *serial)
 {
     *serial = 0;
     pthread_mutex_lock(&s->lines_lock);
-    const struct store_line *line = store_line_find(s, name);
+    int rc = s->broken; /* then some lines are missing, and some of what waits */
+    const struct store_line *line = rc == 0 ? store_line_find(s, name) : NULL;
     if (line != NULL && line->epoch == epoch && line->waiting != 0) {
         uint64_t ordinal = from == 0 ? line->base : store_line_ordinal(line, from);
         if (ordinal != 0 && ordinal < line->base)
@@ -477,7 +478,7 @@ static bool find_waiting(struct meter_store *s, const struct ami_id *name, uint3
             *serial = store_line_serial(line, ordinal);
     }
     pthread_mutex_unlock(&s->lines_lock);
-    return *serial != 0;
+    return rc == 0 && *serial == 0 ? MDB_NOTFOUND : rc;
 }
 
 static int copy_waiting(struct meter_store *s, uint64_t serial, const struct ami_id *name,
@@ -504,19 +505,17 @@ enum ami_status meter_store_next(struct meter_store *s, const struct ami_id *nam
 {
     uint64_t serial;
     AMI_CHECK(s->lock_fd >= 0);
-    if (!find_waiting(s, name, epoch, from, &serial))
-        return AMI_NOT_FOUND;
-    int rc = copy_waiting(s, serial, name, buffer, size);
+    int rc = find_waiting(s, name, epoch, from, &serial);
+    if (rc != 0)
+        return store_status(rc);
+    rc = copy_waiting(s, serial, name, buffer, size);
     if (rc != MDB_NOTFOUND)
         return store_status(rc);
     /* The memory is ahead of the disk, or the disk of the memory: a write is under way. After it
      * they agree. */
     pthread_mutex_lock(&s->writing);
-    rc = MDB_NOTFOUND;
-    if (s->broken != 0)
-        rc = s->broken;
-    else if (find_waiting(s, name, epoch, from, &serial) &&
-             (rc = copy_waiting(s, serial, name, buffer, size)) == MDB_NOTFOUND)
+    rc = find_waiting(s, name, epoch, from, &serial);
+    if (rc == 0 && (rc = copy_waiting(s, serial, name, buffer, size)) == MDB_NOTFOUND)
         rc = MDB_CORRUPTED;
     pthread_mutex_unlock(&s->writing);
     return store_status(rc);

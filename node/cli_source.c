@@ -262,9 +262,10 @@ static json_t *error_document(enum ami_status status, const char *why)
 static json_t *answer_from(struct cli *c, struct store *store, const json_t *question)
 {
     char why[WHY_BYTES_MAX] = "";
+    uint64_t height; /* a DC may go on writing: the registry's, not that of a later block */
     struct registry *registry = registry_new(c->genesis);
     enum ami_status status =
-        registry == NULL ? AMI_NO_MEMORY : store_load_registry(store, registry);
+        registry == NULL ? AMI_NO_MEMORY : store_load_registry_at(store, registry, &height);
     if (status != AMI_OK) {
         registry_free(registry);
         snprintf(why, sizeof why, "the registry in %.200s cannot be read: %s", c->data,
@@ -272,7 +273,7 @@ static json_t *answer_from(struct cli *c, struct store *store, const json_t *que
         return error_document(status, why);
     }
     const struct node_disk disk = disk_of_store(store);
-    const struct answer_source source = {c->genesis, registry, &disk, store_height(store)};
+    const struct answer_source source = {c->genesis, registry, &disk, height};
     json_t *found = answer(&source, question, &status, why, sizeof why);
     json_t *out = found == NULL ? error_document(status, why)
                                 : json_pack("{s:b, s:o}", "ok", 1, "answer", found);

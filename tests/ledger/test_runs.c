@@ -215,16 +215,14 @@ static void rows_are_sorted(void **state)
     (void)state;
     static uint8_t rows[3000 * ROW_BYTES];
     const uint8_t secret[ROWS_SECRET_BYTES] = {3};
-    for (unsigned kind = 0; kind < 3; kind++)
+    static const size_t shared[] = {0, 2, 3, 8, ROW_KEY_BYTES};
+    for (size_t kind = 0; kind < sizeof shared / sizeof shared[0]; kind++)
         for (size_t count = 0; count <= 3000; count = 2 * count + 1) {
             struct rows_sum before = {0}, after = {0};
             for (size_t i = 0; i < count; i++) {
                 uint8_t *row = rows + ROW_BYTES * i;
                 row_of(row, (i * 7919) % 3001 + 1);
-                if (kind >= 1)
-                    memset(row, 0xff, 8);
-                if (kind == 2)
-                    memset(row, 0xff, ROW_KEY_BYTES);
+                memset(row, 0xa5, shared[kind]);
             }
             rows_sum_add(&before, secret, rows, count);
             rows_sort(rows, count);

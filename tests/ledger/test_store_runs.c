@@ -159,7 +159,9 @@ static void everything_is_found_in_a_long_ledger(void **state)
     registry_free(r);
     for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++) {
         s = open_ledger(dir, STORE_READ_WRITE);
+        assert_int_equal(s->tail.to, tip.height); /* the next run's write is not to read blocks */
         append_blocks(&tip, stops[i], first);
+        assert_int_equal(s->tail.to, tip.height);
         assert_found(s, 1, tip.height, tip.height < 300 ? 1 : 37);
         assert_records(s, g, tip.height);
         store_close(s);
@@ -174,10 +176,14 @@ static void everything_is_found_in_a_long_ledger(void **state)
     assert_found(s, 1, tip.height, 1);
     uint64_t height;
     snprintf(copy_dir, sizeof copy_dir, "%s-copy", dir);
+    uint8_t salt[ROW_SALT_BYTES];
     assert_int_equal(store_copy(s, copy_dir, &height, NULL, NULL, why, sizeof why), AMI_OK);
+    memcpy(salt, s->salt, sizeof salt);
     store_close(s);
     assert_whole(copy_dir);
     s = open_ledger(copy_dir, STORE_READ_WRITE);
+    assert_memory_not_equal(salt, s->salt, sizeof salt); /* it is each node's own */
+    assert_sums(s, tip.height);
     assert_found(s, 1, tip.height, 7);
     append_blocks(&tip, tip.height + 100, first);
     assert_found(s, 1, tip.height, 7);
@@ -196,7 +202,9 @@ static void everything_is_found_in_a_long_ledger(void **state)
 
 /* --- a run that is gone or wrong -------------------------------------------------------------- */
 
-static void spoil(const struct run_name *n, bool gone)
+enum spoiling { ONE_BIT, NO_ROWS, GONE };
+
+static void spoil(const struct run_name *n, enum spoiling how)
 {
     MDB_env *env;
     MDB_txn *txn;
@@ -214,11 +222,26 @@ static void spoil(const struct run_name *n, bool gone)
     assert_non_null(bytes);
     memcpy(bytes, v.mv_data, v.mv_size);
     bytes[v.mv_size - STORE_CHECK_BYTES - 1] ^= 1;
+    if (how == NO_ROWS)
+        memset(bytes, 0, v.mv_size - STORE_CHECK_BYTES);
     v.mv_data = bytes;
-    assert_int_equal(gone ? mdb_del(txn, dbi, &k, NULL) : mdb_put(txn, dbi, &k, &v, 0), 0);
+    assert_int_equal(how == GONE ? mdb_del(txn, dbi, &k, NULL) : mdb_put(txn, dbi, &k, &v, 0), 0);
     assert_int_equal(mdb_txn_commit(txn), 0);
     mdb_env_close(env);
     free(bytes);
+}
+
+/* An id of no transaction, whose row would stand in this slice of level 1. */
+static sm3_digest missing_of(uint32_t slice)
+{
+    sm3_digest id = {{0}};
+    for (;; id.b[0]++) {
+        const struct row_key key = row_tx_key(s->salt, &id);
+        if (runs_slice_of(1, key.b) == slice)
+            return id;
+        if (id.b[0] == 255)
+            id.b[1]++;
+    }
 }
 
 static void a_damaged_run_is_not_believed(void **state)
@@ -237,15 +260,25 @@ static void a_damaged_run_is_not_believed(void **state)
     const struct row_key key = row_tx_key(s->salt, &tx[9]);
     store_close(s);
     const struct run_name n = {1, 0, runs_slice_of(1, key.b)};
-    spoil(&n, false);
+    spoil(&n, ONE_BIT);
     assert_int_equal(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why),
                      AMI_DAMAGED);
     s = open_ledger(dir, STORE_READ_ONLY);
+    /* To say that something is not there takes a look at the rows around its place, not at all. */
+    const sm3_digest missing = missing_of(n.slice);
+    assert_int_equal(store_find_tx(s, &missing, &height, &index), AMI_NOT_FOUND);
+    assert_false(store_damaged(s));
     assert_int_equal(store_find_tx(s, &tx[9], &height, &index), AMI_DAMAGED);
     assert_int_equal(store_sum_runs(s, &sum, secret, 64), AMI_DAMAGED);
     assert_true(store_damaged(s));
     store_close(s);
-    spoil(&n, true);
+    spoil(&n, NO_ROWS);
+    s = open_ledger(dir, STORE_READ_ONLY);
+    assert_int_equal(store_find_tx(s, &missing, &height, &index), AMI_DAMAGED);
+    assert_int_equal(store_find_tx(s, &tx[9], &height, &index), AMI_DAMAGED);
+    assert_true(store_damaged(s));
+    store_close(s);
+    spoil(&n, GONE);
     assert_int_equal(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why),
                      AMI_DAMAGED);
     s = open_ledger(dir, STORE_READ_ONLY);
@@ -258,11 +291,54 @@ static void a_damaged_run_is_not_believed(void **state)
     free(g);
 }
 
+/* --- changes that are none -------------------------------------------------------------------- */
+
+/* What a forged ledger may have under a height that is still to come: the registry is the same now,
+ * and an older one after the next blocks. */
+static void put_changes(uint64_t height, struct span changes)
+{
+    uint8_t key[8];
+    MDB_txn *txn;
+    assert_int_equal(store_begin(s, 0, &txn), AMI_OK);
+    assert_int_equal(
+        store_put_value(s, txn, CHANGES, store_key_u64(key, height), changes, span_of(NULL, 0), 0),
+        0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    pthread_rwlock_unlock(&s->map_lock);
+}
+
+static void changes_of_another_height_are_damage(void **state)
+{
+    (void)state;
+    static const uint64_t heights[] = {64, 67, 71, 128};
+    struct genesis *g = genesis_of_made();
+    struct registry *r = registry_new(g);
+    const uint64_t first = registry_size(r);
+    uint8_t records[512];
+    registry_free(r);
+    for (size_t i = 0; i < sizeof heights / sizeof heights[0]; i++) {
+        struct tip tip = tip_at_start();
+        s = open_ledger(dir, STORE_READ_WRITE);
+        append_blocks(&tip, 66, first);
+        r = registry_new(g);
+        assert_int_equal(store_load_registry(s, r), AMI_OK);
+        registry_free(r);
+        put_changes(heights[i], records_of(records, 66, first));
+        r = registry_new(g);
+        assert_int_equal(store_load_registry(s, r), AMI_DAMAGED);
+        registry_free(r);
+        store_close(s);
+        remove_file("data.mdb");
+    }
+    free(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         ON_DISK(everything_is_found_in_a_long_ledger),
         ON_DISK(a_damaged_run_is_not_believed),
+        ON_DISK(changes_of_another_height_are_damage),
     };
     return cmocka_run_group_tests(tests, start_crypto, NULL);
 }

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define ALL_BOXES (1u << METER_OUTBOX | 1u << METER_ARCHIVE)
 
@@ -584,6 +586,48 @@ static void a_crash_after_any_step(void **state)
     meter_store_close(s);
 }
 
+/* --- memory that is not to be believed -------------------------------------------------------- */
+
+/* Another process spoils the file; a write that fails reads it again. */
+static void spoil_journal(void)
+{
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        char path[128];
+        uint8_t serial[8] = {0, 0, 1};
+        MDB_env *env;
+        MDB_txn *txn;
+        MDB_dbi dbi;
+        MDB_val k = {sizeof serial, serial}, v = {1, "?"};
+        snprintf(path, sizeof path, "%s/meters.mdb", folder);
+        _exit(mdb_env_create(&env) != 0 || mdb_env_set_maxdbs(env, 16) != 0 ||
+              mdb_env_open(env, path, MDB_NOSUBDIR, 0600) != 0 ||
+              mdb_txn_begin(env, NULL, 0, &txn) != 0 ||
+              mdb_dbi_open(txn, "journal", 0, &dbi) != 0 || mdb_put(txn, dbi, &k, &v, 0) != 0 ||
+              mdb_txn_commit(txn) != 0);
+    }
+    int status;
+    assert_true(waitpid(child, &status, 0) == child && status == 0);
+}
+
+static void what_cannot_be_read_again_is_not_nothing(void **state)
+{
+    (void)state;
+    uint8_t record[RECORD_BYTES], buffer[METER_RECORD_BYTES_MAX];
+    size_t size;
+    struct meter_store *s = opened(METER_STORE_CREATE, 0);
+    struct meter_op op = keys_op(&a, 1, 0);
+    assert_ok(meter_store_apply(s, &op, 1, NULL));
+    put(s, &a, 1);
+    spoil_journal();
+    op = report_op(&a, 1, record);
+    assert_status(meter_store_apply(s, &op, 1, NULL), AMI_EXISTS);
+    assert_status(meter_store_next(s, &a, 1, 0, buffer, &size), AMI_DAMAGED);
+    assert_status(meter_store_next(s, &b, 1, 0, buffer, &size), AMI_DAMAGED);
+    meter_store_close(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -597,6 +641,8 @@ int main(void)
                                         make_folder, drop_folder),
         cmocka_unit_test_setup_teardown(the_next_key_epoch, make_folder, drop_folder),
         cmocka_unit_test(what_cannot_be_is_damage),
+        cmocka_unit_test_setup_teardown(what_cannot_be_read_again_is_not_nothing, make_folder,
+                                        drop_folder),
         cmocka_unit_test_setup_teardown(a_crash_after_any_step, make_folder, drop_folder),
     };
     if (!store_support_start())

@@ -530,8 +530,8 @@ RETAINED_DAMAGE = {
     "retention-gone": "is of watermark 0, and its blocks have 12", "retention-forged": "is not the MDMS's",
     "mark-forged": "says that it is pruned below block 12, and it is not",
 }
-# What a copy leaves behind.
-NOT_COPIED = ("meta-extra", "database-extra")
+# What a copy leaves behind, or makes anew.
+NOT_COPIED = ("meta-extra", "database-extra", "row-index", "run-gone", "row-extra")
 
 
 def one_problem(cli, what, folder, expected_status, height, tx, words):
