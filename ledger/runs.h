@@ -86,6 +86,15 @@ struct runs_walk {
 struct runs_walk runs_walk_on(uint64_t tip, const struct row_key *key);
 bool runs_walk_next(struct runs_walk *w, struct run_name *out);
 
+/* The registry's changed records, which stand beside the blocks, go to their table with blocks that
+ * have no run to make: those whose height leaves this when divided by RUNS_FAN. */
+#define RECORDS_AT 52
+/* The last such height; 0: none yet. */
+static inline uint64_t records_folded(uint64_t tip)
+{
+    return tip < RECORDS_AT ? 0 : tip - (tip - RECORDS_AT) % RUNS_FAN;
+}
+
 /* --- all rows at once ------------------------------------------------------------------------- */
 
 /* A sum over rows, each hashed with a secret: two sums of one secret are equal when the rows are,

@@ -166,7 +166,7 @@ static enum ami_status check_changes(struct check *c, struct span key, struct sp
         status = r.failed ? AMI_DAMAGED : record_parse(&record, encoded);
     }
     /* Those of earlier blocks are in `records`. */
-    if (status != AMI_OK || height <= c->blocks - c->blocks % RUNS_FAN || height > c->blocks)
+    if (status != AMI_OK || height <= records_folded(c->blocks) || height > c->blocks)
         return AMI_DAMAGED;
     return AMI_OK;
 }

@@ -23,16 +23,19 @@
  * every value stands its check (ledger/store_value.h), and in blocks and pending that of the front
  * before it.
  *
- *   meta     "format" -> "amiledger store 6", or 7 with a retention; "chain" -> chain id; "salt" ->
- *            ROW_SALT_BYTES; "tip" -> u64 height, hash; "vote" -> vote_record, u64 LMDB's number of
- * that write; "write" -> u64 number of the last write, u64 of the last with a vote record;
- * "retention" -> the transaction of the highest watermark; "pruned" -> u64 height: below it no
- * report is whole blocks   u64 height -> certified_block, its body perhaps pruned hashes   block
- * hash -> u64 height runs     run_name -> rows of transactions and reports (ledger/runs.h) epochs
- * u32 epoch -> u64 height, u32 index; of the membership transaction that begins it changes  u64
- * height -> the records that this block changed, as a batch has them; of the blocks after the last
- * multiple of RUNS_FAN records  u64 index -> record, as of that multiple; those that differ from
- * the genesis file's pending  block hash -> body_reply; blocks that are not committed
+ *   meta     "format" -> "amiledger store 6", or 7 with a retention; "chain" -> chain id;
+ *            "salt" -> ROW_SALT_BYTES; "tip" -> u64 height, hash; "vote" -> vote_record, u64
+ *            LMDB's number of that write; "write" -> u64 number of the last write, u64 of the
+ *            last with a vote record; "retention" -> the transaction of the highest watermark;
+ *            "pruned" -> u64 height: below it no report is whole
+ *   blocks   u64 height -> certified_block, its body perhaps pruned
+ *   hashes   block hash -> u64 height
+ *   runs     run_name -> rows of transactions and reports (ledger/runs.h)
+ *   epochs   u32 epoch -> u64 height, u32 index; of the membership transaction that begins it
+ *   changes  u64 height -> the records that this block changed, as a batch has them; of the
+ *            blocks after records_folded(tip)
+ *   records  u64 index -> record, as of that height; those that differ from the genesis file's
+ *   pending  block hash -> body_reply; blocks that are not committed
  */
 enum { META, BLOCKS, HASHES, RUNS, EPOCHS, CHANGES, RECORDS, PENDING, DB_COUNT };
 extern const char *const store_db_names[DB_COUNT];

@@ -436,7 +436,7 @@ enum ami_status store_put_records(struct store *s, MDB_txn *txn, uint64_t height
             break;
         AMI_TRY(status);
     }
-    if (height % RUNS_FAN != 0) {
+    if (height != records_folded(height)) {
         if (records.size > STORE_LONG_BYTES_MAX)
             return AMI_TOO_LARGE;
         if (records.size != 0)
@@ -463,7 +463,7 @@ static enum ami_status load_one(struct registry *r, uint64_t index, struct span 
     return status == AMI_OK || status == AMI_NO_MEMORY ? status : AMI_DAMAGED;
 }
 
-/* Changes of another height than one after the last multiple of RUNS_FAN, up to the tip, would come
+/* Changes of another height than one after the last folding of records, up to the tip, would come
  * in between those of later blocks. */
 static enum ami_status load_value(int db, struct registry *r, uint64_t tip, struct span key,
                                   struct span value)
@@ -473,7 +473,7 @@ static enum ami_status load_value(int db, struct registry *r, uint64_t tip, stru
     const uint64_t number = load_be64(key.data);
     if (db == RECORDS)
         return load_one(r, number, value);
-    if (number <= tip - tip % RUNS_FAN || number > tip)
+    if (number <= records_folded(tip) || number > tip)
         return AMI_DAMAGED;
     struct reader changes = reader_on(value);
     for (;;) {

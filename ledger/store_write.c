@@ -430,7 +430,7 @@ static enum ami_status write_batch(struct store *s, struct checked_batch *c)
         /* Pages are rewritten whole: a rough upper bound, used to tell a full disk. */
         a.bytes_wanted =
             2 * (b->body.size + b->block_body.size + b->records.size) + ((size_t)1 << 20);
-        if (b->commit && c->block.height % 8 == 0)
+        if (b->commit && c->block.height % 4 == 0)
             a.bytes_wanted += BULK_BYTES;
         if (b->prune_below != 0)
             a.bytes_wanted += AMI_BLOCK_BYTES_MAX + b->prune_bytes;

@@ -24,7 +24,7 @@
 #define METERS        6
 #define BLOCKS_MAX    128
 #define PRUNED_BELOW  12
-#define PRUNED_HEIGHT 128 /* all its rows and records are in their tables */
+#define PRUNED_HEIGHT 116 /* all its rows and records are in their tables */
 #define FORK_HEIGHT   8
 #define SHORT_HEIGHT  6
 #define REPORT_SALT   16
