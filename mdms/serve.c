@@ -32,8 +32,9 @@
 #define DC_RETRY_MS_MAX   2000
 #define REPORT_PERIOD_US  (10u * 1000000u)
 #define STOP_US           (2u * 1000000u)
-#define OPERATORS_LOOK_US (1u * 1000000u) /* how often the list of revoked operators is looked at  \
-                                           */
+#define OPERATORS_LOOK_US                                                                          \
+    (1u * 1000000u) /* how often the list of revoked operators is looked at                        \
+                     */
 #define JOBS_MAX (MDMS_ENROL_MAX + 4 * MDMS_FOLLOW_WINDOW)
 
 static struct common_options common;
@@ -572,8 +573,11 @@ static void look_at_operators(void *arg)
                           s->operators_path, ami_status_text(status));
         free(list);
     }
-    if (status != AMI_OK)
-        log_say(s->log, ENV_LOG_WARN, "operators_bad", "%s", why.text);
+    if (status == AMI_OK)
+        return;
+    log_say(s->log, ENV_LOG_WARN, "operators_bad", "%s", why.text);
+    if (file_is_worth_another_look(status))
+        s->operators_mtime = (struct timespec){0};
 }
 
 /* A line now and then, when something happened. */

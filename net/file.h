@@ -48,5 +48,11 @@ enum ami_status path_join(char *out, size_t size, const char *directory, const c
 /* Notes when a file was written last; whether that is not what *mtime said. False when there is
  * none (path may be NULL). */
 bool file_changed(const char *path, struct timespec *mtime);
+/* Reading failed for want of memory, descriptors or the like, not for what the file says: who looks
+ * for changes clears the time it noted, so that the next look reads again. */
+static inline bool file_is_worth_another_look(enum ami_status status)
+{
+    return status == AMI_NO_MEMORY || status == AMI_IO;
+}
 
 #endif

@@ -303,17 +303,23 @@ void trust_watch_look(struct trust_watch *w, uint64_t mono_us, int64_t wall_ms)
 {
     struct why why = {""};
     if (trust_changed(&w->times, w->files)) {
-        if (trust_reload(&w->trust, w->net, w->files, &why) == AMI_OK)
+        enum ami_status status = trust_reload(&w->trust, w->net, w->files, &why);
+        if (status == AMI_OK)
             log_say(w->log, ENV_LOG_INFO, "trust_read", "roots=%s",
                     w->files->roots == NULL ? "-" : w->files->roots);
         else
             log_say(w->log, ENV_LOG_WARN, "trust_not_read", "%s", why.text);
+        if (file_is_worth_another_look(status))
+            w->times = (struct trust_times){0};
     }
     if (own_changed(w) && w->renew != NULL) {
-        if (w->renew(w->ctx, &why) == AMI_OK) {
+        enum ami_status status = w->renew(w->ctx, &why);
+        if (status == AMI_OK) {
             say_own(w, wall_ms);
             warn(w, mono_us, wall_ms);
         } else {
+            if (file_is_worth_another_look(status))
+                memset(w->own_times, 0, sizeof w->own_times);
             log_say(w->log, ENV_LOG_WARN, "credential_not_read", "%s", why.text);
         }
     }
