@@ -390,6 +390,10 @@ static json_t *ask_note(struct node *n, const struct node_link *l, const json_t 
     return json_pack("{s:I}", "number", (json_int_t)n->event_count);
 }
 
+/* So often a DC steps down for operators: one who asks every leader that comes would leave the
+ * network without one. */
+#define STEP_DOWN_US (60u * 1000000u)
+
 /* Somebody wants another leader, to look after this one for instance. */
 static json_t *ask_step_down(struct node *n, const struct node_link *l, enum ami_status *status,
                              char *why, size_t why_size)
@@ -404,6 +408,13 @@ static json_t *ask_step_down(struct node *n, const struct node_link *l, enum ami
                                                      : "nobody does that it knows of");
         return NULL;
     }
+    if (n->step_down_us != 0 && node_now_us(n) - n->step_down_us < STEP_DOWN_US) {
+        *status = AMI_AGAIN;
+        snprintf(why, why_size, "%s has stepped down for an operator less than a minute ago",
+                 n->c.key.agree->name.text);
+        return NULL;
+    }
+    n->step_down_us = node_now_us(n);
     asker_text(asker, sizeof asker, l);
     node_event_of(n, ENV_LOG_WARN, "step_down_asked", &l->who.name, "who=\"%s\" term=%llu", asker,
                   term);

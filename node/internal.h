@@ -166,6 +166,7 @@ struct node_often {
 
 struct node {
     struct node_config c;
+    uint64_t step_down_us; /* when an operator had it step down last; 0: never */
     struct env env;
     enum ami_status start_status;
     struct committee committee; /* of the block above the tip */

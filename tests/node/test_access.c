@@ -224,6 +224,33 @@ static void a_leader_steps_down_when_it_is_told_to(void **state)
     net_free(net);
 }
 
+/* Whoever asks each leader that comes is refused as soon as one comes again. */
+static void nobody_steps_down_all_the_time(void **state)
+{
+    (void)state;
+    static const char question[] = "{\"ask\":\"step_down\"}";
+    struct net *net = net_new(4, GATEWAY_LEADER, 15);
+    int nobody = -1;
+    unsigned asked = 0;
+    net_ask_named(net, "bob", CREDENTIAL_OPERATOR, (struct label){2, LABEL_OPERATION});
+    for (unsigned times = 0; times < 5; times++) {
+        enum ami_status status;
+        assert_true(net_until(net, 10000, somebody_leads, &nobody));
+        const int leader = net_leader(net);
+        json_decref(net_ask_status(net, (unsigned)leader, question, &status));
+        if ((asked >> leader & 1) == 0) {
+            assert_ok(status);
+            asked |= 1u << leader;
+            continue;
+        }
+        assert_status(status, AMI_AGAIN);
+        assert_int_equal(net_leader(net), leader);
+        net_free(net);
+        return;
+    }
+    fail_msg("five leaders of four DCs stepped down");
+}
+
 /* What may stand in a note. */
 static void notes_are_short_and_printable(void **state)
 {
@@ -360,6 +387,7 @@ int main(void)
         cmocka_unit_test(no_read_up_no_write_down),
         cmocka_unit_test(a_node_goes_by_the_table),
         cmocka_unit_test(a_leader_steps_down_when_it_is_told_to),
+        cmocka_unit_test(nobody_steps_down_all_the_time),
         cmocka_unit_test(notes_are_short_and_printable),
         cmocka_unit_test(events_that_name_meters_stand_above),
         cmocka_unit_test(the_lowest_operator_cannot_erase_the_audit),
