@@ -385,7 +385,7 @@ static int put_round(struct store *s, MDB_txn *txn, const struct heap *all, cons
                      size_t count)
 {
     uint8_t key[RECORDS_ROUND][8], check[RECORDS_ROUND][STORE_CHECK_BYTES];
-    struct span keys[RECORDS_ROUND], records[RECORDS_ROUND];
+    struct span keys[RECORDS_ROUND] = {{0}}, records[RECORDS_ROUND] = {{0}};
     for (size_t i = 0; i < count; i++) {
         keys[i] = store_key_u64(key[i], c[i].index);
         records[i] = span_of(all->data + c[i].at, c[i].size);
