@@ -202,12 +202,14 @@ static size_t bucket_of(const uint8_t *row, unsigned shared, unsigned bits)
 
 void rows_sort(uint8_t *rows, size_t count)
 {
+    if (count < 2)
+        return; /* rows may be NULL */
     const unsigned shared = shared_bits(rows, count);
     unsigned bits = 1;
     while (bits < 20 && (size_t)1 << bits < count)
         bits++;
     const size_t buckets = (size_t)1 << bits;
-    uint8_t *copy = malloc(count * ROW_BYTES + 1);
+    uint8_t *copy = malloc(count * ROW_BYTES);
     uint32_t *end = calloc(buckets + 1, sizeof *end);
     if (copy == NULL || end == NULL || count > UINT32_MAX) {
         qsort(rows, count, ROW_BYTES, compare_rows);
@@ -220,8 +222,8 @@ void rows_sort(uint8_t *rows, size_t count)
         end[bucket_of(copy + ROW_BYTES * i, shared, bits) + 1]++;
     for (size_t i = 1; i <= buckets; i++)
         end[i] += end[i - 1];
-    for (size_t i = 0; i < count;
-         i++) { /* end[k] moves from the beginning of bucket k to its end */
+    /* end[k] moves from the beginning of bucket k to its end. */
+    for (size_t i = 0; i < count; i++) {
         const uint8_t *row = copy + ROW_BYTES * i;
         memcpy(rows + ROW_BYTES * (size_t)end[bucket_of(row, shared, bits)]++, row, ROW_BYTES);
     }
