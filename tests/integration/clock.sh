@@ -35,7 +35,7 @@ with_clock fleet start_fleet
 goes_on 20 "the fleet delivers"
 hour=3600000
 
-lead=$(leader) || give_up "nobody leads"
+lead=$(who_leads) || give_up "nobody leads"
 follower=$((lead % nodes + 1))
 for jump in $hour -$hour; do
     say "a follower's clock jumps by $jump ms"
@@ -47,7 +47,7 @@ grep -q "dc$follower" <(timeout --foreground 5 "$bin/dc-cli" status --genesis "$
 shift_clock "dc$follower" 0
 goes_on 20 "commits go on when it is right again"
 
-lead=$(leader) || give_up "nobody leads"
+lead=$(who_leads) || give_up "nobody leads"
 say "the leader's clock jumps an hour ahead"
 shift_clock "dc$lead" $hour
 soon 40 "another DC leads" other_leads "$lead"
@@ -62,7 +62,7 @@ cat "$dir"/log/dc*.log | grep -q 'BAD_TIMESTAMP' || complain "no log says that a
 shift_clock "dc$lead" 0
 goes_on 20 "commits go on when it is right again"
 
-lead=$(leader) || give_up "nobody leads"
+lead=$(who_leads) || give_up "nobody leads"
 second=$((lead % nodes + 1))
 say "the leader's clock jumps an hour back, and another's two seconds ahead"
 shift_clock "dc$lead" -$hour

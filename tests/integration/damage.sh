@@ -43,7 +43,7 @@ begin() {
 up a
 enrol_meters 8
 start_fleet --interval 100
-lead=$(leader) || give_up "nobody leads"
+lead=$(who_leads) || give_up "nobody leads"
 number=$((lead % nodes + 1))
 victim=dc$number
 goes_on 20 "the fleet delivers"

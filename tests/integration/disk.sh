@@ -30,7 +30,7 @@ big=(--batch 300 --interval 100)
 start_fleet "${big[@]}"
 
 say "the ledger of a follower may not grow"
-lead=$(leader) || give_up "nobody leads"
+lead=$(who_leads) || give_up "nobody leads"
 victim=dc$((lead % nodes + 1))
 number=${victim#dc}
 stop "$victim" || complain "$victim did not stop"

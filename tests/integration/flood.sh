@@ -8,7 +8,7 @@ up a
 enrol_meters 4
 start_fleet
 network=$(jq -r .id "$dir/network.json")
-target=$(leader) || give_up "nobody leads"
+target=$(who_leads) || give_up "nobody leads"
 newcomer=$((target % nodes + 1))
 # As in node/main.c: so many first flights of one source at once, and then so many a second.
 burst=400 per_s=200

@@ -28,7 +28,7 @@ up l
 enrol_meters 8
 start_fleet
 goes_on 20 "the fleet delivers"
-paused=$(leader) || give_up "nobody leads"
+paused=$(who_leads) || give_up "nobody leads"
 say "gateway = leader: dc$paused, which leads, is paused"
 pause "dc$paused"
 soon 20 "another DC leads" other_leader "$paused"
@@ -56,7 +56,7 @@ for i in $(seq "$nodes"); do
     [ "$(status_of "$i" '.nodes[0].counters.reports')" -gt 0 ] || complain "dc$i took no report"
 done
 agreed=$(fleet_stat agreements)
-paused=$(leader) || give_up "nobody leads"
+paused=$(who_leads) || give_up "nobody leads"
 theirs=$(status_of "$paused" '.nodes[0].sessions')
 say "gateway = home: dc$paused, which leads, is paused"
 pause "dc$paused"

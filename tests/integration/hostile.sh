@@ -8,7 +8,7 @@ up a
 enrol_meters 8
 start_fleet
 goes_on 20 "the fleet delivers"
-target=$(leader) || give_up "nobody leads"
+target=$(who_leads) || give_up "nobody leads"
 follower=$((target % nodes + 1))
 
 flight=$((128 + 4096 + 64 + 32 + 16)) # CHANNEL_FLIGHT_BYTES_MAX

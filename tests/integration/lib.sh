@@ -87,6 +87,12 @@ soon() {
     wait_for "$limit" "$what" "$@" || complain "not within $limit s: $what"
 }
 
+# who_leads: the number of the DC that leads. While a term or an epoch begins nobody does, for a moment.
+who_leads() {
+    wait_for 20 "a leader" leader >/dev/null || return 1
+    leader
+}
+
 # logged NAME PATTERN [LINES]: the process has logged that, behind so many lines (log_lines). Looked at anew
 # each time, so that it can be waited for.
 logged() { tail -n +"$((${3:-0} + 1))" "$dir/log/$1.log" | grep -q -- "$2"; }

@@ -60,7 +60,7 @@ run_dc5 # the ledger says where it listens now
 soon 30 "dc5 is a member after a restart" is_member 5 true
 
 say "the leader leaves"
-first=$(leader) || give_up "nobody leads"
+first=$(who_leads) || give_up "nobody leads"
 member leave "dc$first"
 soon 30 "dc$first says that it is no member" is_member "$first" false
 goes_on 30 "commits go on without dc$first"

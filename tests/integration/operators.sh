@@ -47,7 +47,7 @@ expect 2 "is no label" "$bin/ami-mdms" operator add carol --dir "$dir/mdms" "${p
 
 say "another leader"
 add erin 2:operation
-led=$(leader) || give_up "nobody leads"
+led=$(who_leads) || give_up "nobody leads"
 other=$((led % nodes + 1))
 told() { "$bin/dc-cli" step-down --node "$(admin_url "$1")" --credential "$work/$2.cred" >"$work/told" 2>&1; }
 ! told "$led" bob || complain "bob, who knows more than what he would change, was obeyed"

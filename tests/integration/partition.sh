@@ -21,7 +21,7 @@ goes_on 20 "the fleet delivers through the proxy"
 grep -q "^ready: dc1, .* peers 127.0.0.1:$(dc_port 1 4), meters 127.0.0.1:$(dc_port 1 5), admin 127.0.0.1:$(dc_port 1 6)" \
     "$dir/log/dc1.log" || complain "dc1 does not say where it listens"
 
-lead=$(leader) || give_up "nobody leads"
+lead=$(who_leads) || give_up "nobody leads"
 say "dc$lead, which leads, is cut off"
 cluster partition "dc$lead"
 other_leads() { [ "$(leader)" != "$lead" ] && leader; }
@@ -40,7 +40,7 @@ check "something was committed without a quorum" still 4
 cluster heal
 goes_on 30 "commits go on when all is whole"
 
-lead=$(leader) || give_up "nobody leads"
+lead=$(who_leads) || give_up "nobody leads"
 follower=$((lead % nodes + 1))
 say "the link from dc$lead, which leads, to dc$follower dies without a word"
 opened() { proxy_tell stats "dc$lead>dc$follower" | grep -o ' opened=[0-9]*' | cut -d= -f2; }

@@ -47,7 +47,7 @@ committee() {
     mapfile -t alive < <(seq "$1")
     start_fleet
     say "n = $1: $f of its DCs are killed, the leader first"
-    first=$(leader) || give_up "nobody leads"
+    first=$(who_leads) || give_up "nobody leads"
     drop "$first"
     for i in $(seq 2 "$f"); do drop "${alive[0]}"; done
     goes_on 30 "commits go on with $f of $1 killed"
