@@ -5,15 +5,9 @@
 
 #include "crypto/secret.h"
 #include "ledger/evidence.h"
-#include "tests/consensus/world.h"
+#include "tests/consensus/sound.h"
 
 #include <string.h>
-
-#define assert_sound(w)                                                                            \
-    do {                                                                                           \
-        if (world_violation(w) != NULL)                                                            \
-            fail_msg("%s", world_violation(w));                                                    \
-    } while (0)
 
 /* --- one liar: whatever it sends of a type is followed by another version ----------------------
  */
