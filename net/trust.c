@@ -99,9 +99,10 @@ enum ami_status trust_load(struct trust *out, const struct network *net,
 {
     *out = (struct trust){.trust = {.net = net, .kinds = CREDENTIAL_BIT(CREDENTIAL_IMPLICIT)}};
     AMI_TRY(load_cfl(out, files->cfl_public, why));
-    if (files->roots == NULL && files->operators != NULL)
+    if (files->roots == NULL && (files->operators != NULL || files->operators_label != NULL))
         return why_set(why, AMI_BAD_ARGUMENT,
-                       "authorities that may make operators are of no use without X.509 roots");
+                       "authorities that may make operators (--x509-operators), and the highest "
+                       "label that they may give, are of no use without X.509 roots");
     if (files->roots == NULL)
         return files->crls == NULL ? AMI_OK
                                    : why_set(why, AMI_BAD_ARGUMENT,

@@ -297,6 +297,8 @@ static void operators_need_authorities_and_a_label(void **state)
     assert_status(load(&f, "belong together"), AMI_BAD_ARGUMENT);
     f = (struct trust_files){.operators = path("middle.pem"), .operators_label = "1:ledger"};
     assert_status(load(&f, "no use without X.509 roots"), AMI_BAD_ARGUMENT);
+    f = (struct trust_files){.operators_label = "1:ledger"};
+    assert_status(load(&f, "no use without X.509 roots"), AMI_BAD_ARGUMENT);
 }
 
 int main(void)
