@@ -27,12 +27,16 @@
 
 #define WARN_EXPIRES_S (30 * 86400)
 
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t on_screen;
 
+/* Ends at once, also amid a question to a DC that does not answer. There is nothing to put in order
+ * but the screen. */
 static void on_signal(int signal)
 {
+    static const char leave[] = SCREEN_LEAVE;
     (void)signal;
-    interrupted = 1;
+    const bool left = !on_screen || write(STDOUT_FILENO, leave, sizeof leave - 1) > 0;
+    _exit(left ? EXIT_STATUS_OK : EXIT_STATUS_FAILED);
 }
 
 static long long integer(const json_t *o, const char *key)
@@ -197,23 +201,25 @@ int cli_top(int argc, char **argv, void *ctx)
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    if (screen)
+    if (screen) {
+        on_screen = 1;
         fputs(SCREEN_ENTER, stdout);
+        fflush(stdout);
+    }
     int exit_status = EXIT_STATUS_OK;
-    for (int64_t frame = 0; !interrupted && (c->frames == 0 || frame < c->frames); frame++) {
+    for (int64_t frame = 0; c->frames == 0 || frame < c->frames; frame++) {
         const uint64_t begun = clock_mono_us();
         exit_status = one_frame(c, screen, frame == 0);
         fflush(stdout);
         if ((exit_status != EXIT_STATUS_OK && exit_status != EXIT_STATUS_UNREACHABLE) ||
             ferror(stdout) || frame + 1 == c->frames)
             break;
-        /* Nothing to poll: a signal ends the wait. */
         const uint64_t took_ms = (clock_mono_us() - begun) / 1000;
         const uint64_t interval_ms = (uint64_t)c->interval_ms;
-        if (took_ms < interval_ms && !interrupted)
-            (void)poll(NULL, 0, (int)(interval_ms - took_ms));
+        if (took_ms < interval_ms)
+            (void)poll(NULL, 0, (int)(interval_ms - took_ms)); /* nothing to poll: it waits */
     }
     if (screen)
         fputs(SCREEN_LEAVE, stdout);
-    return interrupted ? EXIT_STATUS_OK : exit_status;
+    return exit_status;
 }

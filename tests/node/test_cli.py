@@ -19,6 +19,7 @@ import sys
 import tempfile
 import termios
 import threading
+import time
 
 failures = []
 
@@ -234,6 +235,19 @@ def status_and_top(cli):
     rest, _ = running.communicate(timeout=60)
     check("top ends when it is told", running.returncode == 0 and sum("DCs answer" in line for line in seen) == 2,
           (seen, rest))
+    # Also while it waits for a DC that says nothing.
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        for ends in (signal.SIGINT, signal.SIGTERM):
+            running = subprocess.Popen([cli.program, "top", "--timeout", "60s", "--node",
+                                        f"tcp://127.0.0.1:{mute.getsockname()[1]}"], stdout=subprocess.PIPE)
+            asked, _ = mute.accept()
+            check("it asks", asked.recv(1) != b"")
+            begun = time.monotonic()
+            running.send_signal(ends)
+            running.communicate(timeout=120)
+            took = time.monotonic() - begun
+            check("top ends amid a question", running.returncode == 0 and took < 20, (running.returncode, took))
+            asked.close()
     # On a terminal: a screen of its own, given back, and no line wider than it is.
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 4, 40, 0, 0))
