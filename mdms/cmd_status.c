@@ -30,6 +30,7 @@ struct figures {
     struct retained_record retained;
     struct retention_record retention; /* the last one asked for; below 0: none */
     struct serving serving;
+    struct why serving_why; /* why that is not known; empty: it is */
 };
 
 static const char *change_name(uint8_t change)
@@ -108,7 +109,9 @@ static enum ami_status collect(struct figures *f, struct why *why)
 {
     struct mdms_store *store;
     AMI_TRY(cli_network(common.dir, &f->net, why));
-    AMI_TRY(serving_read(&f->serving, common.dir, why));
+    /* It is the least of what there is to say, and `serve` writes it again. */
+    if (serving_read(&f->serving, common.dir, &f->serving_why) == AMI_OK)
+        f->serving_why = (struct why){""};
     AMI_TRY(mdms_store_open(&store, common.dir, 0, why));
     struct mdms_kv kv = mdms_store_kv(store);
     enum ami_status status = mdms_state_load(&kv, &f->state);
@@ -180,12 +183,17 @@ static int print_status_json(const struct figures *f, const char *chain, const c
                             : json_pack("{s:s, s:o}", "kind", f->serving.kind, "expires_in_s",
                                         seconds_left(f->serving.until_s, now_s)));
     json_object_set_new(o, "trust_expires_in_s", seconds_left(f->serving.trust_until_s, now_s));
+    if (f->serving_why.text[0] != '\0')
+        json_object_set_new(o, "credential_error", json_string(f->serving_why.text));
     return cli_print_json(o);
 }
 
-static void print_credential(const struct serving *s)
+static void print_credential(const struct figures *f)
 {
+    const struct serving *s = &f->serving;
     const int64_t now_s = clock_wall_ms() / 1000;
+    if (f->serving_why.text[0] != '\0')
+        printf("credential    not known: %s\n", f->serving_why.text);
     if (s->kind[0] == '\0')
         return;
     printf("credential    %s", s->kind);
@@ -233,7 +241,7 @@ static int run_status(int argc, char **argv, void *ctx)
     printf("outbox        %" PRIu64 " of %" PRIu64 " transactions not on the ledger yet\n",
            f.outbox + f.requests, s->last + f.requests);
     printf("bad seals     %" PRIu64 "\n", s->bad_seals);
-    print_credential(&f.serving);
+    print_credential(&f);
     if (f.retained.below != 0)
         printf("retention     blocks below height %" PRIu64 " may be pruned\n", f.retained.below);
     if (retention_state(&f) != NULL)

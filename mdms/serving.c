@@ -58,6 +58,8 @@ enum ami_status serving_read(struct serving *out, const char *dir, struct why *w
                       read_moment(&out->trust_until_s, json_object_get(o, "trust_until"));
     if (good)
         snprintf(out->kind, sizeof out->kind, "%s", kind);
+    else
+        *out = (struct serving){.until_s = INT64_MAX, .trust_until_s = INT64_MAX};
     json_decref(o);
     free(data);
     return good ? AMI_OK

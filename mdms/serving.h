@@ -20,7 +20,9 @@ struct serving {
     int64_t trust_until_s; /* of X.509 roots and lists; the same */
 };
 
-/* Where there is no such file *out says that it never ran. AMI_DAMAGED: it is none. */
+/* Where there is no such file, and on failure, *out says that it never ran. AMI_DAMAGED: it is
+ * none.
+ */
 enum ami_status serving_read(struct serving *out, const char *dir, struct why *why) AMI_MUST_CHECK;
 
 struct speaker {
