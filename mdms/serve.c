@@ -8,6 +8,7 @@
 #include "base/table.h"
 #include "mdms/cli.h"
 #include "mdms/core.h"
+#include "mdms/seed.h"
 #include "mdms/serving.h"
 #include "net/file.h"
 #include "net/link.h"
@@ -231,6 +232,8 @@ struct serve {
     bool stopping;
     enum ami_status status; /* how it ends */
     struct why why;
+    struct why
+        seed_why; /* why the seed set could not be opened; empty: it could, or is not there */
     struct why write_why; /* of the storage thread's last write; read when the write is back */
     uint64_t enrolled;    /* mdms_stats when something was last sent */
     struct state_record reported;
@@ -601,6 +604,19 @@ static void on_report(void *arg)
 
 /* --- start ------------------------------------------------------------------------------------ */
 
+/* DCs are believed by the public seed set, so it must be ours; a seed that cannot be opened is for
+ * the next `ami-mdms operator` to be stopped by. */
+static enum ami_status check_seed(struct serve *s, const struct network *net,
+                                  const char *passphrase, struct why *why)
+{
+    const enum ami_status status = seed_check(common.dir, net, passphrase, &s->seed_why);
+    if (status == AMI_OK)
+        s->seed_why = (struct why){""};
+    if (status == AMI_FOREIGN_KEY)
+        *why = s->seed_why;
+    return status == AMI_FOREIGN_KEY ? status : AMI_OK;
+}
+
 static enum ami_status open_files(struct serve *s, struct why *why)
 {
     struct network net;
@@ -618,6 +634,8 @@ static enum ami_status open_files(struct serve *s, struct why *why)
     }
     AMI_TRY(cli_passphrase(common.passphrase_file, false, passphrase, why));
     enum ami_status status = cli_keys(common.dir, &net, passphrase, &s->keys, why);
+    if (status == AMI_OK)
+        status = check_seed(s, &net, passphrase, why);
     secret_wipe(passphrase, sizeof passphrase);
     AMI_TRY(status);
     return mdms_store_open(&s->store, common.dir, (uint64_t)map_mib << 20, why);
@@ -724,6 +742,8 @@ static enum ami_status start(struct serve *s, struct why *why)
     AMI_TRY(until_parse(until_text, &s->until, why));
     AMI_TRY(open_files(s, why));
     AMI_TRY(make_machinery(s));
+    if (s->seed_why.text[0] != '\0')
+        log_say(s->log, ENV_LOG_WARN, "seed_not_checked", "%s", s->seed_why.text);
     s->speaker =
         (struct speaker){.keys = &s->keys, .dir = common.dir, .files = trust_files, .log = s->log};
     AMI_TRY(speaker_start(&s->speaker, why));
