@@ -7,25 +7,27 @@
 
 #include <string.h>
 
-#define FILE_VERSION 1
-#define MAGIC_BYTES  8
-#define LABEL_LIST   "amiledger revoked operators v1"
+#define CREDENTIAL_VERSION 1
+#define REVOKED_VERSION    2
+#define MAGIC_BYTES        8
+#define LABEL_LIST         "amiledger revoked operators v2"
 
 static const uint8_t credential_magic[MAGIC_BYTES] = {'a', 'm', 'i', 'c', 'r', 'e', 'd', '\n'};
 static const uint8_t revoked_magic[MAGIC_BYTES] = {'a', 'm', 'i', 'r', 'e', 'v', 'k', '\n'};
 
 /* Magic and version, for both. */
-static enum ami_status head_parse(struct reader *r, const uint8_t magic[MAGIC_BYTES])
+static enum ami_status head_parse(struct reader *r, const uint8_t magic[MAGIC_BYTES],
+                                  uint8_t version)
 {
     uint8_t found[MAGIC_BYTES];
     const size_t known = r->size < MAGIC_BYTES ? r->size : MAGIC_BYTES;
     if (known > 0 && memcmp(r->data, magic, known) != 0)
         return AMI_BAD_ENCODING;
     read_raw(r, found, sizeof found);
-    uint8_t version = read_u8(r);
+    const uint8_t has = read_u8(r);
     if (r->failed)
         return AMI_TRUNCATED;
-    return version == FILE_VERSION ? AMI_OK : AMI_BAD_VERSION;
+    return has == version ? AMI_OK : AMI_BAD_VERSION;
 }
 
 static void write_point(struct writer *w, const point *p)
@@ -48,7 +50,7 @@ size_t credential_file_encode(uint8_t *out, const struct network *net, const str
     struct writer w = writer_on(out, CREDENTIAL_FILE_BYTES_MAX);
     AMI_CHECK(own->who.kind == CREDENTIAL_IMPLICIT || own->who.kind == CREDENTIAL_CFL);
     write_raw(&w, credential_magic, MAGIC_BYTES);
-    write_u8(&w, FILE_VERSION);
+    write_u8(&w, CREDENTIAL_VERSION);
     write_u8(&w, (uint8_t)own->who.kind);
     write_id(&w, &net->name);
     write_u8(&w, net->scheme);
@@ -122,7 +124,7 @@ enum ami_status credential_file_parse(struct credential *out, struct network *ne
     struct reader r = reader_on(in);
     memset(out, 0, sizeof *out);
     memset(net, 0, sizeof *net);
-    AMI_TRY(head_parse(&r, credential_magic));
+    AMI_TRY(head_parse(&r, credential_magic, CREDENTIAL_VERSION));
     uint8_t kind = read_u8(&r);
     net->name = read_id(&r);
     net->scheme = read_u8(&r);
@@ -159,15 +161,24 @@ static sm3_digest list_digest(const struct network *net, struct span content)
     return sm2_digest(&net->sign_z, parts, 2);
 }
 
+void revoked_list_number_after(struct revoked_list *list, uint64_t last, int64_t now_ms)
+{
+    const uint64_t now = now_ms > 0 ? (uint64_t)now_ms : 1;
+    list->issued_ms = now_ms;
+    list->previous = last;
+    list->number = last >= now ? last + 1 : now;
+}
+
 size_t revoked_list_encode(uint8_t *out, const struct revoked_list *in, const struct network *net,
                            const sm2_private *sign, const uint8_t random[SM2_WIDE_BYTES])
 {
     struct writer w = writer_on(out, AMI_REVOKED_BYTES_MAX);
-    AMI_CHECK(in->count <= AMI_REVOKED_MAX);
+    AMI_CHECK(in->count <= AMI_REVOKED_MAX && in->previous < in->number);
     write_raw(&w, revoked_magic, MAGIC_BYTES);
-    write_u8(&w, FILE_VERSION);
+    write_u8(&w, REVOKED_VERSION);
     write_raw(&w, net->id.b, sizeof net->id.b);
     write_u64(&w, in->number);
+    write_u64(&w, in->previous);
     write_i64(&w, in->issued_ms);
     write_u16(&w, in->count);
     for (size_t i = 0; i < in->count; i++)
@@ -186,12 +197,13 @@ enum ami_status revoked_list_parse(struct revoked_list *out, const struct networ
     sm3_digest network;
     sm2_signature sig;
     memset(out, 0, sizeof *out);
-    AMI_TRY(head_parse(&r, revoked_magic));
+    AMI_TRY(head_parse(&r, revoked_magic, REVOKED_VERSION));
     read_raw(&r, network.b, sizeof network.b);
     out->number = read_u64(&r);
+    out->previous = read_u64(&r);
     out->issued_ms = read_i64(&r);
     uint16_t count = read_u16(&r);
-    if (count > AMI_REVOKED_MAX)
+    if (count > AMI_REVOKED_MAX || (!r.failed && out->previous >= out->number))
         return AMI_BAD_ENCODING;
     for (size_t i = 0; i < count; i++)
         read_raw(&r, out->fingerprint[i].b, SM3_BYTES);
@@ -207,13 +219,14 @@ enum ami_status revoked_list_parse(struct revoked_list *out, const struct networ
     return sm2_verify(&net->sign, &e, &sig);
 }
 
-enum ami_status revoked_list_number(uint64_t *number, struct span in)
+enum ami_status revoked_list_numbers(struct revoked_list *out, struct span in)
 {
     sm3_digest network;
     struct reader r = reader_on(in);
-    AMI_TRY(head_parse(&r, revoked_magic));
+    AMI_TRY(head_parse(&r, revoked_magic, REVOKED_VERSION));
     read_raw(&r, network.b, sizeof network.b);
-    *number = read_u64(&r);
+    out->number = read_u64(&r);
+    out->previous = read_u64(&r);
     return r.failed ? AMI_TRUNCATED : AMI_OK;
 }
 

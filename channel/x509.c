@@ -452,6 +452,23 @@ static bool write_chain(struct credential *out, point *leaf_point, BIO *in)
     return good && count > 0 && writer_ok(&w);
 }
 
+enum ami_status x509_identity(struct credential_identity *out, struct span pem)
+{
+    point p;
+    BIO *in = bio_of(pem);
+    X509 *leaf = in == NULL ? NULL : PEM_read_bio_X509(in, NULL, NULL, NULL);
+    const bool good = leaf != NULL && leaf_identity(out, &p, leaf);
+    if (good) {
+        out->kind = CREDENTIAL_X509;
+        out->key = point_encode(&p);
+        out->fingerprint = fingerprint_of(&p);
+    }
+    X509_free(leaf);
+    BIO_free(in);
+    ERR_clear_error();
+    return good ? AMI_OK : AMI_BAD_ENCODING;
+}
+
 static enum ami_status say(enum ami_status status, char *why, size_t why_size, const char *text)
 {
     snprintf(why, why_size, "%s", text);

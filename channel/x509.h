@@ -52,6 +52,10 @@ enum ami_status x509_credential(struct credential *out, const struct network *ne
                                 const sm2_private *key, struct span chain_pem, char *why,
                                 size_t why_size) AMI_MUST_CHECK;
 
+/* Who the first certificate in PEM says that it is for, with its fingerprint; not whether anybody
+ * vouches for that. AMI_BAD_ENCODING: no certificate, or none of ours. */
+enum ami_status x509_identity(struct credential_identity *out, struct span pem) AMI_MUST_CHECK;
+
 /* A request (PKCS #10, PEM) for a certificate over this key for this identity, signed over the ID
  * above, with the extensions that the certificate has to have. out has X509_REQUEST_BYTES_MAX
  * bytes; returns the size, 0 when out of memory. libcrypto sees the key: it signs. */

@@ -44,6 +44,12 @@ struct common_options {
         .name = "json", .kind = OPTION_FLAG, .value = &common.json,                                \
         .help = "print one JSON document"                                                          \
     }
+#define CLI_OPTION_PASSPHRASE                                                                      \
+    {                                                                                              \
+        .name = "passphrase-file", .kind = OPTION_TEXT, .value = &common.passphrase_file,          \
+        .argument = "FILE",                                                                        \
+        .help = "passphrase in its first line (else AMI_PASSPHRASE, else asked)"                   \
+    }
 #define CLI_OPTION_WAIT(what)                                                                      \
     {                                                                                              \
         .name = "wait", .kind = OPTION_FLAG, .value = &common.wait, .help = (what)                 \

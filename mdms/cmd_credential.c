@@ -12,62 +12,30 @@
 #include "base/check.h"
 #include "channel/x509.h"
 #include "crypto/secret.h"
-#include "mdms/cli.h"
-#include "mdms/seed.h"
+#include "mdms/issue.h"
 #include "net/file.h"
-#include "net/loop.h"
 #include "wire/identity.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define DAY_S   86400
-#define EARLY_S 3600 /* as for operators */
-
 static struct common_options common;
 static const char *out_file;
-static int64_t days = 365;
+static int64_t days = ISSUE_DAYS;
 
 static const struct option_spec options[] = {
     CLI_OPTION_DIR,
-    {.name = "out",
-     .letter = 'o',
-     .kind = OPTION_TEXT,
-     .value = &out_file,
-     .argument = "FILE",
-     .help = "where the certificate or the request goes",
-     .required = true},
-    {.name = "days",
-     .kind = OPTION_INT,
-     .value = &days,
-     .min = 1,
-     .max = 3650,
-     .argument = "N",
-     .help = "dc: the longest that may be asked for; mdms: how long it is good (default 365)"},
-    {.name = "passphrase-file",
-     .kind = OPTION_TEXT,
-     .value = &common.passphrase_file,
-     .argument = "FILE",
-     .help = "passphrase in its first line (else AMI_PASSPHRASE, else asked)"},
+    ISSUE_OPTION_OUT("where the certificate or the request goes", true),
+    ISSUE_OPTION_DAYS(
+        "dc: the longest that may be asked for; mdms: how long it is good (default 365)"),
+    CLI_OPTION_PASSPHRASE,
     {0},
 };
-
-struct work {
-    struct network net;
-    struct mdms_keys keys;
-    char passphrase[PASSPHRASE_BYTES_MAX];
-};
-
-static int64_t now_s(void)
-{
-    return clock_wall_ms() / 1000;
-}
 
 /* --- a DC ------------------------------------------------------------------------------------- */
 
 /* The key that this DC was enrolled with, as its encoding; AMI_REVOKED. */
-static enum ami_status enrolled_key(point_bytes *out, const struct work *w,
+static enum ami_status enrolled_key(point_bytes *out, const struct issuer *w,
                                     const struct credential_identity *who, struct why *why)
 {
     struct mdms_store *store;
@@ -97,7 +65,7 @@ static enum ami_status enrolled_key(point_bytes *out, const struct work *w,
 }
 
 /* Is this DC to have what it asks for? */
-static enum ami_status judge(const struct work *w, const struct cfl_certificate *request,
+static enum ami_status judge(const struct issuer *w, const struct cfl_certificate *request,
                              const char *path, struct why *why)
 {
     const struct credential_identity *who = &request->who;
@@ -107,7 +75,7 @@ static enum ami_status judge(const struct work *w, const struct cfl_certificate 
     if (who->role != CREDENTIAL_DC)
         return why_set(why, AMI_NOT_ALLOWED, "%.300s asks for a certificate of role %s, not dc",
                        path, credential_role_name(who->role));
-    if (who->until_s == 0 || who->until_s > now_s() + days * DAY_S)
+    if (who->until_s == 0 || who->until_s > issue_now_s() + days * ISSUE_DAY_S)
         return why_set(why, AMI_NOT_ALLOWED,
                        "%.300s asks for more than %lld days; --days allows more", path,
                        (long long)days);
@@ -135,63 +103,40 @@ static enum ami_status read_request(struct cfl_certificate *out, const char *pat
 
 /* --- both ------------------------------------------------------------------------------------- */
 
-/* Signs it under the identity's key of the seed set, and writes it. */
-static enum ami_status issue(const struct work *w, struct cfl_certificate *certificate,
-                             struct why *why)
+static enum ami_status issue(struct issuer *w, struct cfl_certificate *certificate, struct why *why)
 {
-    uint8_t random[SM2_WIDE_BYTES], file[CFL_FILE_BYTES_MAX];
-    char folder[PATH_MAX];
-    int lock = -1;
-    struct cfl_seed *seed = calloc(1, sizeof *seed);
-    enum ami_status status = seed == NULL ? AMI_NO_MEMORY : AMI_OK;
-    if (status == AMI_OK)
-        status = path_join(folder, sizeof folder, common.dir, SEED_FOLDER, why);
-    if (status == AMI_OK)
-        status = directory_make(folder, 0755, why);
-    if (status == AMI_OK)
-        status = directory_lock(folder, &lock, why);
-    if (status == AMI_OK)
-        status = seed_open(common.dir, &w->net, w->passphrase, seed, why);
-    secret_random(random, sizeof random);
-    if (status == AMI_OK && (status = cfl_issue(certificate, seed, random)) != AMI_OK)
-        why_set(why, status, "the certificate cannot be made: %s", ami_status_text(status));
-    if (status == AMI_OK)
-        status = file_write(out_file, span_of(file, cfl_file_encode(file, certificate, true)),
-                            FILE_MODE_PUBLIC, why);
-    if (lock >= 0)
-        directory_unlock(lock);
-    if (seed != NULL)
-        secret_wipe(seed, sizeof *seed);
-    free(seed);
-    secret_wipe(random, sizeof random);
-    return status;
+    uint8_t file[CFL_FILE_BYTES_MAX];
+    AMI_TRY(issuer_lock(w, why));
+    AMI_TRY(issue_cfl(w, certificate, why));
+    return file_write(out_file, span_of(file, cfl_file_encode(file, certificate, true)),
+                      FILE_MODE_PUBLIC, why);
 }
 
-static enum ami_status for_dc(const struct work *w, const char *path, struct why *why)
+static enum ami_status for_dc(struct issuer *w, const char *path, struct why *why)
 {
     struct cfl_certificate request;
     AMI_TRY(read_request(&request, path, why));
     AMI_TRY(judge(w, &request, path, why));
     AMI_TRY(issue(w, &request, why));
     printf("CFL certificate of %s, key epoch %u, for %lld days, in %s\n", request.who.name.text,
-           (unsigned)request.who.epoch, (long long)((request.who.until_s - now_s()) / DAY_S),
-           out_file);
+           (unsigned)request.who.epoch,
+           (long long)((request.who.until_s - issue_now_s()) / ISSUE_DAY_S), out_file);
     return AMI_OK;
 }
 
-static struct credential_identity itself(const struct work *w)
+static struct credential_identity itself(const struct issuer *w)
 {
     return (struct credential_identity){
         .role = CREDENTIAL_MDMS, .network = w->net.id, .name = w->net.name};
 }
 
-static enum ami_status for_mdms(const struct work *w, struct why *why)
+static enum ami_status for_mdms(struct issuer *w, struct why *why)
 {
     uint8_t random[SM2_WIDE_BYTES];
     struct cfl_certificate own;
     struct credential_identity who = itself(w);
-    who.from_s = now_s() - EARLY_S;
-    who.until_s = now_s() + days * DAY_S;
+    who.from_s = issue_now_s() - ISSUE_EARLY_S;
+    who.until_s = issue_now_s() + days * ISSUE_DAY_S;
     secret_random(random, sizeof random);
     enum ami_status status = cfl_request_with(&own, &w->keys.sign, &who, random);
     secret_wipe(random, sizeof random);
@@ -201,7 +146,7 @@ static enum ami_status for_mdms(const struct work *w, struct why *why)
     return AMI_OK;
 }
 
-static enum ami_status x509_for_mdms(const struct work *w, struct why *why)
+static enum ami_status x509_for_mdms(const struct issuer *w, struct why *why)
 {
     char text[X509_REQUEST_BYTES_MAX];
     const struct credential_identity who = itself(w);
@@ -213,7 +158,7 @@ static enum ami_status x509_for_mdms(const struct work *w, struct why *why)
     return AMI_OK;
 }
 
-static enum ami_status act(struct work *w, int argc, char **argv, struct why *why)
+static enum ami_status act(struct issuer *w, int argc, char **argv, struct why *why)
 {
     const bool dc = strcmp(argv[0], "dc") == 0, mdms = strcmp(argv[0], "mdms") == 0;
     if (!dc && !mdms && strcmp(argv[0], "x509-request") != 0)
@@ -224,9 +169,7 @@ static enum ami_status act(struct work *w, int argc, char **argv, struct why *wh
                        dc ? "credential dc needs the file with the request"
                           : "credential %s takes no argument",
                        argv[0]);
-    AMI_TRY(cli_network(common.dir, &w->net, why));
-    AMI_TRY(cli_passphrase(common.passphrase_file, false, w->passphrase, why));
-    AMI_TRY(cli_keys(common.dir, &w->net, w->passphrase, &w->keys, why));
+    AMI_TRY(issuer_begin(w, &common, why));
     return dc ? for_dc(w, argv[1], why) : mdms ? for_mdms(w, why) : x509_for_mdms(w, why);
 }
 
@@ -234,9 +177,9 @@ static int run(int argc, char **argv, void *ctx)
 {
     (void)ctx;
     struct why why = {{0}};
-    struct work w = {0};
+    struct issuer w = {.lock = -1};
     enum ami_status status = act(&w, argc, argv, &why);
-    secret_wipe(&w, sizeof w);
+    issuer_end(&w);
     if (status == AMI_OK)
         status = cli_stdout_done(&why);
     return status == AMI_OK ? EXIT_STATUS_OK : cli_fail(false, status, &why);

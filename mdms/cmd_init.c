@@ -32,11 +32,7 @@ static const struct option_spec options[] = {
      .value = &scheme_name,
      .argument = "NAME",
      .help = "key agreement: sm2kx (default) or liu2023"},
-    {.name = "passphrase-file",
-     .kind = OPTION_TEXT,
-     .value = &common.passphrase_file,
-     .argument = "FILE",
-     .help = "passphrase in its first line (else AMI_PASSPHRASE, else asked)"},
+    CLI_OPTION_PASSPHRASE,
     CLI_OPTION_JSON,
     {0},
 };

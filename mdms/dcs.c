@@ -175,6 +175,9 @@ void dcs_on_frame(struct mdms *m, uint8_t member, enum message_type type, struct
             drop(m, member, "it showed a retention that we have not signed");
     } else if (type == MSG_OPERATORS_TAKEN && !l->unproven) {
         dcs_operators_on_taken(m, member, body);
+    } else if (type == MSG_OPERATORS && !l->unproven) {
+        if (!dcs_operators_on_shown(m, member, body))
+            drop(m, member, "it showed a list of operators that we have not signed");
     } else if (type == MSG_RELAY_REQUEST && !l->unproven) {
         struct relay relay;
         enum message_type inner;

@@ -129,7 +129,7 @@ struct mdms {
     uint64_t pruned_taken_to;     /* pruned blocks are taken below: nobody had this one whole */
 
     /* operators.c */
-    uint64_t operators_number;
+    uint64_t operators_number, operators_previous;
     size_t operators_size; /* 0: there is none */
     uint8_t operators[AMI_REVOKED_BYTES_MAX];
 
@@ -180,6 +180,8 @@ void retention_on_stored(struct mdms *m, enum ami_status status);
 
 /* operators.c */
 void dcs_operators_on_taken(struct mdms *m, uint8_t member, struct span body);
+/* False: it is no list of ours, and who showed it is not to be trusted. */
+bool dcs_operators_on_shown(struct mdms *m, uint8_t member, struct span body);
 bool dcs_operators_stage(struct mdms *m); /* adds to the write; true when there was something */
 void dcs_operators_on_stored(struct mdms *m, enum ami_status status);
 uint64_t dcs_operators_on_time(struct mdms *m);

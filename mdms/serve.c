@@ -6,6 +6,7 @@
  */
 #include "base/check.h"
 #include "base/table.h"
+#include "channel/file.h"
 #include "mdms/cli.h"
 #include "mdms/core.h"
 #include "mdms/seed.h"
@@ -33,10 +34,8 @@
 #define DC_RETRY_MS_MAX   2000
 #define REPORT_PERIOD_US  (10u * 1000000u)
 #define STOP_US           (2u * 1000000u)
-#define OPERATORS_LOOK_US                                                                          \
-    (1u * 1000000u) /* how often the list of revoked operators is looked at                        \
-                     */
-#define JOBS_MAX (MDMS_ENROL_MAX + 4 * MDMS_FOLLOW_WINDOW)
+#define OPERATORS_LOOK_US (1u * 1000000u) /* how often the list of revoked ones is looked at */
+#define JOBS_MAX          (MDMS_ENROL_MAX + 4 * MDMS_FOLLOW_WINDOW)
 
 static struct common_options common;
 static const char *genesis_file, *listen_address = LISTEN_DEFAULT, *until_text, *log_level = "info";
@@ -65,11 +64,7 @@ static const struct option_spec options[] = {
      .value = &listen_address,
      .argument = "HOST:PORT",
      .help = "where devices enrol (default " LISTEN_DEFAULT ")"},
-    {.name = "passphrase-file",
-     .kind = OPTION_TEXT,
-     .value = &common.passphrase_file,
-     .argument = "FILE",
-     .help = "passphrase in its first line (else AMI_PASSPHRASE, else asked)"},
+    CLI_OPTION_PASSPHRASE,
     {.name = "until",
      .kind = OPTION_TEXT,
      .value = &until_text,
@@ -225,15 +220,16 @@ struct serve {
     struct disk_writer *writer;
     struct log_sink *log;
     struct loop_alarm core_alarm, report_alarm, stop_alarm, operators_alarm;
-    char operators_path[PATH_MAX];
+    char operators_folder[PATH_MAX], operators_path[PATH_MAX];
     struct timespec operators_mtime;
+    uint64_t operators_number;        /* of the list in the file; 0: none */
+    enum ami_status operators_status; /* of writing it last */
     struct mdms *core;
     struct until until;
     bool stopping;
     enum ami_status status; /* how it ends */
     struct why why;
-    struct why
-        seed_why; /* why the seed set could not be opened; empty: it could, or is not there */
+    struct why seed_why;  /* why the seed set cannot be opened; empty: it can, or is not there */
     struct why write_why; /* of the storage thread's last write; read when the write is back */
     uint64_t enrolled;    /* mdms_stats when something was last sent */
     struct state_record reported;
@@ -558,29 +554,76 @@ static void drop_idle(struct serve *s)
 }
 
 /* The list of revoked operators, which `ami-mdms operator` writes, goes to the DCs. */
-static void look_at_operators(void *arg)
+static void read_operators(struct serve *s)
 {
-    struct serve *s = arg;
     struct why why = {0};
-    uint8_t *list;
+    struct revoked_list *found = calloc(1, sizeof *found);
+    uint8_t *list = NULL;
     size_t size;
-    loop_alarm_set(s->loop, &s->operators_alarm, clock_mono_us() + OPERATORS_LOOK_US);
-    if (!file_changed(s->operators_path, &s->operators_mtime))
-        return;
     enum ami_status status =
-        file_read(s->operators_path, AMI_REVOKED_BYTES_MAX, &list, &size, &why);
+        found == NULL ? AMI_NO_MEMORY
+                      : file_read(s->operators_path, AMI_REVOKED_BYTES_MAX, &list, &size, &why);
     if (status == AMI_OK) {
         status = mdms_operators(s->core, span_of(list, size));
-        if (status != AMI_OK)
+        /* An older one, or one that cannot be joined, is what keep_operators is for. */
+        if (status == AMI_OK || status == AMI_EXISTS || status == AMI_FULL)
+            status = revoked_list_numbers(found, span_of(list, size));
+        if (status == AMI_OK)
+            s->operators_number = found->number;
+        else
             (void)why_set(&why, status, "%.300s is no list of revoked operators to go by: %s",
                           s->operators_path, ami_status_text(status));
         free(list);
     }
+    free(found);
     if (status == AMI_OK)
         return;
     log_say(s->log, ENV_LOG_WARN, "operators_bad", "%s", why.text);
     if (file_is_worth_another_look(status))
         s->operators_mtime = (struct timespec){0};
+}
+
+/* The folder, which was put back from before, gets what the DCs had: so that the next list is made
+ * from that. AMI_AGAIN: there is another file by now. */
+static enum ami_status write_operators(struct serve *s, struct span list, struct why *why)
+{
+    int lock = -1;
+    AMI_TRY(directory_make(s->operators_folder, 0755, why));
+    AMI_TRY(directory_lock(s->operators_folder, &lock, why));
+    struct timespec seen = s->operators_mtime;
+    enum ami_status status = file_changed(s->operators_path, &seen)
+                                 ? AMI_AGAIN
+                                 : file_write(s->operators_path, list, FILE_MODE_PUBLIC, why);
+    if (status == AMI_OK)
+        (void)file_changed(s->operators_path, &s->operators_mtime);
+    directory_unlock(lock);
+    return status;
+}
+
+static void keep_operators(struct serve *s)
+{
+    struct why why = {0};
+    uint64_t number;
+    const struct span list = mdms_operators_known(s->core, &number);
+    if (number == s->operators_number)
+        return;
+    const enum ami_status status = write_operators(s, list, &why);
+    if (status == AMI_OK) {
+        log_say(s->log, ENV_LOG_WARN, "operators_kept", "number=%" PRIu64 " before=%" PRIu64,
+                number, s->operators_number);
+        s->operators_number = number;
+    } else if (status != AMI_AGAIN && status != AMI_IN_USE && status != s->operators_status)
+        log_say(s->log, ENV_LOG_ERROR, "operators_not_kept", "%s", why.text);
+    s->operators_status = status;
+}
+
+static void look_at_operators(void *arg)
+{
+    struct serve *s = arg;
+    loop_alarm_set(s->loop, &s->operators_alarm, clock_mono_us() + OPERATORS_LOOK_US);
+    if (file_changed(s->operators_path, &s->operators_mtime))
+        read_operators(s);
+    keep_operators(s);
 }
 
 /* A line now and then, when something happened. */
@@ -749,8 +792,10 @@ static enum ami_status start(struct serve *s, struct why *why)
     AMI_TRY(speaker_start(&s->speaker, why));
     AMI_TRY(make_core(s, why));
     AMI_TRY(start_links(s, why));
-    AMI_TRY(path_join(s->operators_path, sizeof s->operators_path, common.dir,
-                      "operators/revoked.list", why));
+    AMI_TRY(
+        path_join(s->operators_folder, sizeof s->operators_folder, common.dir, "operators", why));
+    AMI_TRY(path_join(s->operators_path, sizeof s->operators_path, s->operators_folder,
+                      "revoked.list", why));
     mdms_on_time(s->core);
     look_at_operators(s);
     on_report(s);

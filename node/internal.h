@@ -355,7 +355,8 @@ enum ami_status operators_init(struct node *n) AMI_MUST_CHECK;
 void operators_free(struct node *n);
 /* A proven DC or the MDMS sends its list. False: it is none of the MDMS's. */
 bool operators_on_list(struct node *n, const struct node_link *l, struct span body);
-void operators_on_peer(struct node *n, const struct node_link *l); /* a DC's link is ready */
+void operators_on_peer(struct node *n,
+                       const struct node_link *l); /* a DC's or the MDMS's: it is ready */
 /* False: there is none; then both are 0. */
 bool operators_known(const struct node *n, uint64_t *number, unsigned *count);
 uint64_t operators_on_time(struct node *n);

@@ -3,11 +3,13 @@
  *   MDMS -> DC  OPERATORS        when its list changes, and when the link comes up
  *   DC -> MDMS  OPERATORS_TAKEN  the number that this DC goes by now, and why not by that one
  *   DC -> DC    OPERATORS        what is new here, and what there is when a link comes up
+ *   DC -> MDMS  OPERATORS        what there is when its link comes up, or instead of what it sent
  *
  * A list proves itself, so it does not matter who brings it: a DC that the MDMS does not reach has
- * it from the others. A number that is not above the known one costs nobody a verification. What is
- * taken is kept by the shell before it is acknowledged, and counts at once: for newcomers
- * (node_operator_revoked) and for questions on connections that are open (admin.c).
+ * it from the others, and an MDMS whose folder was put back from before has it back from the DCs.
+ * Only what was made in knowledge of the list that counts takes its place; the rest costs nobody a
+ * verification. What is taken is kept by the shell before it is acknowledged, and counts at once:
+ * for newcomers (node_operator_revoked) and for questions on connections that are open (admin.c).
  */
 #include "node/internal.h"
 
@@ -90,7 +92,7 @@ static bool goes_to(const struct node_link *l)
 
 void operators_on_peer(struct node *n, const struct node_link *l)
 {
-    if (n->operators->size != 0 && goes_to(l))
+    if (n->operators->size != 0 && (goes_to(l) || l->role == LINK_ROLE_MDMS))
         send_list(n, l);
 }
 
@@ -122,14 +124,15 @@ static enum ami_status keep(struct node *n)
     return status;
 }
 
-/* AMI_EXISTS: an older one than is known; AMI_OK also for the known one. */
+/* AMI_EXISTS: an older one than is known, or one made without knowing that; AMI_OK also for the
+ * known one. */
 static enum ami_status take(struct node *n, const struct node_link *l, struct span list)
 {
     struct operators *o = n->operators;
     const uint64_t known = o->size == 0 ? 0 : o->list->number;
-    uint64_t number;
-    AMI_TRY(revoked_list_number(&number, list));
-    if (o->size != 0 && number <= known)
+    AMI_TRY(revoked_list_numbers(o->scratch, list));
+    const uint64_t number = o->scratch->number;
+    if (o->size != 0 && !revoked_list_follows(o->scratch, o->list))
         return number == known ? AMI_OK : AMI_EXISTS;
     AMI_TRY(revoked_list_parse(o->scratch, &n->c.genesis->network, list));
     struct revoked_list *old = o->list;
@@ -167,13 +170,16 @@ bool operators_on_list(struct node *n, const struct node_link *l, struct span bo
     /* What the disk does not take counts all the same, until this process ends. */
     if (status == AMI_OK && !n->operators->kept)
         status = keep(n);
-    /* Of another DC it is no news that it is behind: it gets ours when its link comes up. */
+    /* Of another DC it is no news that it is behind: it gets ours when its link comes up, and what
+     * the MDMS makes of both when that has heard of it. */
     if (lied || (mdms && status == AMI_EXISTS))
         node_event_often(n, ENV_LOG_WARN, "operators_refused", "from=%s status=%s known=%llu",
                          mdms ? "mdms" : l->peer_name.text, ami_status_name(status),
                          (unsigned long long)n->operators->list->number);
     if (mdms)
         acknowledge(n, l, status);
+    if (mdms && status == AMI_EXISTS)
+        send_list(n, l);
     return mdms || !lied;
 }
 

@@ -121,6 +121,7 @@ static void link_ready(struct node *n, struct node_link *l)
     if (l->role == LINK_ROLE_MDMS) {
         n->mdms = l->id;
         node_event(n, ENV_LOG_INFO, "mdms_connected", "link=%llu", (unsigned long long)l->id);
+        operators_on_peer(n, l);
     }
     if (l->role != LINK_ROLE_DC)
         return;

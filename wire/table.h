@@ -509,7 +509,7 @@
     M(29, TX_SUBMIT, tx_submit, "DC or MDMS to DC")                                                \
     M(30, TERM_PROOF, term_proof, "DC to DC: you are behind this term")                            \
     M(31, RETENTION, tx, "DC to DC or MDMS, before pruned blocks: they may be")                    \
-    M(32, OPERATORS, operators_list, "MDMS or DC to DC")                                           \
+    M(32, OPERATORS, operators_list, "MDMS or DC to DC, DC to MDMS")                               \
     M(33, OPERATORS_TAKEN, operators_taken, "DC to MDMS")                                          \
     M(48, AGREE_FLIGHT1, agree_flight1, "meter to DC")                                             \
     M(49, AGREE_FLIGHT2, agree_flight2, "DC to meter")                                             \

@@ -89,17 +89,20 @@ static void cfl_credentials_and_seeds_come_back(void **state)
 static void the_list_of_revoked_ones(void **state)
 {
     (void)state;
-    static struct revoked_list list, back;
+    static struct revoked_list list, back, head;
     static uint8_t bytes[AMI_REVOKED_BYTES_MAX];
     const struct network *net = &realm.mdms.net;
     for (uint16_t count = 0; count <= AMI_REVOKED_MAX; count = (uint16_t)(count * 10 + 1)) {
-        list = (struct revoked_list){.number = 7 + count, .issued_ms = -1, .count = count};
+        list = (struct revoked_list){
+            .number = 7 + count, .previous = 4, .issued_ms = -1, .count = count};
         for (size_t i = 0; i < count; i++)
             store_be32(list.fingerprint[i].b, (uint32_t)i + 1);
         size_t size =
             revoked_list_encode(bytes, &list, net, &realm.mdms.sign, realm_random(&realm));
         assert_ok(revoked_list_parse(&back, net, span_of(bytes, size)));
         assert_memory_equal(&back, &list, sizeof list);
+        assert_ok(revoked_list_numbers(&head, span_of(bytes, size)));
+        assert_true(head.number == list.number && head.previous == 4);
         sm3_digest absent = {{0xff}};
         assert_false(revoked_list_has(&back, &absent));
         for (size_t i = 0; i < count; i++)
@@ -118,6 +121,26 @@ static void the_list_of_revoked_ones(void **state)
     }
 }
 
+/* Which list takes another's place, and that each has a number above the last, whatever the clock.
+ */
+static void a_list_follows_what_it_knew(void **state)
+{
+    (void)state;
+    static struct revoked_list known, list;
+    revoked_list_number_after(&known, 0, 1000);
+    assert_true(known.number == 1000 && known.previous == 0);
+    revoked_list_number_after(&list, known.number, 900);
+    assert_true(list.number == 1001 && list.previous == 1000 && list.issued_ms == 900);
+    assert_true(revoked_list_follows(&list, &known));
+    assert_false(revoked_list_follows(&known, &list));
+    assert_false(revoked_list_follows(&list, &list));
+    /* Of a folder that has forgotten `known`: newer, and it takes nobody back. */
+    revoked_list_number_after(&list, 800, 5000);
+    assert_false(revoked_list_follows(&list, &known));
+    revoked_list_number_after(&list, 0, -1);
+    assert_true(list.number == 1 && list.previous == 0);
+}
+
 int main(void)
 {
     if (crypto_start() != AMI_OK)
@@ -126,6 +149,7 @@ int main(void)
         cmocka_unit_test(a_credential_comes_back_whole),
         cmocka_unit_test(cfl_credentials_and_seeds_come_back),
         cmocka_unit_test(the_list_of_revoked_ones),
+        cmocka_unit_test(a_list_follows_what_it_knew),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

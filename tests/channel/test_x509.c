@@ -408,6 +408,26 @@ static void another_chain_has_no_other_fingerprint(void **state)
                      FAULT_REVOKED);
 }
 
+/* What a certificate says, for who revokes it and has neither its key nor its roots. */
+static void an_identity_is_that_of_its_holder(void **state)
+{
+    (void)state;
+    struct credential own;
+    struct credential_identity who;
+    assert_ok(load(&own, &realm.mdms.net, "alice"));
+    assert_ok(x509_identity(&who, file("alice.chain")));
+    assert_int_equal(who.kind, CREDENTIAL_X509);
+    assert_int_equal(who.role, CREDENTIAL_OPERATOR);
+    assert_true(ami_id_equal(&who.name, &own.who.name));
+    assert_memory_equal(&who.network, &realm.mdms.net.id, sizeof who.network);
+    assert_memory_equal(&who.fingerprint, &own.who.fingerprint, SM3_BYTES);
+    assert_int_equal(who.until_s, own.who.until_s);
+    static const char *const bad[] = {"alice.key", "root.pem", "no-urn.chain", "p256.chain"};
+    for (size_t n = 0; n < sizeof bad / sizeof bad[0]; n++)
+        assert_status(x509_identity(&who, file(bad[n])), AMI_BAD_ENCODING);
+    assert_status(x509_identity(&who, span_of(NULL, 0)), AMI_BAD_ENCODING);
+}
+
 static void every_cut_and_every_altered_chain(void **state)
 {
     (void)state;
@@ -450,6 +470,7 @@ int main(void)
         cmocka_unit_test(certificates_that_cannot_be_held),
         cmocka_unit_test(anothers_chain_and_another_network),
         cmocka_unit_test(another_chain_has_no_other_fingerprint),
+        cmocka_unit_test(an_identity_is_that_of_its_holder),
         cmocka_unit_test(every_cut_and_every_altered_chain),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -154,9 +154,17 @@ expect 1 "belong together" "$bin/dc-node" run --genesis "$dir/genesis.json" --di
     --x509-operators "$ca/root.pem"
 expect 1 "of no use without X.509 roots" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc4" \
     --x509-operators "$ca/root.pem" --x509-operators-label 1:ledger
+expect 1 "of no use without X.509 roots" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc4" \
+    --x509-operators-label 1:ledger
 run_dc 4
 expect 1 "refused and gave no reason" "$bin/dc-cli" blocks --node "$(admin_url 4)" --credential "$work/alice.pem"
 soon 10 "dc4 believes no operator under X.509" logged dc4 "reason=issuer: none of its authorities"
+# What an X.509 authority has given out, the MDMS's list takes back as well.
+as "$work/alice.pem" 0 "height" blocks
+expect 0 "operator alice is revoked" "$bin/ami-mdms" operator revoke --certificate "$ca/alice.pem" --dir "$dir/mdms" "${pass[@]}"
+barred() { ! "$bin/dc-cli" blocks --node "$(admin_url "$1")" --credential "$work/alice.pem" >/dev/null 2>&1; }
+for i in 1 2 3; do soon 10 "dc$i goes by the new list" barred "$i"; done
+refused "$work/alice.pem" revoked "the credential has been revoked"
 
 say "own credentials, exchanged while programs run"
 before=$(status_of 2 '.nodes[0].credential.expires_in_s')

@@ -71,6 +71,7 @@ soon 10 "every DC has said that it has the list" list '.dcs | length == 4 and al
 stop dc4 || complain "dc4 did not stop"
 first=$(number)
 cp "$dir/mdms/operators/revoked.list" "$work/first.list"
+cp "$dir/mdms/operators/list.json" "$work/first.json"
 expect 0 "revoked" "$bin/ami-mdms" operator revoke alice --dir "$dir/mdms" "${pass[@]}"
 [ "$(number)" -gt "$first" ] || complain "the list has no new number"
 # asked_at N NAME TEXT: what this operator's question at DC N ends with.
@@ -91,17 +92,36 @@ start_dc 4
 soon 10 "dc4 refuses the revoked operator, the MDMS being away" asked_at 4 alice "refused and gave no reason"
 soon 5 "dc4 heard it from another DC" asked_at 4 bob "from=dc"
 
-say "an older list takes nobody back"
+say "a folder that was put back from an older copy has it back from the DCs, and takes nobody back"
 newest=$(number)
-cp "$dir/mdms/operators/revoked.list" "$work/newest.list"
-cp "$work/first.list" "$dir/mdms/operators/revoked.list"
+put_back() { cp "$work/first.list" "$dir/mdms/operators/revoked.list" && cp "$work/first.json" "$dir/mdms/operators/list.json"; }
+put_back
 start_mdms --genesis "$dir/genesis.json"
-soon 10 "the MDMS hears that it is behind" grep -q "operators_behind dc=dc4 number=$newest ours=$first" "$dir/log/mdms.log"
-soon 5 "dc1 has written down that it was shown an older list" asked_at 1 bob "operators_refused"
+soon 10 "the MDMS hears that it is behind" grep -q "operators_behind dc=dc. number=$newest ours=$first" "$dir/log/mdms.log"
+numbered() { [ "$(number)" = "$1" ]; }
+soon 10 "its folder has the newest list" numbered "$newest"
 as alice 1 "refused and gave no reason" events
 [ "$(dc_number 1)" = "$newest" ] || complain "dc1 goes by list $(dc_number 1), not $newest"
-cp "$work/newest.list" "$dir/mdms/operators/revoked.list"
 soon 10 "all have said that they have the newest" list '.dcs | all(.current)'
+list 'any(.operators[]; .name == "alice" and .revoked_ms != null)' || complain "alice is not shown as revoked"
+put_back
+soon 10 "and has it again while the MDMS runs" numbered "$newest"
+
+say "nor does one in which somebody is revoked before any DC was heard"
+stop mdms || complain "the MDMS did not stop"
+put_back
+expect 0 "revoked" "$bin/ami-mdms" operator revoke erin --dir "$dir/mdms" "${pass[@]}"
+apart=$(number)
+[ "$apart" -gt "$newest" ] || complain "the list that forgot has no greater number"
+start_mdms --genesis "$dir/genesis.json"
+soon 10 "the two lists are joined" grep -q "operators_joined .*list $apart and list $newest of dc" "$dir/log/mdms.log"
+above() { [ "$(number)" -gt "$apart" ] && list '.list.revoked == 2 and (.dcs | all(.current))'; }
+soon 20 "every DC has the joined list" above
+for i in $(seq "$nodes"); do
+    asked_at "$i" alice "refused and gave no reason" || complain "dc$i takes alice back"
+    asked_at "$i" erin "refused and gave no reason" || complain "dc$i does not know that erin is revoked"
+    ! asked_at "$i" bob "operators_list number=$apart" || complain "dc$i took the list that forgot alice"
+done
 mv "$work/alice.cred" "$work/old.cred"
 add alice 0:
 as old 1 "refused and gave no reason" events

@@ -1,9 +1,10 @@
 #!/bin/bash
 # The program ami-mdms from outside: from an empty directory to a genesis and enrolled meters, and
-# what it says to bad input. usage: cli.sh AMI-MDMS MDMS-DEVICE
+# what it says to bad input. usage: cli.sh AMI-MDMS MDMS-DEVICE MAKE-CERTIFICATES
 set -u
 mdms=$1
 device=$2
+certificates=$3
 work=$(mktemp -d)
 serving=
 # shellcheck disable=SC2317  # called by the trap
@@ -212,15 +213,103 @@ if [ -c /dev/full ]; then
 fi
 
 # --- a full list of operators: none is added that could not be revoked any more
-expect 0 "operator o-1" "$mdms" operator add o-1 --dir m --passphrase-file pass --label 0: --out o-1.cred
+operator() { # operator STATUS TEXT add|revoke ARGS...
+    local status=$1 text=$2
+    shift 2
+    expect "$status" "$text" "$mdms" operator "$@" --dir m --passphrase-file pass
+}
+# others UNTIL COUNT: list.before behind so many others that it is full.
+others() {
+    jq --argjson until "$1" --argjson count "$2" '[range($count) as $i | .[0] | .name = "old-\($i)" | .until = $until
+        | .revoked_ms = null | .fingerprint = ("0" * 64 + ($i | tostring))[-64:]] + .' list.before >m/operators/list.json
+    [ "$(stat -c %s m/operators/list.json)" -gt 1000000 ] || complain "the list of operators is too short to be full"
+}
+on_list() { "$mdms" operator list --dir m --json | jq "$1"; }
+operator 0 "operator o-1" add o-1 --label 0: --out o-1.cred
 cp m/operators/list.json list.before
-jq '[range(4300) as $i | .[0] | .name = "old-\($i)" | .until = 1] + .' list.before >m/operators/list.json
-[ "$(stat -c %s m/operators/list.json)" -gt 1000000 ] || complain "the list of operators is too short to be full"
-expect 1 "would be larger" "$mdms" operator add o-2 --dir m --passphrase-file pass --label 0: --out o-2.cred
+others 4000000000 4180
+operator 1 "would be larger" add o-2 --label 0: --out o-2.cred
 [ ! -e o-2.cred ] || complain "an operator got a credential that is written down nowhere"
-expect 0 "revoked" "$mdms" operator revoke o-1 --dir m --passphrase-file pass
+operator 0 "revoked" revoke o-1
 expect 0 "revoked" "$mdms" operator list --dir m
+# Of those that have expired nothing need be known when there is no room: but of one that is on the signed list.
+cp m/operators/list.json full
+others 1 4300
+[ "$(on_list '[.operators[] | select(.name == "o-1" and .revoked_ms != null)] | length')" = 1 ] ||
+    complain "who is on the signed list is not shown as revoked"
+operator 0 "operator o-2" add o-2 --label 0: --out o-2.cred
+[ "$(on_list '[.operators[].name] == ["o-1", "o-2"]')" = true ] || complain "expired operators stay: $(on_list '.operators | length')"
+operator 0 "revoked" revoke o-2
+[ "$(on_list .list.revoked)" = 2 ] || complain "the signed list has lost somebody"
+
+# --- a folder that was put back from before: what the signed list has is revoked, whatever list.json says
+operator 0 "operator o-3" add o-3 --label 0: --out o-3.cred
+cp m/operators/list.json list.before
+operator 0 "operator o-4" add o-4 --label 0: --kind cfl --out o-4.cred
+operator 0 "revoked" revoke o-3
+operator 0 "revoked" revoke o-4
 cp list.before m/operators/list.json
+[ "$(on_list '[.operators[] | select(.name == "o-3" or .name == "?") | .revoked_ms != null] == [true, true]')" = true ] ||
+    complain "what was forgotten is not shown as revoked: $(on_list .operators)"
+operator 0 "operator o-5" add o-5 --label 0: --out o-5.cred
+operator 0 "revoked" revoke o-5
+[ "$(on_list .list.revoked)" = 5 ] || complain "the next list takes back who was forgotten"
+# What was given out and forgotten can be revoked by what was given out.
+operator 0 "operator o-6" add o-6 --label 0: --out o-6.cred
+cp list.before m/operators/list.json
+operator 1 "has no credential in force here" revoke o-6
+operator 0 "operator o-6 is revoked" revoke --certificate o-6.cred
+operator 0 "operator o-6 is revoked" revoke --certificate o-6.cred
+[ "$(on_list .list.revoked)" = 6 ] || complain "o-6 is not on the list, or twice"
+
+# --- operators that others vouch for, by their certificates
+"$certificates" ca "$(jq -r .id m/network.json)" || complain "no certificates"
+operator 2 "needs one name, or --certificate" revoke
+operator 2 "needs one name, or --certificate" revoke alice --certificate ca/alice.pem
+operator 0 "operator alice is revoked" revoke --certificate ca/alice.pem
+[ "$(on_list '[.operators[] | select(.name == "alice") | .kind] == ["x509"]')" = true ] || complain "alice is not on the list"
+cat ca/alice.key ca/alice.chain >both.pem
+operator 0 "operator alice is revoked" revoke --certificate both.pem
+[ "$(on_list .list.revoked)" = 7 ] || complain "alice is not on the list, or twice"
+operator 1 "is the credential of dc dc-1" revoke --certificate ca/dc-1.pem
+operator 1 "is for another network" revoke --certificate ca/foreign.pem
+operator 1 "is neither a certificate in PEM" revoke --certificate ca/alice.key
+operator 1 "is neither a certificate in PEM" revoke --certificate pass
+operator 1 "nowhere" revoke --certificate nowhere
+[ "$(on_list .list.revoked)" = 7 ] || complain "a refusal has changed the list"
+# Its key may get another certificate when this one has run out, and stays on the list.
+jq '(.[] | select(.name == "alice")) |= (.until = 1)' m/operators/list.json >list.before
+cp list.before m/operators/list.json
+operator 0 "revoked" revoke --certificate o-6.cred
+[ "$(on_list .list.revoked)" = 7 ] || complain "alice is off the list as soon as her certificate has expired"
+
+# --- the public seed set is the seed's
+public=m/operators/cfl.public
+cp "$public" public.before
+"$mdms" operator add o --dir other --passphrase-file pass --label 0: --kind cfl --out other.cred >out 2>err || complain "no other seed"
+cp other/operators/cfl.public "$public"
+operator 1 "is not the public seed set of" add o-7 --label 0: --kind cfl --out o-7.cred
+expect 1 "is not the public seed set of" "$mdms" credential mdms --dir m --passphrase-file pass --out own.cfl
+expect 1 "is not the public seed set of" "$mdms" serve --dir m --passphrase-file pass --listen 127.0.0.1:0 --until dcs=1
+: >"$public"
+operator 1 "is not the public seed set of" add o-7 --label 0: --kind cfl --out o-7.cred
+cp public.before "$public"
+mv m/operators/cfl.seed seed.before
+operator 1 "put that back, or move both away" add o-7 --label 0: --kind cfl --out o-7.cred
+for file in o-7.cred own.cfl m/operators/cfl.seed; do [ ! -e "$file" ] || complain "$file came out of a refusal"; done
+cmp -s "$public" public.before || complain "the public seed set was written over"
+mv seed.before m/operators/cfl.seed
+rm "$public"
+operator 0 "operator o-7" add o-7 --label 0: --kind cfl --out o-7.cred
+cmp -s "$public" public.before || complain "the public seed set is another than before"
+
+# --- what serve speaks under, damaged: said, and the rest is shown
+expect 0 "credential    implicit" "$mdms" status --dir m
+echo '{"credential": 7' >m/serving.json
+expect 0 "is not what \`ami-mdms serve\` writes" "$mdms" status --dir m
+[ "$(grep -cE '^(network|chain|outbox) ' out)" = 3 ] || complain "the rest of the status is missing"
+expect 0 '"credential":null' "$mdms" status --dir m --json
+grep -q '"credential_error":".*serving.json' out || complain "the JSON does not say why"
 
 # --- a full store: said, nothing lost, goes on with more room
 "$mdms" codes --dir m --meter --prefix x --count 8000 --out all.csv >out 2>err ||

@@ -29,13 +29,43 @@ static int teardown(void **state)
     return 0;
 }
 
-static struct span list_of(struct fixture *f, uint64_t number, uint16_t count)
+/* With fingerprints that begin with first, first + 1, ... */
+static struct span list_after(struct fixture *f, uint64_t number, uint64_t previous, uint16_t first,
+                              uint16_t count)
 {
     static struct revoked_list list;
     static const uint8_t random[SM2_WIDE_BYTES] = {7};
-    list = (struct revoked_list){.number = number, .count = count};
+    list = (struct revoked_list){.number = number, .previous = previous, .count = count};
+    for (uint16_t i = 0; i < count; i++)
+        store_be32(list.fingerprint[i].b, (uint32_t)first + i);
     return span_of(f->bytes,
                    revoked_list_encode(f->bytes, &list, &f->r.keys.net, &f->r.keys.sign, random));
+}
+
+static struct span list_of(struct fixture *f, uint64_t number, uint16_t count)
+{
+    return list_after(f, number, number - 1, 1, count);
+}
+
+static void show(struct fixture *f, unsigned dc, struct span list)
+{
+    static uint8_t bytes[AMI_REVOKED_BYTES_MAX + 8];
+    const struct operators_list message = {list};
+    struct writer w = writer_on(bytes, sizeof bytes);
+    operators_list_encode(&w, &message);
+    assert_true(writer_ok(&w));
+    rig_send(&f->r, RIG_LINK_DC(dc), MSG_OPERATORS, writer_span(&w));
+    rig_settle(&f->r);
+}
+
+static const struct revoked_list *known(struct fixture *f)
+{
+    static struct revoked_list list;
+    uint64_t number;
+    const struct span bytes = mdms_operators_known(f->r.m, &number);
+    assert_ok(revoked_list_parse(&list, &f->r.keys.net, bytes));
+    assert_int_equal(list.number, number);
+    return &list;
 }
 
 /* What this DC was sent: number of the last list; 0: nothing. */
@@ -43,13 +73,13 @@ static uint64_t sent_to(struct fixture *f, unsigned dc, size_t times)
 {
     struct span body;
     struct operators_list message;
-    uint64_t number;
+    static struct revoked_list head;
     assert_int_equal(rig_take(&f->r, dc, MSG_OPERATORS, &body), times);
     if (times == 0)
         return 0;
     assert_ok(operators_list_parse(&message, body));
-    assert_ok(revoked_list_number(&number, message.list));
-    return number;
+    assert_ok(revoked_list_numbers(&head, message.list));
+    return head.number;
 }
 
 static void say(struct fixture *f, unsigned dc, enum ami_status status, uint64_t number)
@@ -131,18 +161,112 @@ static void a_full_link_or_disk_is_tried_again(void **state)
     assert_status(noted(f, 0).status, AMI_OK);
 }
 
-/* The folder was put back from before: the DCs know more, and that is said. */
+/* The folder was put back from before: a DC has a newer list, shows it, and it is taken over, sent
+ * to all and there for the folder. */
 static void who_is_behind_is_told(void **state)
 {
     struct fixture *f = *state;
     rig_connect(&f->r, 0);
+    rig_connect(&f->r, 1);
     assert_ok(mdms_operators(f->r.m, list_of(f, 7, 1)));
     assert_int_equal(sent_to(f, 0, 1), 7);
+    assert_int_equal(sent_to(f, 1, 1), 7);
     say(f, 0, AMI_EXISTS, 9);
     assert_int_equal(noted(f, 0).number, 9);
+    /* What it shows does not arrive: it is asked for by ours, some time later. */
+    rig_advance(&f->r, 70000);
+    assert_int_equal(sent_to(f, 0, 1), 7);
+    assert_int_equal(rig_logged(&f->r, "operators_behind"), 0);
+    say(f, 0, AMI_EXISTS, 9);
+    show(f, 0, list_of(f, 9, 3));
     assert_int_equal(rig_logged(&f->r, "operators_behind"), 1);
+    assert_int_equal(known(f)->number, 9);
+    assert_int_equal(known(f)->count, 3);
+    assert_int_equal(sent_to(f, 0, 1), 9);
+    assert_int_equal(sent_to(f, 1, 1), 9);
+    say(f, 0, AMI_OK, 9);
+    say(f, 1, AMI_OK, 9);
     rig_advance(&f->r, 120000);
     assert_int_equal(sent_to(f, 0, 0), 0);
+    /* Older ones, and the same again, are no news; the folder's own is older by now. */
+    show(f, 1, list_of(f, 9, 3));
+    show(f, 1, list_of(f, 8, 2));
+    assert_status(mdms_operators(f->r.m, list_of(f, 7, 1)), AMI_EXISTS);
+    assert_int_equal(known(f)->number, 9);
+    assert_int_equal(sent_to(f, 0, 0), 0);
+    assert_int_equal(rig_logged(&f->r, "operators_behind"), 1);
+}
+
+/* A folder without any list has it from the first DC. */
+static void who_has_none_is_told(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t number = 1;
+    assert_int_equal(mdms_operators_known(f->r.m, &number).size, 0);
+    assert_int_equal(number, 0);
+    rig_connect(&f->r, 2);
+    show(f, 2, list_after(f, 9, 0, 1, 2));
+    assert_int_equal(known(f)->number, 9);
+    assert_int_equal(sent_to(f, 2, 1), 9);
+}
+
+/* Something was revoked in a folder that was put back, before any DC was heard: whoever is on
+ * either list is on the next one, which every DC takes. */
+static void two_lists_become_one(void **state)
+{
+    struct fixture *f = *state;
+    sm3_digest shared = {{0}};
+    assert_ok(mdms_operators(f->r.m, list_after(f, 9, 5, 3, 4))); /* 3 to 6 */
+    rig_connect(&f->r, 0);
+    assert_int_equal(sent_to(f, 0, 1), 9);
+    show(f, 0, list_after(f, 7, 5, 1, 3)); /* 1 to 3 */
+    say(f, 0, AMI_EXISTS, 7);
+    assert_int_equal(rig_logged(&f->r, "operators_joined"), 1);
+    const struct revoked_list *joined = known(f);
+    assert_true(joined->number > 9 && joined->previous == 9);
+    assert_int_equal(joined->count, 6);
+    for (uint32_t i = 1; i <= 6; i++) {
+        store_be32(shared.b, i);
+        assert_true(revoked_list_has(joined, &shared));
+    }
+    assert_int_equal(sent_to(f, 0, 1), joined->number);
+    say(f, 0, AMI_OK, joined->number);
+    assert_int_equal(rig_logged(&f->r, "operators_not_taken"), 0);
+    /* The other way round: the folder has the older of the two. */
+    const uint64_t number = joined->number;
+    show(f, 0, list_after(f, number + 5, 7, 7, 1));
+    assert_int_equal(known(f)->previous, number + 5);
+    assert_int_equal(known(f)->count, 7);
+    /* And both at once on the way from the folder. */
+    const uint64_t second = known(f)->number;
+    assert_ok(mdms_operators(f->r.m, list_after(f, second + 5, 7, 8, 1)));
+    assert_int_equal(known(f)->count, 8);
+    /* What does not fit is refused, and said; what is known stays. */
+    const uint64_t third = known(f)->number;
+    show(f, 0, list_after(f, third + 5, 7, 9, AMI_REVOKED_MAX));
+    assert_int_equal(rig_logged(&f->r, "operators_not_joined"), 1);
+    assert_int_equal(known(f)->number, third);
+}
+
+/* A DC shows what we have not signed. */
+static void a_forged_one_ends_the_link(void **state)
+{
+    struct fixture *f = *state;
+    assert_ok(mdms_operators(f->r.m, list_of(f, 7, 1)));
+    for (unsigned dc = 0; dc < 3; dc++) {
+        struct span list = list_of(f, 8 + dc, 3);
+        rig_connect(&f->r, dc);
+        if (dc == 0)
+            f->bytes[list.size - 40] ^= 1;
+        else if (dc == 1)
+            list.size -= 7;
+        else
+            list = span_of("amirevk", 7);
+        show(f, dc, list);
+        assert_int_equal(rig_logged(&f->r, "dc_refused"), dc + 1);
+    }
+    assert_int_equal(known(f)->number, 7);
+    assert_int_equal(known(f)->count, 1);
 }
 
 /* Each list is answered once; what a DC says besides costs neither a write nor a line of the log.
@@ -195,6 +319,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(it_goes_to_all_and_is_noted, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_link_or_disk_is_tried_again, setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_behind_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_has_none_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(two_lists_become_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_forged_one_ends_the_link, setup, teardown),
         cmocka_unit_test_setup_teardown(what_nobody_asked_for_is_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(only_its_own_lists_go_out, setup, teardown),
     };

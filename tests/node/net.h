@@ -126,6 +126,8 @@ json_t *net_ask_status(struct net *net, unsigned node, const char *question,
 /* Who asks from now on; at first an operator with every label. role 0: somebody of whom nothing is
  * known. */
 void net_ask_as(struct net *net, enum credential_role role, struct label label);
+/* `kind`: of the credential that net_ask_as and net_ask_named take next; at first implicit. */
+void net_ask_under(struct net *net, enum credential_kind kind);
 void net_ask_named(struct net *net, const char *name, enum credential_role role,
                    struct label label); /* with another name than alice */
 /* Of the credential that an asker of this name has. */

@@ -105,6 +105,7 @@ struct net {
     size_t peer_count;
     struct point_table *p_pub;
     struct credential_identity asker; /* who comes in by the admin port; role 0: nobody */
+    enum credential_kind asker_kind;  /* of the next one; 0: implicit */
     uint8_t scratch[AMI_FRAME_PEER_BYTES_MAX];
 };
 

@@ -68,9 +68,15 @@ sm3_digest net_fingerprint(const char *name)
     return sm3(span_of(name, strlen(name)));
 }
 
+void net_ask_under(struct net *net, enum credential_kind kind)
+{
+    net->asker_kind = kind;
+}
+
 void net_ask_named(struct net *net, const char *name, enum credential_role role, struct label label)
 {
-    net->asker = (struct credential_identity){.kind = CREDENTIAL_IMPLICIT,
+    const enum credential_kind kind = net->asker_kind == 0 ? CREDENTIAL_IMPLICIT : net->asker_kind;
+    net->asker = (struct credential_identity){.kind = kind,
                                               .role = role,
                                               .name = fixture_id("%s", name),
                                               .epoch = 1,

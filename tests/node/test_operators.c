@@ -8,18 +8,24 @@
 
 static uint8_t frame[AMI_REVOKED_BYTES_MAX + 16], bytes[AMI_REVOKED_BYTES_MAX];
 
-/* A list with these operators on it, as a file of the MDMS's. */
-static struct span list_of(struct net *net, uint64_t number, const char *const *names, size_t count,
-                           const sm2_private *key)
+/* A list with these operators on it, as a file of the MDMS's, made in knowledge of `previous`. */
+static struct span list_after(struct net *net, uint64_t number, uint64_t previous,
+                              const char *const *names, size_t count, const sm2_private *key)
 {
     static struct revoked_list list;
     struct fixture *f = net_fixture(net);
     uint8_t random[SM2_WIDE_BYTES];
-    list = (struct revoked_list){.number = number, .count = (uint16_t)count};
+    list = (struct revoked_list){.number = number, .previous = previous, .count = (uint16_t)count};
     for (size_t i = 0; i < count; i++)
         list.fingerprint[i] = net_fingerprint(names[i]);
     fixture_random(f, random);
     return span_of(bytes, revoked_list_encode(bytes, &list, &f->genesis.network, key, random));
+}
+
+static struct span list_of(struct net *net, uint64_t number, const char *const *names, size_t count,
+                           const sm2_private *key)
+{
+    return list_after(net, number, number - 1, names, count, key);
 }
 
 static void send_list(struct net_peer *p, struct span list)
@@ -168,6 +174,54 @@ static void an_older_one_is_refused(void **state)
     net_free(net);
 }
 
+/* The numbers of the list that this peer is shown next. */
+static struct revoked_list *shown(struct net_peer *p)
+{
+    static struct revoked_list list;
+    struct operators_list message;
+    struct span body;
+    assert_true(net_expect(p, MSG_OPERATORS, 1000, &body));
+    assert_ok(operators_list_parse(&message, body));
+    assert_ok(revoked_list_parse(&list, &net_fixture(p->net)->genesis.network, message.list));
+    return &list;
+}
+
+/* An MDMS whose folder was put back from an older copy, and that revokes somebody before it has
+ * heard of what it forgot: its list is newer and lacks alice. No DC takes it, whoever brings it,
+ * and each shows what it goes by; what the MDMS makes of both is taken. */
+static void one_that_forgot_takes_nobody_back(void **state)
+{
+    (void)state;
+    static const char *const bob_alone[] = {"bob"}, *const both[] = {"alice", "bob"};
+    struct net *net = network(29);
+    const sm2_private *key = &net_fixture(net)->sign;
+    uint64_t seven = 7, ten = 10;
+    struct net_peer *mdms = net_dial_as_mdms(net, 0);
+    send_list(mdms, list_after(net, 7, 5, alice_alone, 1, key));
+    assert_status(answer(mdms).status, AMI_OK);
+    assert_true(net_until(net, 1000, all_know, &seven));
+    struct net_peer *restored = net_dial_as_mdms(net, 1);
+    assert_int_equal(shown(restored)->number, 7); /* before anything is sent */
+    send_list(restored, list_after(net, 9, 5, bob_alone, 1, key));
+    struct operators_taken t = answer(restored);
+    assert_status(t.status, AMI_EXISTS);
+    assert_int_equal(t.number, 7);
+    const struct revoked_list *known = shown(restored);
+    assert_int_equal(known->number, 7);
+    assert_int_equal(known->count, 1);
+    struct net_peer *dc = net_dial_as_member(net, 1, 2);
+    send_list(dc, list_after(net, 9, 5, bob_alone, 1, key));
+    net_run_ms(net, 100);
+    assert_true(dc->open);
+    assert_true(all_know(net, &seven));
+    assert_true(knows(net_node(net, 1), "alice") && !knows(net_node(net, 1), "bob"));
+    send_list(restored, list_after(net, 10, 9, both, 2, key));
+    assert_status(answer(restored).status, AMI_OK);
+    assert_true(net_until(net, 1000, all_know, &ten));
+    assert_true(knows(net_node(net, 3), "alice") && knows(net_node(net, 3), "bob"));
+    net_free(net);
+}
+
 static bool is_closed(struct net *net, void *arg)
 {
     (void)net;
@@ -208,13 +262,13 @@ static void a_forged_one_is_refused(void **state)
 
 /* An operator whose connection is open when it is revoked: its next question gets the reason, the
  * refusal is written down, and the connection ends. Others' go on. */
-static void an_open_connection_ends_with_the_reason(void **state)
+static void an_open_connection_ends(enum credential_kind kind)
 {
-    (void)state;
     static const char question[] = "{\"ask\":\"status\"}";
     struct net *net = network(25);
     const struct label label = {1, LABEL_OPERATION};
     enum ami_status status;
+    net_ask_under(net, kind);
     net_ask_named(net, "alice", CREDENTIAL_OPERATOR, label);
     json_decref(net_ask(net, 0, "status"));
     struct net_peer *mdms = net_dial_as_mdms(net, 0);
@@ -241,6 +295,14 @@ static void an_open_connection_ends_with_the_reason(void **state)
     assert_int_equal(json_integer_value(json_object_get(list, "count")), 1);
     json_decref(out);
     net_free(net);
+}
+
+static void an_open_connection_ends_with_the_reason(void **state)
+{
+    (void)state;
+    an_open_connection_ends(CREDENTIAL_IMPLICIT);
+    an_open_connection_ends(CREDENTIAL_X509);
+    an_open_connection_ends(CREDENTIAL_CFL);
 }
 
 static struct node_link *admin_link(struct net *net, unsigned i)
@@ -322,6 +384,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whom_one_tells_all_know),
         cmocka_unit_test(an_older_one_is_refused),
+        cmocka_unit_test(one_that_forgot_takes_nobody_back),
         cmocka_unit_test(a_forged_one_is_refused),
         cmocka_unit_test(an_open_connection_ends_with_the_reason),
         cmocka_unit_test(an_open_connection_ends_with_its_credential),
