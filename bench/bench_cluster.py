@@ -26,7 +26,8 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from cluster import Cluster, Failure, Sample, free_ports, machine, run, say  # noqa: E402
+from cluster import (Cluster, Failure, Sample, free_ports, machine, quantile, run,  # noqa: E402
+                     say)
 
 TARGET_REPORTS, TARGET_READINGS = 20000, 500000
 
@@ -80,11 +81,6 @@ def stages(before, after, leader, reports):
     return out
 
 
-def merged(stats, key):
-    """Of several fleets the worst: their histograms are not added up."""
-    return max(s[key] for s in stats)
-
-
 def phase(cluster, o, batch, offered, drains=True):
     """offered: reports a second by the clock, or None for the closed loop. drains: everything is
     acknowledged at the end."""
@@ -113,7 +109,8 @@ def phase(cluster, o, batch, offered, drains=True):
     out = {
         "offered_per_s": offered, "readings_in_report": batch, "seconds": wall,
         "reports_per_s": reports / wall, "readings_per_s": reports * batch / wall,
-        "commit_ms": {q: merged(stats, f"commit_ms_{q}") for q in ("p50", "p99", "p999")},
+        "commit_ms": {name: (quantile(cluster.commit_counts(), share) or 0) / 1000
+                      for name, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))},
         "unacknowledged": left, "nacks": sum(s["nacks"] for s in stats),
         "agreements": sum(s["agreements"] for s in stats),
         "cpu_us_per_report": stages(before, after, leader, reports),

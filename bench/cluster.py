@@ -210,6 +210,14 @@ class Cluster:
                 return None
         return all_of_them
 
+    def commit_counts(self):
+        """Microseconds to belief: how many so far, of all fleets together."""
+        counts = {}
+        for s in self.fleet_stats() or []:
+            for us, count in s["commit_us_counts"]:
+                counts[us] = counts.get(us, 0) + count
+        return counts
+
     def status(self, dc):
         done = subprocess.run([self.bin / "dc-cli", "status", "--json", "--node",
                                f"tcp://127.0.0.1:{self.base_port + 10 * dc + 3}"],
@@ -264,6 +272,16 @@ class Cluster:
                 return True
             time.sleep(0.1)
         return False
+
+
+def quantile(counts, share):
+    """Of values and how many of each; None: there are none."""
+    wanted, seen = sum(counts.values()) * share, 0
+    for value in sorted(counts):
+        seen += counts[value]
+        if seen > wanted or seen == sum(counts.values()):
+            return value
+    return None
 
 
 class Sample:

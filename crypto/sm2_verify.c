@@ -20,7 +20,7 @@
 
 #define VERIFY_CHUNK 32
 /* Signatures in one sum. */
-#define SUM_MAX 1024
+#define SUM_MAX 4096
 
 /* False when r, s or t = r + s is out of range, or p is infinity. Borrows p. */
 static bool equation_of(struct sm2_equation *out, const point *p, const sm3_digest *e,

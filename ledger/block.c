@@ -89,7 +89,7 @@ enum ami_status block_check_time(const struct genesis *g, const struct block_hea
 
 #define NO_DEVICE UINT32_MAX
 /* Transactions whose signatures are verified in one batch. */
-#define BATCH_TXS 512
+#define BATCH_TXS 2048
 
 /* A transaction and who signed it: places among the devices. */
 struct item {

@@ -58,8 +58,12 @@ static enum ami_status make_ready(struct making_batch *b, struct meter_making *r
         return AMI_TOO_LARGE;
     struct report_submit *record = &b->record[at];
     *record = (struct report_submit){.sequence = m->next_sequence, .report = r->report};
-    s->env->random(m->ctx, record->salt, sizeof record->salt);
-    s->env->random(m->ctx, b->wide[at], sizeof b->wide[at]);
+    /* One draw: each is a call of the system. */
+    uint8_t random[sizeof record->salt + SM2_WIDE_BYTES];
+    s->env->random(m->ctx, random, sizeof random);
+    memcpy(record->salt, random, sizeof record->salt);
+    memcpy(b->wide[at], random + sizeof record->salt, SM2_WIDE_BYTES);
+    secret_wipe(random, sizeof random);
     AMI_TRY(meter_record_part(&part, &m->keys, record));
     report_meter_message(&b->signed_bytes[at], &part, &s->genesis->members.chain,
                          &m->keys.sign.public_key);

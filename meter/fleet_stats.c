@@ -49,6 +49,18 @@ uint64_t histogram_at(const struct histogram *h, double share)
     return 0;
 }
 
+/* Those that are not empty: [value, count], ... So that others can tell what came between two looks,
+ * and in several fleets together. */
+static json_t *histogram_json(const struct histogram *h)
+{
+    json_t *all = json_array();
+    for (size_t i = 0; i < sizeof h->count / sizeof h->count[0]; i++)
+        if (h->count[i] != 0)
+            json_array_append_new(all, json_pack("[I, I]", (json_int_t)value_of(i),
+                                                 (json_int_t)h->count[i]));
+    return all;
+}
+
 /* --- what the cores tell --------------------------------------------------------------------- */
 
 static void on_acknowledged(struct fleet *f, uint64_t us)
@@ -166,6 +178,7 @@ static json_t *stats_json(const struct fleet *f)
     put_ms(o, "commit_ms_p50", histogram_at(&s->commit_us, 0.5));
     put_ms(o, "commit_ms_p99", histogram_at(&s->commit_us, 0.99));
     put_ms(o, "commit_ms_p999", histogram_at(&s->commit_us, 0.999));
+    json_object_set_new(o, "commit_us_counts", histogram_json(&s->commit_us));
     put_ms(o, "max_gap_ms", s->max_gap_us);
     /* The last time that meters lost their DC: how long until so many were in session again. */
     put_ms(o, "return_half_ms", f->back.half_us);

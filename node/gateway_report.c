@@ -12,7 +12,6 @@ struct report_item {
     const struct verify_key *key;
     struct report_meter_part part;
     enum ami_status status;
-    uint8_t random[SM2_WIDE_BYTES];
     size_t plain_size; /* salt || m */
     size_t tx_size;
     uint8_t *tx; /* behind plain */
@@ -23,9 +22,9 @@ struct report_job {
     const struct node *node;
     struct node_key key; /* own, as it was when the job began */
     int64_t timestamp_ms;
-    uint8_t random[SM2_WIDE_BYTES];
     size_t count;
     struct report_item *item[NODE_REPORT_BATCH_MAX];
+    uint8_t random[][SM2_WIDE_BYTES]; /* of the batch's sealing, then of each item's signature */
 };
 
 void gateway_report_free(struct gateway *g)
@@ -37,6 +36,9 @@ void gateway_report_free(struct gateway *g)
     }
     for (size_t i = 0; g->reporting != NULL && i < g->reporting->count; i++)
         free(g->reporting->item[i]);
+    if (g->reporting != NULL)
+        secret_wipe(g->reporting->random,
+                    (1 + g->reporting->count) * sizeof(uint8_t[SM2_WIDE_BYTES]));
     free(g->reporting);
 }
 
@@ -117,7 +119,7 @@ static void reports_make(struct report_job *j, struct report_made made[REPORT_SI
         report_gateway_message(m, &made[count].part, &r->part, chain, &own->public_key);
         message[count] = (struct sm3_message){m->message.parts, m->message.count};
         key[count] = &own->private_key;
-        memcpy(random[count], r->random, SM2_WIDE_BYTES);
+        memcpy(random[count], j->random[1 + i], SM2_WIDE_BYTES);
         item[count++] = r;
     }
     sm3_batch(e, message, count);
@@ -138,8 +140,9 @@ static void report_run(void *job)
     struct seal_batch batch;
     struct report_made *made = malloc(REPORT_SIGN_BATCH * sizeof *made);
     enum ami_status status =
-        made == NULL ? AMI_NO_MEMORY
-                     : seal_batch_begin(&batch, &j->node->c.genesis->network.readings, j->random);
+        made == NULL
+            ? AMI_NO_MEMORY
+            : seal_batch_begin(&batch, &j->node->c.genesis->network.readings, j->random[0]);
     const bool begun = status == AMI_OK;
     if (begun)
         status = reports_check(j);
@@ -153,7 +156,7 @@ static void report_run(void *job)
     for (size_t i = 0; status != AMI_OK && i < j->count; i++)
         j->item[i]->status = status;
     free(made);
-    secret_wipe(j->random, sizeof j->random);
+    secret_wipe(j->random, (1 + j->count) * sizeof j->random[0]);
 }
 
 void gateway_report_next(struct node *n)
@@ -161,19 +164,21 @@ void gateway_report_next(struct node *n)
     struct gateway *g = n->gateway;
     if (g->reporting != NULL || g->report_queue == NULL)
         return;
-    struct report_job *j = calloc(1, sizeof *j);
+    const size_t count =
+        g->report_waiting < NODE_REPORT_BATCH_MAX ? g->report_waiting : NODE_REPORT_BATCH_MAX;
+    const size_t random = (1 + count) * sizeof(uint8_t[SM2_WIDE_BYTES]);
+    struct report_job *j = malloc(sizeof *j + random);
     if (j == NULL)
         return;
     j->node = n;
     j->key = n->c.key;
     j->timestamp_ms = node_wall_ms(n);
-    node_random(n, j->random, sizeof j->random);
+    node_random(n, j->random, random);
     struct report_item *r = g->report_queue;
-    for (; r != NULL && j->count < NODE_REPORT_BATCH_MAX; r = r->next) {
-        node_random(n, r->random, sizeof r->random);
+    for (j->count = 0; j->count < count; r = r->next)
         j->item[j->count++] = r;
-    }
     if (n->env.work(n->env.ctx, report_run, j) != AMI_OK) {
+        secret_wipe(j->random, random);
         free(j);
         return;
     }
@@ -231,7 +236,6 @@ void gateway_report_done(struct node *n)
     for (size_t i = 0; i < j->count; i++) {
         report_made(n, j->item[i]);
         secret_wipe(j->item[i]->plain, j->item[i]->plain_size);
-        secret_wipe(j->item[i]->random, sizeof j->item[i]->random);
         free(j->item[i]);
     }
     free(j);

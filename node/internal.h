@@ -33,7 +33,7 @@
 #define NODE_AGREE_QUEUE_MAX  4096 /* first flights waiting for the work pool */
 #define NODE_AGREE_BATCH_MAX  64
 #define NODE_REPORT_QUEUE_MAX 4096 /* reports waiting for the work pool */
-#define NODE_REPORT_BATCH_MAX 512
+#define NODE_REPORT_BATCH_MAX 2048
 /* Of these so many at most are one session's, or one link's: nobody fills them alone. */
 #define NODE_REPORTS_PER_SESSION  16
 #define NODE_FLIGHTS_PER_LINK     1024

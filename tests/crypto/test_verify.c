@@ -402,7 +402,8 @@ static void assert_batch(const char *what, const struct triple *t, size_t count)
 
 static const size_t large_sizes[] = {127, 128, 129, 200, 511, 512, 513, 600};
 #define BLOCK     512
-#define BLOCK_MAX 1100 /* more than one sum takes */
+#define SUM       4096 /* signatures in one sum */
+#define BLOCK_MAX 4200 /* more than one sum takes */
 
 /* --- the pool in every way -------------------------------------------------------------------- */
 
@@ -498,10 +499,10 @@ static void blocks_of_good_signatures(void **state)
                     assert_batch("a block", t, large_sizes[i]);
                 for (size_t i = 0; i < BATCH_SIZES; i++)
                     assert_batch("a block", t, batch_sizes[i]);
-                for (size_t size = 1023; size <= 1025; size++)
-                    assert_batch("a block", t, size);
-                assert_batch("a block", t, BLOCK_MAX);
             }
+            for (size_t size = SUM - 1; known == NOBODY && size <= SUM + 1; size++)
+                assert_batch("a sum", mixed, size);
+            assert_batch("more than a sum", mixed, known == NOBODY ? BLOCK_MAX : SUM / 4);
         }
 }
 

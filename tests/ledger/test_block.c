@@ -588,10 +588,11 @@ static void checking_beside_the_owner(void **state)
 static void the_first_bad_signature_of_many(void **state)
 {
     (void)state;
-    enum { REPORTS = 270 };
-    static const unsigned places[] = {0, 1, 254, 255, 256, 257, REPORTS - 1};
+    enum { BATCH = 2048, REPORTS = BATCH + 14 };
+    static const unsigned places[] = {0, 1, BATCH - 2, BATCH - 1, BATCH, BATCH + 1, REPORTS - 1};
     size_t end[REPORTS];
     uint32_t bad;
+    f->genesis.parameters.block_txs_max = AMI_BLOCK_TXS_MAX;
     for (unsigned i = 0; i < REPORTS; i++) {
         fixture_report(f, body, i % 2 == 0 ? &a : &b, &f->dc[i % 4], 20);
         end[i] = body->w.size;
