@@ -13,7 +13,7 @@ enrol_meters 4
 pass=(--passphrase-file "$dir/passphrase")
 channel=$here/../channel ca=$work/ca
 network=$(jq -r .id "$dir/network.json")
-"$channel/make_certificates" "$ca" "$network" dc1 dc2 || give_up "no certificates"
+"$channel/make_certificates" "$ca" "$network" "$(date +%s)" dc1 dc2 || give_up "no certificates"
 
 say "who gets a CFL certificate, and who does not"
 ask_for() { # ask_for DC DAYS [OPTION...]: a request of that DC

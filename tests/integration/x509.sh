@@ -7,7 +7,7 @@
 up a
 enrol_meters 4
 ca=$work/ca
-"$here/../channel/make_certificates" "$ca" "$(jq -r .id "$dir/network.json")" dc1 dc2 || give_up "no certificates"
+"$here/../channel/make_certificates" "$ca" "$(jq -r .id "$dir/network.json")" "$(date +%s)" dc1 dc2 || give_up "no certificates"
 roots=(--x509-roots "$ca/root.pem" --x509-crls "$ca/all.crl")
 
 # run_dc N [OPTION...]: with the roots, and the options.
