@@ -111,15 +111,15 @@ for i in 1 2 3; do
 done
 
 say "refused, with the reason"
-told() { "$bin/dc-cli" events --node "$(admin_url 1)" | grep -q -- "$1"; }
 # refused FILE REASON SENTENCE: by dc1, which says why in its log and to operators, and not to who was refused.
 refused() {
-    local from line="channel_refused *port=admin .*reason=$2: $3"
+    local from event line="channel_refused *port=admin .*reason=$2: $3"
     from=$(log_lines dc1)
+    event=$(newest_event 1) || complain "dc1 does not say which event is its newest"
     "$bin/dc-cli" blocks --node "$(admin_url 1)" --credential "$1" >"$work/out" 2>"$work/err" && complain "$1 was let in"
     grep -q "refused and gave no reason" "$work/err" || complain "$1 heard something else: $(cat "$work/err")"
     soon 10 "dc1's log says of $1: $2" logged dc1 "$line" "$from"
-    soon 10 "dc-cli events says of $1: $2" told "$line"
+    soon 10 "dc-cli events says of $1: $2" event_since 1 "$event" "$line"
 }
 at() { # at DAYS NAME KIND: an operator whose credential was made that many days from now
     echo "$(($1 * 86400000))" >"$work/clock"

@@ -97,6 +97,11 @@ who_leads() {
 # each time, so that it can be waited for.
 logged() { tail -n +"$((${3:-0} + 1))" "$dir/log/$1.log" | grep -q -- "$2"; }
 
+# newest_event DC: the number of the newest event there.
+newest_event() { "$bin/dc-cli" events --json --node "$(admin_url "$1")" | jq -er .newest; }
+# event_since DC NUMBER PATTERN: dc-cli events has that, among those after this number.
+event_since() { "$bin/dc-cli" events --node "$(admin_url "$1")" --from $(($2 + 1)) | grep -q -- "$3"; }
+
 # scan FILE...: no report of a sanitizer, no broken invariant, no death by a signal of the program's
 # own making.
 scan() {
