@@ -9,6 +9,16 @@ demo="$here/../../sim/demo"
 # figure FILTER: a condition on the summary.
 figure() { holds "$work/summary.json" "$1"; }
 
+# order PATTERN...: the demo said these things, in this order.
+order() {
+    local pattern line last=0
+    for pattern in "$@"; do
+        line=$(grep -n -m 1 -- "$pattern" "$work/$scheme.out" | cut -d: -f1)
+        [ "${line:-0}" -gt "$last" ] || complain "\"$pattern\" does not stand where it should in what the demo says"
+        last=${line:-0}
+    done
+}
+
 # wire SUITE: what passed between DCs, MDMS and operators in that run, under this record suite (by number), shows
 # nothing of what was said; and each of them did speak there, and was heard. `clear` is the port of the control.
 wire() {
@@ -76,7 +86,13 @@ for run in sm2kx:sm4-gcm:1 liu2023:sm4-ctr-hmac-sm3:2; do
         .readings_acknowledged == .readings_sent and .readings_exported == .readings_sent'
     # Every meter agreed with the first leader and again with the one after it was killed.
     check "no new agreement after the kill" figure '.agreements >= 24 and .elections >= 2'
-    check "no time until commits went on" figure '.recovery_ms > 0 and .recovery_ms < 30000'
+    # How long it took is for bench-storm to judge, on an idle machine; here, that it was measured, and that what
+    # was committed went on from where it was.
+    check "no time until commits went on" figure '.recovery_ms > 0'
+    order "is killed with SIGKILL at height" "committing again after" "is started again" "^== Audit" \
+        "committing again  *[0-9]* ms after the leader was killed (target on an idle machine: 2000 ms)"
+    height=$(sed -n 's/.* is killed with SIGKILL at height //p' "$work/$scheme.out")
+    check "nothing was committed after the kill, at height $height" figure ".blocks > ${height:-0}"
     check "no times" figure '.agreement_us_p50 > 0 and .commit_ms_p50 > 0 and
         .commit_ms_p99 >= .commit_ms_p50'
     check "fewer transactions than readings and meters" figure \
