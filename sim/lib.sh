@@ -5,7 +5,7 @@
 # processes are started, found again and stopped. Sourced, never run.
 #
 # A cluster is a folder:
-#   cluster.env          how it was made (nodes, scheme, ports)
+#   cluster.env          how it was made (nodes, scheme, ports, record suites of links)
 #   run/NAME.pid         process id and start time of each process that we started
 #   log/NAME.log         its output
 #   mdms/ dc1/ ... fleet/  the data of each
@@ -18,6 +18,14 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bin=${AMI_BIN:-$root/build/bin}
+
+# A list of record suites, as dc-node's --suites takes it; empty: its default.
+suites_valid() {
+    case $1 in
+    '' | sm4-gcm | sm4-ctr-hmac-sm3 | sm4-gcm,sm4-ctr-hmac-sm3 | sm4-ctr-hmac-sm3,sm4-gcm) ;;
+    *) return 1 ;;
+    esac
+}
 
 die() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
@@ -142,7 +150,7 @@ kill_hard() {
 
 load_cluster() {
     [ -f "$dir/cluster.env" ] || die "no cluster in $dir: sim/cluster up --dir $dir makes one"
-    proxy=0 namespaces=0
+    proxy=0 namespaces=0 suites=''
     # shellcheck source=/dev/null
     . "$dir/cluster.env"
     # dc-cli and whoever fetches a proof ask as this operator.
@@ -218,7 +226,8 @@ start_mdms() {
 }
 
 start_dc() {
-    local i=$1 from j behind=()
+    local i=$1 from j behind=() with_suites=()
+    [ -z "${suites:-}" ] || with_suites=(--suites "$suites")
     from=$(log_lines "dc$i")
     if [ "${proxy:-0}" = 1 ]; then
         behind=(--listen-peers "$(dc_host "$i"):$(dc_port "$i" 4)"
@@ -228,7 +237,7 @@ start_dc() {
             [ "$i" = "$j" ] || behind+=(--peer "dc$j=$(proxy_host "$i"):$(way_port "$i" "$j")")
         done
     fi
-    start "dc$i" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc$i" "${behind[@]}"
+    start "dc$i" "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$dir/dc$i" "${behind[@]}" "${with_suites[@]}"
     wait_ready "dc$i" 60 "$from"
 }
 

@@ -1,6 +1,6 @@
 /* X.509 credentials made by OpenSSL's command line: whole channels with them, and each reason for
  * which one is refused. */
-#include "sim/lab/realm.h"
+#include "tests/channel/certificates.h"
 
 #include "crypto/secret.h"
 #include "tests/harness.h"
@@ -44,15 +44,12 @@ static struct x509_trust *trust_of(const char *roots, const char *crls)
 
 static int setup(void **state)
 {
-    char command[512], network[2 * SM3_BYTES + 1];
     (void)state;
     realm_make(&realm, "grid", 1);
     realm_make(&elsewhere, "other", 2);
     if (mkdtemp(dir) == NULL)
         return -1;
-    hex_encode(network, realm.mdms.net.id.b, SM3_BYTES);
-    snprintf(command, sizeof command, "tests/channel/make_certificates %s %s", dir, network);
-    if (system(command) != 0)
+    if (certificates_make(dir, &realm) != 0)
         return -1;
     with_lists = trust_of("root.pem", "all.crl");
     assert_ok(x509_trust_operators(with_lists, file("middle.pem"), label_of("2:ledger+metering")));
@@ -115,9 +112,9 @@ static void channels_between_certificates(void **state)
     assert_int_equal(who->role, CREDENTIAL_OPERATOR);
     assert_int_equal(who->label.level, 2);
     assert_int_equal(who->label.categories, LABEL_LEDGER | LABEL_METERING);
-    assert_int_equal(who->from_s, 1767225600);  /* 2026-01-01 */
-    assert_int_equal(who->until_s, 2082758400); /* 2036-01-01 */
-    assert_int_equal(credential_left_s(who, 2082758400 - 5), 5);
+    assert_int_equal(who->from_s, CERTIFICATES_FROM_S);
+    assert_int_equal(who->until_s, CERTIFICATES_UNTIL_S);
+    assert_int_equal(credential_left_s(who, CERTIFICATES_UNTIL_S - 5), 5);
     assert_memory_equal(&who->fingerprint, &alice.who.fingerprint, SM3_BYTES);
 }
 
@@ -180,9 +177,9 @@ static void refused_with_the_reason(void **state)
                      channel_fault_name(cases[n].fault));
     }
     /* The time is what the caller says. */
-    assert_int_equal(check("expired", with_lists, INT64_C(1770000000000)), FAULT_NONE);
-    assert_int_equal(check("dc-1", with_lists, INT64_C(2082758401000)), FAULT_EXPIRED);
-    assert_int_equal(check("dc-1", with_lists, INT64_C(1767225599000)), FAULT_FUTURE);
+    assert_int_equal(check("expired", with_lists, (CERTIFICATES_EXPIRED_S - 1) * 1000), FAULT_NONE);
+    assert_int_equal(check("dc-1", with_lists, (CERTIFICATES_UNTIL_S + 1) * 1000), FAULT_EXPIRED);
+    assert_int_equal(check("dc-1", with_lists, (CERTIFICATES_FROM_S - 1) * 1000), FAULT_FUTURE);
     /* What the lists do, and what becomes of a network that has none. */
     assert_int_equal(check("revoked", without_lists, SUITE_WALL_MS), FAULT_NONE);
     assert_int_equal(check("dc-1", other_root, SUITE_WALL_MS), FAULT_WRONG_CHAIN);
@@ -272,7 +269,7 @@ static void a_chain_ends_with_its_first_certificate(void **state)
 {
     (void)state;
     struct credential own;
-    const int64_t leaf = 2082758400, authority = 1804032000; /* 2036-01-01, 2027-03-03 */
+    const int64_t leaf = CERTIFICATES_UNTIL_S, authority = CERTIFICATES_ENDING_UNTIL_S;
     assert_ok(load(&own, &realm.mdms.net, "early"));
     assert_int_equal(own.who.until_s, leaf);
     assert_int_equal(credential_own_left_s(&own, authority - 7), 7);

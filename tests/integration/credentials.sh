@@ -13,7 +13,7 @@ enrol_meters 4
 pass=(--passphrase-file "$dir/passphrase")
 channel=$here/../channel ca=$work/ca
 network=$(jq -r .id "$dir/network.json")
-"$channel/make_certificates" "$ca" "$network" dc1 dc2 || give_up "no certificates"
+"$channel/make_certificates" "$ca" "$network" "$(date +%s)" dc1 dc2 || give_up "no certificates"
 
 say "who gets a CFL certificate, and who does not"
 ask_for() { # ask_for DC DAYS [OPTION...]: a request of that DC
@@ -111,15 +111,15 @@ for i in 1 2 3; do
 done
 
 say "refused, with the reason"
-told() { "$bin/dc-cli" events --node "$(admin_url 1)" | grep -q -- "$1"; }
 # refused FILE REASON SENTENCE: by dc1, which says why in its log and to operators, and not to who was refused.
 refused() {
-    local from line="channel_refused *port=admin .*reason=$2: $3"
+    local from event line="channel_refused *port=admin .*reason=$2: $3"
     from=$(log_lines dc1)
+    event=$(newest_event 1) || complain "dc1 does not say which event is its newest"
     "$bin/dc-cli" blocks --node "$(admin_url 1)" --credential "$1" >"$work/out" 2>"$work/err" && complain "$1 was let in"
     grep -q "refused and gave no reason" "$work/err" || complain "$1 heard something else: $(cat "$work/err")"
     soon 10 "dc1's log says of $1: $2" logged dc1 "$line" "$from"
-    soon 10 "dc-cli events says of $1: $2" told "$line"
+    soon 10 "dc-cli events says of $1: $2" event_since 1 "$event" "$line"
 }
 at() { # at DAYS NAME KIND: an operator whose credential was made that many days from now
     echo "$(($1 * 86400000))" >"$work/clock"
@@ -198,9 +198,29 @@ expect 0 "in force: rotate of dc3" "$bin/ami-mdms" member rotate --dir "$dir/mdm
 kind_is() { [ "$(kind_of 3)" = "$1" ]; }
 soon 20 "dc3 speaks under its new key" kind_is implicit
 soon 30 "dc3 has all peers under its new key" peers_of 3 3
+cp "$work/dc3.cfl" "$work/former.cfl"
 ask_for 3 300 --epoch 2
 issue 0 "CFL certificate of dc3, key epoch 2" "$work/dc3.request" "$work/dc3.cfl"
 soon 10 "dc3 takes its new certificate up" kind_is cfl
+# A DC's certificate is revoked with its key, on the ledger. Who has both may be dc3 itself, which has to hear of
+# it: it gets a channel, and is nobody on it.
+expect 0 "" "$bin/ami-mdms" revoke --id dc3 --role dc --epoch 1 --reason superseded --dir "$dir/mdms" --wait
+stop dc3 || complain "dc3 did not stop"
+mkdir "$work/former"
+cp "$dir/dc3/dc.key" "$work/former"
+from=$(log_lines dc1)
+event=$(newest_event 1) || complain "dc1 does not say which event is its newest"
+start former "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$work/former" "${roots[@]}" "${cfl[@]}" \
+    --cfl-certificate "$work/former.cfl"
+wait_ready former 30
+line='link_refused .*why="hello of nobody that we know here"'
+soon 20 "dc1 refuses a CFL certificate over a revoked key" logged dc1 "$line" "$from"
+soon 20 "dc-cli events has it" event_since 1 "$event" "$line"
+logged former " credential kind=cfl" || complain "the former key was shown under another certificate"
+peers_of 1 2 || complain "the former key counts as dc3's"
+stop former || complain "the former dc3 did not stop"
+run_dc 3 --cfl-certificate "$work/dc3.cfl"
+soon 30 "dc3 is back under its own" peers_of 1 3
 # The MDMS's certificate is over its own key, whoever makes it.
 stop mdms || complain "the MDMS did not stop"
 serve() { expect "$1" "$2" "$bin/ami-mdms" serve --dir "$dir/mdms" --genesis "$dir/genesis.json" "${pass[@]}" "${@:3}"; }

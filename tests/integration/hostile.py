@@ -3,11 +3,12 @@
 long after the quiet part has begun.
 
 On every port, first a flood of connections; then, to the end, connections that say nothing,
-connections that begin a frame and never end it, connections that ask and never read. Meanwhile, round
-and round: random bytes, empty frames, lengths far too large and just too large, frames of a wrong
+connections that begin a frame and never end it. Where links are channels, questions in the clear. Meanwhile,
+round and round: random bytes, empty frames, lengths far too large and just too large, frames of a wrong
 version and of every type with a random body; and on the peers' port floods of well-formed first flights
 of a channel, which cost the other side something to answer. Prints one JSON object: by port, what
-was tried and how often the other side ended the connection.
+was tried and how often the other side ended the connection; where links are channels, also what it
+said to anybody who speaks in the clear, but for the one byte that says that it refuses.
 """
 import json
 import os
@@ -23,7 +24,9 @@ QUIET = 6       # connections of each quiet kind on each port
 FLOOD = 1500    # connections of the flood of a port
 FLIGHTS = 900   # first flights of a round
 ANSWER_S = 5    # how long a broken rule may go unanswered
-ADMIN_REQUEST = 80
+LINK_HELLO, ADMIN_REQUEST = 1, 80
+ALERT = b"\x00\x00\x00\x01\xaf"
+CHANNELS = ("peers", "admin")
 
 
 def connect(address):
@@ -40,18 +43,21 @@ def frame(body):
 
 
 def ended(s):
-    """Whether the other side closes the connection in time; what it says before is read."""
+    """Whether the other side closes the connection in time, and what it says before."""
     until = time.monotonic() + ANSWER_S
+    said = b""
     try:
         while time.monotonic() < until:
             s.settimeout(max(0.01, until - time.monotonic()))
-            if s.recv(65536) == b"":
-                return True
+            part = s.recv(65536)
+            if part == b"":
+                return True, said
+            said += part
     except socket.timeout:
-        return False
+        return False, said
     except OSError:
-        return True
-    return False
+        return True, said
+    return False, said
 
 
 def random_body():
@@ -85,21 +91,34 @@ def quiet(address, kept, dripping):
                 where.append(s)
 
 
-def greedy(address, kept):
-    """Asks for more than it ever reads."""
+def in_the_clear(address, seen):
+    """Asks as an operator and says hello as a DC would if there were no channels: how many of these
+    connections ended, and how many of those with a refusal."""
     text = b'{"ask":"status"}'
     ask = frame(bytes([1, ADMIN_REQUEST]) + struct.pack(">I", len(text)) + text)
-    for _ in range(4):
+    hello = frame(bytes([1, LINK_HELLO]) + os.urandom(80))
+    for what in (ask, hello) * 4:
         s = connect(address)
         if s is None:
             continue
         s.setblocking(False)
         try:
             for _ in range(400):
-                s.send(ask * 25)
+                s.send(what * 25)
         except OSError:
             pass
-        kept.append(s)
+        seen["clear"] += 1
+        over, said = ended(s)
+        seen["clear_ended"] += over
+        seen["clear_refused"] += said == ALERT
+        note(said, seen)
+        s.close()
+
+
+def note(said, seen):
+    """What a port of channels said to somebody without one."""
+    if said not in (b"", ALERT) and len(seen["told"]) < 20:
+        seen["told"].append(said[:200].hex())
 
 
 def first_flights(address, network, seen):
@@ -176,15 +195,15 @@ def main():
         host, port = address.rsplit(":", 1)
         ports[name] = ((host, int(port)), int(frame_max))
     report = {name: {"tried": 0, "ended": 0, "refused": 0, "flooded": 0, "answered": 0, "turned_away": 0,
-                     "stayed": []}
+                     "stayed": [], "clear": 0, "clear_ended": 0, "clear_refused": 0, "told": []}
               for name in ports}
     kept, dripping = [], []
     for name, (address, _) in ports.items():
         report[name]["flooded"] = flood(address)
     for name, (address, _) in ports.items():
+        if name in CHANNELS:
+            in_the_clear(address, report[name])
         quiet(address, kept, dripping)
-        if name == "admin":
-            greedy(address, kept)
     rounds = 0
     until = time.monotonic() + float(sys.argv[1])
     while rounds == 0 or time.monotonic() < until:
@@ -205,7 +224,10 @@ def main():
                     s.sendall(make())
                 except OSError:
                     pass
-                if ended(s):
+                over, said = ended(s)
+                if name in CHANNELS:
+                    note(said, seen)
+                if over:
                     seen["ended"] += 1
                 elif what not in seen["stayed"] and len(seen["stayed"]) < 20:
                     seen["stayed"].append(what)

@@ -79,6 +79,18 @@ counted() {
 counted peers garbage oversized too_many channel
 counted meters garbage oversized mute
 counted admin garbage oversized half_frame mute too_many channel
+# Who speaks in the clear is told one byte, that it is refused, and nothing else; the node says why to its
+# operators. In a flood some are pushed out before they are looked at.
+for port in peers admin; do
+    for attacker in leader follower; do
+        check "$port: somebody without a channel was told something" holds "$work/$attacker.json" \
+            ".ports.$port | .told == [] and .clear == 8 and .clear_ended == 8 and .clear_refused > 0"
+    done
+    check "$port: those who speak in the clear were not counted" holds "$work/status.json" \
+        ".nodes[0].ports.$port.handshakes.refused.plaintext >= $(jq ".ports.$port.clear_refused" "$work/leader.json")"
+    line="channel_refused *port=$port .*reason=plaintext: the peer speaks without a secure channel"
+    soon 5 "dc$target's log says that somebody spoke in the clear: $port" logged "dc$target" "$line"
+done
 # How many are turned away depends on how fast they come; the bound itself is tested in tests/net.
 check "first flights were left waiting" holds "$work/leader.json" \
     '.ports.peers | .answered > 100 and .answered + .turned_away > 500 and (.stayed | length) == 0'

@@ -178,10 +178,21 @@ if [ "$captured" = 1 ]; then
     code=$(tail -n 1 "$work/through.csv" | cut -d, -f2)
     names=(--text household- --text through-)
     requests=(--text '"ask"' --text readings)
-    hidden "this shows between DCs, MDMS and operators" "${all[@]}" "$(channel_ports)" --least 100000 "${names[@]}" \
+    # DCs, the MDMS and operators each spoke, and were heard: the first flights of some, in the clear, are there.
+    network=$(jq -r .id "$dir/network.json")
+    for way in to from; do
+        carried 50000 "peers dialled by DCs, $way them" "${all[@]}" "$(peer_ports)" --by dc-node --way $way
+        carried 5000 "peers dialled by the MDMS, $way them" "${all[@]}" "$(peer_ports)" --by ami-mdms --way $way
+        carried 20000 "operators' ports, $way them" "${all[@]}" "$(admin_ports)" --way $way
+        carried 5000 "meters' ports, $way them" "${all[@]}" "$(meter_ports)" --way $way
+    done
+    shown 1 "first flights of DCs" "${all[@]}" "$(peer_ports)" --by dc-node --way to --hex "$network"
+    shown 1 "first flights of the MDMS" "${all[@]}" "$(peer_ports)" --by ami-mdms --way to --hex "$network"
+    shown 1 "first flights of operators" "${all[@]}" "$(admin_ports)" --way to --hex "$network"
+    hidden "this shows between DCs, MDMS and operators" "${all[@]}" "$(channel_ports)" "${names[@]}" \
         "${requests[@]}" --text alice --text "fan is loud" --text follower --text amirevk --reading "$reading" --text "$code"
     # What meters send names them in the clear, and nothing else.
-    hidden "this shows on the way from and to meters" "${all[@]}" "$(open_ports)" --least 10000 --reading "$reading" \
+    hidden "this shows on the way from and to meters" "${all[@]}" "$(open_ports)" --reading "$reading" \
         --text alice --text "fan is loud" --text "$code"
     shown 4 "the capture does not see what is in the clear" "${all[@]}" "$(open_ports)" "${names[@]}" "${requests[@]}"
     shown 3 "the MDMS's folder, where all of it is in the clear" --file "$dir/mdms/store/data.mdb" "${names[@]}" \

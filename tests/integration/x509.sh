@@ -7,7 +7,7 @@
 up a
 enrol_meters 4
 ca=$work/ca
-"$here/../channel/make_certificates" "$ca" "$(jq -r .id "$dir/network.json")" dc1 dc2 || give_up "no certificates"
+"$here/../channel/make_certificates" "$ca" "$(jq -r .id "$dir/network.json")" "$(date +%s)" dc1 dc2 || give_up "no certificates"
 roots=(--x509-roots "$ca/root.pem" --x509-crls "$ca/all.crl")
 
 # run_dc N [OPTION...]: with the roots, and the options.
@@ -48,16 +48,16 @@ goes_on 60 "dc2 is needed and there"
 run_dc 3
 
 say "certificates that do not count"
-told() { "$bin/dc-cli" events --node "$(admin_url 3)" | grep -q -- "$1"; }
 # refused NAME REASON SENTENCE: dc1 under that certificate. Both a DC that it dials and the MDMS, which dials
 # it, say why not, the DC to its operators as well.
 refused() {
-    local name=$1 line="channel_refused .*reason=$2: $3" dc mdms
+    local name=$1 line="channel_refused .*reason=$2: $3" dc mdms event
     stop dc1 || complain "dc1 did not stop"
     dc=$(log_lines dc3) mdms=$(log_lines mdms)
+    event=$(newest_event 3) || complain "dc3 does not say which event is its newest"
     run_dc 1 --x509-key "$ca/$name.key" --x509-chain "$ca/$name.chain"
     soon 20 "dc3 refuses the certificate \"$name\": $2" logged dc3 "$line" "$dc"
-    soon 20 "dc-cli events has it: $2" told "$line"
+    soon 20 "dc-cli events has it: $2" event_since 3 "$event" "$line"
     soon 20 "the MDMS refuses the certificate \"$name\": $2" logged mdms "$line" "$mdms"
 }
 refused expired expired "the credential has expired"

@@ -263,7 +263,7 @@ operator 0 "operator o-6 is revoked" revoke --certificate o-6.cred
 [ "$(on_list .list.revoked)" = 6 ] || complain "o-6 is not on the list, or twice"
 
 # --- operators that others vouch for, by their certificates
-"$certificates" ca "$(jq -r .id m/network.json)" || complain "no certificates"
+"$certificates" ca "$(jq -r .id m/network.json)" "$(date +%s)" || complain "no certificates"
 operator 2 "needs one name, or --certificate" revoke
 operator 2 "needs one name, or --certificate" revoke alice --certificate ca/alice.pem
 operator 0 "operator alice is revoked" revoke --certificate ca/alice.pem

@@ -2,7 +2,7 @@
 #include "net/trust.h"
 
 #include "crypto/secret.h"
-#include "sim/lab/realm.h"
+#include "tests/channel/certificates.h"
 #include "tests/harness.h"
 
 #include "net/file.h"
@@ -28,14 +28,11 @@ static const char *path(const char *name)
 
 static int setup(void **state)
 {
-    char command[512], network[2 * SM3_BYTES + 1];
     (void)state;
     realm_make(&realm, "grid", 1);
     if (mkdtemp(dir) == NULL)
         return -1;
-    hex_encode(network, realm.mdms.net.id.b, SM3_BYTES);
-    snprintf(command, sizeof command, "tests/channel/make_certificates %s %s", dir, network);
-    return system(command);
+    return certificates_make(dir, &realm);
 }
 
 static int teardown(void **state)
@@ -127,16 +124,16 @@ static void a_bad_file_leaves_what_is_trusted(void **state)
     assert_true(trust_changed(&times, &files));
     assert_false(trust_changed(&times, &files));
     assert_ok(trust_load(&t, net, &files, &why));
-    assert_true(trust_until_s(&t) == 2082758400); /* the root's */
+    assert_true(trust_until_s(&t) == CERTIFICATES_UNTIL_S); /* the root's */
     copy(path("root.pem"), crls);
     assert_true(trust_changed(&times, &files));
     assert_status(trust_reload(&t, net, &files, &why), AMI_BAD_ENCODING);
     assert_non_null(t.trust.x509);
-    assert_true(trust_until_s(&t) == 2082758400);
+    assert_true(trust_until_s(&t) == CERTIFICATES_UNTIL_S);
     copy(path("soon.crl"), crls);
     assert_true(trust_changed(&times, &files));
     assert_ok(trust_reload(&t, net, &files, &why));
-    assert_true(trust_left_s(&t, 1801526400 - 5) == 5); /* the list's */
+    assert_true(trust_left_s(&t, CERTIFICATES_SOON_UNTIL_S - 5) == 5); /* the list's */
     trust_end(&t);
     assert_true(trust_left_s(&t, 0) == INT64_MAX);
 }

@@ -3,7 +3,7 @@
 
 #include "crypto/secret.h"
 #include "net/file.h"
-#include "sim/lab/realm.h"
+#include "tests/channel/certificates.h"
 #include "tests/harness.h"
 
 #include <fcntl.h>
@@ -35,16 +35,13 @@ static const char *path(const char *name)
 
 static int setup(void **state)
 {
-    char command[512], network[2 * SM3_BYTES + 1];
     (void)state;
     realm_make(&realm, "grid", 1);
     realm_credential(&realm, &alice, CREDENTIAL_IMPLICIT, "alice", "1:operation", 0, 0);
     realm_credential(&realm, &own, CREDENTIAL_IMPLICIT, "dc-1", NULL, 0, 0);
     if (mkdtemp(dir) == NULL)
         return -1;
-    hex_encode(network, realm.mdms.net.id.b, SM3_BYTES);
-    snprintf(command, sizeof command, "tests/channel/make_certificates %s %s", path("ca"), network);
-    return system(command);
+    return certificates_make(path("ca"), &realm);
 }
 
 static int teardown(void **state)
@@ -141,7 +138,7 @@ static void whatever_runs_out_is_warned_of(void **state)
     snprintf(roots, sizeof roots, "%s", path("ca/root.pem"));
     snprintf(crls, sizeof crls, "%s", path("ca/all.crl"));
     const struct trust_files files = {.roots = roots, .crls = crls};
-    const int64_t root_until = 2082758400; /* 2036-01-01; the lists: 2040 */
+    const int64_t root_until = CERTIFICATES_UNTIL_S; /* the lists end later */
     struct anchors a = of(&files);
     assert_ok(anchors_start(&a, 0, (root_until - 31 * DAY_S) * 1000, &why));
     anchors_state(&a, &state_of);
@@ -160,7 +157,7 @@ static void whatever_runs_out_is_warned_of(void **state)
     a = of(&files);
     assert_ok(anchors_start(&a, 0, SUITE_WALL_MS, &why));
     anchors_state(&a, &state_of);
-    assert_int_equal(state_of.until_s, 1801526400); /* 2027-02-02 */
+    assert_int_equal(state_of.until_s, CERTIFICATES_SOON_UNTIL_S);
     assert_int_equal(said("trust_expires"), 3);
     anchors_end(&a);
     /* The authority of the own certificate. */
