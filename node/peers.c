@@ -189,7 +189,10 @@ static void on_hello(struct node *n, struct node_link *l, struct span body)
     bool dc = unproven || (h.role == LINK_ROLE_DC && dc_key(n, &h.name, h.epoch) != NULL);
     if (answer_expected ? !(dc && ami_id_equal(&h.name, &l->dialled))
                         : !(dc || h.role == LINK_ROLE_MDMS || h.role == LINK_ROLE_READER)) {
-        refuse(n, l, "hello of nobody that we know here");
+        refuse(n, l,
+               h.role == LINK_ROLE_DC && key_revoked(n, &h.name, h.epoch)
+                   ? "hello of a DC under a key that the ledger has revoked"
+                   : "hello of nobody that we know here");
         /* It may have joined in a block that is not here yet. Who hears the leader finds out from
          * that; but the leader may be this very one, and without a record nobody is asked for votes
          * either (rule 11): then this claim is all there is. */
@@ -209,6 +212,10 @@ static void on_hello(struct node *n, struct node_link *l, struct span body)
     memcpy(l->peer_hello, body.data, body.size);
     l->peer_hello_size = body.size;
     l->state = LINK_HELLO_SEEN;
+    if (unproven && !answer_expected)
+        node_event_often(n, ENV_LOG_WARN, "reads_only",
+                         "dc=%s epoch=%u link=%llu why=\"the ledger has revoked its key\"",
+                         h.name.text, h.epoch, (unsigned long long)l->id);
     if (!answer_expected) {
         send_hello(n, l);
         send_proof(n, l);

@@ -213,9 +213,12 @@ event=$(newest_event 1) || complain "dc1 does not say which event is its newest"
 start former "$bin/dc-node" run --genesis "$dir/genesis.json" --dir "$work/former" "${roots[@]}" "${cfl[@]}" \
     --cfl-certificate "$work/former.cfl"
 wait_ready former 30
-line='link_refused .*why="hello of nobody that we know here"'
+line='link_refused .*why="hello of a DC under a key that the ledger has revoked"'
 soon 20 "dc1 refuses a CFL certificate over a revoked key" logged dc1 "$line" "$from"
 soon 20 "dc-cli events has it" event_since 1 "$event" "$line"
+line='reads_only .*dc=dc3 epoch=1 .*why="the ledger has revoked its key"'
+soon 20 "dc1 lets it read and says so" logged dc1 "$line" "$from"
+soon 20 "dc-cli events has that" event_since 1 "$event" "$line"
 logged former " credential kind=cfl" || complain "the former key was shown under another certificate"
 peers_of 1 2 || complain "the former key counts as dc3's"
 stop former || complain "the former dc3 did not stop"
