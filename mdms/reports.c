@@ -243,20 +243,17 @@ static void reader_begin(struct runs_reader *r)
         sift_down(r, i);
 }
 
-/* All runs, each from `from` on. */
+/* All runs from `from` on. What a merge has made so far is a run, too, and older than those that it
+ * is made of: rows of theirs that it has already, and whose chunk is still there, are passed over.
+ */
 static int reader_add_all(struct runs_reader *r, const struct runs_record *runs, struct span from)
 {
     int rc = MDB_SUCCESS;
     for (unsigned level = MDMS_RUN_LEVELS; level-- > 0;) {
         const struct runs_level *l = &runs->level[level];
-        for (uint64_t run = l->first; run < l->end && rc == MDB_SUCCESS; run++) {
-            const struct span left = key_span(&l->from);
-            const bool moved = run < l->merged_end && compare(left, from) > 0;
-            rc = reader_add(r, level, run, moved ? left : from);
-        }
-        /* What a merge has made of the runs below so far. */
-        if (level > 0 && runs->level[level - 1].merged_end != 0 && rc == MDB_SUCCESS)
-            rc = reader_add(r, level, l->end, from);
+        const bool made = level > 0 && runs->level[level - 1].merged_end != 0;
+        for (uint64_t run = l->first; run < l->end + made && rc == MDB_SUCCESS; run++)
+            rc = reader_add(r, level, run, from);
     }
     return rc;
 }

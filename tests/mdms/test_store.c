@@ -509,25 +509,32 @@ static void a_full_store_loses_nothing(void **state)
     free(m.row);
 }
 
-/* --- damage ----------------------------------------------------------------------------------- */
+/* --- the file --------------------------------------------------------------------------------- */
 
-/* The file without the store: one value of a table is changed by `change`, or removed. */
-static void alter(const char *table, struct span key, bool (*change)(uint8_t *value, size_t *size))
+/* The file without the store. */
+static MDB_env *raw_open(const char *table, MDB_txn **txn, MDB_dbi *dbi)
 {
     char path[128];
     MDB_env *env;
-    MDB_txn *txn;
-    MDB_dbi dbi;
-    MDB_cursor *cursor;
-    static uint8_t copy[65536];
-    uint8_t name[128];
     snprintf(path, sizeof path, "%s/store", folder);
     assert_int_equal(mdb_env_create(&env), 0);
     assert_int_equal(mdb_env_set_mapsize(env, 1u << 30), 0);
     assert_int_equal(mdb_env_set_maxdbs(env, TABLE_COUNT), 0);
     assert_int_equal(mdb_env_open(env, path, 0, 0600), 0);
-    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
-    assert_int_equal(mdb_dbi_open(txn, table, 0, &dbi), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, txn), 0);
+    assert_int_equal(mdb_dbi_open(*txn, table, 0, dbi), 0);
+    return env;
+}
+
+/* One value of a table (key empty: the last) is changed by `change`, or removed. */
+static void alter(const char *table, struct span key, bool (*change)(uint8_t *value, size_t *size))
+{
+    static uint8_t copy[65536];
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    MDB_cursor *cursor;
+    uint8_t name[128];
+    MDB_env *env = raw_open(table, &txn, &dbi);
     assert_int_equal(mdb_cursor_open(txn, dbi, &cursor), 0);
     MDB_val k = {key.size, (void *)(uintptr_t)key.data}, v;
     assert_int_equal(mdb_cursor_get(cursor, &k, &v, key.size == 0 ? MDB_LAST : MDB_SET_KEY), 0);
@@ -545,6 +552,63 @@ static void alter(const char *table, struct span key, bool (*change)(uint8_t *va
     }
     assert_int_equal(mdb_txn_commit(txn), 0);
     mdb_env_close(env);
+}
+
+/* Every chunk in the file is of a run that counts, and of what a merge has taken already only the
+ * chunk is left that it stands in. */
+static void check_nothing_is_left(const struct runs_record *runs)
+{
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    uint64_t run_before = 0;
+    unsigned level_before = 0, taken = 0;
+    MDB_env *env = raw_open("reports", &txn, &dbi);
+    assert_int_equal(mdb_cursor_open(txn, dbi, &cursor), 0);
+    int rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
+    for (; rc == 0; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+        const uint8_t *name = k.mv_data;
+        assert_in_range(name[0], 0, MDMS_RUN_LEVELS - 1);
+        const struct runs_level *l = &runs->level[name[0]];
+        const uint64_t run = load_be64(name + 1);
+        const bool made = name[0] > 0 && runs->level[name[0] - 1].merged_end != 0;
+        assert_in_range(run, l->first, l->end - !made);
+        if (name[0] != level_before || run != run_before)
+            taken = 0;
+        level_before = name[0];
+        run_before = run;
+        struct expected from = {.key = l->from}, first = {.key.size = (uint8_t)(k.mv_size - 9)};
+        memcpy(first.key.b, name + 9, k.mv_size - 9);
+        taken += run < l->merged_end && compare_expected(&first, &from) < 0;
+        assert_in_range(taken, 0, 1);
+    }
+    assert_int_equal(rc, MDB_NOTFOUND);
+    mdb_cursor_close(cursor);
+    mdb_txn_abort(txn);
+    mdb_env_close(env);
+}
+
+static void merges_leave_nothing_behind(void **state)
+{
+    struct mdms_store *s = opened(0);
+    struct model m = {0};
+    unsigned under_way = 0;
+    (void)state;
+    drawn = 5;
+    for (uint64_t height = 1; height <= 3 * REPORTS_FAN; height++) {
+        write_many(s, &m, height, 300, 500);
+        const struct runs_record runs = runs_of(s);
+        if (runs.level[0].from.size == 0 && height % REPORTS_FAN != 0)
+            continue;
+        under_way += runs.level[0].from.size != 0;
+        mdms_store_close(s);
+        check_nothing_is_left(&runs);
+        s = opened(0);
+    }
+    assert_true(under_way > 3);
+    mdms_store_close(s);
+    free(m.row);
 }
 
 static bool remove_it(uint8_t *value, size_t *size)
@@ -723,6 +787,7 @@ int main(void)
         TEST(a_scan_is_of_one_instant),
         TEST(power_loss_leaves_whole_writes),
         TEST(a_full_store_loses_nothing),
+        TEST(merges_leave_nothing_behind),
         TEST(a_damaged_chunk_is_said_to_be),
         TEST(a_damaged_list_of_runs_is_said_to_be),
         TEST(another_version_is_refused),
