@@ -139,6 +139,9 @@ static enum ami_status find(struct wanted *w, const struct genesis *g, struct wh
     AMI_TRY(mdms_store_open(&store, common.dir, 0, why));
     struct mdms_kv kv = mdms_store_kv(store);
     enum ami_status status = look(w, &kv);
+    if (status != AMI_OK && status != AMI_NOT_FOUND)
+        why_set(why, status, "%s/store: the report cannot be read: %s", common.dir,
+                ami_status_text(status));
     if (status == AMI_OK && (status = look_for_members(w, &kv, g)) != AMI_OK)
         why_set(why, status, "%s/store: the membership records: %s", common.dir,
                 ami_status_text(status));

@@ -22,22 +22,33 @@ static void key_end(struct mdms_key *k, const struct writer *w)
     k->size = (uint8_t)w->size;
 }
 
-struct mdms_key key_state(void)
+static struct mdms_key key_word(struct span word)
 {
     struct mdms_key k;
     struct writer w = key_begin(&k);
-    write_raw(&w, "state", 5);
+    write_raw(&w, word.data, word.size);
     key_end(&k, &w);
     return k;
 }
 
+struct mdms_key key_state(void)
+{
+    return key_word(SPAN_LITERAL("state"));
+}
+
 struct mdms_key key_retained(void)
 {
-    struct mdms_key k;
-    struct writer w = key_begin(&k);
-    write_raw(&w, "retention", 9);
-    key_end(&k, &w);
-    return k;
+    return key_word(SPAN_LITERAL("retention"));
+}
+
+struct mdms_key key_runs(void)
+{
+    return key_word(SPAN_LITERAL("runs"));
+}
+
+struct mdms_key key_format(void)
+{
+    return key_word(SPAN_LITERAL("format"));
 }
 
 /* A name is followed by a zero byte, which no name contains: so names sort by their bytes, a
@@ -419,6 +430,82 @@ enum ami_status report_record_parse(struct report_record *out, struct span s)
     out->dc_epoch = read_u32(&r);
     read_raw(&r, out->salt, sizeof out->salt);
     out->m = read_bytes(&r, AMI_REPORT_BYTES_MAX);
+    return done(&r);
+}
+
+size_t report_row_bytes(struct span key, struct span record)
+{
+    return 1 + 2 + key.size + record.size;
+}
+
+void report_row_encode(struct writer *w, struct span key, struct span record)
+{
+    AMI_CHECK(key.size > 0 && key.size <= MDMS_KEY_BYTES_MAX &&
+              record.size <= MDMS_RECORD_BYTES_MAX);
+    write_u8(w, (uint8_t)key.size);
+    write_u16(w, (uint16_t)record.size);
+    write_raw(w, key.data, key.size);
+    write_raw(w, record.data, record.size);
+}
+
+/* Looked at very often: to find one report is to read what stands before it in its chunk. */
+enum ami_status report_row_next(struct reader *r, struct span *key, struct span *record)
+{
+    const size_t left = reader_left(r);
+    if (left == 0 && !r->failed)
+        return AMI_NOT_FOUND;
+    const uint8_t *at = r->data + r->at;
+    const size_t key_size = left < 3 ? 0 : at[0], record_size = left < 3 ? 0 : load_be16(at + 1);
+    if (key_size == 0 || key_size > MDMS_KEY_BYTES_MAX || record_size > MDMS_RECORD_BYTES_MAX ||
+        left < 3 + key_size + record_size) {
+        r->failed = true;
+        return AMI_BAD_ENCODING;
+    }
+    *key = span_of(at + 3, key_size);
+    *record = span_of(at + 3 + key_size, record_size);
+    r->at += 3 + key_size + record_size;
+    return AMI_OK;
+}
+
+void runs_record_encode(struct writer *w, const struct runs_record *r)
+{
+    write_u8(w, RECORD_VERSION);
+    for (unsigned i = 0; i < MDMS_RUN_LEVELS; i++) {
+        const struct runs_level *l = &r->level[i];
+        write_u64(w, l->first);
+        write_u64(w, l->end);
+        write_u64(w, l->merged_end);
+        write_u8(w, l->from.size);
+        write_raw(w, l->from.b, l->from.size);
+    }
+}
+
+static bool level_is_sound(const struct runs_level *l, bool last)
+{
+    if (l->first > l->end || l->end - l->first > MDMS_RUNS_MAX)
+        return false;
+    if (l->merged_end == 0)
+        return l->from.size == 0;
+    return !last && l->merged_end > l->first && l->merged_end <= l->end;
+}
+
+enum ami_status runs_record_parse(struct runs_record *out, struct span s)
+{
+    struct reader r = reader_on(s);
+    memset(out, 0, sizeof *out);
+    read_version(&r);
+    for (unsigned i = 0; i < MDMS_RUN_LEVELS; i++) {
+        struct runs_level *l = &out->level[i];
+        l->first = read_u64(&r);
+        l->end = read_u64(&r);
+        l->merged_end = read_u64(&r);
+        l->from.size = read_u8(&r);
+        if (l->from.size > MDMS_KEY_BYTES_MAX)
+            return AMI_BAD_ENCODING;
+        read_raw(&r, l->from.b, l->from.size);
+        if (!level_is_sound(l, i + 1 == MDMS_RUN_LEVELS))
+            r.failed = true;
+    }
     return done(&r);
 }
 

@@ -13,13 +13,13 @@
 #include "ledger/committee.h"
 
 enum mdms_table {
-    TABLE_STATE,       /* one record under the key "state", one under "retention" */
+    TABLE_STATE,       /* records under the keys "state" and "retention"; the store's own */
     TABLE_CODES,       /* role, id: install code, sealed; written by `ami-mdms codes` too */
     TABLE_DEVICES,     /* role, id, epoch: what was issued; never changed once it was submitted */
     TABLE_OUTBOX,      /* number: a transaction that is not yet seen committed */
     TABLE_REQUESTS,    /* running number: a revocation asked for by `ami-mdms revoke` */
     TABLE_REVOCATIONS, /* role, id, epoch: number of the transaction, reason */
-    TABLE_REPORTS,     /* meter, epoch, sequence: an opened report */
+    TABLE_REPORTS,     /* meter, epoch, sequence: an opened report; never changed or deleted */
     TABLE_BAD_SEALS,   /* meter, epoch, sequence: who sealed something else */
     TABLE_CHANGES,     /* running number: a change of membership asked for by `ami-mdms member` */
     TABLE_EPOCHS,      /* membership epoch, as u64: what began it, where it was followed */
@@ -46,6 +46,8 @@ struct mdms_key {
 
 struct mdms_key key_state(void);
 struct mdms_key key_retained(void);
+struct mdms_key key_runs(void);
+struct mdms_key key_format(void);
 struct mdms_key key_code(uint8_t role, const struct ami_id *id);
 struct mdms_key key_device(uint8_t role, const struct ami_id *id, uint32_t epoch);
 struct mdms_key key_listed(const struct ami_id *dc);
@@ -187,6 +189,32 @@ struct report_record {
 };
 void report_record_encode(struct writer *w, const struct report_record *r);
 enum ami_status report_record_parse(struct report_record *out, struct span s) AMI_MUST_CHECK;
+
+/* Reports behind each other, as mdms/reports.h stores them: u8 size of the key, u16 size of the
+ * record, the key, the record. */
+#define REPORT_ROW_BYTES_MAX (1 + 2 + MDMS_KEY_BYTES_MAX + MDMS_RECORD_BYTES_MAX)
+size_t report_row_bytes(struct span key, struct span record);
+void report_row_encode(struct writer *w, struct span key, struct span record);
+/* The next row; AMI_NOT_FOUND behind the last. */
+enum ami_status report_row_next(struct reader *r, struct span *key,
+                                struct span *record) AMI_MUST_CHECK;
+
+/* Which runs of reports there are (mdms/reports.h). */
+#define MDMS_RUN_LEVELS 8
+/* Of a level: far above what there can be. A merge of 64 writes as large as they come, some 18 MiB
+ * each, is done after 2,400 more, however small; and so it is on every level. */
+#define MDMS_RUNS_MAX (1u << 16)
+struct runs_record {
+    struct runs_level {
+        uint64_t first, end;  /* its runs: first to end - 1 */
+        uint64_t merged_end;  /* first to merged_end - 1 become run `end` of the next level; 0: none
+                                 do */
+        struct mdms_key from; /* the first of their rows that are not there yet; empty: all */
+    } level[MDMS_RUN_LEVELS];
+};
+#define MDMS_RUNS_BYTES_MAX (1 + MDMS_RUN_LEVELS * (8 + 8 + 8 + 1 + MDMS_KEY_BYTES_MAX))
+void runs_record_encode(struct writer *w, const struct runs_record *r);
+enum ami_status runs_record_parse(struct runs_record *out, struct span s) AMI_MUST_CHECK;
 
 struct bad_seal_record {
     uint64_t height;

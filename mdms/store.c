@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "client/lmdb.h"
+#include "mdms/reports.h"
 #include "net/file.h"
 
 #include <errno.h>
@@ -17,6 +18,9 @@ static const char *const TABLE_NAMES[TABLE_COUNT] = {
     "reports", "bad_seals", "changes", "epochs", "retentions", "operators"};
 
 #define KEY_BYTES_MAX 128
+
+/* 2: reports in runs. Format 1, with a tree by meter, had no record of its format. */
+#define FORMAT 2
 
 struct mdms_store {
     MDB_env *env;
@@ -34,7 +38,15 @@ struct mdms_update {
 
 static enum ami_status fail(const struct mdms_store *s, int rc, struct why *why)
 {
+    if (lmdb_status(rc) == AMI_DAMAGED)
+        return why_set(why, AMI_DAMAGED, "%s: the file is damaged (%s); restore it from a copy",
+                       s->path, mdb_strerror(rc));
     return lmdb_fail(s->path, rc, why);
+}
+
+static struct reports_tables reports_tables(const struct mdms_store *s)
+{
+    return (struct reports_tables){.rows = s->table[TABLE_REPORTS], .state = s->table[TABLE_STATE]};
 }
 
 static MDB_val val_of(struct span s)
@@ -49,20 +61,55 @@ static struct span span_of_val(const MDB_val *v)
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
-static int open_tables(struct mdms_store *s, bool create)
+static enum ami_status check_format(const struct mdms_store *s, MDB_txn *txn, struct why *why)
+{
+    struct mdms_key key = key_format();
+    MDB_val k = val_of(key_span(&key)), v;
+    unsigned format = 1;
+    int rc = mdb_get(txn, s->table[TABLE_STATE], &k, &v);
+    if (rc == 0 && v.mv_size == 1)
+        format = *(const uint8_t *)v.mv_data;
+    else if (rc == 0)
+        rc = MDB_CORRUPTED;
+    else if (rc == MDB_NOTFOUND) {
+        key = key_state();
+        k = val_of(key_span(&key));
+        rc = mdb_get(txn, s->table[TABLE_STATE], &k, &v);
+    }
+    if (rc == MDB_NOTFOUND)
+        return why_set(why, AMI_DAMAGED, "%s: it is no store of ami-mdms", s->path);
+    if (rc != 0)
+        return fail(s, rc, why);
+    if (format != FORMAT)
+        return why_set(why, AMI_BAD_VERSION, "%s: written in format %u, this program reads %d",
+                       s->path, format, FORMAT);
+    return AMI_OK;
+}
+
+/* The state comes first: it says what the others are. */
+static enum ami_status open_tables(struct mdms_store *s, bool create, struct why *why)
 {
     MDB_txn *txn;
-    int rc = mdb_txn_begin(s->env, NULL, create ? 0 : MDB_RDONLY, &txn), opened = 0;
+    enum ami_status status = AMI_OK;
+    _Static_assert(TABLE_STATE == 0, "the first");
+    int rc = mdb_txn_begin(s->env, NULL, create ? 0 : MDB_RDONLY, &txn);
     if (rc != 0)
-        return rc;
-    for (; opened < TABLE_COUNT && rc == 0; opened += rc == 0)
-        rc = mdb_dbi_open(txn, TABLE_NAMES[opened], create ? MDB_CREATE : 0, &s->table[opened]);
-    if (rc != 0) {
-        mdb_txn_abort(txn);
-        /* A store from before there was this table. */
-        return rc == MDB_NOTFOUND && opened > TABLE_EPOCHS ? open_tables(s, true) : rc;
+        return fail(s, rc, why);
+    for (int i = 0; i < TABLE_COUNT && rc == 0 && status == AMI_OK; i++) {
+        rc = mdb_dbi_open(txn, TABLE_NAMES[i], create ? MDB_CREATE : 0, &s->table[i]);
+        if (rc == 0 && i == TABLE_STATE && !create)
+            status = check_format(s, txn, why);
     }
-    return mdb_txn_commit(txn);
+    if (rc == MDB_NOTFOUND)
+        status = why_set(why, AMI_DAMAGED, "%s: it is no store of ami-mdms", s->path);
+    else if (rc != 0)
+        status = fail(s, rc, why);
+    if (status != AMI_OK) {
+        mdb_txn_abort(txn);
+        return status;
+    }
+    rc = mdb_txn_commit(txn);
+    return rc == 0 ? AMI_OK : fail(s, rc, why);
 }
 
 static enum ami_status open_env(struct mdms_store **out, const char *dir, uint64_t map_bytes,
@@ -87,16 +134,11 @@ static enum ami_status open_env(struct mdms_store **out, const char *dir, uint64
     int dead;
     if (rc == 0)
         rc = mdb_reader_check(s->env, &dead);
-    if (rc == 0)
-        rc = open_tables(s, create);
-    if (rc == 0) {
+    status = rc == 0 ? open_tables(s, create, why) : fail(s, rc, why);
+    if (status == AMI_OK)
         *out = s;
-        return AMI_OK;
-    }
-    status = rc == MDB_NOTFOUND
-                 ? why_set(why, AMI_DAMAGED, "%s: it is no store of ami-mdms", s->path)
-                 : fail(s, rc, why);
-    mdms_store_close(s);
+    else
+        mdms_store_close(s);
     return status;
 }
 
@@ -115,8 +157,10 @@ enum ami_status mdms_store_create(const char *dir, const struct state_record *st
     state_record_encode(&out, state);
     AMI_CHECK(writer_ok(&out));
     struct mdms_write w = {0};
-    struct mdms_key key = key_state();
+    const uint8_t format = FORMAT;
+    struct mdms_key key = key_state(), format_key = key_format();
     mdms_write_put(&w, TABLE_STATE, &key, writer_span(&out));
+    mdms_write_put(&w, TABLE_STATE, &format_key, span_of(&format, 1));
     enum ami_status status = w.no_memory ? AMI_NO_MEMORY : mdms_store_write(s, &w, why);
     mdms_write_free(&w);
     mdms_store_close(s);
@@ -156,14 +200,27 @@ static int reader_begin(struct mdms_store *s)
     return mdb_txn_renew(s->reader);
 }
 
-static enum ami_status copy_out(uint8_t *to, size_t size, const MDB_val *v, struct span *out)
+static enum ami_status copy_out(uint8_t *to, size_t size, struct span found, struct span *out)
 {
-    if (v->mv_size > size)
+    if (found.size > size)
         return AMI_DAMAGED;
-    if (v->mv_size > 0)
-        memcpy(to, v->mv_data, v->mv_size);
-    *out = span_of(to, v->mv_size);
+    if (found.size > 0)
+        memcpy(to, found.data, found.size);
+    *out = span_of(to, found.size);
     return AMI_OK;
+}
+
+static int get(const struct mdms_store *s, MDB_txn *txn, enum mdms_table table, struct span key,
+               struct span *value)
+{
+    const struct reports_tables reports = reports_tables(s);
+    if (table == TABLE_REPORTS)
+        return reports_get(txn, &reports, key, value);
+    MDB_val k = val_of(key), v;
+    int rc = mdb_get(txn, s->table[table], &k, &v);
+    if (rc == 0)
+        *value = span_of_val(&v);
+    return rc;
 }
 
 static enum ami_status kv_get(void *ctx, enum mdms_table table, struct span key, struct span *value)
@@ -172,11 +229,10 @@ static enum ami_status kv_get(void *ctx, enum mdms_table table, struct span key,
     int rc = reader_begin(s);
     if (rc != 0)
         return lmdb_status(rc);
-    MDB_val k = val_of(key), v;
-    rc = mdb_get(s->reader, s->table[table], &k, &v);
-    enum ami_status status = lmdb_status(rc);
-    if (rc == 0)
-        status = copy_out(s->value, sizeof s->value, &v, value);
+    struct span found;
+    enum ami_status status = lmdb_status(get(s, s->reader, table, key, &found));
+    if (status == AMI_OK)
+        status = copy_out(s->value, sizeof s->value, found, value);
     mdb_txn_reset(s->reader);
     return status;
 }
@@ -185,6 +241,7 @@ static enum ami_status kv_seek(void *ctx, enum mdms_table table, struct span fro
                                struct span *value)
 {
     struct mdms_store *s = ctx;
+    AMI_CHECK(table != TABLE_REPORTS);
     int rc = reader_begin(s);
     if (rc != 0)
         return lmdb_status(rc);
@@ -197,9 +254,9 @@ static enum ami_status kv_seek(void *ctx, enum mdms_table table, struct span fro
     }
     enum ami_status status = lmdb_status(rc);
     if (status == AMI_OK)
-        status = copy_out(s->key, sizeof s->key, &k, key);
+        status = copy_out(s->key, sizeof s->key, span_of_val(&k), key);
     if (status == AMI_OK)
-        status = copy_out(s->value, sizeof s->value, &v, value);
+        status = copy_out(s->value, sizeof s->value, span_of_val(&v), value);
     mdb_txn_reset(s->reader);
     return status;
 }
@@ -211,18 +268,47 @@ struct mdms_kv mdms_store_kv(struct mdms_store *s)
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
+/* The reports of a write, which borrow from it. */
+struct reports_list {
+    struct reports_row *row;
+    size_t count, room;
+};
+
+static int list_report(struct reports_list *l, const struct mdms_op *op)
+{
+    AMI_CHECK(!op->remove);
+    if (l->count == l->room) {
+        const size_t room = l->room == 0 ? 256 : 2 * l->room;
+        struct reports_row *more = realloc(l->row, room * sizeof *more);
+        if (more == NULL)
+            return ENOMEM;
+        l->row = more;
+        l->room = room;
+    }
+    l->row[l->count++] = (struct reports_row){op->key, op->value};
+    return 0;
+}
+
+static int apply_op(struct mdms_store *s, MDB_txn *txn, const struct mdms_op *op)
+{
+    MDB_val k = val_of(op->key), v = val_of(op->value);
+    int rc = op->remove ? mdb_del(txn, s->table[op->table], &k, NULL)
+                        : mdb_put(txn, s->table[op->table], &k, &v, 0);
+    return op->remove && rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 static int apply(struct mdms_store *s, MDB_txn *txn, const struct mdms_write *w)
 {
-    size_t at = 0;
+    const struct reports_tables tables = reports_tables(s);
+    struct reports_list reports = {0};
     struct mdms_op op;
-    while (mdms_write_next(w, &at, &op)) {
-        MDB_val k = val_of(op.key), v = val_of(op.value);
-        int rc = op.remove ? mdb_del(txn, s->table[op.table], &k, NULL)
-                           : mdb_put(txn, s->table[op.table], &k, &v, 0);
-        if (rc != 0 && !(op.remove && rc == MDB_NOTFOUND))
-            return rc;
-    }
-    return 0;
+    int rc = 0;
+    for (size_t at = 0; rc == 0 && mdms_write_next(w, &at, &op);)
+        rc = op.table == TABLE_REPORTS ? list_report(&reports, &op) : apply_op(s, txn, &op);
+    if (rc == 0)
+        rc = reports_add(txn, &tables, reports.row, reports.count);
+    free(reports.row);
+    return rc;
 }
 
 enum ami_status mdms_store_write(struct mdms_store *s, const struct mdms_write *w, struct why *why)
@@ -267,17 +353,14 @@ enum ami_status mdms_store_update(struct mdms_store *s,
 enum ami_status mdms_update_get(struct mdms_update *u, enum mdms_table table,
                                 const struct mdms_key *key, struct span *value)
 {
-    MDB_val k = val_of(key_span(key)), v;
-    int rc = mdb_get(u->txn, u->store->table[table], &k, &v);
-    if (rc == 0)
-        *value = span_of_val(&v);
-    return lmdb_status(rc);
+    return lmdb_status(get(u->store, u->txn, table, key_span(key), value));
 }
 
 enum ami_status mdms_update_last(struct mdms_update *u, enum mdms_table table, struct span *key)
 {
     MDB_cursor *cursor;
     MDB_val k, v;
+    AMI_CHECK(table != TABLE_REPORTS);
     int rc = mdb_cursor_open(u->txn, u->store->table[table], &cursor);
     if (rc == 0) {
         rc = mdb_cursor_get(cursor, &k, &v, MDB_LAST);
@@ -290,25 +373,34 @@ enum ami_status mdms_update_last(struct mdms_update *u, enum mdms_table table, s
 
 /* --- looking through -------------------------------------------------------------------------- */
 
+static int scan_tree(MDB_txn *txn, MDB_dbi tree, struct span from,
+                     bool (*each)(void *ctx, struct span key, struct span value), void *ctx)
+{
+    MDB_cursor *cursor;
+    MDB_val k = val_of(from), v;
+    int rc = mdb_cursor_open(txn, tree, &cursor);
+    if (rc != 0)
+        return rc;
+    rc = mdb_cursor_get(cursor, &k, &v, from.size == 0 ? MDB_FIRST : MDB_SET_RANGE);
+    while (rc == 0 && each(ctx, span_of_val(&k), span_of_val(&v)))
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 enum ami_status mdms_store_scan(struct mdms_store *s, enum mdms_table table, struct span from,
                                 bool (*each)(void *ctx, struct span key, struct span value),
                                 void *ctx, struct why *why)
 {
+    const struct reports_tables reports = reports_tables(s);
     MDB_txn *txn;
-    MDB_cursor *cursor = NULL;
     int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
     if (rc != 0)
         return fail(s, rc, why);
-    MDB_val k = val_of(from), v;
-    rc = mdb_cursor_open(txn, s->table[table], &cursor);
-    if (rc == 0)
-        rc = mdb_cursor_get(cursor, &k, &v, from.size == 0 ? MDB_FIRST : MDB_SET_RANGE);
-    while (rc == 0 && each(ctx, span_of_val(&k), span_of_val(&v)))
-        rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
-    if (cursor != NULL)
-        mdb_cursor_close(cursor);
+    rc = table == TABLE_REPORTS ? reports_scan(txn, &reports, from, each, ctx)
+                                : scan_tree(txn, s->table[table], from, each, ctx);
     mdb_txn_abort(txn);
-    return rc == 0 || rc == MDB_NOTFOUND ? AMI_OK : fail(s, rc, why);
+    return rc == 0 ? AMI_OK : fail(s, rc, why);
 }
 
 enum ami_status mdms_store_count(struct mdms_store *s, enum mdms_table table, uint64_t *count,
@@ -316,6 +408,7 @@ enum ami_status mdms_store_count(struct mdms_store *s, enum mdms_table table, ui
 {
     MDB_txn *txn;
     MDB_stat stat;
+    AMI_CHECK(table != TABLE_REPORTS);
     int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
     if (rc != 0)
         return fail(s, rc, why);

@@ -3,6 +3,10 @@
  * `serve` owns it, but the other commands work on it at the same time, from their own processes:
  * LMDB lets one write at a time and readers beside it. Caveats: never open it twice in one process;
  * a reader that stays open for long (an export) keeps the file from reusing space meanwhile.
+ *
+ * A table is a tree of LMDB's, but for TABLE_REPORTS (mdms/reports.h): its records are never
+ * changed or deleted, the first one of a key stays. It can be read with the kv's get,
+ * mdms_update_get and mdms_store_scan only.
  */
 #ifndef AMI_MDMS_STORE_H
 #define AMI_MDMS_STORE_H
@@ -19,8 +23,8 @@ struct mdms_store;
 enum ami_status mdms_store_create(const char *dir, const struct state_record *state,
                                   struct why *why) AMI_MUST_CHECK;
 
-/* map_bytes 0: MDMS_STORE_MAP_BYTES. AMI_NOT_FOUND: `ami-mdms init` was not run here. AMI_DAMAGED.
- */
+/* map_bytes 0: MDMS_STORE_MAP_BYTES. AMI_NOT_FOUND: `ami-mdms init` was not run here.
+ * AMI_BAD_VERSION: another version's. AMI_DAMAGED. */
 enum ami_status mdms_store_open(struct mdms_store **out, const char *dir, uint64_t map_bytes,
                                 struct why *why) AMI_MUST_CHECK;
 void mdms_store_close(struct mdms_store *s);
@@ -53,7 +57,7 @@ enum ami_status mdms_store_scan(struct mdms_store *s, enum mdms_table table, str
                                 bool (*each)(void *ctx, struct span key, struct span value),
                                 void *ctx, struct why *why) AMI_MUST_CHECK;
 
-/* Number of records in a table. */
+/* Number of records in a table; of reports the state record has it. */
 enum ami_status mdms_store_count(struct mdms_store *s, enum mdms_table table, uint64_t *count,
                                  struct why *why) AMI_MUST_CHECK;
 

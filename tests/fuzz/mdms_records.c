@@ -19,6 +19,8 @@ enum {
     KIND_RETENTION,
     KIND_RETAINED,
     KIND_LISTED,
+    KIND_RUNS,
+    KIND_ROWS,
     RECORDS
 };
 
@@ -47,6 +49,23 @@ static void keys(struct span in)
         struct mdms_key k = key_number(number);
         AMI_CHECK(span_equal(key_span(&k), in));
     }
+}
+
+/* A chunk of reports: what comes before a fault is written again. */
+static void rows(struct writer *out, struct span in)
+{
+    struct reader r = reader_on(in);
+    struct span key, record;
+    size_t size = 0;
+    enum ami_status status;
+    while ((status = report_row_next(&r, &key, &record)) == AMI_OK) {
+        size += report_row_bytes(key, record);
+        if (size <= out->capacity)
+            report_row_encode(out, key, record);
+    }
+    AMI_CHECK(status == AMI_NOT_FOUND ? size == in.size : status == AMI_BAD_ENCODING);
+    AMI_CHECK(out->size <= in.size && memcmp(out->data, in.data, out->size) == 0);
+    out->size = 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -90,6 +109,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case KIND_LISTED:
         RECORD(&out, in, listed);
         break;
+    case KIND_RUNS:
+        RECORD(&out, in, runs);
+        break;
+    case KIND_ROWS:
+        rows(&out, in);
+        break;
     default:
         keys(in);
         break;
@@ -126,6 +151,8 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
     const struct listed_record listed = {.dc = id, .number = index, .at_ms = 9};
     const struct epoch_record epoch = {.height = index, .first = span_of(bytes, 77)};
     struct mdms_key key = index % 4 < 2 ? key_report(&id, 1, index) : key_device(1, &id, 2);
+    struct runs_record runs = {.level[1] = {.first = index, .end = index + 3}};
+    runs.level[0] = (struct runs_level){.first = 64, .end = 130, .merged_end = 128, .from = key};
     switch (index % (RECORDS + 1)) {
     case KIND_STATE:
         state_record_encode(&w, &state);
@@ -159,6 +186,13 @@ size_t fuzz_seed(uint64_t index, uint8_t *out, size_t capacity)
         break;
     case KIND_LISTED:
         listed_record_encode(&w, &listed);
+        break;
+    case KIND_RUNS:
+        runs_record_encode(&w, &runs);
+        break;
+    case KIND_ROWS:
+        report_row_encode(&w, key_span(&key), span_of(bytes, 70));
+        report_row_encode(&w, key_span(&key), span_of(bytes, index % 80));
         break;
     default:
         write_raw(&w, key.b, key.size);
