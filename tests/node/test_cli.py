@@ -840,7 +840,7 @@ def copies(cli, make_ledger, folder):
 
 
 def completion(cli, folder):
-    check("commands are completed", complete(cli, "dc-cli", "a") == ["audit"]
+    check("commands are completed", complete(cli, "dc-cli", "a") == ["audit", "accept"]
           and complete(cli, "dc-cli", "st") == ["status", "step-down"]
           and complete(cli, "dc-cli", "status", "--li") == ["--links"]
           and complete(cli, "dc-cli", "w") == ["why-stuck"])
