@@ -43,15 +43,6 @@ void cfl_public_of(struct cfl_public *out, const struct cfl_seed *seed)
 
 /* --- identity keys ---------------------------------------------------------------------------- */
 
-static struct span identity_bytes(uint8_t out[IDENTITY_BYTES_MAX],
-                                  const struct credential_identity *who)
-{
-    struct writer w = writer_on(out, IDENTITY_BYTES_MAX);
-    identity_write(&w, who);
-    AMI_CHECK(writer_ok(&w));
-    return writer_span(&w);
-}
-
 /* Which key of each row; public, as the identity is. */
 static void select_keys(size_t at[CFL_ROWS_MAX], struct span identity, uint8_t rows,
                         uint8_t columns)

@@ -61,6 +61,11 @@ bool identity_valid(const struct credential_identity *who)
     return who->from_s > 0 && who->until_s >= who->from_s && who->until_s <= INT64_C(253402300799);
 }
 
+bool operator_valid(const struct credential_identity *who)
+{
+    return who->role == CREDENTIAL_OPERATOR && who->name.size > 0 && identity_valid(who);
+}
+
 void identity_write(struct writer *w, const struct credential_identity *who)
 {
     write_u8(w, (uint8_t)who->role);
@@ -71,6 +76,14 @@ void identity_write(struct writer *w, const struct credential_identity *who)
     write_u8(w, who->label.categories);
     write_i64(w, who->from_s);
     write_i64(w, who->until_s);
+}
+
+struct span identity_bytes(uint8_t out[IDENTITY_BYTES_MAX], const struct credential_identity *who)
+{
+    struct writer w = writer_on(out, IDENTITY_BYTES_MAX);
+    identity_write(&w, who);
+    AMI_CHECK(writer_ok(&w));
+    return writer_span(&w);
 }
 
 void identity_read(struct reader *r, struct credential_identity *out)

@@ -9,18 +9,22 @@
 
 #define CREDENTIAL_VERSION 1
 #define REVOKED_VERSION    2
-#define MAGIC_BYTES        8
 #define LABEL_LIST         "amiledger revoked operators v2"
 
-static const uint8_t credential_magic[MAGIC_BYTES] = {'a', 'm', 'i', 'c', 'r', 'e', 'd', '\n'};
-static const uint8_t revoked_magic[MAGIC_BYTES] = {'a', 'm', 'i', 'r', 'e', 'v', 'k', '\n'};
+static const uint8_t credential_magic[FILE_MAGIC_BYTES] = {'a', 'm', 'i', 'c', 'r', 'e', 'd', '\n'};
+static const uint8_t revoked_magic[FILE_MAGIC_BYTES] = {'a', 'm', 'i', 'r', 'e', 'v', 'k', '\n'};
 
-/* Magic and version, for both. */
-static enum ami_status head_parse(struct reader *r, const uint8_t magic[MAGIC_BYTES],
-                                  uint8_t version)
+void file_head_write(struct writer *w, const uint8_t magic[FILE_MAGIC_BYTES], uint8_t version)
 {
-    uint8_t found[MAGIC_BYTES];
-    const size_t known = r->size < MAGIC_BYTES ? r->size : MAGIC_BYTES;
+    write_raw(w, magic, FILE_MAGIC_BYTES);
+    write_u8(w, version);
+}
+
+enum ami_status file_head_read(struct reader *r, const uint8_t magic[FILE_MAGIC_BYTES],
+                               uint8_t version)
+{
+    uint8_t found[FILE_MAGIC_BYTES];
+    const size_t known = r->size < FILE_MAGIC_BYTES ? r->size : FILE_MAGIC_BYTES;
     if (known > 0 && memcmp(r->data, magic, known) != 0)
         return AMI_BAD_ENCODING;
     read_raw(r, found, sizeof found);
@@ -30,13 +34,13 @@ static enum ami_status head_parse(struct reader *r, const uint8_t magic[MAGIC_BY
     return has == version ? AMI_OK : AMI_BAD_VERSION;
 }
 
-static void write_point(struct writer *w, const point *p)
+void file_point_write(struct writer *w, const point *p)
 {
     point_bytes encoded = point_encode(p);
     write_raw(w, encoded.b, sizeof encoded.b);
 }
 
-static void read_point(struct reader *r, point *out)
+void file_point_read(struct reader *r, point *out)
 {
     point_bytes encoded;
     read_raw(r, encoded.b, sizeof encoded.b);
@@ -44,27 +48,57 @@ static void read_point(struct reader *r, point *out)
         r->failed = true;
 }
 
-size_t credential_file_encode(uint8_t *out, const struct network *net, const struct credential *own)
+void file_network_write(struct writer *w, const struct network *net)
+{
+    write_id(w, &net->name);
+    write_u8(w, net->scheme);
+    file_point_write(w, &net->p_pub);
+    file_point_write(w, &net->sign);
+    file_point_write(w, &net->enrol);
+    file_point_write(w, &net->readings);
+}
+
+void file_network_read(struct reader *r, struct network *out)
+{
+    out->name = read_id(r);
+    out->scheme = read_u8(r);
+    file_point_read(r, &out->p_pub);
+    file_point_read(r, &out->sign);
+    file_point_read(r, &out->enrol);
+    file_point_read(r, &out->readings);
+}
+
+void file_secret_write(struct writer *w, const scalar *key)
 {
     uint8_t d[SM2_SCALAR_BYTES];
+    scalar_encode(d, key);
+    write_raw(w, d, sizeof d);
+    secret_wipe(d, sizeof d);
+    sm3_digest digest = sm3(writer_span(w));
+    write_raw(w, digest.b, sizeof digest.b);
+}
+
+enum ami_status file_secret_read(uint8_t d[SM2_SCALAR_BYTES], struct reader *r, struct span in)
+{
+    read_raw(r, d, SM2_SCALAR_BYTES);
+    struct span digest = read_span(r, SM3_BYTES);
+    if (r->failed)
+        return AMI_TRUNCATED;
+    sm3_digest want = sm3(span_of(in.data, in.size - reader_left(r) - SM3_BYTES));
+    bool whole = reader_done(r) && memcmp(want.b, digest.data, SM3_BYTES) == 0;
+    return whole ? AMI_OK : AMI_DAMAGED;
+}
+
+size_t credential_file_encode(uint8_t *out, const struct network *net, const struct credential *own)
+{
     struct writer w = writer_on(out, CREDENTIAL_FILE_BYTES_MAX);
     AMI_CHECK(own->who.kind == CREDENTIAL_IMPLICIT || own->who.kind == CREDENTIAL_CFL);
-    write_raw(&w, credential_magic, MAGIC_BYTES);
-    write_u8(&w, CREDENTIAL_VERSION);
+    file_head_write(&w, credential_magic, CREDENTIAL_VERSION);
     write_u8(&w, (uint8_t)own->who.kind);
-    write_id(&w, &net->name);
-    write_u8(&w, net->scheme);
-    write_point(&w, &net->p_pub);
-    write_point(&w, &net->sign);
-    write_point(&w, &net->enrol);
-    write_point(&w, &net->readings);
+    file_network_write(&w, net);
     write_u16(&w, (uint16_t)own->shown_size);
     write_raw(&w, own->shown, own->shown_size);
-    scalar_encode(d, &own->key.d);
-    write_raw(&w, d, sizeof d);
-    secret_wipe(d, sizeof d);
-    sm3_digest digest = sm3(writer_span(&w));
-    write_raw(&w, digest.b, sizeof digest.b);
+    file_secret_write(&w, &own->key.d);
     AMI_CHECK(writer_ok(&w));
     return w.size;
 }
@@ -124,24 +158,13 @@ enum ami_status credential_file_parse(struct credential *out, struct network *ne
     struct reader r = reader_on(in);
     memset(out, 0, sizeof *out);
     memset(net, 0, sizeof *net);
-    AMI_TRY(head_parse(&r, credential_magic, CREDENTIAL_VERSION));
+    AMI_TRY(file_head_read(&r, credential_magic, CREDENTIAL_VERSION));
     uint8_t kind = read_u8(&r);
-    net->name = read_id(&r);
-    net->scheme = read_u8(&r);
-    read_point(&r, &net->p_pub);
-    read_point(&r, &net->sign);
-    read_point(&r, &net->enrol);
-    read_point(&r, &net->readings);
+    file_network_read(&r, net);
     struct span shown = read_span(&r, read_u16(&r));
-    read_raw(&r, d, sizeof d);
-    struct span digest = read_span(&r, SM3_BYTES);
-    enum ami_status status = AMI_TRUNCATED;
-    if (!r.failed) {
-        sm3_digest want = sm3(span_of(in.data, in.size - reader_left(&r) - SM3_BYTES));
-        bool whole = reader_done(&r) && memcmp(want.b, digest.data, SM3_BYTES) == 0;
-        bool known = kind == CREDENTIAL_IMPLICIT || kind == CREDENTIAL_CFL;
-        status = !whole ? AMI_DAMAGED : !known ? AMI_BAD_ENCODING : AMI_OK;
-    }
+    enum ami_status status = file_secret_read(d, &r, in);
+    if (status == AMI_OK && kind != CREDENTIAL_IMPLICIT && kind != CREDENTIAL_CFL)
+        status = AMI_BAD_ENCODING;
     if (status == AMI_OK) {
         network_finish(net);
         status =
@@ -174,8 +197,7 @@ size_t revoked_list_encode(uint8_t *out, const struct revoked_list *in, const st
 {
     struct writer w = writer_on(out, AMI_REVOKED_BYTES_MAX);
     AMI_CHECK(in->count <= AMI_REVOKED_MAX && in->previous < in->number);
-    write_raw(&w, revoked_magic, MAGIC_BYTES);
-    write_u8(&w, REVOKED_VERSION);
+    file_head_write(&w, revoked_magic, REVOKED_VERSION);
     write_raw(&w, net->id.b, sizeof net->id.b);
     write_u64(&w, in->number);
     write_u64(&w, in->previous);
@@ -197,7 +219,7 @@ enum ami_status revoked_list_parse(struct revoked_list *out, const struct networ
     sm3_digest network;
     sm2_signature sig;
     memset(out, 0, sizeof *out);
-    AMI_TRY(head_parse(&r, revoked_magic, REVOKED_VERSION));
+    AMI_TRY(file_head_read(&r, revoked_magic, REVOKED_VERSION));
     read_raw(&r, network.b, sizeof network.b);
     out->number = read_u64(&r);
     out->previous = read_u64(&r);
@@ -223,7 +245,7 @@ enum ami_status revoked_list_numbers(struct revoked_list *out, struct span in)
 {
     sm3_digest network;
     struct reader r = reader_on(in);
-    AMI_TRY(head_parse(&r, revoked_magic, REVOKED_VERSION));
+    AMI_TRY(file_head_read(&r, revoked_magic, REVOKED_VERSION));
     read_raw(&r, network.b, sizeof network.b);
     out->number = read_u64(&r);
     out->previous = read_u64(&r);

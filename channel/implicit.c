@@ -91,11 +91,6 @@ void operator_begin(struct operator_request *out, const uint8_t random[SM2_WIDE_
     out->u = point_mul_base(&out->d_prime);
 }
 
-static bool operator_valid(const struct credential_identity *who)
-{
-    return who->role == CREDENTIAL_OPERATOR && who->name.size > 0 && identity_valid(who);
-}
-
 enum ami_status operator_issue(point *w, scalar *t, const struct network *net, const scalar *x,
                                const struct credential_identity *who, const point *u,
                                const uint8_t random[SM2_WIDE_BYTES])

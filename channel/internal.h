@@ -6,6 +6,7 @@
  *   x509.c        X.509, through libcrypto
  *   cfl.c         CFL identity certificates
  *   file.c        credential files and the list of revoked ones
+ *   request.c     an operator's request for a credential, and the answer
  *   channel.c     a channel's life: what comes goes to the handshake or to the records
  *   handshake.c   three flights
  *   record.c      both suites
@@ -39,7 +40,28 @@ size_t credential_parts(struct span out[CREDENTIAL_PARTS_MAX + 1], const char *l
                         const struct span *parts, size_t count);
 
 bool identity_valid(const struct credential_identity *who);
+/* Valid, and an operator's, with a name. */
+bool operator_valid(const struct credential_identity *who);
+struct span identity_bytes(uint8_t out[IDENTITY_BYTES_MAX], const struct credential_identity *who);
 sm3_digest credential_fingerprint(enum credential_kind kind, struct span lasting);
+
+/* --- file.c: what files are made of ----------------------------------------------------------- */
+
+#define FILE_MAGIC_BYTES 8
+
+void file_head_write(struct writer *w, const uint8_t magic[FILE_MAGIC_BYTES], uint8_t version);
+/* AMI_BAD_ENCODING: another magic; AMI_TRUNCATED, AMI_BAD_VERSION. */
+enum ami_status file_head_read(struct reader *r, const uint8_t magic[FILE_MAGIC_BYTES],
+                               uint8_t version) AMI_MUST_CHECK;
+void file_point_write(struct writer *w, const point *p);
+void file_point_read(struct reader *r, point *out); /* fails for what is no point */
+void file_network_write(struct writer *w, const struct network *net);
+void file_network_read(struct reader *r, struct network *out); /* network_finish is left to do */
+/* The end of a file with a key: the key, and SM3 of everything before. */
+void file_secret_write(struct writer *w, const scalar *key);
+/* `in` is the whole file. AMI_TRUNCATED, AMI_DAMAGED. Wipe d. */
+enum ami_status file_secret_read(uint8_t d[SM2_SCALAR_BYTES], struct reader *r,
+                                 struct span in) AMI_MUST_CHECK;
 
 /* --- handshake.c ------------------------------------------------------------------------------ */
 

@@ -70,15 +70,7 @@ static enum ami_status judge(const struct issuer *w, const struct cfl_certificat
 {
     const struct credential_identity *who = &request->who;
     point_bytes key;
-    if (!sm3_equal(&who->network, &w->net.id))
-        return why_set(why, AMI_WRONG_CHAIN, "%.300s is for another network", path);
-    if (who->role != CREDENTIAL_DC)
-        return why_set(why, AMI_NOT_ALLOWED, "%.300s asks for a certificate of role %s, not dc",
-                       path, credential_role_name(who->role));
-    if (who->until_s == 0 || who->until_s > issue_now_s() + days * ISSUE_DAY_S)
-        return why_set(why, AMI_NOT_ALLOWED,
-                       "%.300s asks for more than %lld days; --days allows more", path,
-                       (long long)days);
+    AMI_TRY(issue_may_ask(w, who, CREDENTIAL_DC, days, path, why));
     if (cfl_request_check(request) != AMI_OK)
         return why_set(why, AMI_BAD_SIGNATURE, "%.300s is not signed with the key in it", path);
     AMI_TRY(enrolled_key(&key, w, who, why));

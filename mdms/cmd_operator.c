@@ -1,9 +1,11 @@
 /* mdms/cmd_operator.c - `ami-mdms operator`: who may ask DCs what.
  *
- * `add` makes an implicit certificate (channel/credential.h) or a CFL one with the label in it, and
- * writes one file for the operator. What was given out is written down (mdms/roster.h) before that
- * file is made, and a name that has a credential in force gets no second one. `revoke` goes by that
- * name, or by a certificate: an X.509 authority gives it out, so this folder has not heard of it.
+ * `add` issues an implicit certificate (channel/credential.h) or a CFL one with the label in it:
+ * over the key of a request (channel/request.h), which stays with its operator, or over one that is
+ * drawn here and goes into the operator's file. What was given out is written down (mdms/roster.h)
+ * before a file is made, and a name that has a credential in force gets no second one. `revoke`
+ * goes by that name, or by a certificate: an X.509 authority gives it out, so this folder has not
+ * heard of it.
  */
 #include "base/check.h"
 #include "channel/x509.h"
@@ -18,7 +20,7 @@
 #define CERTIFICATE_BYTES_MAX (64u << 10)
 
 static struct common_options common;
-static const char *label_given, *out_file, *kind_given = "implicit", *certificate_file;
+static const char *label_given, *out_file, *kind_given, *request_file, *certificate_file;
 static int64_t days = ISSUE_DAYS;
 
 static const struct option_spec options[] = {
@@ -28,13 +30,19 @@ static const struct option_spec options[] = {
      .value = &label_given,
      .argument = "LABEL",
      .help = "add: level 0 to 3 and categories, such as 2:ledger+metering+operation"},
-    ISSUE_OPTION_DAYS("add: how long it is good (default 365)"),
+    {.name = "request",
+     .kind = OPTION_TEXT,
+     .value = &request_file,
+     .argument = "FILE",
+     .help = "add: over the operator's own key, from what `dc-cli request` wrote"},
+    ISSUE_OPTION_DAYS("add: how long it is good, or may at most be asked for (default 365)"),
     {.name = "kind",
      .kind = OPTION_TEXT,
      .value = &kind_given,
      .argument = "KIND",
-     .help = "add: implicit (default) or cfl"},
-    ISSUE_OPTION_OUT("add: where the operator's credential goes", false),
+     .help = "add: implicit (default) or cfl; a request says which"},
+    ISSUE_OPTION_OUT("add: where the operator's credential, or the answer to its request, goes",
+                     false),
     {.name = "certificate",
      .kind = OPTION_TEXT,
      .value = &certificate_file,
@@ -48,7 +56,7 @@ static const struct option_spec options[] = {
 struct work {
     struct issuer by;
     struct roster roster;
-    struct credential_identity who; /* that was revoked by its certificate */
+    struct credential_identity who; /* that was added, or revoked by its certificate */
     json_t *dcs;                    /* for `list` */
 };
 
@@ -71,46 +79,6 @@ static void end(struct work *w)
 
 /* --- add -------------------------------------------------------------------------------------- */
 
-/* Draws and issues at once: the MDMS sees the operator's key, which goes into the file. */
-static enum ami_status issue_implicit(const struct issuer *by,
-                                      const struct credential_identity *who, struct credential *out)
-{
-    uint8_t random[2][SM2_WIDE_BYTES];
-    struct operator_request request;
-    point w_point;
-    scalar t;
-    secret_random(random, sizeof random);
-    operator_begin(&request, random[0]);
-    enum ami_status status =
-        operator_issue(&w_point, &t, &by->net, &by->keys.x, who, &request.u, random[1]);
-    if (status == AMI_OK)
-        status = operator_accept(out, &by->net, who, &request, &t, &w_point);
-    secret_wipe(random, sizeof random);
-    secret_wipe(&request, sizeof request);
-    secret_wipe(&t, sizeof t);
-    return status;
-}
-
-static enum ami_status issue_by_cfl(const struct issuer *by, const struct credential_identity *who,
-                                    struct credential *out, struct why *why)
-{
-    uint8_t random[2][SM2_WIDE_BYTES];
-    struct cfl_certificate certificate;
-    sm2_private rask;
-    struct credential_identity full = *who;
-    full.network = by->net.id;
-    secret_random(random, sizeof random);
-    enum ami_status status =
-        cfl_request(&certificate, &rask, &full, (const uint8_t(*)[SM2_WIDE_BYTES])random);
-    if (status == AMI_OK)
-        status = issue_cfl(by, &certificate, why);
-    if (status == AMI_OK)
-        status = cfl_credential(out, &certificate, &rask);
-    secret_wipe(random, sizeof random);
-    secret_wipe(&rask, sizeof rask);
-    return status;
-}
-
 static enum ami_status next_epoch(const struct roster *r, const char *name, uint32_t *epoch,
                                   struct why *why)
 {
@@ -128,44 +96,145 @@ static enum ami_status next_epoch(const struct roster *r, const char *name, uint
     return AMI_OK;
 }
 
-static enum ami_status add(struct work *w, const char *name, struct why *why)
+static enum ami_status read_label(struct label *out, struct why *why)
 {
-    struct credential own;
-    uint8_t file[CREDENTIAL_FILE_BYTES_MAX];
-    struct credential_identity who = {.role = CREDENTIAL_OPERATOR};
-    if (label_given == NULL || out_file == NULL)
-        return why_set(why, AMI_BAD_ARGUMENT, "operator add needs --label and --out");
-    AMI_TRY(cli_id(name, &who.name, why));
-    if (label_parse(&who.label, label_given) != AMI_OK)
-        return why_set(why, AMI_BAD_ARGUMENT,
-                       "\"%.60s\" is no label: expected a level 0 to 3 and categories, such as "
-                       "2:ledger+metering+operation+membership, or 0: for none",
-                       label_given);
-    const bool cfl = strcmp(kind_given, "cfl") == 0;
-    if (!cfl && strcmp(kind_given, "implicit") != 0)
+    return label_parse(out, label_given) == AMI_OK
+               ? AMI_OK
+               : why_set(why, AMI_BAD_ARGUMENT,
+                         "\"%.60s\" is no label: expected a level 0 to 3 and categories, such as "
+                         "2:ledger+metering+operation+membership, or 0: for none",
+                         label_given);
+}
+
+/* Issues, and writes down what was issued. */
+static enum ami_status give(struct work *w, struct credential_answer *out,
+                            const struct credential_request *request, struct label label,
+                            struct why *why)
+{
+    AMI_TRY(issue_answer(&w->by, out, request, label, why));
+    w->who = out->who;
+    AMI_TRY(roster_add(&w->roster, &out->who));
+    AMI_TRY(roster_write(&w->roster, true, why));
+    /* From the first operator on there is a list, so that every DC can know that it has it. */
+    return w->roster.last->number == 0 ? roster_sign(&w->roster, &w->by, why) : AMI_OK;
+}
+
+/* What is asked for in the file, whose operator is to be `name`; NULL: the one that it names. */
+static enum ami_status read_request(struct credential_request *out, const char *path,
+                                    const char *name, struct why *why)
+{
+    uint8_t *data = NULL;
+    size_t size;
+    AMI_TRY(file_read(path, CREDENTIAL_REQUEST_BYTES_MAX, &data, &size, why));
+    const enum ami_status status = credential_request_parse(out, span_of(data, size));
+    free(data);
+    if (status != AMI_OK)
+        return why_set(why, status, "%.300s is no request for an operator's credential: %s", path,
+                       ami_status_text(status));
+    if (name != NULL && strcmp(name, out->who.name.text) != 0)
+        return why_set(why, AMI_FOREIGN_KEY, "%.300s is the request of %s, not of %.64s", path,
+                       out->who.name.text, name);
+    return AMI_OK;
+}
+
+/* Is this operator to have what it asks for, under that label? */
+static enum ami_status judge(const struct work *w, const struct credential_request *request,
+                             struct label label, const char *path, struct why *why)
+{
+    const struct credential_identity *who = &request->who;
+    char asked[LABEL_TEXT_BYTES];
+    uint32_t epoch;
+    AMI_TRY(issue_may_ask(&w->by, who, CREDENTIAL_OPERATOR, days, path, why));
+    if (credential_request_check(request) != AMI_OK)
+        return why_set(why, AMI_BAD_SIGNATURE, "%.300s is not signed with the key in it", path);
+    AMI_TRY(next_epoch(&w->roster, who->name.text, &epoch, why));
+    if (who->epoch != epoch)
+        return why_set(why, AMI_WRONG_EPOCH,
+                       "%.300s is for key epoch %u of %s, and its next one is %u: it has to ask "
+                       "anew, with --epoch %u",
+                       path, (unsigned)who->epoch, who->name.text, (unsigned)epoch,
+                       (unsigned)epoch);
+    label_text(asked, who->label);
+    if (who->kind == CREDENTIAL_CFL &&
+        (label.level != who->label.level || label.categories != who->label.categories))
+        return why_set(
+            why, AMI_NOT_ALLOWED,
+            "%.300s asks for the label %s; under CFL it is the operator who signs it, so "
+            "that for another one %s has to ask anew",
+            path, asked, who->name.text);
+    return AMI_OK;
+}
+
+/* The operator has the key, and gets no more than what belongs to it. */
+static enum ami_status add_asked(struct work *w, const char *name, struct why *why)
+{
+    struct credential_request request;
+    struct credential_answer answer;
+    uint8_t file[CREDENTIAL_ANSWER_BYTES_MAX];
+    AMI_TRY(read_request(&request, request_file, name, why));
+    struct label label = request.who.label;
+    if (label_given != NULL)
+        AMI_TRY(read_label(&label, why));
+    AMI_TRY(judge(w, &request, label, request_file, why));
+    AMI_TRY(give(w, &answer, &request, label, why));
+    return file_write_new(out_file, span_of(file, credential_answer_encode(file, &answer)),
+                          FILE_MODE_PUBLIC, why);
+}
+
+static enum ami_status identify(const struct work *w, struct credential_identity *out,
+                                const char *name, struct why *why)
+{
+    const bool cfl = kind_given != NULL && strcmp(kind_given, "cfl") == 0;
+    *out = (struct credential_identity){.kind = cfl ? CREDENTIAL_CFL : CREDENTIAL_IMPLICIT,
+                                        .role = CREDENTIAL_OPERATOR,
+                                        .from_s = issue_now_s() - ISSUE_EARLY_S,
+                                        .until_s = issue_now_s() + days * ISSUE_DAY_S};
+    AMI_TRY(cli_id(name, &out->name, why));
+    AMI_TRY(read_label(&out->label, why));
+    if (!cfl && kind_given != NULL && strcmp(kind_given, "implicit") != 0)
         return why_set(why, AMI_BAD_ARGUMENT, "--kind is implicit or cfl, not \"%.60s\"",
                        kind_given);
+    return next_epoch(&w->roster, name, &out->epoch, why);
+}
+
+/* The MDMS is the operator as well: it draws the key, which goes into the operator's file. */
+static enum ami_status add_drawn(struct work *w, const char *name, struct why *why)
+{
+    uint8_t random[2][SM2_WIDE_BYTES], file[CREDENTIAL_FILE_BYTES_MAX];
+    struct credential_identity who;
+    struct credential_key drawn;
+    struct credential_answer answer;
+    struct credential own;
+    AMI_TRY(identify(w, &who, name, why));
+    secret_random(random, sizeof random);
+    enum ami_status status =
+        credential_request_make(&drawn, &w->by.net, &who, (const uint8_t(*)[SM2_WIDE_BYTES])random);
+    if (status == AMI_OK)
+        status = give(w, &answer, &drawn.request, who.label, why);
+    if (status == AMI_OK)
+        status = credential_answer_accept(&own, &answer, &drawn, NULL);
+    if (status == AMI_OK) {
+        const size_t size = credential_file_encode(file, &w->by.net, &own);
+        status = file_write_new(out_file, span_of(file, size), FILE_MODE_SECRET, why);
+    }
+    secret_wipe(random, sizeof random);
+    secret_wipe(&drawn, sizeof drawn);
+    secret_wipe(&own, sizeof own);
+    secret_wipe(file, sizeof file);
+    return status;
+}
+
+static enum ami_status add(struct work *w, const char *name, struct why *why)
+{
+    if (out_file == NULL || (label_given == NULL && request_file == NULL))
+        return why_set(why, AMI_BAD_ARGUMENT, "operator add needs --out, and --label or --request");
+    if (request_file != NULL && kind_given != NULL)
+        return why_set(
+            why, AMI_BAD_ARGUMENT,
+            "a request says of which kind it is: --kind is for operator add without one");
     if (access(out_file, F_OK) == 0)
         return why_set(why, AMI_EXISTS, "%.300s exists and will not be overwritten", out_file);
-    AMI_TRY(next_epoch(&w->roster, name, &who.epoch, why));
-    who.from_s = issue_now_s() - ISSUE_EARLY_S;
-    who.until_s = issue_now_s() + days * ISSUE_DAY_S;
-    enum ami_status status =
-        cfl ? issue_by_cfl(&w->by, &who, &own, why) : issue_implicit(&w->by, &who, &own);
-    if (status == AMI_OK)
-        status = roster_add(&w->roster, &own.who);
-    if (status == AMI_OK)
-        status = roster_write(&w->roster, true, why);
-    /* From the first operator on there is a list, so that every DC can know that it has it. */
-    if (status == AMI_OK && w->roster.last->number == 0)
-        status = roster_sign(&w->roster, &w->by, why);
-    if (status == AMI_OK) {
-        size_t size = credential_file_encode(file, &w->by.net, &own);
-        status = file_write_new(out_file, span_of(file, size), FILE_MODE_SECRET, why);
-        secret_wipe(file, sizeof file);
-    }
-    secret_wipe(&own, sizeof own);
-    return status;
+    return request_file != NULL ? add_asked(w, name, why) : add_drawn(w, name, why);
 }
 
 /* --- revoke ----------------------------------------------------------------------------------- */
@@ -196,12 +265,18 @@ static enum ami_status read_certificate(struct work *w, const char *path, struct
     uint8_t *data = NULL;
     size_t size;
     struct credential own;
+    struct credential_answer answer;
     struct network net;
     AMI_TRY(file_read(path, CERTIFICATE_BYTES_MAX, &data, &size, why));
     enum ami_status status = credential_file_parse(&own, &net, span_of(data, size));
     w->who = own.who;
     w->who.network = net.id;
     secret_wipe(&own, sizeof own);
+    if (status == AMI_BAD_ENCODING &&
+        credential_answer_parse(&answer, span_of(data, size)) == AMI_OK) {
+        w->who = answer.who;
+        status = AMI_OK;
+    }
     if (status == AMI_BAD_ENCODING)
         status = x509_identity(&w->who, span_of(data, size));
     secret_wipe(data, size);
@@ -360,12 +435,24 @@ static enum ami_status act(struct work *w, int argc, char **argv, struct why *wh
     if (revokes && (name != NULL) == (certificate_file != NULL))
         return why_set(why, AMI_BAD_ARGUMENT,
                        "operator revoke needs one name, or --certificate with the operator's");
-    if (!list && !revokes && name == NULL)
-        return why_set(why, AMI_BAD_ARGUMENT, "operator add needs one name");
+    if (!list && !revokes && name == NULL && request_file == NULL)
+        return why_set(why, AMI_BAD_ARGUMENT, "operator add needs one name, or --request");
     AMI_TRY(begin(w, !list, why));
     if (list)
         return read_dcs(w, why);
     return revokes ? take_back(w, name, why) : add(w, name, why);
+}
+
+static void print_added(const struct credential_identity *who)
+{
+    char label[LABEL_TEXT_BYTES];
+    label_text(label, who->label);
+    printf("operator %s: %s, for %lld days, in %s\n", who->name.text, label,
+           (long long)((who->until_s - issue_now_s() + ISSUE_DAY_S / 2) / ISSUE_DAY_S), out_file);
+    if (request_file != NULL)
+        printf("that is the answer to its request, and nothing secret: `dc-cli accept` makes the "
+               "credential of it%s\n",
+               who->kind == CREDENTIAL_CFL ? ", with operators/cfl.public" : "");
 }
 
 static int print_json(const struct work *w)
@@ -394,8 +481,7 @@ static int run(int argc, char **argv, void *ctx)
     } else if (strcmp(argv[0], "list") == 0) {
         print_list(&w);
     } else if (strcmp(argv[0], "add") == 0) {
-        printf("operator %s: %s, for %lld days, in %s\n", argv[1], label_given, (long long)days,
-               out_file);
+        print_added(&w.who);
     } else {
         printf("operator %s is revoked; ami-mdms serve tells every DC, and ami-mdms operator list "
                "shows which know of it\n",
@@ -413,7 +499,9 @@ const struct command_spec COMMAND_OPERATOR = {
     .arguments_min = 1,
     .arguments_max = 2,
     .summary = "credentials of those who may ask DCs",
-    .example = "ami-mdms operator add alice --label 2:ledger+metering+operation --out alice.cred "
+    .example = "ami-mdms operator add --request alice.request --label 2:ledger+metering+operation "
+               "--out alice.answer --dir mdms\n"
+               "ami-mdms operator add alice --label 2:ledger+metering+operation --out alice.cred "
                "--dir mdms\nami-mdms operator revoke alice --dir mdms\n"
                "ami-mdms operator revoke --certificate bob.pem --dir mdms\n"
                "ami-mdms operator list --dir mdms",

@@ -34,6 +34,26 @@ void issuer_end(struct issuer *w)
     w->lock = -1;
 }
 
+enum ami_status issue_may_ask(const struct issuer *w, const struct credential_identity *who,
+                              enum credential_role role, int64_t days, const char *path,
+                              struct why *why)
+{
+    const int64_t now_s = issue_now_s();
+    if (!sm3_equal(&who->network, &w->net.id))
+        return why_set(why, AMI_WRONG_CHAIN, "%.300s is for another network", path);
+    if (who->role != role)
+        return why_set(why, AMI_NOT_ALLOWED, "%.300s asks for a certificate of role %s, not %s",
+                       path, credential_role_name(who->role), credential_role_name(role));
+    if (who->until_s == 0 || who->until_s > now_s + days * ISSUE_DAY_S + ISSUE_EARLY_S)
+        return why_set(why, AMI_NOT_ALLOWED,
+                       "%.300s asks for more than %lld days; --days allows more", path,
+                       (long long)days);
+    return who->until_s > now_s
+               ? AMI_OK
+               : why_set(why, AMI_NOT_ALLOWED,
+                         "the time that %.300s asks for is over: it has to be made anew", path);
+}
+
 enum ami_status issue_cfl(const struct issuer *w, struct cfl_certificate *certificate,
                           struct why *why)
 {
@@ -47,6 +67,24 @@ enum ami_status issue_cfl(const struct issuer *w, struct cfl_certificate *certif
     if (seed != NULL)
         secret_wipe(seed, sizeof *seed);
     free(seed);
+    secret_wipe(random, sizeof random);
+    return status;
+}
+
+enum ami_status issue_answer(const struct issuer *w, struct credential_answer *out,
+                             const struct credential_request *request, struct label label,
+                             struct why *why)
+{
+    uint8_t random[SM2_WIDE_BYTES];
+    if (request->who.kind == CREDENTIAL_CFL) {
+        struct cfl_certificate certificate = credential_request_cfl(request);
+        AMI_TRY(issue_cfl(w, &certificate, why));
+        credential_answer_cfl(out, &certificate);
+        return AMI_OK;
+    }
+    secret_random(random, sizeof random);
+    const enum ami_status status =
+        credential_answer_implicit(out, request, label, &w->net, &w->keys.x, random);
     secret_wipe(random, sizeof random);
     return status;
 }

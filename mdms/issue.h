@@ -4,14 +4,15 @@
 #ifndef AMI_MDMS_ISSUE_H
 #define AMI_MDMS_ISSUE_H
 
-#include "channel/cfl.h"
+#include "channel/request.h"
 #include "mdms/cli.h"
 #include "net/loop.h"
 
 #define ISSUE_DAYS     365
 #define ISSUE_DAYS_MAX 3650
 #define ISSUE_DAY_S    86400
-/* Clocks of DCs that are behind by up to so much still find a new credential valid. */
+/* Clocks of DCs that are behind by up to so much still find a new credential valid; those of who
+ * asks may be ahead by as much. */
 #define ISSUE_EARLY_S 3600
 
 /* For a table of options; the values are the command's own `out_file` and `days`. */
@@ -47,9 +48,21 @@ enum ami_status issuer_begin(struct issuer *w, const struct common_options *comm
 enum ami_status issuer_lock(struct issuer *w, struct why *why) AMI_MUST_CHECK;
 void issuer_end(struct issuer *w); /* unlocks and wipes */
 
+/* May this be asked for, in the file of that name: of this network, of this role, for no more than
+ * so many days and not over already? AMI_WRONG_CHAIN, AMI_NOT_ALLOWED. */
+enum ami_status issue_may_ask(const struct issuer *w, const struct credential_identity *who,
+                              enum credential_role role, int64_t days, const char *path,
+                              struct why *why) AMI_MUST_CHECK;
+
 /* Signs a CFL certificate under its identity's key of the seed set, which is drawn when there is
  * none yet. With the lock held. */
 enum ami_status issue_cfl(const struct issuer *w, struct cfl_certificate *certificate,
                           struct why *why) AMI_MUST_CHECK;
+
+/* What is issued to an operator, of the kind that it asks for. Under CFL the label is the one asked
+ * for. AMI_BAD_SIGNATURE: whoever asks does not have the key. With the lock held. */
+enum ami_status issue_answer(const struct issuer *w, struct credential_answer *out,
+                             const struct credential_request *request, struct label label,
+                             struct why *why) AMI_MUST_CHECK;
 
 #endif

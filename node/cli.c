@@ -48,7 +48,8 @@ void cli_close(struct cli *c)
 
 int main(int argc, char **argv)
 {
-    static struct cli c = {.timeout_ms = 5000, .count = 20, .interval_ms = 1000, .format = "jsonl"};
+    static struct cli c = {
+        .timeout_ms = 5000, .count = 20, .interval_ms = 1000, .format = "jsonl", .days = 365};
     /* Each command has the options that mean something to it, and no others. */
     const struct option_spec common[] = {
         {"json", 0, OPTION_FLAG, &c.json, 0, 0, NULL, "print one JSON document", false}, {0}};
@@ -209,6 +210,27 @@ int main(int argc, char **argv)
         {0}};
     const struct option_spec events[] = {number, newest, follow, node,    credential,
                                          roots,  set,    keys,   timeout, {0}};
+    const struct option_spec request[] = {
+        {"label", 0, OPTION_TEXT, &c.label, 0, 0, "LABEL",
+         "to ask for: level 0 to 3 and categories, such as 2:ledger+metering", true},
+        {"kind", 0, OPTION_TEXT, &c.kind, 0, 0, "KIND", "implicit (default) or cfl", false},
+        {"epoch", 0, OPTION_INT, &c.epoch, 1, UINT32_MAX, "E",
+         "of your key: one more than the last one's (default 1)", false},
+        {"days", 0, OPTION_INT, &c.days, 1, 3650, "N", "how long it is to be good (default 365)",
+         false},
+        {"out", 'o', OPTION_TEXT, &c.out, 0, 0, "FILE", "where the request goes", true},
+        {"key", 0, OPTION_TEXT, &c.key, 0, 0, "FILE", "where your key goes, until `accept`", true},
+        network,
+        {"network", 0, OPTION_TEXT, &c.network, 0, 0, "FILE",
+         "network.json instead of the genesis file (default: $AMI_NETWORK)", false},
+        {0}};
+    const struct option_spec accept[] = {
+        {"key", 0, OPTION_TEXT, &c.key, 0, 0, "FILE",
+         "what `request` wrote; removed when it is done", true},
+        {"out", 'o', OPTION_TEXT, &c.out, 0, 0, "FILE", "where the credential goes", true},
+        {"cfl-public", 0, OPTION_TEXT, &c.cfl_public, 0, 0, "FILE",
+         "the public seed set, needed with --kind cfl (default: $AMI_CFL_PUBLIC)", false},
+        {0}};
     const struct command_spec commands[] = {
         {"status", NULL, 0, 0, "every DC: role, term, height, peers, sessions",
          "dc-cli status --genesis genesis.json", status_options, cli_status},
@@ -246,6 +268,13 @@ int main(int argc, char **argv)
          "dc-cli note 'the disk is being exchanged' --node 127.0.0.1:7301", note, cli_note},
         {"step-down", NULL, 0, 0, "have another DC lead than this one, which does now",
          "dc-cli step-down --node 127.0.0.1:7301", note, cli_step_down},
+        {"request", "NAME", 1, 1, "ask for an operator's credential, over a key of your own",
+         "dc-cli request alice --label 2:ledger+metering --genesis genesis.json --out "
+         "alice.request "
+         "--key alice.key",
+         request, cli_request},
+        {"accept", "FILE", 1, 1, "make your credential of the MDMS's answer to your request",
+         "dc-cli accept alice.answer --key alice.key --out alice.cred", accept, cli_accept},
         {0}};
     const struct program_spec program = {
         CLI_NAME, "inspect the data concentrators of an AMI network and their ledger", commands,

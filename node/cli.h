@@ -9,6 +9,7 @@
  *   cli_export.c   compare, export
  *   cli_copy.c     copy
  *   cli_proof.c    verify-proof
+ *   cli_request.c  request, accept
  *   cli_guard.c    ledgers are read in a process of its own, which damage may crash
  */
 #ifndef AMI_NODE_CLI_H
@@ -33,6 +34,8 @@ struct cli {
     int64_t frames, interval_ms; /* of top */
     bool follow, links;
     const char *meter, *format, *out;
+    const char *label, *kind, *key; /* of request and accept */
+    int64_t days;
     const char *credential, *x509_roots, *cfl_public,
         *network; /* how we ask, and who is believed */
 
@@ -53,6 +56,10 @@ int cli_fail(const struct cli *c, enum ami_status status, const char *format, ..
 /* Reads --genesis, or genesis.json in the ledger's folder or in the one above. On failure it has
  * printed why and returns false, with *exit_status set. */
 bool cli_genesis(struct cli *c, const char *data, int *exit_status);
+/* The network's public keys, where they are known: of the genesis file, if it was read, of
+ * --network or of AMI_NETWORK; *out is NULL when none names them. It may point to `room`. */
+enum ami_status cli_find_network(const struct cli *c, struct network *room,
+                                 const struct network **out, struct why *why) AMI_MUST_CHECK;
 /* A usage error: says it and returns the exit status. */
 int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The folder of --data, or NULL and said so (*exit_status set). */
@@ -125,5 +132,7 @@ int cli_audit(int argc, char **argv, void *ctx);
 int cli_compare(int argc, char **argv, void *ctx);
 int cli_copy(int argc, char **argv, void *ctx);
 int cli_export(int argc, char **argv, void *ctx);
+int cli_request(int argc, char **argv, void *ctx);
+int cli_accept(int argc, char **argv, void *ctx);
 
 #endif

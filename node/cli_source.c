@@ -108,10 +108,8 @@ const char *cli_node(const struct cli *c, int *exit_status)
     return NULL;
 }
 
-/* The network's public keys, where they are known: of the genesis file, of --network or of
- * AMI_NETWORK. */
-static enum ami_status find_network(const struct cli *c, struct network *room,
-                                    const struct network **out, struct why *why)
+enum ami_status cli_find_network(const struct cli *c, struct network *room,
+                                 const struct network **out, struct why *why)
 {
     const char *path = c->network != NULL ? c->network : getenv("AMI_NETWORK");
     char detail[WHY_BYTES_MAX - 200] = "";
@@ -137,7 +135,7 @@ static enum ami_status hold_credential(struct cli *c, struct why *why)
     struct why soon;
     if (c->has_operator)
         return AMI_OK;
-    AMI_TRY(find_network(c, &room, &net, why));
+    AMI_TRY(cli_find_network(c, &room, &net, why));
     AMI_TRY(operator_begin_link(&c->operator_link, &files, net, why));
     c->has_operator = true;
     if (operator_expires(&c->operator_link, clock_wall_ms() / 1000, &soon))

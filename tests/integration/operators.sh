@@ -153,6 +153,21 @@ as carol 0 "" blocks
 expect 1 "passphrase" env AMI_PASSPHRASE=wrong "$bin/ami-mdms" operator add eve --dir "$dir/mdms" --label 0: --kind cfl \
     --out "$work/eve.cred"
 
+say "operators who keep their key: it is never where the MDMS is"
+for kind in implicit cfl; do
+    own=$work/own-$kind
+    expect 0 "request of grace-$kind" "$bin/dc-cli" request "grace-$kind" --label 1:ledger --kind "$kind" \
+        --genesis "$dir/genesis.json" --out "$own.request" --key "$own.key"
+    expect 0 "operator grace-$kind" "$bin/ami-mdms" operator add --request "$own.request" --out "$own.answer" --dir "$dir/mdms" "${pass[@]}"
+    expect 0 "operator grace-$kind: 1:ledger" "$bin/dc-cli" accept "$own.answer" --key "$own.key" --out "$own.cred" \
+        --cfl-public "$dir/mdms/operators/cfl.public"
+    as "own-$kind" 0 "" blocks
+    as "own-$kind" 1 "needs a label that covers 1:operation; you are operator grace-$kind 1:ledger" events
+done
+expect 0 "revoked" "$bin/ami-mdms" operator revoke grace-implicit --dir "$dir/mdms" "${pass[@]}"
+soon 10 "it is revoked like any other" asked_at 1 own-implicit "refused and gave no reason"
+as own-cfl 0 "" blocks
+
 say "another network's operator, and its list"
 "$bin/ami-mdms" init --dir "$work/other" --name other "${pass[@]}" >/dev/null
 expect 0 "" "$bin/ami-mdms" operator add mallory --dir "$work/other" "${pass[@]}" --out "$work/mallory.cred" \

@@ -1,10 +1,11 @@
 #!/bin/bash
 # The program ami-mdms from outside: from an empty directory to a genesis and enrolled meters, and
-# what it says to bad input. usage: cli.sh AMI-MDMS MDMS-DEVICE MAKE-CERTIFICATES
+# what it says to bad input. usage: cli.sh AMI-MDMS MDMS-DEVICE MAKE-CERTIFICATES DC-CLI
 set -u
 mdms=$1
 device=$2
 certificates=$3
+cli=$4
 work=$(mktemp -d)
 serving=
 # shellcheck disable=SC2317  # called by the trap
@@ -31,7 +32,7 @@ expect() {
     [ $got -eq "$status" ] || complain "exit status $got instead of $status: $*"
     grep -qF -- "$text" out err || complain "no \"$text\" from: $*"
     # An error is one sentence on stderr.
-    if [ "$status" -ne 0 ] && ! grep -q '^ami-mdms: ' err; then
+    if [ "$status" -ne 0 ] && ! grep -qE '^(ami-mdms|dc-cli): ' err; then
         complain "no sentence on stderr from: $*"
     fi
 }
@@ -302,6 +303,102 @@ mv seed.before m/operators/cfl.seed
 rm "$public"
 operator 0 "operator o-7" add o-7 --label 0: --kind cfl --out o-7.cred
 cmp -s "$public" public.before || complain "the public seed set is another than before"
+
+# --- operators who keep their key: asked for, answered, joined
+asks() { # asks STATUS TEXT NAME OUT [OPTION...]: OUT.request, OUT.key
+    local status=$1 text=$2 name=$3 file=$4
+    shift 4
+    expect "$status" "$text" "$cli" request "$name" --label 2:ledger --network m/network.json --out "$file.request" \
+        --key "$file.key" "$@"
+}
+takes() { # takes STATUS TEXT ANSWER KEY [OPTION...]: the credential goes to taken.cred
+    local status=$1 text=$2 answer=$3 key=$4
+    shift 4
+    expect "$status" "$text" "$cli" accept "$answer" --key "$key" --out taken.cred "$@"
+}
+# altered FILE NAME FROM TO: one text or byte exchanged for another of the same length.
+altered() {
+    LC_ALL=C sed "s/$3/$4/" "$1" >"$2"
+    ! cmp -s "$1" "$2" || complain "$1 was not altered"
+}
+# labelled FILE NAME: a label of level 3 instead of 2 or 1, which stands behind network, name and key epoch.
+labelled() {
+    local before=$((47 + ${#2}))
+    { head -c $before "$1"; printf '\3'; tail -c +$((before + 2)) "$1"; } >bad
+    [ "$(cmp -l "$1" bad | wc -l)" = 1 ] || complain "the label of $1 was not altered"
+}
+given() { on_list "[.operators[] | select(.name == \"$1\")] | length"; }
+for kind in implicit cfl; do
+    own=own-$kind
+    asks 0 "request of $own" $own $own --kind $kind
+    [ "$(stat -c %a $own.key)" = 600 ] || complain "the operator's key can be read by others"
+    asks 1 "$own.key" $own $own --kind $kind
+    expect 1 "$own.request" "$cli" request $own --label 0: --network m/network.json --out $own.request --key other-key.key
+    [ ! -e other-key.key ] || complain "a key stays behind without a request"
+    # What others make of it on its way, and what is not for this network.
+    altered $own.request bad.request "$own" "Own-$kind"
+    operator 1 "is not signed with the key in it" add --request bad.request --out x.answer
+    labelled $own.request $own
+    operator 1 "is not signed with the key in it" add --request bad --out x.answer
+    expect 1 "is for another network" "$mdms" operator add --request $own.request --out x.answer --dir other --passphrase-file pass
+    head -c 60 $own.request >bad.request
+    operator 1 "is no request for an operator's credential" add --request bad.request --out x.answer
+    operator 1 "is no request for an operator's credential" add --request pass --out x.answer
+    operator 1 "is larger than" add --request $own.key --out x.answer
+    operator 1 "is the request of $own, not of alice" add alice --request $own.request --out x.answer
+    operator 1 "asks for more than 9 days" add --request $own.request --days 9 --out x.answer
+    operator 2 "--kind is for operator add without one" add --request $own.request --kind $kind --out x.answer
+    operator 2 "is no label" add --request $own.request --label 9: --out x.answer
+    asks 0 "" $own late --kind $kind --epoch 2
+    operator 1 "with --epoch 1" add --request late.request --out x.answer
+    [ "$(given $own)" = 0 ] || complain "a refused request is written down as answered"
+    [ ! -e x.answer ] || complain "a refused request was answered"
+    label=1:operation
+    if [ $kind = cfl ]; then
+        operator 1 "asks for the label 2:ledger" add --request $own.request --label $label --out x.answer
+        label=2:ledger
+    fi
+    operator 0 "operator $own: $label, for 365 days" add --request $own.request --label $label --out $own.answer
+    [ "$(given $own)" = 1 ] || complain "what was given out is not written down"
+    operator 1 "in force" add --request $own.request --out x.answer
+    # Answers to others, altered ones, and what is no answer; the key stays until all is right.
+    set=(--cfl-public "$public")
+    asks 0 "" $own again --kind $kind
+    takes 1 "answers a" $own.answer again.key "${set[@]}"
+    takes 1 "answers another request" $own.answer late.key "${set[@]}"
+    takes 1 "no key that \`dc-cli request\` wrote" $own.answer $own.answer "${set[@]}"
+    takes 1 "no answer to a request" $own.request $own.key "${set[@]}"
+    altered $own.answer bad.answer "$own" "Own-$kind"
+    takes 1 "answers another request" bad.answer $own.key "${set[@]}"
+    labelled $own.answer $own
+    takes 1 "altered" bad $own.key "${set[@]}"
+    if [ $kind = cfl ]; then
+        takes 2 "--cfl-public" $own.answer $own.key
+        takes 1 "the issuer of that public seed set did not make it" $own.answer $own.key --cfl-public other/operators/cfl.public
+    fi
+    echo >taken.cred
+    takes 1 "taken.cred" $own.answer $own.key "${set[@]}"
+    rm taken.cred
+    [ -e $own.key ] || complain "the key is gone before there is a credential"
+    takes 0 "operator $own: $label" $own.answer $own.key "${set[@]}"
+    [ "$(stat -c %a taken.cred)" = 600 ] || complain "the credential can be read by others"
+    [ ! -e $own.key ] || complain "the key file stays"
+    # The credential is the one that was written down, and so is the answer, which the MDMS may keep.
+    operator 0 "operator $own is revoked" revoke --certificate taken.cred
+    operator 0 "operator $own is revoked" revoke --certificate $own.answer
+    [ "$(given $own)" = 1 ] || complain "it was another one that was written down"
+    operator 1 "with --epoch 2" add --request again.request --out x.answer
+    operator 0 "operator $own: 2:ledger" add --request late.request --out $own.2
+    rm -f taken.cred again.* late.*
+done
+asks 2 "is no name" "a b" nobody
+asks 2 "implicit or cfl" alice nobody --kind x509
+expect 2 "is no label" "$cli" request alice --label 9: --network m/network.json --out nobody.request --key nobody.key
+expect 2 "which network?" "$cli" request alice --label 0: --out nobody.request --key nobody.key
+expect 1 "is no network file" "$cli" request alice --label 0: --network pass --out nobody.request --key nobody.key
+expect 0 "request of alice" "$cli" request alice --label 0: --genesis m/genesis.json --out nobody.request --key nobody.key
+operator 2 "needs one name, or --request" add --label 0: --out x.answer
+operator 2 "needs --out, and --label or --request" add alice --out x.answer
 
 # --- what serve speaks under, damaged: said, and the rest is shown
 expect 0 "credential    implicit" "$mdms" status --dir m

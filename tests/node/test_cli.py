@@ -73,7 +73,7 @@ def usage(cli):
     cli.fails("status of nobody", 2, "which node?", "status")
     cli.fails("a proof of nothing", 2, "name either", "proof", "--meter", "m-1", "--node", "127.0.0.1:1")
     for command in ("status", "why-stuck", "blocks", "block", "tx", "meter", "readings", "proof", "verify-proof",
-                    "audit", "compare", "export", "events", "top", "note", "step-down"):
+                    "audit", "compare", "export", "events", "top", "note", "step-down", "request", "accept"):
         status, out, _ = cli.run(command, "--help")
         check(f"{command} --help has an example",
               status == 0 and f"Example:\n  dc-cli {command}" in out, out)
@@ -840,7 +840,7 @@ def copies(cli, make_ledger, folder):
 
 
 def completion(cli, folder):
-    check("commands are completed", complete(cli, "dc-cli", "a") == ["audit"]
+    check("commands are completed", complete(cli, "dc-cli", "a") == ["audit", "accept"]
           and complete(cli, "dc-cli", "st") == ["status", "step-down"]
           and complete(cli, "dc-cli", "status", "--li") == ["--links"]
           and complete(cli, "dc-cli", "w") == ["why-stuck"])
