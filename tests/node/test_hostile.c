@@ -418,9 +418,9 @@ static void a_refusal_names_whom_it_can(void **state)
     node_on_refused(n, NODE_PORT_ADMIN, "127.0.0.1:1", FAULT_REVOKED, &mallory, CHANNEL_PROVEN);
     const size_t count = node_events_after(n, 0, all);
     for (size_t i = 0; i < count; i++) {
-        nameless += strstr(all[i]->text, "reason=signature: ") != NULL;
-        claimed += strstr(all[i]->text, "reason=expired claimed=mallory: ") != NULL;
-        proven += strstr(all[i]->text, "reason=revoked who=mallory: ") != NULL;
+        nameless += strstr(all[i]->text, "remote=127.0.0.1:1 reason=signature: ") != NULL;
+        claimed += strstr(all[i]->text, " claimed=mallory reason=expired: ") != NULL;
+        proven += strstr(all[i]->text, " who=mallory reason=revoked: ") != NULL;
     }
     assert_int_equal(nameless, 2 * NODE_OFTEN_SHOWN - 1);
     assert_int_equal(claimed, 1);
