@@ -44,7 +44,7 @@ enum ami_status channel_suites_parse(uint8_t *out, const char *text)
 
 const char *channel_standing_text(enum channel_standing standing)
 {
-    return standing == CHANNEL_PROVEN ? " who=" : standing == CHANNEL_CLAIMED ? " claimed=" : "";
+    return standing == CHANNEL_PROVEN ? "; who=" : standing == CHANNEL_CLAIMED ? "; claimed=" : "";
 }
 
 void channel_start(struct channel *c, const struct channel_config *config, bool initiator,

@@ -79,7 +79,7 @@ enum channel_standing {
                         none that is trusted vouches for it */
     CHANNEL_PROVEN   /* an issuer that is trusted says so */
 };
-/* What stands before a name in a log: "", " claimed=", " who="; never NULL. */
+/* What stands before a name at the end of a log line: "", "; claimed=" or "; who="; never NULL. */
 const char *channel_standing_text(enum channel_standing standing);
 
 /* Of fixed size, no allocation behind it; about 1 KB. Wipe with channel_wipe. */

@@ -515,9 +515,9 @@ static void on_dc_refused(void *ctx, const char *remote, enum channel_fault faul
                           const struct credential_identity *who, enum channel_standing standing)
 {
     const struct dialled *d = ctx;
-    log_say(d->serve->log, ENV_LOG_WARN, "channel_refused", "remote=%s%s%s reason=%s: %s", remote,
-            channel_standing_text(standing), who == NULL ? "" : who->name.text,
-            channel_fault_name(fault), channel_fault_text(fault));
+    log_say(d->serve->log, ENV_LOG_WARN, "channel_refused", "remote=%s reason=%s: %s%s%s", remote,
+            channel_fault_name(fault), channel_fault_text(fault), channel_standing_text(standing),
+            who == NULL ? "" : who->name.text);
 }
 
 static void on_dc_frame(void *ctx, env_link link, struct span frame)

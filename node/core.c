@@ -178,10 +178,11 @@ void node_on_refused(struct node *n, enum node_port port, const char *remote,
                                        [NODE_PORT_DIALLED] = "dialled"};
     /* Who is proven has its own share of the log: strangers do not use it up. */
     static const struct ami_id stranger;
-    node_event_of(
-        n, ENV_LOG_WARN, "channel_refused", standing == CHANNEL_PROVEN ? &who->name : &stranger,
-        "port=%s remote=%s%s%s reason=%s: %s", name[port], remote, channel_standing_text(standing),
-        who == NULL ? "" : who->name.text, channel_fault_name(fault), channel_fault_text(fault));
+    node_event_of(n, ENV_LOG_WARN, "channel_refused",
+                  standing == CHANNEL_PROVEN ? &who->name : &stranger,
+                  "port=%s remote=%s reason=%s: %s%s%s", name[port], remote,
+                  channel_fault_name(fault), channel_fault_text(fault),
+                  channel_standing_text(standing), who == NULL ? "" : who->name.text);
 }
 
 void node_on_closed(struct node *n, env_link link)
