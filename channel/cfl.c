@@ -307,16 +307,18 @@ enum channel_fault cfl_read(struct credential_peer *out, struct span shown,
     return FAULT_NONE;
 }
 
-enum channel_fault cfl_vouched(const struct credential_peer *peer, struct span shown,
+enum channel_fault cfl_vouched(struct credential_peer *peer, struct span shown,
                                const struct credential_trust *trust,
                                const struct credential_moment *at)
 {
     struct reader r = reader_on(shown);
     struct cfl_certificate certificate;
-    (void)peer;
     (void)at;
     certificate_read(&r, &certificate);
-    return r.failed ? FAULT_MALFORMED : cfl_certificate_check(&certificate, trust->cfl);
+    const enum channel_fault fault =
+        r.failed ? FAULT_MALFORMED : cfl_certificate_check(&certificate, trust->cfl);
+    peer->vouched = fault == FAULT_NONE;
+    return fault;
 }
 
 /* --- the public set --------------------------------------------------------------------------- */

@@ -42,6 +42,11 @@ enum ami_status channel_suites_parse(uint8_t *out, const char *text)
     return AMI_OK;
 }
 
+const char *channel_standing_text(enum channel_standing standing)
+{
+    return standing == CHANNEL_PROVEN ? "; who=" : standing == CHANNEL_CLAIMED ? "; claimed=" : "";
+}
+
 void channel_start(struct channel *c, const struct channel_config *config, bool initiator,
                    const uint8_t random[CHANNEL_RANDOM_BYTES], int64_t wall_ms)
 {
@@ -146,10 +151,10 @@ struct channel_result channel_receive(struct channel *c, uint8_t *frame, size_t 
         fault = handshake_answer(c, frame, size, reply, &result.reply_size);
         break;
     case CHANNEL_EXPECT_ANSWER:
-        fault = handshake_finish(c, frame, size, reply, &result.reply_size);
+        fault = handshake_finish(c, frame, size, reply, &result.reply_size, &result.shown);
         break;
     case CHANNEL_EXPECT_FINISH:
-        fault = handshake_accept(c, frame, size);
+        fault = handshake_accept(c, frame, size, &result.shown);
         if (fault == FAULT_NONE) {
             c->state = CHANNEL_UP;
             result.reply_size = record_seal(c, reply, RECORD_READY, span_of(NULL, 0));
@@ -172,7 +177,14 @@ uint32_t channel_cost(const struct channel *c, const uint8_t *frame, size_t size
                    : 0;
     if (c->state != CHANNEL_EXPECT_FINISH || size < 2 || frame[0] != CHANNEL_FRAME_FINISH)
         return 0;
-    return frame[1] == CREDENTIAL_X509 && c->config->trust->x509 != NULL ? CHANNEL_COST_X509 : 1;
+    switch (frame[1]) {
+    case CREDENTIAL_X509:
+        return c->config->trust->x509 != NULL ? CHANNEL_COST_X509 : 1;
+    case CREDENTIAL_CFL:
+        return c->config->trust->cfl != NULL ? CHANNEL_COST_CFL : 1;
+    default:
+        return CHANNEL_COST_IMPLICIT;
+    }
 }
 
 size_t channel_seal(struct channel *c, uint8_t *out, struct span plain)
@@ -190,6 +202,15 @@ size_t channel_close(struct channel *c, uint8_t out[CHANNEL_OVERHEAD_BYTES_MAX])
     return size;
 }
 
+struct channel_result channel_judge(struct channel *c, struct span shown, uint8_t *reply,
+                                    int64_t wall_ms)
+{
+    const struct channel_result good = {.event = CHANNEL_NOTHING};
+    AMI_CHECK(c->state == CHANNEL_UP && c->welcome);
+    const enum channel_fault fault = credential_again(&c->peer, shown, c->config->trust, wall_ms);
+    return fault == FAULT_NONE ? good : fail(c, fault, reply);
+}
+
 enum channel_fault channel_cut(struct channel *c)
 {
     if (c->state != CHANNEL_DOWN && c->state != CHANNEL_IDLE)
@@ -204,5 +225,12 @@ enum channel_fault channel_why(const struct channel *c)
 
 const struct credential_identity *channel_peer(const struct channel *c)
 {
-    return c->peer.role == 0 ? NULL : &c->peer;
+    return c->welcome ? &c->peer : NULL;
+}
+
+enum channel_standing channel_claimant(const struct channel *c,
+                                       const struct credential_identity **who)
+{
+    *who = c->standing == CHANNEL_UNKNOWN ? NULL : &c->peer;
+    return c->standing;
 }

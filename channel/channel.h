@@ -72,6 +72,16 @@ enum channel_state {
     CHANNEL_DOWN /* closed or failed */
 };
 
+/* What the other side's identity is worth. */
+enum channel_standing {
+    CHANNEL_UNKNOWN, /* it has not shown that it holds any credential's key */
+    CHANNEL_CLAIMED, /* it holds the key of a credential that says so; no issuer was asked yet, or
+                        none that is trusted vouches for it */
+    CHANNEL_PROVEN   /* an issuer that is trusted says so */
+};
+/* What stands before a name at the end of a log line: "", "; claimed=" or "; who="; never NULL. */
+const char *channel_standing_text(enum channel_standing standing);
+
 /* Of fixed size, no allocation behind it; about 1 KB. Wipe with channel_wipe. */
 struct channel {
     const struct channel_config *config;
@@ -88,7 +98,9 @@ struct channel {
     sm3_digest shared;        /* S, see handshake.c */
     sm3_digest answer_sealed; /* responder: SM3 of its own sealed part */
     struct key_chain send, receive;
-    struct credential_identity peer; /* role 0: not proven */
+    struct credential_identity peer; /* see standing */
+    enum channel_standing standing;
+    bool welcome; /* proven, in force, and accepted here */
     int64_t wall_ms;
 };
 
@@ -117,6 +129,8 @@ struct channel_result {
     enum channel_event event;
     struct span data;  /* CHANNEL_DATA: decrypted in place */
     size_t reply_size; /* bytes to be sent; also with CHANNEL_FAILED */
+    struct span shown; /* with the frame that proved the peer: its credential, inside that frame,
+                          for channel_judge. Public. */
 };
 
 /* Takes one frame of size bytes, and uses its memory. `reply` has CHANNEL_FLIGHT_BYTES_MAX bytes;
@@ -128,7 +142,9 @@ struct channel_result channel_receive(struct channel *c, uint8_t *frame, size_t 
 
 /* What this frame would make a responder compute, in answers to a first flight, for gate.h: 0 for
  * what costs next to nothing, because it is refused at a look or the peer is proven. */
-#define CHANNEL_COST_X509 8 /* a chain checked by libcrypto */
+#define CHANNEL_COST_IMPLICIT 2  /* the key recovered, a signature */
+#define CHANNEL_COST_CFL      4  /* three signatures, a sum of keys */
+#define CHANNEL_COST_X509     30 /* libcrypto's SM2: leaf, one authority and a list of each */
 uint32_t channel_cost(const struct channel *c, const uint8_t *frame, size_t size);
 
 /* Seals one record of data: out has plain.size + CHANNEL_OVERHEAD_BYTES_MAX bytes and may begin
@@ -140,6 +156,13 @@ size_t channel_seal(struct channel *c, uint8_t *out, struct span plain);
  * the channel was not up. The channel is down afterwards. */
 size_t channel_close(struct channel *c, uint8_t out[CHANNEL_OVERHEAD_BYTES_MAX]);
 
+/* Judges the peer of a channel that is up again, from what it has shown, by what is trusted at this
+ * moment: revoked and run out credentials end the channels that they opened. Costs what the check
+ * of the credential did. CHANNEL_NOTHING: it is as good as before. CHANNEL_FAILED: the channel is
+ * down, and `reply` (CHANNEL_OVERHEAD_BYTES_MAX bytes) has what tells the other side so. */
+struct channel_result channel_judge(struct channel *c, struct span shown, uint8_t *reply,
+                                    int64_t wall_ms);
+
 /* The connection has ended: FAULT_NONE when one side had closed, FAULT_CUT otherwise, or the fault
  * that there was before. */
 enum channel_fault channel_cut(struct channel *c);
@@ -148,5 +171,9 @@ enum channel_fault channel_why(const struct channel *c);
 /* Who is there; NULL until it has proven so and is welcome here. The initiator knows it one frame
  * before the channel is open. */
 const struct credential_identity *channel_peer(const struct channel *c);
+/* Who was refused, for the log: *who is the identity behind what this returns, NULL with
+ * CHANNEL_UNKNOWN. */
+enum channel_standing channel_claimant(const struct channel *c,
+                                       const struct credential_identity **who);
 
 #endif

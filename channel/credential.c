@@ -157,12 +157,13 @@ enum channel_fault credential_read(struct credential_peer *out, enum credential_
     return FAULT_NONE;
 }
 
-enum channel_fault credential_vouched(const struct credential_peer *peer, struct span shown,
+enum channel_fault credential_vouched(struct credential_peer *peer, struct span shown,
                                       const struct credential_trust *trust,
                                       const struct credential_moment *at)
 {
     credential_voucher *vouched = kinds[peer->who.kind].vouched;
     enum channel_fault fault = check_common(&peer->who, trust, at->wall_ms / 1000);
+    peer->vouched = vouched == NULL;
     return fault != FAULT_NONE || vouched == NULL ? fault : vouched(peer, shown, trust, at);
 }
 
@@ -172,6 +173,19 @@ enum channel_fault credential_check(struct credential_peer *out, enum credential
 {
     enum channel_fault fault = credential_read(out, kind, shown, trust, at);
     return fault != FAULT_NONE ? fault : credential_vouched(out, shown, trust, at);
+}
+
+enum channel_fault credential_again(const struct credential_identity *who, struct span shown,
+                                    const struct credential_trust *trust, int64_t wall_ms)
+{
+    const struct credential_moment at = {.wall_ms = wall_ms};
+    struct credential_peer peer = {.who = *who};
+    const bool anchored = who->kind == CREDENTIAL_X509  ? trust->x509 != NULL
+                          : who->kind == CREDENTIAL_CFL ? trust->cfl != NULL
+                                                        : true;
+    if (!anchored || (trust->kinds & CREDENTIAL_BIT(who->kind)) == 0)
+        return FAULT_NO_KIND;
+    return credential_vouched(&peer, shown, trust, &at);
 }
 
 /* --- signing ---------------------------------------------------------------------------------- */

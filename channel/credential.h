@@ -130,6 +130,8 @@ struct credential_moment {
 struct credential_peer {
     struct credential_identity who;
     bool implicit;
+    bool vouched; /* an issuer that is trusted says that this is the holder of the key; whether it
+                     is in force and welcome is another question. Set by credential_vouched. */
     point w, p;
     sm3_digest z;
 };
@@ -144,14 +146,21 @@ size_t credential_show(uint8_t *out, const struct credential *own,
 enum channel_fault credential_read(struct credential_peer *out, enum credential_kind kind,
                                    struct span shown, const struct credential_trust *trust,
                                    const struct credential_moment *at);
-/* `peer` as read from the same bytes. */
-enum channel_fault credential_vouched(const struct credential_peer *peer, struct span shown,
+/* `peer` as read from the same bytes. An implicit certificate's issuer has spoken when
+ * credential_verify succeeds: it is called before this. */
+enum channel_fault credential_vouched(struct credential_peer *peer, struct span shown,
                                       const struct credential_trust *trust,
                                       const struct credential_moment *at);
 /* Both, for bytes that nobody signs a transcript with. */
 enum channel_fault credential_check(struct credential_peer *out, enum credential_kind kind,
                                     struct span shown, const struct credential_trust *trust,
                                     const struct credential_moment *at);
+
+/* Would a credential that was taken once, as `who` from these bytes, be taken at this moment, by
+ * what is trusted now? What belongs to the session of then (nonce, CFL's time) is not asked again.
+ */
+enum channel_fault credential_again(const struct credential_identity *who, struct span shown,
+                                    const struct credential_trust *trust, int64_t wall_ms);
 
 /* Signature over label 00 parts (at most 4 parts). */
 sm2_signature credential_sign(const struct credential *own, const char *label,

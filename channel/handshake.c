@@ -123,9 +123,12 @@ static size_t prove(struct channel *c, const struct side *side, uint8_t *out)
     return size + GCM_TAG_BYTES;
 }
 
-/* The other side's proof; `sealed` is opened in place. On FAULT_NONE c->peer is set. */
+/* The other side's proof; `sealed` is opened in place, and *out is where in it the credential is,
+ * once it has proven the peer. c->peer is set as soon as somebody has signed with the key of a
+ * credential that names it, and c->standing tells what that is worth. */
 static enum channel_fault check_proof(struct channel *c, const struct side *side,
-                                      enum credential_kind kind, uint8_t *sealed, size_t size)
+                                      enum credential_kind kind, uint8_t *sealed, size_t size,
+                                      struct span *out)
 {
     sm4_key key;
     gcm_nonce nonce;
@@ -156,13 +159,15 @@ static enum channel_fault check_proof(struct channel *c, const struct side *side
         return fault;
     /* Only now the issuers' signatures: whoever merely copied a credential has cost one. */
     fault = credential_vouched(&peer, shown, c->config->trust, &at);
+    c->peer = peer.who;
+    c->standing = peer.vouched ? CHANNEL_PROVEN : CHANNEL_CLAIMED;
     if (fault != FAULT_NONE)
         return fault;
     if (memcmp(&peer.who.key, &c->config->own->who.key, sizeof peer.who.key) == 0)
         return FAULT_SELF;
     fault = c->config->accept(c->config->accept_ctx, &peer.who);
-    if (fault == FAULT_NONE)
-        c->peer = peer.who;
+    c->welcome = fault == FAULT_NONE;
+    *out = shown;
     return fault;
 }
 
@@ -285,7 +290,7 @@ enum channel_fault handshake_answer(struct channel *c, uint8_t *frame, size_t si
 }
 
 enum channel_fault handshake_finish(struct channel *c, uint8_t *frame, size_t size, uint8_t *reply,
-                                    size_t *reply_size)
+                                    size_t *reply_size, struct span *shown)
 {
     point_bytes e_bytes;
     point e;
@@ -312,7 +317,8 @@ enum channel_fault handshake_finish(struct channel *c, uint8_t *frame, size_t si
     agree(c, &e);
     const sm3_digest answer_sealed =
         sm3(span_of(frame + ANSWER_CLEAR_BYTES, size - ANSWER_CLEAR_BYTES));
-    fault = check_proof(c, &side_r, kind, frame + ANSWER_CLEAR_BYTES, size - ANSWER_CLEAR_BYTES);
+    fault =
+        check_proof(c, &side_r, kind, frame + ANSWER_CLEAR_BYTES, size - ANSWER_CLEAR_BYTES, shown);
     if (fault != FAULT_NONE)
         return fault;
     reply[0] = CHANNEL_FRAME_FINISH;
@@ -326,7 +332,8 @@ enum channel_fault handshake_finish(struct channel *c, uint8_t *frame, size_t si
     return FAULT_NONE;
 }
 
-enum channel_fault handshake_accept(struct channel *c, uint8_t *frame, size_t size)
+enum channel_fault handshake_accept(struct channel *c, uint8_t *frame, size_t size,
+                                    struct span *shown)
 {
     if (size < FINISH_CLEAR_BYTES || size > CHANNEL_FLIGHT_BYTES_MAX ||
         frame[0] != CHANNEL_FRAME_FINISH)
@@ -334,8 +341,9 @@ enum channel_fault handshake_accept(struct channel *c, uint8_t *frame, size_t si
     const sm3_digest finish_sealed =
         sm3(span_of(frame + FINISH_CLEAR_BYTES, size - FINISH_CLEAR_BYTES));
     transcript_2(c, &c->answer_sealed, frame);
-    enum channel_fault fault = check_proof(c, &side_i, (enum credential_kind)frame[1],
-                                           frame + FINISH_CLEAR_BYTES, size - FINISH_CLEAR_BYTES);
+    enum channel_fault fault =
+        check_proof(c, &side_i, (enum credential_kind)frame[1], frame + FINISH_CLEAR_BYTES,
+                    size - FINISH_CLEAR_BYTES, shown);
     if (fault == FAULT_NONE)
         begin_records(c, &finish_sealed);
     return fault;

@@ -25,8 +25,9 @@ typedef enum channel_fault credential_reader(struct credential_peer *out, struct
 credential_reader implicit_read, x509_read, cfl_read;
 /* And asks the issuer's signatures, for what it has read. What every kind has in common (network,
  * validity, the list of revoked ones) is credential_vouched's. An implicit certificate has none:
- * its key is the issuer's doing. */
-typedef enum channel_fault credential_voucher(const struct credential_peer *peer, struct span shown,
+ * its key is the issuer's doing. peer->vouched is set once every signature up to an anchor is good,
+ * also when something else is wrong then. */
+typedef enum channel_fault credential_voucher(struct credential_peer *peer, struct span shown,
                                               const struct credential_trust *trust,
                                               const struct credential_moment *at);
 credential_voucher x509_vouched, cfl_vouched;
@@ -68,9 +69,11 @@ enum ami_status file_secret_read(uint8_t d[SM2_SCALAR_BYTES], struct reader *r,
 /* Each takes one frame (whose bytes it may use up) and answers in `reply`. */
 enum channel_fault handshake_answer(struct channel *c, uint8_t *frame, size_t size, uint8_t *reply,
                                     size_t *reply_size); /* R: flight 1 */
+/* On FAULT_NONE these two have in *shown where in the frame the peer's credential is. */
 enum channel_fault handshake_finish(struct channel *c, uint8_t *frame, size_t size, uint8_t *reply,
-                                    size_t *reply_size); /* I: flight 2 */
-enum channel_fault handshake_accept(struct channel *c, uint8_t *frame, size_t size); /* R: 3 */
+                                    size_t *reply_size, struct span *shown); /* I: flight 2 */
+enum channel_fault handshake_accept(struct channel *c, uint8_t *frame, size_t size,
+                                    struct span *shown); /* R: flight 3 */
 
 /* --- record.c --------------------------------------------------------------------------------- */
 

@@ -227,9 +227,10 @@ static enum channel_fault operator_allowed(const struct x509_trust *trust,
 }
 
 static enum channel_fault verify_chain(const struct x509_trust *trust, X509 *leaf,
-                                       STACK_OF(X509) * others,
-                                       const struct credential_identity *who, int64_t now_s)
+                                       STACK_OF(X509) * others, struct credential_peer *peer,
+                                       int64_t now_s)
 {
+    const struct credential_identity *who = &peer->who;
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
     enum channel_fault fault = FAULT_WRONG_CHAIN;
     if (ctx == NULL || X509_STORE_CTX_init(ctx, trust->store, leaf, others) != 1)
@@ -249,7 +250,8 @@ static enum channel_fault verify_chain(const struct x509_trust *trust, X509 *lea
         goto out;
     }
     const STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(ctx);
-    if (sk_X509_num(chain) < 2) /* a leaf that is an anchor itself vouches for itself */
+    peer->vouched = sk_X509_num(chain) >= 2;
+    if (!peer->vouched) /* a leaf that is an anchor itself vouches for itself */
         fault = FAULT_SELF_SIGNED;
     else if (!usage_good(leaf, who->role))
         fault = FAULT_USAGE;
@@ -286,7 +288,7 @@ enum channel_fault x509_read(struct credential_peer *out, struct span shown,
     return fault;
 }
 
-enum channel_fault x509_vouched(const struct credential_peer *peer, struct span shown,
+enum channel_fault x509_vouched(struct credential_peer *peer, struct span shown,
                                 const struct credential_trust *trust,
                                 const struct credential_moment *at)
 {
@@ -294,7 +296,7 @@ enum channel_fault x509_vouched(const struct credential_peer *peer, struct span 
     X509 *leaf = others == NULL ? NULL : chain_read(shown, others);
     enum channel_fault fault = FAULT_MALFORMED;
     if (leaf != NULL)
-        fault = verify_chain(trust->x509, leaf, others, &peer->who, at->wall_ms / 1000);
+        fault = verify_chain(trust->x509, leaf, others, peer, at->wall_ms / 1000);
     X509_free(leaf);
     sk_X509_pop_free(others, X509_free);
     ERR_clear_error();

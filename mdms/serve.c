@@ -511,13 +511,12 @@ static enum channel_fault accept_dc(void *ctx, const struct credential_identity 
 }
 
 static void on_dc_refused(void *ctx, const char *remote, enum channel_fault fault,
-                          const struct credential_identity *who)
+                          const struct credential_identity *who, enum channel_standing standing)
 {
     const struct dialled *d = ctx;
-    log_say(d->serve->log, ENV_LOG_WARN, "channel_refused", "remote=%s reason=%s%s%s: %s", remote,
-            channel_fault_name(fault),
-            who == NULL ? "" : " who=", who == NULL ? "" : who->name.text,
-            channel_fault_text(fault));
+    log_say(d->serve->log, ENV_LOG_WARN, "channel_refused", "remote=%s reason=%s: %s%s%s", remote,
+            channel_fault_name(fault), channel_fault_text(fault), channel_standing_text(standing),
+            who == NULL ? "" : who->name.text);
 }
 
 static void on_dc_frame(void *ctx, env_link link, struct span frame)
@@ -641,7 +640,8 @@ static void on_report(void *arg)
     s->reported = t.state;
     drop_idle(s);
     report_drops(s);
-    speaker_look(&s->speaker);
+    if (speaker_look(&s->speaker))
+        link_judge(s->links, clock_wall_ms());
     loop_alarm_set(s->loop, &s->report_alarm, clock_mono_us() + REPORT_PERIOD_US);
 }
 

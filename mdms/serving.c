@@ -119,11 +119,12 @@ enum ami_status speaker_start(struct speaker *s, struct why *why)
     return AMI_OK;
 }
 
-void speaker_look(struct speaker *s)
+bool speaker_look(struct speaker *s)
 {
     find_seed_set(s);
-    trust_watch_look(&s->watch, clock_mono_us(), clock_wall_ms());
+    const bool judge = trust_watch_look(&s->watch, clock_mono_us(), clock_wall_ms());
     say(s);
+    return judge;
 }
 
 void speaker_end(struct speaker *s)

@@ -40,8 +40,8 @@ struct speaker {
 
 /* What trust_watch_start and trust_own say. */
 enum ami_status speaker_start(struct speaker *s, struct why *why) AMI_MUST_CHECK;
-/* To be called every few seconds. */
-void speaker_look(struct speaker *s);
+/* To be called every few seconds. True: as trust_watch_look. */
+bool speaker_look(struct speaker *s) AMI_MUST_CHECK;
 void speaker_end(struct speaker *s);
 
 #endif

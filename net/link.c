@@ -18,6 +18,10 @@
  * Signs of life: who let the other in, and knows it, sends the first one; who dialled answers with
  * its own from then on, as a stranger's would count as garbage.
  *
+ * Places: an endpoint lists its strangers and, where it is secure, those who have proven who they
+ * are. A newcomer pushes out the oldest stranger; who proves itself pushes out its own oldest link
+ * when it has its share, or the oldest of whoever has most when all have too many together.
+ *
  * Deadlines (strangers, half frames, lingering, silence) share one alarm: it stands at the earliest
  * known one and, when it comes, all links are looked at.
  */
@@ -34,7 +38,8 @@
 const char *link_drop_name(enum link_drop_reason reason)
 {
     static const char *const names[LINK_DROP_REASONS] = {
-        "garbage", "oversized", "half_frame", "mute", "too_many", "refused", "silent", "channel",
+        "garbage", "oversized", "half_frame", "mute", "too_many",
+        "refused", "silent",    "channel",    "idle",
     };
     return (unsigned)reason < LINK_DROP_REASONS ? names[reason] : "unknown";
 }
@@ -49,6 +54,7 @@ struct links *links_new(struct loop *loop)
     links->loop = loop;
     links->deadline_us = UINT64_MAX;
     links->deadline_alarm = (struct loop_alarm){.fire = links_check_deadlines, .arg = links};
+    links->judge_task = (struct loop_task){.run = links_judge_next, .arg = links};
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
         files.rlim_cur = files.rlim_max;
@@ -63,11 +69,18 @@ void links_free(struct links *links)
     if (links == NULL)
         return;
     loop_alarm_set(links->loop, &links->deadline_alarm, UINT64_MAX);
+    loop_cancel(links->loop, &links->judge_task);
+    for (uint32_t i = 0; i < links->slots_size; i++)
+        if (links->slots[i] != NULL)
+            links->slots[i]->leaving = conn_farewell(links->slots[i]);
     for (uint32_t i = 0; i < links->slots_size; i++) {
-        if (links->slots[i] != NULL) {
-            nng_stream_close(links->slots[i]->stream);
-            conn_free(links->slots[i]);
-        }
+        struct conn *c = links->slots[i];
+        if (c == NULL)
+            continue;
+        if (c->leaving)
+            nng_aio_wait(c->send_aio);
+        nng_stream_close(c->stream);
+        conn_free(c);
     }
     while (links->dialers != NULL) {
         struct link_dialer *d = links->dialers;
@@ -127,7 +140,8 @@ void link_mark_known(struct links *links, env_link id)
     if (c == NULL || c->known)
         return;
     c->known = true;
-    conn_stranger_remove(c);
+    if (c->list == &c->end->strangers)
+        conn_unlist(c);
     c->heard_us = clock_mono_us();
     if (c->end->limits.silent_ms != 0)
         links_deadline_add(links, conn_silence_ends(c));
@@ -137,6 +151,13 @@ void link_mark_known(struct links *links, env_link id)
     c->signs = true;
     c->said_us = 0;
     links_deadline_add(links, c->heard_us);
+}
+
+void link_judge(struct links *links, int64_t wall_ms)
+{
+    links->judge_slot = 0;
+    links->judge_ms = wall_ms;
+    loop_post(links->loop, &links->judge_task);
 }
 
 void link_pause(struct links *links, env_link id)
@@ -154,7 +175,7 @@ void link_resume(struct links *links, env_link id)
     if (c == NULL || !c->paused)
         return;
     c->paused = false;
-    c->heard_us = clock_mono_us();
+    c->heard_us = c->moved_us = clock_mono_us();
     if (c->known && c->end->limits.silent_ms != 0)
         links_deadline_add(links, conn_silence_ends(c));
     loop_post(links->loop, &c->kick_task);

@@ -9,7 +9,8 @@
  *
  * An endpoint may be secure: then every link of it is a channel of channel/, whose handshake is
  * made here. The owner hears of a link when it is open, and link_peer tells who is there; who fails
- * or is refused is dropped, and the owner hears why (on_refused).
+ * or is refused is dropped, and the owner hears why (on_refused). What was shown then is kept, and
+ * link_judge judges it again: who would not be let in any more loses the links that are open, too.
  *
  * An address is "host:port" or "tcp://host:port"; a numeric IPv6 host stands in brackets; port 0
  * of a listener lets the system choose; host "*" of a listener means every interface.
@@ -41,10 +42,11 @@ enum link_drop_reason {
     LINK_DROP_OVERSIZED,  /* a length above frame_bytes_max */
     LINK_DROP_HALF_FRAME, /* a frame was begun and did not go on in half_frame_ms */
     LINK_DROP_MUTE,       /* not known to its owner within stranger_ms */
-    LINK_DROP_TOO_MANY,   /* more connections than connections_max */
+    LINK_DROP_TOO_MANY,   /* more connections than connections_max, or than identity_max */
     LINK_DROP_REFUSED,    /* the owner refused it: failed handshake, broken rule */
     LINK_DROP_SILENT,     /* known, and nothing came for silent_ms, not even a sign of life */
     LINK_DROP_CHANNEL,    /* a secure endpoint: the handshake or a record failed, see on_refused */
+    LINK_DROP_IDLE,       /* proven, and nothing passed for quiet_ms */
     LINK_DROP_REASONS
 };
 const char *link_drop_name(enum link_drop_reason reason); /* "half_frame"; never NULL */
@@ -53,7 +55,9 @@ struct link_limits {
     size_t frame_bytes_max; /* of a received frame, prefix excluded; 1..AMI_FRAME_PEER_BYTES_MAX */
     size_t queue_bytes_max; /* frames waiting to leave, prefixes included */
     uint32_t connections_max; /* listeners only. When full the oldest stranger makes room for a
-                                 newcomer; when all are known the newcomer is dropped. */
+                                 newcomer; when all are known the newcomer is dropped. Of a secure
+                                 listener an eighth is kept for strangers: one more that proves
+                                 itself takes the place of the oldest link of whoever has most. */
     uint32_t stranger_ms;     /* a link not marked known is dropped after so long; 0 never */
     uint32_t half_frame_ms;   /* time for a frame to arrive whole once it began, or for 64 KiB more
                                  of it: a block on a slow link takes long; 0 unlimited */
@@ -64,6 +68,11 @@ struct link_limits {
     uint32_t idle_ms; /* a sign of life (a frame of size 0, which no owner sees) leaves when nothing
                          was sent for so long; 0 never */
     uint32_t silent_ms; /* a known link on which nothing came for so long is dropped; 0 never */
+    /* Secure listeners: who has proven itself is no stranger, whether its owner knows it or not. */
+    uint32_t identity_max; /* open links of one role and name; one more takes the place of its
+                              oldest, which may be dead without our knowing. 0: no limit */
+    uint32_t quiet_ms; /* in place of stranger_ms for a link that is open: dropped when no byte came
+                          or left for so long. 0: stranger_ms goes for it, too */
 };
 
 struct link_counters {
@@ -76,7 +85,9 @@ struct link_counters {
     uint64_t dials_failed;        /* dialers only */
     /* Secure endpoints: handshakes begun (a first flight was looked at, or sent), channels that
      * came to be open, flights that the gate turned away unseen, and channels that failed, by
-     * reason, before they were open or later. */
+     * reason, before they were open or later. FAULT_CUT counts those that were open and ended
+     * without a close, which is all that is to be seen of a cut line or of a process that was
+     * killed; on_closed has them as AMI_UNREACHABLE, and on_refused does not. */
     uint64_t handshakes_begun, channels_opened, turned_away;
     uint64_t faults[CHANNEL_FAULTS];
 };
@@ -103,10 +114,10 @@ struct link_events {
     void (*on_writable)(void *ctx, env_link link);
     /* Dialers: an attempt failed; the next follows by itself. */
     void (*on_unreachable)(void *ctx, const char *why);
-    /* A secure endpoint: a channel failed, before it was open or later. `peer` is who it was, NULL
-     * when that is not proven. */
+    /* A secure endpoint: a channel failed, before it was open or later. `who` and `standing` are
+     * channel_claimant's. */
     void (*on_refused)(void *ctx, const char *remote, enum channel_fault fault,
-                       const struct credential_identity *peer);
+                       const struct credential_identity *who, enum channel_standing standing);
     const struct link_security *security; /* NULL: in the clear */
 };
 
@@ -117,8 +128,9 @@ struct link_dialer;   /* owned by its links */
 /* NULL when out of memory. */
 struct links *links_new(struct loop *loop);
 
-/* Closes all at once: no owner's function is called any more, queued frames are lost. Blocks for
- * the moment that nng's callbacks need to end. NULL is allowed. */
+/* Closes all at once: no owner's function is called any more, queued frames are lost; a channel on
+ * which none waited says that it ends. Blocks for the moment that nng's callbacks need to end. NULL
+ * is allowed. */
 void links_free(struct links *links);
 
 /* Listens. AMI_IN_USE when another socket has the address, AMI_BAD_ARGUMENT for an address that is
@@ -174,6 +186,14 @@ const struct credential_identity *link_peer(const struct links *links, env_link 
 
 /* Its record suite; 0 for a link in the clear, or one that is not open. */
 uint8_t link_suite(const struct links *links, env_link link);
+
+/* What is trusted has changed, or time has passed: the peers of all open channels are judged again
+ * as of wall_ms, in the order of the links, one in each round of the loop, since a certificate
+ * takes as long to check as when it was shown first. Whom an endpoint would not let in any more
+ * loses the link; it is counted, and on_refused told, as for a newcomer. A pass that is under way
+ * begins anew.
+ */
+void link_judge(struct links *links, int64_t wall_ms);
 
 /* Stops reading: no on_frame until link_resume, also not for frames that have arrived. The
  * other side's writes fill the system's buffers and then wait. Time-outs for half frames rest. */

@@ -230,6 +230,8 @@ static void caller_close(struct link_caller *c)
         channel_wipe(c->channel);
     free(c->channel);
     free(c->sealed);
+    if (c->buffer != NULL)
+        secret_wipe(c->buffer, c->capacity); /* answers were opened in it */
     free(c->buffer);
     free(c);
 }

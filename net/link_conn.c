@@ -17,6 +17,8 @@
 #define OUT_BYTES_KEEP    (64u << 10) /* the same for send buffers */
 #define IPV6_PREFIX_BYTES 8
 #define HALF_FRAME_BYTES  (64u << 10) /* each time so much more of a frame came, its time is new */
+#define STRANGERS_PART    8           /* so great a part of a secure listener's places is theirs */
+#define FAREWELL_MS       50          /* for a last word, when all ends */
 #define LATE_US           500000u /* an alarm that is so late says that we stood still, not others */
 
 static enum ami_status status_of_drop(enum link_drop_reason reason)
@@ -29,6 +31,7 @@ static enum ami_status status_of_drop(enum link_drop_reason reason)
     case LINK_DROP_HALF_FRAME:
     case LINK_DROP_MUTE:
     case LINK_DROP_SILENT:
+    case LINK_DROP_IDLE:
         return AMI_TIMEOUT;
     case LINK_DROP_TOO_MANY:
         return AMI_FULL;
@@ -103,32 +106,36 @@ void links_deadline_add(struct links *links, uint64_t at_us)
     loop_alarm_set(links->loop, &links->deadline_alarm, at_us);
 }
 
-static void stranger_add(struct conn *c)
+static void conn_enlist(struct conn *c, struct conn_list *list)
 {
-    struct endpoint *end = c->end;
-    c->older_stranger = end->newest_stranger;
-    if (end->newest_stranger != NULL)
-        end->newest_stranger->newer_stranger = c;
+    AMI_CHECK(c->list == NULL);
+    c->list = list;
+    c->older = list->newest;
+    if (list->newest != NULL)
+        list->newest->newer = c;
     else
-        end->oldest_stranger = c;
-    end->newest_stranger = c;
+        list->oldest = c;
+    list->newest = c;
+    list->count++;
 }
 
-void conn_stranger_remove(struct conn *c)
+void conn_unlist(struct conn *c)
 {
-    struct endpoint *end = c->end;
-    if (c->older_stranger == NULL && end->oldest_stranger != c)
+    struct conn_list *list = c->list;
+    if (list == NULL)
         return;
-    if (c->older_stranger != NULL)
-        c->older_stranger->newer_stranger = c->newer_stranger;
+    if (c->older != NULL)
+        c->older->newer = c->newer;
     else
-        end->oldest_stranger = c->newer_stranger;
-    if (c->newer_stranger != NULL)
-        c->newer_stranger->older_stranger = c->older_stranger;
+        list->oldest = c->newer;
+    if (c->newer != NULL)
+        c->newer->older = c->older;
     else
-        end->newest_stranger = c->older_stranger;
-    c->older_stranger = NULL;
-    c->newer_stranger = NULL;
+        list->newest = c->older;
+    list->count--;
+    c->list = NULL;
+    c->older = NULL;
+    c->newer = NULL;
 }
 
 /* --- closing --------------------------------------------------------------------------------- */
@@ -141,7 +148,7 @@ static void conn_shut(struct conn *c, enum ami_status status)
     c->shut = true;
     c->closing = true;
     c->close_status = status;
-    conn_stranger_remove(c);
+    conn_unlist(c);
     nng_stream_close(c->stream);
     loop_post(c->end->links->loop, &c->kick_task);
 }
@@ -166,6 +173,7 @@ void conn_free(struct conn *c)
     if (c->channel != NULL)
         channel_wipe(c->channel);
     free(c->channel);
+    free(c->shown);
     free(c->in.data);
     free(c->pending.data);
     free(c->writing.data);
@@ -245,6 +253,7 @@ static void sent(void *arg)
         size_t count = nng_aio_count(c->send_aio);
         AMI_CHECK(count <= c->writing.size - c->written);
         c->written += count;
+        c->moved_us = clock_mono_us();
         c->end->counters.bytes_out += count;
         conn_write(c);
         if (c->closing && conn_queued(c) == 0)
@@ -343,7 +352,7 @@ void conn_frame_commit(struct conn *c, size_t size)
 void conn_linger(struct conn *c)
 {
     c->closing = true;
-    conn_stranger_remove(c); /* it leaves by itself within the linger time */
+    conn_unlist(c); /* it leaves by itself within the linger time */
     c->linger_until_us = clock_mono_us() + LINK_LINGER_MS * 1000u;
     links_deadline_add(c->end->links, c->linger_until_us);
     loop_post(c->end->links->loop, &c->kick_task);
@@ -404,9 +413,12 @@ static bool channel_admitted(const struct conn *c, const uint8_t *frame, size_t 
     return gate_admit(gate, source, cost, clock_mono_us());
 }
 
+/* What is left to do when the other side has been told. */
 static void channel_refused(struct conn *c)
 {
     char remote[LINK_REMOTE_BYTES];
+    const struct credential_identity *who;
+    const enum channel_standing standing = channel_claimant(c->channel, &who);
     c->end->counters.dropped[LINK_DROP_CHANNEL]++;
     c->end->counters.faults[channel_why(c->channel)]++;
     conn_linger(c);
@@ -414,8 +426,134 @@ static void channel_refused(struct conn *c)
     if (c->end->events.on_refused == NULL)
         return;
     remote_text(c->stream, remote);
-    c->end->events.on_refused(c->end->events.ctx, remote, channel_why(c->channel),
-                              channel_peer(c->channel));
+    c->end->events.on_refused(c->end->events.ctx, remote, channel_why(c->channel), who, standing);
+}
+
+/* --- places ---------------------------------------------------------------------------------- */
+
+static bool same_peer(const struct conn *a, const struct conn *b)
+{
+    const struct credential_identity *p = channel_peer(a->channel), *q = channel_peer(b->channel);
+    return p->role == q->role && ami_id_equal(&p->name, &q->name);
+}
+
+static uint32_t links_of_peer(const struct conn *c)
+{
+    uint32_t count = 0;
+    for (const struct conn *d = c->end->proven.oldest; d != NULL; d = d->newer)
+        count += same_peer(c, d);
+    return count;
+}
+
+/* The oldest link of whoever has most. Each is compared with each, for which there are few enough
+ * places, and the time that a handshake has taken before. */
+static struct conn *of_most(const struct endpoint *end)
+{
+    struct conn *out = NULL;
+    uint32_t most = 0;
+    for (struct conn *c = end->proven.oldest; c != NULL; c = c->newer) {
+        const uint32_t count = links_of_peer(c);
+        if (count > most) {
+            most = count;
+            out = c;
+        }
+    }
+    return out;
+}
+
+static struct conn *oldest_of_peer(const struct conn *c)
+{
+    struct conn *d = c->end->proven.oldest;
+    while (!same_peer(c, d))
+        d = d->newer;
+    return d;
+}
+
+/* A channel of a listener is open: from a stranger's place to one of the proven. */
+static void take_place(struct conn *c)
+{
+    const struct link_limits *limits = &c->end->limits;
+    struct conn_list *proven = &c->end->proven;
+    conn_unlist(c);
+    conn_enlist(c, proven);
+    if (limits->identity_max != 0 && links_of_peer(c) > limits->identity_max)
+        conn_drop(oldest_of_peer(c), LINK_DROP_TOO_MANY);
+    else if (proven->count > limits->connections_max - limits->connections_max / STRANGERS_PART)
+        conn_drop(of_most(c->end), LINK_DROP_TOO_MANY);
+}
+
+/* --- channels that are open ------------------------------------------------------------------- */
+
+static bool keep_shown(struct conn *c, struct span shown)
+{
+    AMI_CHECK(c->shown == NULL && shown.size <= CREDENTIAL_BYTES_MAX);
+    c->shown = malloc(shown.size);
+    if (c->shown == NULL)
+        return false;
+    memcpy(c->shown, shown.data, shown.size);
+    c->shown_size = shown.size;
+    return true;
+}
+
+static void channel_opened(struct conn *c)
+{
+    const struct link_events *events = &c->end->events;
+    char remote[LINK_REMOTE_BYTES];
+    c->announced = true;
+    c->end->counters.channels_opened++;
+    if (c->end->dialer == NULL)
+        take_place(c);
+    if (!c->known && c->end->limits.quiet_ms != 0)
+        links_deadline_add(c->end->links, c->moved_us + (uint64_t)c->end->limits.quiet_ms * 1000);
+    remote_text(c->stream, remote);
+    if (events->on_open != NULL)
+        events->on_open(events->ctx, c->id, remote);
+}
+
+/* True when that took time: a channel that is open, whoever is there. */
+static bool conn_judge(struct conn *c, int64_t wall_ms)
+{
+    if (c->channel == NULL || !c->announced || c->closing)
+        return false;
+    uint8_t *reply = conn_frame_reserve(c, CHANNEL_OVERHEAD_BYTES_MAX);
+    if (reply == NULL) {
+        conn_shut(c, AMI_NO_MEMORY);
+        return true;
+    }
+    struct channel_result result =
+        channel_judge(c->channel, span_of(c->shown, c->shown_size), reply, wall_ms);
+    if (result.event != CHANNEL_FAILED)
+        return true;
+    if (result.reply_size > 0)
+        conn_frame_commit(c, result.reply_size);
+    channel_refused(c);
+    return true;
+}
+
+void links_judge_next(void *arg)
+{
+    struct links *links = (struct links *)arg;
+    bool judged = false;
+    while (!judged && links->judge_slot < links->slots_size) {
+        struct conn *c = links->slots[links->judge_slot++];
+        judged = c != NULL && conn_judge(c, links->judge_ms);
+    }
+    if (judged)
+        loop_post(links->loop, &links->judge_task);
+}
+
+bool conn_farewell(struct conn *c)
+{
+    if (c->channel == NULL || !c->announced || c->closing || c->sending || conn_queued(c) > 0)
+        return false;
+    uint8_t *out = conn_frame_reserve(c, CHANNEL_OVERHEAD_BYTES_MAX);
+    const size_t size = out == NULL ? 0 : channel_close(c->channel, out);
+    if (size == 0)
+        return false;
+    conn_frame_commit(c, size);
+    nng_aio_set_timeout(c->send_aio, FAREWELL_MS); /* most often the system takes it at once */
+    conn_write(c);
+    return true;
 }
 
 /* One frame for the channel; what was inside goes to the owner. */
@@ -436,20 +574,17 @@ static void conn_channel(struct conn *c, uint8_t *frame, size_t size)
     struct channel_result result = channel_receive(c->channel, frame, size, reply, clock_wall_ms());
     if (result.reply_size > 0)
         conn_frame_commit(c, result.reply_size);
+    if (result.shown.size > 0 && !keep_shown(c, result.shown)) {
+        conn_shut(c, AMI_NO_MEMORY);
+        return;
+    }
     const struct link_events *events = &c->end->events;
     switch (result.event) {
     case CHANNEL_NOTHING:
         break;
-    case CHANNEL_OPEN: {
-        char remote[LINK_REMOTE_BYTES];
-        c->announced = true;
-        c->end->counters.channels_opened++;
-        conn_stranger_remove(c); /* it has proven itself: no newcomer takes its place */
-        remote_text(c->stream, remote);
-        if (events->on_open != NULL)
-            events->on_open(events->ctx, c->id, remote);
+    case CHANNEL_OPEN:
+        channel_opened(c);
         break;
-    }
     case CHANNEL_DATA:
         if (result.data.size > conn_payload_max(c)) {
             conn_drop(c, LINK_DROP_OVERSIZED);
@@ -459,6 +594,7 @@ static void conn_channel(struct conn *c, uint8_t *frame, size_t size)
         } else if (events->on_frame != NULL) {
             events->on_frame(events->ctx, c->id, result.data);
         }
+        secret_wipe(frame, size); /* it was opened in place, and may stay here for long */
         break;
     case CHANNEL_CLOSED:
         conn_shut(c, AMI_CLOSED);
@@ -523,13 +659,15 @@ static void received(void *arg)
     if (error != 0 || count == 0) {
         enum ami_status status = error == 0 ? AMI_CLOSED : link_status_of_nng(error);
         /* A channel says when it ends: without that, somebody cut it. */
-        if (c->channel != NULL && !c->closing && channel_cut(c->channel) == FAULT_CUT)
+        if (c->channel != NULL && !c->closing && channel_cut(c->channel) == FAULT_CUT) {
             status = AMI_UNREACHABLE;
+            c->end->counters.faults[FAULT_CUT] += c->announced;
+        }
         conn_shut(c, status);
     } else {
         AMI_CHECK(count <= c->in.capacity - c->in.size);
         c->end->counters.bytes_in += count;
-        c->heard_us = clock_mono_us();
+        c->heard_us = c->moved_us = clock_mono_us();
         bool filled = count == c->in.capacity - c->in.size;
         if (c->closing)
             c->in_start = c->in.size; /* what still comes is not read by anybody */
@@ -585,7 +723,7 @@ struct conn *conn_open(struct endpoint *end, nng_stream *stream)
     c->kick_task = (struct loop_task){.run = kicked, .arg = c};
     c->close_status = AMI_CLOSED;
     c->opened_us = clock_mono_us();
-    c->heard_us = c->said_us = c->opened_us;
+    c->heard_us = c->said_us = c->moved_us = c->opened_us;
     c->known = end->dialer != NULL;
     if (end->dialer != NULL)
         end->dialer->conn = c;
@@ -594,7 +732,7 @@ struct conn *conn_open(struct endpoint *end, nng_stream *stream)
     end->open_now++;
     end->counters.opened++;
     if (!c->known) {
-        stranger_add(c);
+        conn_enlist(c, &end->strangers);
         if (end->limits.stranger_ms != 0)
             links_deadline_add(links, c->opened_us + (uint64_t)end->limits.stranger_ms * 1000);
     }
@@ -638,6 +776,18 @@ static uint64_t conn_give_sign(struct conn *c, uint64_t now)
     return c->said_us + idle_us;
 }
 
+/* When a link that nobody knows has been here for too long; UINT64_MAX: that is not judged. */
+static uint64_t conn_stranger_ends(const struct conn *c)
+{
+    const struct link_limits *limits = &c->end->limits;
+    if (c->closing || c->known)
+        return UINT64_MAX;
+    if (c->channel != NULL && c->announced && limits->quiet_ms != 0)
+        return c->moved_us + (uint64_t)limits->quiet_ms * 1000;
+    return limits->stranger_ms == 0 ? UINT64_MAX
+                                    : c->opened_us + (uint64_t)limits->stranger_ms * 1000;
+}
+
 void links_check_deadlines(void *arg)
 {
     struct links *links = (struct links *)arg;
@@ -649,22 +799,21 @@ void links_check_deadlines(void *arg)
         if (c == NULL || c->shut)
             continue;
         const struct link_limits *limits = &c->end->limits;
-        uint64_t stranger = UINT64_MAX, half = UINT64_MAX, linger = UINT64_MAX;
+        uint64_t half = UINT64_MAX, linger = UINT64_MAX;
         if (c->closing)
             linger = c->linger_until_us;
-        else if (!c->known && limits->stranger_ms != 0)
-            stranger = c->opened_us + (uint64_t)limits->stranger_ms * 1000;
         if (!c->closing && c->half_since_us != 0 && limits->half_frame_ms != 0)
             half = c->half_since_us + (uint64_t)limits->half_frame_ms * 1000;
         if (late)
-            c->heard_us = now; /* what came meanwhile has not been read yet */
-        const uint64_t silent = conn_silence_ends(c);
+            c->heard_us = c->moved_us = now; /* what came meanwhile has not been read yet */
+        const uint64_t silent = conn_silence_ends(c), stranger = conn_stranger_ends(c);
         if (linger <= now) {
             conn_shut(c, c->close_status);
         } else if (half <= now) {
             conn_drop(c, LINK_DROP_HALF_FRAME);
         } else if (stranger <= now) {
-            conn_drop(c, LINK_DROP_MUTE);
+            const bool proven = c->channel != NULL && c->announced && limits->quiet_ms != 0;
+            conn_drop(c, proven ? LINK_DROP_IDLE : LINK_DROP_MUTE);
         } else if (silent <= now) {
             conn_drop(c, LINK_DROP_SILENT);
         } else {

@@ -11,6 +11,12 @@
 
 #include <nng/nng.h>
 
+/* Links in the order in which they were added. */
+struct conn_list {
+    struct conn *oldest, *newest;
+    uint32_t count;
+};
+
 struct endpoint {
     struct links *links;
     struct link_limits limits;
@@ -18,7 +24,8 @@ struct endpoint {
     struct link_counters counters;
     struct link_dialer *dialer; /* NULL: a listener's */
     uint32_t open_now;
-    struct conn *oldest_stranger, *newest_stranger;
+    struct conn_list strangers; /* of a listener: who has not said who it is */
+    struct conn_list proven;    /* of a secure listener: whose channel is open */
 };
 
 struct buffer {
@@ -37,7 +44,10 @@ struct conn {
     bool known, paused, closing, shut, wants_writable;
     bool signs;              /* the other side takes signs of life */
     bool announced;          /* on_open was called */
+    bool leaving;            /* conn_farewell is under way */
     struct channel *channel; /* NULL: in the clear */
+    uint8_t *shown;          /* the peer's credential; NULL: not proven yet */
+    size_t shown_size;
     enum ami_status close_status;
 
     struct buffer in; /* in.size: end of what was received */
@@ -49,8 +59,10 @@ struct conn {
     uint64_t half_since_us;     /* 0: no frame is half here */
     size_t half_bytes;          /* what was here of it then */
     uint64_t heard_us, said_us; /* when bytes last came, and frames were last queued */
+    uint64_t moved_us;          /* when bytes last came or left */
     uint64_t linger_until_us;
-    struct conn *older_stranger, *newer_stranger;
+    struct conn_list *list; /* one of its endpoint's; NULL: none */
+    struct conn *older, *newer;
 };
 
 struct link_listener {
@@ -89,6 +101,9 @@ struct links {
     struct link_dialer *dialers;
     struct loop_alarm deadline_alarm;
     uint64_t deadline_us;
+    struct loop_task judge_task;
+    uint32_t judge_slot; /* the next one to be judged */
+    int64_t judge_ms;    /* as of when */
 };
 
 struct conn *conn_find(const struct links *links, env_link id);
@@ -105,7 +120,12 @@ uint8_t *conn_frame_reserve(struct conn *c, size_t size);
 void conn_frame_commit(struct conn *c, size_t size);
 /* Ends the link when what is queued has left, or soon. */
 void conn_linger(struct conn *c);
-void conn_stranger_remove(struct conn *c);
+/* Out of its list, if it is in one. */
+void conn_unlist(struct conn *c);
+/* All ends: says so where nothing waits before it, so that the other side knows that nothing is
+ * missing. True: send_aio is to be waited for, which takes FAREWELL_MS at most. */
+bool conn_farewell(struct conn *c);
+void links_judge_next(void *arg);
 /* When silence is too long; UINT64_MAX: it is not judged. */
 uint64_t conn_silence_ends(const struct conn *c);
 void links_deadline_add(struct links *links, uint64_t at_us);

@@ -63,9 +63,9 @@ static void accepted(void *arg)
             return;
         }
         bool full = l->end.open_now >= l->end.limits.connections_max;
-        if (full && l->end.oldest_stranger != NULL) {
+        if (full && l->end.strangers.oldest != NULL) {
             /* A flood pushes out its own oldest links; who says who it is in time stays. */
-            conn_drop(l->end.oldest_stranger, LINK_DROP_TOO_MANY);
+            conn_drop(l->end.strangers.oldest, LINK_DROP_TOO_MANY);
             full = l->end.open_now > 2 * l->end.limits.connections_max;
         }
         if (full)

@@ -297,14 +297,17 @@ enum ami_status trust_watch_start(struct trust_watch *w, uint64_t mono_us, int64
         AMI_TRY(w->renew(w->ctx, why));
     say_own(w, wall_ms);
     warn(w, mono_us, wall_ms);
+    w->judged_us = mono_us;
     return AMI_OK;
 }
 
-void trust_watch_look(struct trust_watch *w, uint64_t mono_us, int64_t wall_ms)
+bool trust_watch_look(struct trust_watch *w, uint64_t mono_us, int64_t wall_ms)
 {
     struct why why = {""};
+    bool judge = mono_us - w->judged_us >= TRUST_JUDGE_US;
     if (trust_changed(&w->times, w->files)) {
         enum ami_status status = trust_reload(&w->trust, w->net, w->files, &why);
+        judge |= status == AMI_OK;
         if (status == AMI_OK)
             log_say(w->log, ENV_LOG_INFO, "trust_read", "roots=%s",
                     w->files->roots == NULL ? "-" : w->files->roots);
@@ -326,6 +329,9 @@ void trust_watch_look(struct trust_watch *w, uint64_t mono_us, int64_t wall_ms)
     }
     if (mono_us - w->warned_us >= TRUST_WARN_US)
         warn(w, mono_us, wall_ms);
+    if (judge)
+        w->judged_us = mono_us;
+    return judge;
 }
 
 void trust_watch_end(struct trust_watch *w)

@@ -79,7 +79,8 @@ enum ami_status trust_own(struct credential *out, const struct network *net,
 
 /* --- for a program that runs for long --------------------------------------------------------- */
 
-#define TRUST_WARN_US (24ull * 3600u * 1000000u) /* how often a warning is repeated */
+#define TRUST_WARN_US  (24ull * 3600u * 1000000u) /* how often a warning is repeated */
+#define TRUST_JUDGE_US (30u * 1000000u) /* how often dates are held against links that are open */
 
 struct trust_watch {
     /* Set by the owner; all outlive it. */
@@ -95,7 +96,7 @@ struct trust_watch {
     struct trust trust; /* links use trust.trust, which stays where it is */
     struct trust_times times;
     struct timespec own_times[3];
-    uint64_t warned_us;
+    uint64_t warned_us, judged_us;
 };
 
 /* Reads what is trusted and warns of what runs out. As trust_load; `revoked` of w->trust.trust may
@@ -104,7 +105,9 @@ enum ami_status trust_watch_start(struct trust_watch *w, uint64_t mono_us, int64
                                   struct why *why) AMI_MUST_CHECK;
 void trust_watch_end(struct trust_watch *w);
 /* Reads what has changed, the own credential too, and repeats warnings that are due. What cannot be
- * read changes nothing and is logged. To be called every few seconds. */
-void trust_watch_look(struct trust_watch *w, uint64_t mono_us, int64_t wall_ms);
+ * read changes nothing and is logged. To be called every few seconds. True: links that are open are
+ * to be judged again (link_judge), because others are trusted now than before, or the time has come
+ * to look for those that have run out. */
+bool trust_watch_look(struct trust_watch *w, uint64_t mono_us, int64_t wall_ms) AMI_MUST_CHECK;
 
 #endif

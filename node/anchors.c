@@ -51,9 +51,9 @@ enum ami_status anchors_start(struct anchors *a, uint64_t mono_us, int64_t wall_
     return read_kept(a, why);
 }
 
-void anchors_look(struct anchors *a, uint64_t mono_us, int64_t wall_ms)
+bool anchors_look(struct anchors *a, uint64_t mono_us, int64_t wall_ms)
 {
-    trust_watch_look(&a->watch, mono_us, wall_ms);
+    return trust_watch_look(&a->watch, mono_us, wall_ms);
 }
 
 void anchors_end(struct anchors *a)

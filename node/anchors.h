@@ -35,8 +35,9 @@ enum ami_status anchors_start(struct anchors *a, uint64_t mono_us, int64_t wall_
                               struct why *why) AMI_MUST_CHECK;
 void anchors_end(struct anchors *a);
 
-/* Reads what has changed, and repeats warnings that are due; to be called every ANCHORS_LOOK_US. */
-void anchors_look(struct anchors *a, uint64_t mono_us, int64_t wall_ms);
+/* Reads what has changed, and repeats warnings that are due; to be called every ANCHORS_LOOK_US.
+ * True: as trust_watch_look. */
+bool anchors_look(struct anchors *a, uint64_t mono_us, int64_t wall_ms) AMI_MUST_CHECK;
 
 /* For struct node_config. `a` is a struct anchors. */
 enum ami_status anchors_keep_operators(void *a, struct span list);

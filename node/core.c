@@ -169,16 +169,20 @@ void node_on_identity(struct node *n, env_link link, const struct credential_ide
 }
 
 void node_on_refused(struct node *n, enum node_port port, const char *remote,
-                     enum channel_fault fault, const struct credential_identity *who)
+                     enum channel_fault fault, const struct credential_identity *who,
+                     enum channel_standing standing)
 {
     static const char *const name[] = {[NODE_PORT_PEER] = "peers",
                                        [NODE_PORT_METER] = "meters",
                                        [NODE_PORT_ADMIN] = "admin",
                                        [NODE_PORT_DIALLED] = "dialled"};
-    node_event_often(n, ENV_LOG_WARN, "channel_refused", "port=%s remote=%s reason=%s%s%s: %s",
-                     name[port], remote, channel_fault_name(fault),
-                     who == NULL ? "" : " who=", who == NULL ? "" : who->name.text,
-                     channel_fault_text(fault));
+    /* Who is proven has its own share of the log: strangers do not use it up. */
+    static const struct ami_id stranger;
+    node_event_of(n, ENV_LOG_WARN, "channel_refused",
+                  standing == CHANNEL_PROVEN ? &who->name : &stranger,
+                  "port=%s remote=%s reason=%s: %s%s%s", name[port], remote,
+                  channel_fault_name(fault), channel_fault_text(fault),
+                  channel_standing_text(standing), who == NULL ? "" : who->name.text);
 }
 
 void node_on_closed(struct node *n, env_link link)

@@ -13,7 +13,7 @@
 #define AMI_NODE_CORE_H
 
 #include "base/env.h"
-#include "channel/credential.h"
+#include "channel/channel.h"
 #include "keyagree/scheme.h"
 #include "ledger/committee.h"
 #include "ledger/store.h"
@@ -41,7 +41,7 @@ struct node_write {
 };
 
 /* What a listening port went through since the start; kept by the shell's links. */
-#define NODE_DROP_REASONS_MAX 8
+#define NODE_DROP_REASONS_MAX 9
 struct node_port_counters {
     uint64_t open_now, opened, closed;
     uint64_t bytes_in, bytes_out, frames_in, frames_out;
@@ -133,9 +133,11 @@ void node_on_open(struct node *n, env_link link, enum node_port port, const stru
  * answers nothing then. */
 void node_on_identity(struct node *n, env_link link, const struct credential_identity *who,
                       uint8_t suite);
-/* A channel was refused, by either side, or failed: for the log. `who` may be NULL. */
+/* A channel was refused, by either side, or failed: for the log. `who` may be NULL; `standing` says
+ * what it is worth. */
 void node_on_refused(struct node *n, enum node_port port, const char *remote,
-                     enum channel_fault fault, const struct credential_identity *who);
+                     enum channel_fault fault, const struct credential_identity *who,
+                     enum channel_standing standing);
 void node_on_frame(struct node *n, env_link link, struct span frame);
 void node_on_writable(struct node *n, env_link link);
 void node_on_closed(struct node *n, env_link link);

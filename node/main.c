@@ -38,6 +38,7 @@
 #define WORK_JOBS_MAX     64
 #define KEYS_MAX          16 /* key epochs of this DC in its folder */
 #define PATROL_MS         (24LL * 3600 * 1000)
+#define QUIET_MS          60000
 
 static struct options {
     const char *genesis, *dir, *log_level;
@@ -254,10 +255,10 @@ static void port_open(void *ctx, env_link link, const char *remote)
 }
 
 static void port_refused(void *ctx, const char *remote, enum channel_fault fault,
-                         const struct credential_identity *who)
+                         const struct credential_identity *who, enum channel_standing standing)
 {
     struct port *p = ctx;
-    node_on_refused(p->shell->node, p->port, remote, fault, who);
+    node_on_refused(p->shell->node, p->port, remote, fault, who, standing);
 }
 
 /* Whom each port lets in; what it may do there, the core decides. */
@@ -299,9 +300,10 @@ static void dial_open(void *ctx, env_link link, const char *remote)
 }
 
 static void dial_refused(void *ctx, const char *remote, enum channel_fault fault,
-                         const struct credential_identity *who)
+                         const struct credential_identity *who, enum channel_standing standing)
 {
-    node_on_refused(((struct dial *)ctx)->shell->node, NODE_PORT_DIALLED, remote, fault, who);
+    node_on_refused(((struct dial *)ctx)->shell->node, NODE_PORT_DIALLED, remote, fault, who,
+                    standing);
 }
 
 static enum channel_fault dial_accept(void *ctx, const struct credential_identity *who)
@@ -323,8 +325,10 @@ static void dial_closed(void *ctx, env_link link, enum ami_status why)
     node_on_closed(((struct dial *)ctx)->shell->node, link);
 }
 
-/* First flights that strangers get answered on one port: in all, and from one address. An answer
- * takes a tenth of a millisecond, so this is a twentieth of a core. */
+/* What strangers get computed for them on one port: in all, and from one address. The unit is the
+ * answer to a first flight, a tenth of a millisecond, and what else they may ask for is counted in
+ * it (channel_cost), so this is a twentieth of a core. A DC that starts again has its 30 peers' and
+ * the MDMS's first and third flights looked at at once even when all are under X.509. */
 static const struct gate_rate gate_all = {1000, 500}, gate_one = {400, 200};
 
 static void port_counters(void *ctx, enum node_port port, struct node_port_counters *out)
@@ -659,11 +663,33 @@ static enum ami_status use_key(void *ctx, uint32_t epoch, struct node_key *out)
  */
 
 /* A peer's frame may be a block, a stranger's there is a hello; a meter's is small. A stranger is
- * dropped, and counted, before the core gives up its handshake. */
+ * dropped, and counted, before the core gives up its handshake. Of one DC there is a link, and
+ * another that may not have been noticed to be dead, and readers' (node/peers.c); a proven one may
+ * be quiet as long as a slow line needs for what the system has taken of an answer. */
 static const struct link_limits port_limits[3] = {
-    {AMI_FRAME_PEER_BYTES_MAX, 16u << 20, 256, 8000, 30000, 1024, LINK_IDLE_MS, LINK_SILENT_MS},
-    {AMI_FRAME_METER_BYTES_MAX, 4u << 20, 2048, 30000, 30000, 2048, 0, 0},
-    {8192, AMI_FRAME_ADMIN_BYTES_MAX + 64, 64, 15000, 10000, 0, 0, 0}};
+    {.frame_bytes_max = AMI_FRAME_PEER_BYTES_MAX,
+     .queue_bytes_max = 16u << 20,
+     .connections_max = 256,
+     .stranger_ms = 8000,
+     .half_frame_ms = 30000,
+     .stranger_frame_bytes_max = 1024,
+     .idle_ms = LINK_IDLE_MS,
+     .silent_ms = LINK_SILENT_MS,
+     .identity_max = 4,
+     .quiet_ms = QUIET_MS},
+    {.frame_bytes_max = AMI_FRAME_METER_BYTES_MAX,
+     .queue_bytes_max = 4u << 20,
+     .connections_max = 2048,
+     .stranger_ms = 30000,
+     .half_frame_ms = 30000,
+     .stranger_frame_bytes_max = 2048},
+    {.frame_bytes_max = 8192,
+     .queue_bytes_max = AMI_FRAME_ADMIN_BYTES_MAX + 64,
+     .connections_max = 64,
+     .stranger_ms = 15000,
+     .half_frame_ms = 10000,
+     .identity_max = 8,
+     .quiet_ms = QUIET_MS}};
 
 static bool same_peer(const struct node_peer *a, const struct node_peer *b)
 {
@@ -716,7 +742,8 @@ static void look_at_anchors(void *arg)
 {
     struct shell *s = arg;
     const uint64_t now = clock_mono_us();
-    anchors_look(&s->anchors, now, clock_wall_ms());
+    if (anchors_look(&s->anchors, now, clock_wall_ms()))
+        link_judge(s->links, clock_wall_ms());
     loop_alarm_set(s->loop, &s->anchors_alarm, now + ANCHORS_LOOK_US);
 }
 

@@ -180,8 +180,11 @@ static enum channel_fault check_proof(struct channel *c, const struct side *side
         memcmp(&peer.who.key, &c->config->own->who.key, sizeof peer.who.key) == 0)
         return FAULT_SELF;
     fault = c->config->accept(c->config->accept_ctx, &peer.who);
-    if (fault == FAULT_NONE)
+    if (fault == FAULT_NONE) {
         c->peer = peer.who;
+        c->standing = CHANNEL_PROVEN;
+        c->welcome = true;
+    }
     return fault;
 }
 

@@ -94,11 +94,15 @@ run_dc 1 --x509-key "$ca/dc-1.key" --x509-chain "$ca/dc-1.chain"
 soon 30 "dc1 is back, with every suite" peers_of 1 3
 
 say "a new revocation list, without a restart"
+from=$(log_lines dc3) mdms=$(log_lines mdms)
 (cd "$ca" && openssl ca -config middle.cnf -revoke dc-1.pem 2>/dev/null &&
     openssl ca -config middle.cnf -gencrl -out middle.crl 2>/dev/null && cat middle.crl root.crl >all.crl) ||
     complain "no new list"
 soon 10 "dc3 reads the new list" logged dc3 " trust_read "
 soon 20 "the MDMS reads it too" logged mdms " trust_read "
+soon 10 "dc3 ends the link of dc1" logged dc3 "channel_refused port=peers .*reason=revoked: .*; who=dc1$" "$from"
+soon 10 "dc3 ends its link to dc1" logged dc3 "channel_refused port=dialled .*reason=revoked: .*=dc1$" "$from"
+soon 20 "the MDMS ends its link to dc1" logged mdms "channel_refused .*reason=revoked: .*; who=dc1$" "$mdms"
 from=$(log_lines dc3)
 stop dc1 || complain "dc1 did not stop"
 run_dc 1 --x509-key "$ca/dc-1.key" --x509-chain "$ca/dc-1.chain"

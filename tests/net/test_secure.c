@@ -9,134 +9,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "crypto/secret.h"
-#include "net/link.h"
-#include "sim/lab/realm.h"
-#include "tests/harness.h"
+#include "tests/net/sides.h"
 
-#define WAIT_US 20000000u
-
-static struct loop *loop;
-static struct links *links;
-static struct realm realm, elsewhere;
-
-#define turn_until(condition)                                                                      \
-    do {                                                                                           \
-        uint64_t turn_end_us = clock_mono_us() + WAIT_US;                                          \
-        while (!(condition)) {                                                                     \
-            loop_step(loop, 5000);                                                                 \
-            if (clock_mono_us() > turn_end_us)                                                     \
-                fail_msg("waited in vain for %s", #condition);                                     \
-        }                                                                                          \
-    } while (0)
-
-/* One side, and what it was told. */
-struct side {
-    struct party party;
-    struct link_security security;
-    env_link link;
-    int opened, closed, refused;
-    size_t frames, bytes;
-    uint8_t last[64];
-    enum ami_status why;
-    enum channel_fault fault;
-    char refused_name[AMI_ID_BYTES_MAX + 1], peer_name[AMI_ID_BYTES_MAX + 1];
-    bool echo, mark_known;
-    enum { END_NOT, END_CLOSE, END_CUT } end; /* at the first frame */
-    size_t answer_size; /* with echo: so many bytes instead of what came; 0: what came */
-};
-
-static void on_open(void *ctx, env_link link, const char *remote)
-{
-    struct side *s = ctx;
-    assert_non_null(strchr(remote, ':'));
-    const struct credential_identity *who = link_peer(links, link);
-    assert_non_null(who);
-    snprintf(s->peer_name, sizeof s->peer_name, "%s", who->name.text);
-    s->link = link;
-    s->opened++;
-    if (s->mark_known)
-        link_mark_known(links, link);
-}
-
-static void on_frame(void *ctx, env_link link, struct span frame)
-{
-    struct side *s = ctx;
-    s->frames++;
-    s->bytes += frame.size;
-    memcpy(s->last, frame.data, frame.size < sizeof s->last ? frame.size : sizeof s->last);
-    static const uint8_t zeros[8192];
-    if (s->end == END_CLOSE)
-        link_close(links, link);
-    else if (s->end == END_CUT)
-        link_drop(links, link, LINK_DROP_GARBAGE);
-    else if (s->echo)
-        assert_ok(
-            link_send(links, link, s->answer_size > 0 ? span_of(zeros, s->answer_size) : frame));
-}
-
-static void on_closed(void *ctx, env_link link, enum ami_status why)
-{
-    struct side *s = ctx;
-    (void)link;
-    s->closed++;
-    s->why = why;
-}
-
-static void on_refused(void *ctx, const char *remote, enum channel_fault fault,
-                       const struct credential_identity *peer)
-{
-    struct side *s = ctx;
-    assert_non_null(strchr(remote, ':'));
-    s->refused++;
-    s->fault = fault;
-    snprintf(s->refused_name, sizeof s->refused_name, "%s", peer == NULL ? "" : peer->name.text);
-}
-
-static const struct link_limits limits = {.frame_bytes_max = 1 << 20,
-                                          .queue_bytes_max = 4 << 20,
-                                          .connections_max = 64,
-                                          .stranger_ms = 10000,
-                                          .half_frame_ms = 10000,
-                                          .stranger_frame_bytes_max = 1024};
-
-static void side_make(struct side *s, struct realm *r, const char *name)
-{
-    struct credential own;
-    memset(s, 0, sizeof *s);
-    realm_credential(r, &own, CREDENTIAL_IMPLICIT, name, NULL, 0, 0);
-    party_make(&s->party, &realm, &own);
-    s->security.config = s->party.config;
-    s->mark_known = true;
-}
-
-static struct link_events events_of(struct side *s)
-{
-    return (struct link_events){.ctx = s,
-                                .on_open = on_open,
-                                .on_frame = on_frame,
-                                .on_closed = on_closed,
-                                .on_refused = on_refused,
-                                .security = &s->security};
-}
-
-static struct link_listener *listen_as(struct side *s, const struct link_limits *l)
-{
-    struct link_listener *listener = NULL;
-    const struct link_events events = events_of(s);
-    struct why why = {0};
-    assert_ok(link_listen(links, "127.0.0.1:0", l, &events, &listener, &why));
-    return listener;
-}
-
-static struct link_dialer *dial_as(struct side *s, const char *address, const struct link_limits *l)
-{
-    struct link_dialer *dialer = NULL;
-    const struct link_events events = events_of(s);
-    struct why why = {0};
-    assert_ok(link_dial(links, address, l, 200, &events, &dialer, &why));
-    return dialer;
-}
+static struct realm elsewhere;
 
 /* --- a wire with a look at it ----------------------------------------------------------------- */
 
@@ -153,21 +28,6 @@ struct tap {
         alter; /* 1: the next chunk that passes towards the target has its last byte flipped */
 };
 #define TAP_BYTES (8u << 20)
-
-static int socket_to(uint16_t port)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
-    return fd;
-}
-
-static uint16_t port_of(const char *address)
-{
-    return (uint16_t)atoi(strrchr(address, ':') + 1);
-}
 
 static void carry(struct tap *t, int way, int in, int out)
 {
@@ -242,22 +102,6 @@ static bool passed(const struct tap *t, const void *what, size_t size)
 }
 
 /* --- tests ------------------------------------------------------------------------------------ */
-
-static int set_up(void **state)
-{
-    (void)state;
-    loop = loop_new();
-    links = links_new(loop);
-    return loop == NULL || links == NULL;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    links_free(links);
-    loop_free(loop);
-    return 0;
-}
 
 static const char secret_text[] = "meter-17 reads 1234.5 kWh";
 
@@ -496,7 +340,7 @@ static void a_flood_of_first_flights_is_bounded(void **state)
     many.connections_max = 300;
     side_make(&server, &realm, "dc-1");
     side_make(&client, &realm, "dc-2");
-    gate_init(&gate, (struct gate_rate){20, 1}, (struct gate_rate){10, 1}, key, clock_mono_us());
+    gate_init(&gate, (struct gate_rate){20, 1}, (struct gate_rate){13, 1}, key, clock_mono_us());
     server.security.gate = &gate;
     server.echo = true;
     struct link_listener *l = listen_as(&server, &many);
@@ -527,6 +371,72 @@ static void a_flood_of_first_flights_is_bounded(void **state)
     turn_until(client.frames == 1);
     for (int n = 0; n < 200; n++)
         close(fd[n]);
+    link_dialer_stop(d);
+    turn_until(client.closed == 1);
+}
+
+/* A line that ends without a close is counted where the channel was open, and is no refusal: a
+ * process that was killed looks the same. One that ends in order is not, however it does so. */
+static void a_cut_is_counted(void **state)
+{
+    (void)state;
+    static struct side server, client;
+    side_make(&server, &realm, "dc-1");
+    side_make(&client, &realm, "dc-2");
+    struct link_listener *l = listen_as(&server, &limits);
+    const struct link_counters *counted = link_listener_counters(l);
+    /* A stranger that goes amid its handshake cuts nothing. */
+    int fd = socket_to(port_of(link_listener_address(l)));
+    turn_until(counted->opened == 1);
+    close(fd);
+    turn_until(counted->closed == 1);
+    for (int cut = 0; cut < 2; cut++) {
+        struct link_dialer *d = dial_as(&client, link_listener_address(l), &limits);
+        turn_until(client.opened == cut + 1 && server.opened == cut + 1);
+        if (cut)
+            link_drop(links, client.link, LINK_DROP_GARBAGE);
+        link_dialer_stop(d);
+        turn_until(server.closed == cut + 1 && client.closed == cut + 1);
+        assert_status(server.why, cut ? AMI_UNREACHABLE : AMI_CLOSED);
+        assert_int_equal(counted->faults[FAULT_CUT], cut);
+    }
+    /* A process that ends closes what it has open, unless something waited before that. */
+    for (int waits = 0; waits < 2; waits++) {
+        struct links *others = links_new(loop);
+        struct link_dialer *d = NULL;
+        struct link_events events = events_of(&client);
+        struct why why;
+        events.on_open = NULL;
+        assert_ok(link_dial(others, link_listener_address(l), &limits, 200, &events, &d, &why));
+        server.mark_known = true;
+        turn_until(server.opened == 3 + waits && link_dialer_counters(d)->channels_opened == 1);
+        if (waits) /* the first link of its table */
+            assert_ok(link_send(others, UINT64_C(1) << 20, span_of(secret_text, 3)));
+        links_free(others);
+        turn_until(server.closed == 3 + waits);
+        assert_status(server.why, waits ? AMI_UNREACHABLE : AMI_CLOSED);
+        assert_int_equal(counted->faults[FAULT_CUT], 1 + waits);
+    }
+    assert_int_equal(server.refused + client.refused, 0);
+    assert_int_equal(counted->dropped[LINK_DROP_CHANNEL], 0);
+}
+
+/* A record is opened where it was received. Once the owner has had it, it is gone from there,
+ * however long the link stays open and says nothing more. */
+static void what_was_received_is_wiped(void **state)
+{
+    (void)state;
+    static struct side server, client;
+    side_make(&server, &realm, "dc-1");
+    side_make(&client, &realm, "dc-2");
+    struct link_listener *l = listen_as(&server, &limits);
+    struct link_dialer *d = dial_as(&client, link_listener_address(l), &limits);
+    turn_until(client.opened == 1 && server.opened == 1);
+    assert_ok(link_send(links, client.link, span_of(secret_text, sizeof secret_text)));
+    turn_until(server.frames == 1);
+    assert_memory_equal(server.last, secret_text, sizeof secret_text);
+    static const uint8_t nothing[sizeof secret_text];
+    assert_memory_equal(server.last_at, nothing, sizeof nothing);
     link_dialer_stop(d);
     turn_until(client.closed == 1);
 }
@@ -620,15 +530,24 @@ int main(void)
     realm_make(&realm, "grid", 1);
     realm_make(&elsewhere, "other", 2);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(frames_of_every_size_pass, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(nothing_that_is_sent_shows_on_the_wire, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_byte_altered_on_the_way_ends_the_link, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(strangers_are_refused_with_the_reason, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_mute_stranger_is_dropped_in_time, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_payload_beyond_the_limit_is_dropped, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(signs_of_life_are_sealed, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_flood_of_first_flights_is_bounded, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_call_goes_through_a_channel, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(frames_of_every_size_pass, sides_set_up, sides_tear_down),
+        cmocka_unit_test_setup_teardown(nothing_that_is_sent_shows_on_the_wire, sides_set_up,
+                                        sides_tear_down),
+        cmocka_unit_test_setup_teardown(a_byte_altered_on_the_way_ends_the_link, sides_set_up,
+                                        sides_tear_down),
+        cmocka_unit_test_setup_teardown(strangers_are_refused_with_the_reason, sides_set_up,
+                                        sides_tear_down),
+        cmocka_unit_test_setup_teardown(a_mute_stranger_is_dropped_in_time, sides_set_up,
+                                        sides_tear_down),
+        cmocka_unit_test_setup_teardown(a_payload_beyond_the_limit_is_dropped, sides_set_up,
+                                        sides_tear_down),
+        cmocka_unit_test_setup_teardown(signs_of_life_are_sealed, sides_set_up, sides_tear_down),
+        cmocka_unit_test_setup_teardown(a_flood_of_first_flights_is_bounded, sides_set_up,
+                                        sides_tear_down),
+        cmocka_unit_test_setup_teardown(a_cut_is_counted, sides_set_up, sides_tear_down),
+        cmocka_unit_test_setup_teardown(what_was_received_is_wiped, sides_set_up, sides_tear_down),
+        cmocka_unit_test_setup_teardown(a_call_goes_through_a_channel, sides_set_up,
+                                        sides_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

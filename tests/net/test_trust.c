@@ -255,17 +255,17 @@ static void an_own_credential_is_read_again(void **state)
                                    .ctx = &r};
     assert_ok(trust_watch_start(&r.watch, 0, SUITE_WALL_MS, &why));
     assert_int_equal(r.renewed, 1);
-    trust_watch_look(&r.watch, 1, SUITE_WALL_MS);
+    assert_false(trust_watch_look(&r.watch, 1, SUITE_WALL_MS));
     assert_int_equal(r.renewed, 1);
     const struct credential before = r.own;
     write_cfl(cfl, &stranger, "dc-1", 1, &realm.seed);
-    trust_watch_look(&r.watch, 2, SUITE_WALL_MS);
+    assert_false(trust_watch_look(&r.watch, 2, SUITE_WALL_MS));
     assert_int_equal(r.renewed, 2);
     assert_memory_equal(&r.own, &before, sizeof before);
     write_cfl(cfl, &key, "dc-1", 1, &realm.seed);
-    trust_watch_look(&r.watch, 3, SUITE_WALL_MS);
-    assert_memory_not_equal(&r.own, &before, sizeof before); /* other nonces */
-    trust_watch_look(&r.watch, 3 + TRUST_WARN_US, SUITE_WALL_MS);
+    assert_false(trust_watch_look(&r.watch, 3, SUITE_WALL_MS)); /* others are trusted as before */
+    assert_memory_not_equal(&r.own, &before, sizeof before);    /* other nonces */
+    assert_true(trust_watch_look(&r.watch, 3 + TRUST_WARN_US, SUITE_WALL_MS));
     fflush(out);
     assert_int_equal(said(text, "INFO credential kind=cfl in_days=1"), 2);
     assert_int_equal(said(text, "credential_not_read"), 1);
@@ -274,6 +274,35 @@ static void an_own_credential_is_read_again(void **state)
     log_close(log);
     fclose(out);
     free(text);
+}
+
+/* Open links are judged again when other files are read than before, and now and then for dates. */
+static void links_are_judged_when_there_is_reason_to(void **state)
+{
+    (void)state;
+    struct rig r = {.renewed = 0};
+    struct why why = {""};
+    struct log_sink *log = log_open(NULL, ENV_LOG_DEBUG, 0);
+    char set[256];
+    snprintf(set, sizeof set, "%s", path("set"));
+    write_set(set, &realm.set);
+    r.files.cfl_public = set;
+    r.watch =
+        (struct trust_watch){.net = &realm.mdms.net, .files = &r.files, .log = log, .own = &r.own};
+    assert_ok(trust_watch_start(&r.watch, 5, SUITE_WALL_MS, &why));
+    assert_false(trust_watch_look(&r.watch, 6, SUITE_WALL_MS));
+    const struct timespec moved[2] = {{.tv_sec = 1800000000}, {.tv_sec = 1800000000}};
+    assert_int_equal(utimensat(AT_FDCWD, set, moved, 0), 0);
+    assert_true(trust_watch_look(&r.watch, 7, SUITE_WALL_MS));
+    assert_false(trust_watch_look(&r.watch, 8, SUITE_WALL_MS));
+    assert_false(trust_watch_look(&r.watch, 6 + TRUST_JUDGE_US, SUITE_WALL_MS));
+    assert_true(trust_watch_look(&r.watch, 7 + TRUST_JUDGE_US, SUITE_WALL_MS));
+    assert_false(trust_watch_look(&r.watch, 8 + TRUST_JUDGE_US, SUITE_WALL_MS));
+    /* What cannot be read changes nothing. */
+    assert_ok(file_write(set, span_of("x", 1), FILE_MODE_PUBLIC, NULL));
+    assert_false(trust_watch_look(&r.watch, 9 + TRUST_JUDGE_US, SUITE_WALL_MS));
+    trust_watch_end(&r.watch);
+    log_close(log);
 }
 
 /* Who may make operators has to be said in whole, and in PEM. */
@@ -309,6 +338,7 @@ int main(void)
         cmocka_unit_test(operators_need_authorities_and_a_label),
         cmocka_unit_test(a_cfl_certificate_is_of_its_owner_and_its_key),
         cmocka_unit_test(an_own_credential_is_read_again),
+        cmocka_unit_test(links_are_judged_when_there_is_reason_to),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -144,11 +144,11 @@ static void whatever_runs_out_is_warned_of(void **state)
     anchors_state(&a, &state_of);
     assert_int_equal(state_of.until_s, root_until);
     assert_int_equal(said("trust_expires"), 0);
-    anchors_look(&a, TRUST_WARN_US, (root_until - 29 * DAY_S) * 1000);
+    assert_true(anchors_look(&a, TRUST_WARN_US, (root_until - 29 * DAY_S) * 1000));
     assert_int_equal(said("trust_expires"), 1);
-    anchors_look(&a, TRUST_WARN_US + 5, (root_until - 29 * DAY_S) * 1000);
+    assert_false(anchors_look(&a, TRUST_WARN_US + 5, (root_until - 29 * DAY_S) * 1000));
     assert_int_equal(said("trust_expires"), 1);
-    anchors_look(&a, 2 * TRUST_WARN_US, (root_until - 28 * DAY_S) * 1000);
+    assert_true(anchors_look(&a, 2 * TRUST_WARN_US, (root_until - 28 * DAY_S) * 1000));
     assert_int_equal(said("trust_expires"), 2);
     assert_int_equal(said("credential_expires"), 0);
     anchors_end(&a);

@@ -398,6 +398,38 @@ static void strangers_do_not_fill_the_log(void **state)
     net_free(net);
 }
 
+/* A refusal names whoever has proven who it is, says of others what they claim, and a flood of
+ * strangers leaves the proven theirs. */
+static void a_refusal_names_whom_it_can(void **state)
+{
+    (void)state;
+    struct net *net = network(4, GATEWAY_HOME, 117);
+    struct node *n = net_node(net, 0);
+    struct credential_identity mallory = {.role = CREDENTIAL_OPERATOR};
+    const struct node_event *all[NODE_EVENTS_MAX + NODE_CAUSED_MAX];
+    unsigned nameless = 0, claimed = 0, proven = 0;
+    assert_ok(ami_id_from_text(&mallory.name, "mallory"));
+    for (unsigned i = 0; i < 100; i++)
+        node_on_refused(n, NODE_PORT_ADMIN, "127.0.0.1:1", FAULT_SIGNATURE, NULL, CHANNEL_UNKNOWN);
+    net_run_ms(net, NODE_OFTEN_US / 1000);
+    node_on_refused(n, NODE_PORT_ADMIN, "127.0.0.1:1", FAULT_EXPIRED, &mallory, CHANNEL_CLAIMED);
+    for (unsigned i = 0; i < 100; i++)
+        node_on_refused(n, NODE_PORT_ADMIN, "127.0.0.1:1", FAULT_SIGNATURE, NULL, CHANNEL_UNKNOWN);
+    node_on_refused(n, NODE_PORT_ADMIN, "127.0.0.1:1", FAULT_REVOKED, &mallory, CHANNEL_PROVEN);
+    const size_t count = node_events_after(n, 0, all);
+    for (size_t i = 0; i < count; i++) {
+        nameless += strstr(all[i]->text, "remote=127.0.0.1:1 reason=signature: ") != NULL;
+        claimed += strstr(all[i]->text,
+                          "reason=expired: the credential has expired; claimed=mallory") != NULL;
+        proven += strstr(all[i]->text,
+                         "reason=revoked: the credential has been revoked; who=mallory") != NULL;
+    }
+    assert_int_equal(nameless, 2 * NODE_OFTEN_SHOWN - 1);
+    assert_int_equal(claimed, 1);
+    assert_int_equal(proven, 1);
+    net_free(net);
+}
+
 /* --- disks
  * ----------------------------------------------------------------------------------------
  */
@@ -754,6 +786,7 @@ int main(void)
         cmocka_unit_test(a_spoofed_flight_does_not_take_the_meters_place),
         cmocka_unit_test(a_meter_holds_one_link),
         cmocka_unit_test(strangers_do_not_fill_the_log),
+        cmocka_unit_test(a_refusal_names_whom_it_can),
         cmocka_unit_test(a_full_disk_moves_the_leader_and_loses_nothing),
         cmocka_unit_test(full_disks_everywhere_acknowledge_nothing),
         cmocka_unit_test(the_registry_follows_the_certified_block),
