@@ -244,11 +244,12 @@ static void on_open(void *ctx, env_link link, const char *remote)
 }
 
 static void on_refused(void *ctx, const char *remote, enum channel_fault fault,
-                       const struct credential_identity *peer)
+                       const struct credential_identity *who, enum channel_standing standing)
 {
     (void)ctx;
     (void)remote;
-    (void)peer;
+    (void)who;
+    (void)standing;
     say(fault == FAULT_REFUSED ? REFUSED : FAILED,
         fault == FAULT_REFUSED ? "refused" : channel_fault_text(fault));
 }
