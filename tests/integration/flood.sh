@@ -11,7 +11,7 @@ knock=${1:?the program that knocks}
 up a
 enrol_meters 4
 network=$dir/network.json ca=$work/ca
-"$here/../channel/make_certificates" "$ca" "$(jq -r .id "$network")" dc1 dc2 || give_up "no certificates"
+"$here/../channel/make_certificates" "$ca" "$(jq -r .id "$network")" "$(date +%s)" dc1 dc2 || give_up "no certificates"
 # forge: a leaf that says that the authority has made it, down to the identifier of its key, and was made with another
 # key. Only the signature tells, and that is asked for last.
 forge() (

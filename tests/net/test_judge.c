@@ -10,6 +10,7 @@
 
 static char dir[] = "/tmp/amiledger-judge-XXXXXX";
 static char roots_path[64], crls_path[64];
+static int64_t made_s;
 static const struct trust_files files = {.roots = roots_path, .crls = crls_path};
 
 static int make_files(void **state)
@@ -21,7 +22,9 @@ static int make_files(void **state)
     snprintf(roots_path, sizeof roots_path, "%s/root.pem", dir);
     snprintf(crls_path, sizeof crls_path, "%s/now.crl", dir);
     hex_encode(network, realm.mdms.net.id.b, SM3_BYTES);
-    snprintf(command, sizeof command, "tests/channel/make_certificates %s %s", dir, network);
+    made_s = clock_wall_ms() / 1000; /* links go by the time that it is */
+    snprintf(command, sizeof command, "tests/channel/make_certificates %s %s %lld", dir, network,
+             (long long)made_s);
     return system(command);
 }
 
@@ -212,24 +215,35 @@ static void what_stands_above_a_certificate_ends_a_link(void **state)
     (void)state;
     static const struct {
         const char *name, *lists;
-        int64_t at_s;
+        int64_t days; /* the script says when what ends */
         enum channel_fault fault;
-    } cases[] = {{"dc-1", "soon.crl", 1801530000, FAULT_NO_CRL}, /* February 2027 */
-                 {"dc-1", "empty.crl", 2082800000, FAULT_EXPIRED}};
+    } cases[] = {{"dc-1", "soon.crl", 17, FAULT_NONE},
+                 {"dc-1", "soon.crl", 19, FAULT_NO_CRL},
+                 {"early", NULL, 48, FAULT_EXPIRED}, /* its authority, not itself */
+                 {"dc-1", "empty.crl", 3651, FAULT_EXPIRED}};
     static struct side judge, bad;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct trust trust = {0};
         struct why why = {""};
-        in_force(cases[i].lists);
-        assert_ok(trust_load(&trust, &realm.mdms.net, &files, &why));
+        const struct trust_files without = {.roots = roots_path, .crls = TRUST_NO_CRLS};
+        if (cases[i].lists != NULL)
+            in_force(cases[i].lists);
+        assert_ok(
+            trust_load(&trust, &realm.mdms.net, cases[i].lists == NULL ? &without : &files, &why));
         side_make(&judge, &realm, "dc-2");
         side_make_x509(&bad, cases[i].name);
         judge.security.config.trust = &trust.trust;
         struct link_listener *l = listen_as(&judge, &limits);
         struct link_dialer *d = dial_as(&bad, link_listener_address(l), &limits);
         turn_until(bad.opened == 1 && judge.opened == 1);
-        link_judge(links, cases[i].at_s * 1000);
-        turn_until(judge.closed == 1);
+        say(&bad, &judge);
+        link_judge(links, (made_s + 86400 * cases[i].days) * 1000);
+        if (cases[i].fault == FAULT_NONE) {
+            say(&bad, &judge);
+            say(&bad, &judge);
+        } else {
+            turn_until(judge.closed == 1);
+        }
         assert_int_equal(judge.fault, cases[i].fault);
         link_dialer_stop(d);
         link_listener_stop(l);
