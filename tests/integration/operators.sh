@@ -196,7 +196,7 @@ if [ "$captured" = 1 ]; then
     # DCs, the MDMS and operators each spoke, and were heard: the first flights of some, in the clear, are there.
     network=$(jq -r .id "$dir/network.json")
     for way in to from; do
-        carried 50000 "peers dialled by DCs, $way them" "${all[@]}" "$(peer_ports)" --by dc-node --way $way
+        carried 20000 "peers dialled by DCs, $way them" "${all[@]}" "$(peer_ports)" --by dc-node --way $way
         carried 5000 "peers dialled by the MDMS, $way them" "${all[@]}" "$(peer_ports)" --by ami-mdms --way $way
         carried 20000 "operators' ports, $way them" "${all[@]}" "$(admin_ports)" --way $way
         carried 5000 "meters' ports, $way them" "${all[@]}" "$(meter_ports)" --way $way

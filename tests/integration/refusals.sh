@@ -83,19 +83,26 @@ welcome() {
     show dial "127.0.0.1:$(dc_port 1 "$1")" "${@:2}" || complain "refused: ${*:2}: $(cat "$work/out" "$work/err")"
 }
 port_name() { if [ "$1" = $at_peers ]; then echo peers; else echo admin; fi; }
+# Once more where the log has left it out: it has twenty of one kind in ten seconds.
+try_it() { # try_it PORT LINE FROM CREDENTIAL...
+    local status=0
+    show dial "127.0.0.1:$(dc_port 1 "$1")" "${@:4}" || status=$?
+    [ "$status" = 3 ] || complain "status $status, not refused: ${*:4}: $(cat "$work/out" "$work/err")"
+    logged dc1 "$2" "$3"
+}
 # refused PORT REASON CREDENTIAL...
 refused() {
-    local name from event status=0 line
+    local name from event line
     name=$(port_name "$1")
     line="channel_refused *port=$name .*reason=$2: $(sentence "$2")"
     from=$(log_lines dc1)
     event=$(newest_event 1) || complain "dc1 does not say which event is its newest"
-    show dial "127.0.0.1:$(dc_port 1 "$1")" "${@:3}" || status=$?
-    [ "$status" = 3 ] || complain "status $status, not refused: ${*:3}: $(cat "$work/out" "$work/err")"
-    soon 20 "dc1's log says $2 of ${*:3}" logged dc1 "$line" "$from"
+    soon 20 "dc1's log says $2 of ${*:3}" try_it "$1" "$line" "$from" "${@:3}"
     soon 20 "dc-cli events says $2 of ${*:3}" event_since 1 "$event" "$line"
-    [ "$(tail -n +"$((from + 1))" "$dir/log/dc1.log" | grep -c " channel_refused ")" = 1 ] ||
-        complain "not one refusal in dc1's log: ${*:3}"
+    tail -n +"$((from + 1))" "$dir/log/dc1.log" | grep " channel_refused " |
+        grep -qvE -- "$line|and [0-9]+ more like it were not shown" &&
+        complain "another refusal in dc1's log: ${*:3}"
+    return 0
 }
 sim=$AMI_CREDENTIAL key=$dir/dc4/dc.key
 welcome $at_peers dc "$key"
