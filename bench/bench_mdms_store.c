@@ -8,6 +8,7 @@
  * without the sync's waiting.
  */
 #include "base/check.h"
+#include "bench/city.h"
 #include "crypto/secret.h"
 #include "mdms/core.h"
 #include "mdms/store.h"
@@ -18,8 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
 #define PROGRAM "bench-mdms-store"
 
@@ -78,39 +77,13 @@ struct figures {
 struct run {
     struct mdms_store *store;
     struct mdms_write write;
-    struct ami_id *name;
+    struct city city;
     uint64_t *sequence; /* of each meter's last report */
-    uint32_t *order;    /* who reports when, in a round */
-    uint64_t random, height, reports;
+    uint64_t height, reports;
     struct figures f;
+    int exit_status;
     struct why why;
 };
-
-static uint64_t draw(struct run *r, uint64_t below)
-{
-    r->random = r->random * 6364136223846793005u + 1442695040888963407u;
-    return (r->random >> 33) % below;
-}
-
-static uint64_t written_bytes(void)
-{
-    char line[128];
-    unsigned long long value = 0;
-    FILE *f = fopen("/proc/self/io", "r");
-    while (f != NULL && fgets(line, sizeof line, f) != NULL)
-        if (sscanf(line, "wchar: %llu", &value) == 1)
-            break;
-    if (f != NULL)
-        fclose(f);
-    return value;
-}
-
-static double computed_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
@@ -126,18 +99,18 @@ static void put_report(struct run *r, uint32_t meter, uint32_t index)
                                    .index = index,
                                    .block_ms = 1356998400000 + (int64_t)r->height * 1000,
                                    .dc_epoch = 1};
-    snprintf(text, sizeof text, "0.%03u", (unsigned)draw(r, 1000));
+    snprintf(text, sizeof text, "0.%03u", (unsigned)city_draw(&r->city, 1000));
     AMI_CHECK(reading_value_set(&reading, text, strlen(text)) == AMI_OK);
     struct writer w = writer_on(m, sizeof m);
     AMI_CHECK(report_encode(&w, REPORT_READINGS, &reading, 1) == AMI_OK);
     record.m = writer_span(&w);
     AMI_CHECK(ami_id_from_text(&record.dc, "dc-1") == AMI_OK);
     for (size_t i = 0; i < sizeof record.salt; i++)
-        record.salt[i] = (uint8_t)draw(r, 256);
+        record.salt[i] = (uint8_t)city_draw(&r->city, 256);
     struct writer out = writer_on(bytes, sizeof bytes);
     report_record_encode(&out, &record);
     AMI_CHECK(writer_ok(&out));
-    const struct mdms_key key = key_report(&r->name[meter], 1, ++r->sequence[meter]);
+    const struct mdms_key key = key_report(&r->city.name[meter], 1, ++r->sequence[meter]);
     mdms_write_put(&r->write, TABLE_REPORTS, &key, writer_span(&out));
 }
 
@@ -148,7 +121,7 @@ static enum ami_status write_block(struct run *r, size_t first, size_t count)
     mdms_write_reset(&r->write);
     r->height++;
     for (size_t i = 0; i < count; i++)
-        put_report(r, r->order[first + i], (uint32_t)i);
+        put_report(r, r->city.order[first + i], (uint32_t)i);
     r->reports += count;
     const struct state_record state = {
         .height = r->height, .reports = r->reports, .readings = r->reports};
@@ -173,14 +146,9 @@ static enum ami_status write_block(struct run *r, size_t first, size_t count)
 static enum ami_status report_all(struct run *r)
 {
     for (int64_t round = 0; round < rounds; round++) {
-        for (size_t i = (size_t)meters; i > 1; i--) {
-            const size_t k = draw(r, i);
-            const uint32_t swapped = r->order[k];
-            r->order[k] = r->order[i - 1];
-            r->order[i - 1] = swapped;
-        }
+        city_shuffle(&r->city);
         for (size_t i = 0, count; i < (size_t)meters; i += count) {
-            count = (size_t)(batch - batch / 3) + draw(r, 2 * (uint64_t)batch / 3 + 1);
+            count = (size_t)(batch - batch / 3) + city_draw(&r->city, 2 * (uint64_t)batch / 3 + 1);
             if (count > (size_t)meters - i)
                 count = (size_t)meters - i;
             AMI_TRY(write_block(r, i, count));
@@ -224,11 +192,12 @@ static enum ami_status read_back(struct run *r)
     const struct mdms_kv kv = mdms_store_kv(r->store);
     for (int64_t i = 0; i < looked_up; i++) {
         struct span value;
-        const uint64_t meter = draw(r, (uint64_t)meters);
-        const struct mdms_key first = key_report(&r->name[meter], 0, 0);
-        const struct mdms_key one = key_report(&r->name[meter], 1, 1 + draw(r, (uint64_t)rounds));
-        AMI_TRY(
-            scan(r, span_of(first.b, r->name[meter].size + 1u), (uint64_t)rounds, &r->f.meter_us));
+        const uint64_t meter = city_draw(&r->city, (uint64_t)meters);
+        const struct mdms_key first = key_report(&r->city.name[meter], 0, 0);
+        const struct mdms_key one =
+            key_report(&r->city.name[meter], 1, 1 + city_draw(&r->city, (uint64_t)rounds));
+        AMI_TRY(scan(r, span_of(first.b, r->city.name[meter].size + 1u), (uint64_t)rounds,
+                     &r->f.meter_us));
         const double before = computed_us();
         enum ami_status status = kv.get(kv.ctx, TABLE_REPORTS, key_span(&one), &value);
         if (status != AMI_OK)
@@ -257,7 +226,7 @@ static int tell(const struct figures *f, uint64_t reports)
     return fflush(stdout) == 0 ? EXIT_STATUS_OK : EXIT_STATUS_FAILED;
 }
 
-static enum ami_status measure(struct run *r, const char *dir, int *exit_status)
+static enum ami_status measure(struct run *r, const char *dir)
 {
     char file[640];
     struct stat st;
@@ -275,19 +244,16 @@ static enum ami_status measure(struct run *r, const char *dir, int *exit_status)
     r->f.meter_us /= (double)looked_up;
     r->f.one_us /= (double)looked_up;
     r->f.all_us /= (double)r->reports;
-    *exit_status = tell(&r->f, r->reports);
+    r->exit_status = tell(&r->f, r->reports);
     return AMI_OK;
 }
 
-static enum ami_status name_meters(struct run *r)
+static enum ami_status measure_and_close(void *ctx, const char *dir)
 {
-    for (size_t i = 0; i < (size_t)meters; i++) {
-        char text[AMI_ID_BYTES_MAX];
-        snprintf(text, sizeof text, "meter-%06zu", i);
-        AMI_TRY(ami_id_from_text(&r->name[i], text));
-        r->order[i] = (uint32_t)i;
-    }
-    return AMI_OK;
+    struct run *r = ctx;
+    enum ami_status status = measure(r, dir);
+    mdms_store_close(r->store);
+    return status;
 }
 
 static int run(int argc, char **argv, void *ctx)
@@ -295,32 +261,17 @@ static int run(int argc, char **argv, void *ctx)
     (void)argc;
     (void)argv;
     (void)ctx;
-    char dir[512], command[600];
-    struct run r = {.name = calloc((size_t)meters, sizeof *r.name),
-                    .sequence = calloc((size_t)meters, sizeof *r.sequence),
-                    .order = calloc((size_t)meters, sizeof *r.order),
-                    .random = 1};
-    int exit_status = EXIT_STATUS_FAILED;
-    enum ami_status status = AMI_OK;
-    snprintf(dir, sizeof dir, "%.400s/" PROGRAM "-XXXXXX", parent);
-    if (r.name == NULL || r.sequence == NULL || r.order == NULL)
+    struct run r = {.sequence = calloc((size_t)meters, sizeof *r.sequence),
+                    .exit_status = EXIT_STATUS_FAILED};
+    enum ami_status status = city_make(&r.city, (size_t)meters);
+    if (status != AMI_OK || r.sequence == NULL)
         status = why_set(&r.why, AMI_NO_MEMORY, "out of memory for %lld meters", (long long)meters);
-    else if (mkdtemp(dir) == NULL)
-        status = why_set(&r.why, AMI_IO, "%s cannot be made", dir);
-    else {
-        status = name_meters(&r);
-        if (status == AMI_OK)
-            status = measure(&r, dir, &exit_status);
-        mdms_store_close(r.store);
-        snprintf(command, sizeof command, "rm -rf '%s'", dir);
-        if (system(command) != 0)
-            fprintf(stderr, PROGRAM ": %s could not be removed\n", dir);
-    }
+    else
+        status = in_folder(parent, PROGRAM, measure_and_close, &r, &r.why);
     mdms_write_free(&r.write);
-    free(r.name);
+    city_free(&r.city);
     free(r.sequence);
-    free(r.order);
-    return status == AMI_OK ? exit_status : program_fail(PROGRAM, false, status, &r.why);
+    return status == AMI_OK ? r.exit_status : program_fail(PROGRAM, false, status, &r.why);
 }
 
 int main(int argc, char **argv)

@@ -5,6 +5,7 @@
  * Bytes are those handed to the system (wchar of /proc/self/io), which for LMDB are whole pages,
  * so they do not depend on the disk; time is of the processor, and without the sync's waiting.
  */
+#include "bench/city.h"
 #include "crypto/secret.h"
 #include "meter/store.h"
 #include "net/options.h"
@@ -12,8 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #define PROGRAM "bench-meter-store"
 
@@ -80,10 +79,8 @@ static const struct option_spec options[] = {
 
 struct run {
     struct meter_store *store;
-    struct ami_id *name;
+    struct city city;
     struct meter_state *state;
-    uint32_t *order; /* who reports when, in a round */
-    uint64_t random;
     struct meter_op *op;
     struct waiting {
         uint32_t meter;
@@ -91,35 +88,9 @@ struct run {
     } * waiting;
     size_t waiting_count;
     uint8_t *record;
+    int exit_status;
     struct why why;
 };
-
-static uint64_t draw(struct run *r, uint64_t below)
-{
-    r->random = r->random * 6364136223846793005u + 1442695040888963407u;
-    return (r->random >> 33) % below;
-}
-
-static uint64_t written_bytes(void)
-{
-    char line[128];
-    unsigned long long value = 0;
-    FILE *f = fopen("/proc/self/io", "r");
-    while (f != NULL && fgets(line, sizeof line, f) != NULL)
-        if (sscanf(line, "wchar: %llu", &value) == 1)
-            break;
-    if (f != NULL)
-        fclose(f);
-    return value;
-}
-
-static double computed_us(void)
-{
-    struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    return ((double)u.ru_utime.tv_sec + (double)u.ru_stime.tv_sec) * 1e6 +
-           (double)u.ru_utime.tv_usec + (double)u.ru_stime.tv_usec;
-}
 
 static enum ami_status enrol(struct run *r)
 {
@@ -128,12 +99,9 @@ static enum ami_status enrol(struct run *r)
     for (size_t i = 0; i < (size_t)meters && status == AMI_OK; i += 1000) {
         size_t count = 0;
         for (size_t k = i; k < (size_t)meters && count < 1000; k++) {
-            char text[AMI_ID_BYTES_MAX];
-            snprintf(text, sizeof text, "meter-%06zu", k);
-            AMI_TRY(ami_id_from_text(&r->name[k], text));
             r->state[k].next_sequence = 1;
             r->op[count++] = (struct meter_op){.kind = METER_OP_KEYS,
-                                               .name = &r->name[k],
+                                               .name = &r->city.name[k],
                                                .epoch = 1,
                                                .record = span_of(key_file, sizeof key_file),
                                                .state = r->state[k]};
@@ -148,23 +116,23 @@ static enum ami_status enrol(struct run *r)
 static enum ami_status transaction(struct run *r, size_t first, size_t count, size_t settled)
 {
     for (size_t i = 0; i < settled; i++) {
-        const size_t k = draw(r, r->waiting_count);
+        const size_t k = city_draw(&r->city, r->waiting_count);
         r->op[count + i] = (struct meter_op){.kind = METER_OP_SETTLE,
-                                             .name = &r->name[r->waiting[k].meter],
+                                             .name = &r->city.name[r->waiting[k].meter],
                                              .epoch = 1,
                                              .sequence = r->waiting[k].sequence,
                                              .keep = (uint64_t)keep};
         r->waiting[k] = r->waiting[--r->waiting_count];
     }
     for (size_t i = 0; i < count; i++) {
-        const uint32_t at = r->order[first + i];
+        const uint32_t at = r->city.order[first + i];
         struct meter_state *s = &r->state[at];
         const uint64_t sequence = s->next_sequence++;
         s->reports++;
         s->readings++;
         s->profile_next++;
         r->op[i] = (struct meter_op){.kind = METER_OP_REPORT,
-                                     .name = &r->name[at],
+                                     .name = &r->city.name[at],
                                      .epoch = 1,
                                      .sequence = sequence,
                                      .record = span_of(r->record, (size_t)record_bytes),
@@ -184,12 +152,7 @@ static enum ami_status report_all(struct run *r)
 {
     enum ami_status status = AMI_OK;
     for (int64_t round = 0; round < rounds && status == AMI_OK; round++) {
-        for (size_t i = (size_t)meters; i > 1; i--) {
-            const size_t k = draw(r, i);
-            const uint32_t swapped = r->order[k];
-            r->order[k] = r->order[i - 1];
-            r->order[i - 1] = swapped;
-        }
+        city_shuffle(&r->city);
         for (size_t i = 0; i < (size_t)meters && status == AMI_OK; i += (size_t)batch) {
             const size_t count = at_most((size_t)meters - i, (size_t)batch);
             const size_t over =
@@ -218,7 +181,7 @@ static int tell(double bytes, double us, double opening_us)
     return fflush(stdout) == 0 ? EXIT_STATUS_OK : EXIT_STATUS_FAILED;
 }
 
-static enum ami_status measure(struct run *r, const char *dir, int *exit_status)
+static enum ami_status measure(struct run *r, const char *dir)
 {
     const sm3_digest network = {{1}}, chain = {{2}};
     AMI_TRY(meter_store_open(&r->store, dir, METER_STORE_CREATE, &network, &chain, 0, &r->why));
@@ -233,8 +196,16 @@ static enum ami_status measure(struct run *r, const char *dir, int *exit_status)
     const double computed = (computed_us() - us) / reports;
     const double opening = computed_us();
     AMI_TRY(meter_store_open(&r->store, dir, METER_STORE_WRITE, &network, &chain, 0, &r->why));
-    *exit_status = tell(written, computed, computed_us() - opening);
+    r->exit_status = tell(written, computed, computed_us() - opening);
     return AMI_OK;
+}
+
+static enum ami_status measure_and_close(void *ctx, const char *dir)
+{
+    struct run *r = ctx;
+    enum ami_status status = measure(r, dir);
+    meter_store_close(r->store);
+    return status;
 }
 
 static int run(int argc, char **argv, void *ctx)
@@ -242,39 +213,24 @@ static int run(int argc, char **argv, void *ctx)
     (void)argc;
     (void)argv;
     (void)ctx;
-    char dir[512], command[600];
     const size_t ops = 2 * (size_t)batch > 1000 ? 2 * (size_t)batch : 1000;
-    struct run r = {.name = calloc((size_t)meters, sizeof *r.name),
-                    .state = calloc((size_t)meters, sizeof *r.state),
-                    .order = calloc((size_t)meters, sizeof *r.order),
+    struct run r = {.state = calloc((size_t)meters, sizeof *r.state),
                     .op = calloc(ops, sizeof *r.op),
                     .waiting = calloc((size_t)(under_way + 2 * batch), sizeof *r.waiting),
                     .record = calloc(1, (size_t)record_bytes),
-                    .random = 1};
-    int exit_status = EXIT_STATUS_FAILED;
-    enum ami_status status = AMI_OK;
-    snprintf(dir, sizeof dir, "%.400s/" PROGRAM "-XXXXXX", parent);
-    if (r.name == NULL || r.state == NULL || r.order == NULL || r.op == NULL || r.waiting == NULL ||
+                    .exit_status = EXIT_STATUS_FAILED};
+    enum ami_status status = city_make(&r.city, (size_t)meters);
+    if (status != AMI_OK || r.state == NULL || r.op == NULL || r.waiting == NULL ||
         r.record == NULL)
         status = why_set(&r.why, AMI_NO_MEMORY, "out of memory for %lld meters", (long long)meters);
-    else if (mkdtemp(dir) == NULL)
-        status = why_set(&r.why, AMI_IO, "%s cannot be made", dir);
-    else {
-        for (size_t i = 0; i < (size_t)meters; i++)
-            r.order[i] = (uint32_t)i;
-        status = measure(&r, dir, &exit_status);
-        meter_store_close(r.store);
-        snprintf(command, sizeof command, "rm -rf '%s'", dir);
-        if (system(command) != 0)
-            fprintf(stderr, PROGRAM ": %s could not be removed\n", dir);
-    }
-    free(r.name);
+    else
+        status = in_folder(parent, PROGRAM, measure_and_close, &r, &r.why);
+    city_free(&r.city);
     free(r.state);
-    free(r.order);
     free(r.op);
     free(r.waiting);
     free(r.record);
-    return status == AMI_OK ? exit_status : program_fail(PROGRAM, false, status, &r.why);
+    return status == AMI_OK ? r.exit_status : program_fail(PROGRAM, false, status, &r.why);
 }
 
 int main(int argc, char **argv)

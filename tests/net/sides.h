@@ -8,22 +8,11 @@
 #include "net/link.h"
 #include "sim/lab/realm.h"
 #include "tests/harness.h"
-
-#define WAIT_US 20000000u
+#include "tests/net/turn.h"
 
 extern struct loop *loop;
 extern struct links *links;
 extern struct realm realm; /* every side trusts its issuers */
-
-#define turn_until(condition)                                                                      \
-    do {                                                                                           \
-        uint64_t turn_end_us = clock_mono_us() + WAIT_US;                                          \
-        while (!(condition)) {                                                                     \
-            loop_step(loop, 5000);                                                                 \
-            if (clock_mono_us() > turn_end_us)                                                     \
-                fail_msg("waited in vain for %s", #condition);                                     \
-        }                                                                                          \
-    } while (0)
 
 /* One side, and what it was told. */
 struct side {

@@ -13,22 +13,10 @@
 
 #include "net/link.h"
 #include "tests/harness.h"
-
-#define WAIT_US 20000000u
+#include "tests/net/turn.h"
 
 static struct loop *loop;
 static struct links *links;
-
-/* Turns the loop until `condition`, which is evaluated again each time. */
-#define turn_until(condition)                                                                      \
-    do {                                                                                           \
-        uint64_t turn_end_us = clock_mono_us() + WAIT_US;                                          \
-        while (!(condition)) {                                                                     \
-            loop_step(loop, 5000);                                                                 \
-            if (clock_mono_us() > turn_end_us)                                                     \
-                fail_msg("waited in vain for %s", #condition);                                     \
-        }                                                                                          \
-    } while (0)
 
 /* One side: remembers what it was told. */
 struct side {
