@@ -155,8 +155,13 @@ void link_mark_known(struct links *links, env_link id)
 
 void link_judge(struct links *links, int64_t wall_ms)
 {
-    links->judge_slot = 0;
     links->judge_ms = wall_ms;
+    /* Begun anew each time, one that is asked for often would never come to the last links. */
+    links->judge_again = links->judging;
+    if (links->judging)
+        return;
+    links->judging = true;
+    links->judge_slot = 0;
     loop_post(links->loop, &links->judge_task);
 }
 

@@ -69,7 +69,7 @@ struct link_limits {
                          was sent for so long; 0 never */
     uint32_t silent_ms; /* a known link on which nothing came for so long is dropped; 0 never */
     /* Secure listeners: who has proven itself is no stranger, whether its owner knows it or not. */
-    uint32_t identity_max; /* open links of one role and name; one more takes the place of its
+    uint32_t identity_max; /* open links of one role, name and key; one more takes the place of its
                               oldest, which may be dead without our knowing. 0: no limit */
     uint32_t quiet_ms; /* in place of stranger_ms for a link that is open: dropped when no byte came
                           or left for so long. 0: stranger_ms goes for it, too */
@@ -190,8 +190,8 @@ uint8_t link_suite(const struct links *links, env_link link);
 /* What is trusted has changed, or time has passed: the peers of all open channels are judged again
  * as of wall_ms, in the order of the links, one in each round of the loop, since a certificate
  * takes as long to check as when it was shown first. Whom an endpoint would not let in any more
- * loses the link; it is counted, and on_refused told, as for a newcomer. A pass that is under way
- * begins anew.
+ * loses the link; it is counted, and on_refused told, as for a newcomer. Behind a pass that is
+ * under way there is another one.
  */
 void link_judge(struct links *links, int64_t wall_ms);
 

@@ -431,10 +431,13 @@ static void channel_refused(struct conn *c)
 
 /* --- places ---------------------------------------------------------------------------------- */
 
+/* By the key, not by the name alone: whoever has an old key of somebody's must not push out the new
+ * one's links. */
 static bool same_peer(const struct conn *a, const struct conn *b)
 {
     const struct credential_identity *p = channel_peer(a->channel), *q = channel_peer(b->channel);
-    return p->role == q->role && ami_id_equal(&p->name, &q->name);
+    return p->role == q->role && ami_id_equal(&p->name, &q->name) &&
+           memcmp(&p->key, &q->key, sizeof p->key) == 0;
 }
 
 static uint32_t links_of_peer(const struct conn *c)
@@ -538,6 +541,12 @@ void links_judge_next(void *arg)
         struct conn *c = links->slots[links->judge_slot++];
         judged = c != NULL && conn_judge(c, links->judge_ms);
     }
+    if (!judged && links->judge_again) {
+        links->judge_again = false;
+        links->judge_slot = 0;
+        judged = true;
+    }
+    links->judging = judged;
     if (judged)
         loop_post(links->loop, &links->judge_task);
 }

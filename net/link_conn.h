@@ -102,8 +102,9 @@ struct links {
     struct loop_alarm deadline_alarm;
     uint64_t deadline_us;
     struct loop_task judge_task;
-    uint32_t judge_slot; /* the next one to be judged */
-    int64_t judge_ms;    /* as of when */
+    bool judging, judge_again; /* a pass is under way; another one behind it */
+    uint32_t judge_slot;       /* the next one to be judged */
+    int64_t judge_ms;          /* as of when */
 };
 
 struct conn *conn_find(const struct links *links, env_link id);

@@ -27,15 +27,21 @@ struct report_job {
     uint8_t random[][SM2_WIDE_BYTES]; /* of the batch's sealing, then of each item's signature */
 };
 
+static void item_free(struct report_item *r)
+{
+    secret_wipe(r->plain, r->plain_size);
+    free(r);
+}
+
 void gateway_report_free(struct gateway *g)
 {
     struct report_item *r, *tmp;
     LL_FOREACH_SAFE(g->report_queue, r, tmp)
     {
-        free(r);
+        item_free(r);
     }
     for (size_t i = 0; g->reporting != NULL && i < g->reporting->count; i++)
-        free(g->reporting->item[i]);
+        item_free(g->reporting->item[i]);
     if (g->reporting != NULL)
         secret_wipe(g->reporting->random,
                     (1 + g->reporting->count) * sizeof(uint8_t[SM2_WIDE_BYTES]));
@@ -235,8 +241,7 @@ void gateway_report_done(struct node *n)
     n->gateway->reporting = NULL;
     for (size_t i = 0; i < j->count; i++) {
         report_made(n, j->item[i]);
-        secret_wipe(j->item[i]->plain, j->item[i]->plain_size);
-        free(j->item[i]);
+        item_free(j->item[i]);
     }
     free(j);
     submit_hand_over(n);

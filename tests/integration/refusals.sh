@@ -86,9 +86,10 @@ port_name() { if [ "$1" = $at_peers ]; then echo peers; else echo admin; fi; }
 # Once more where the log has left it out: it has twenty of one kind in ten seconds.
 try_it() { # try_it PORT LINE FROM CREDENTIAL...
     local status=0
+    tries=$((tries + 1))
     show dial "127.0.0.1:$(dc_port 1 "$1")" "${@:4}" || status=$?
     [ "$status" = 3 ] || complain "status $status, not refused: ${*:4}: $(cat "$work/out" "$work/err")"
-    logged dc1 "$2" "$3"
+    wait_for 2 "its line" logged dc1 "$2" "$3"
 }
 # refused PORT REASON CREDENTIAL...
 refused() {
@@ -97,7 +98,10 @@ refused() {
     line="channel_refused *port=$name .*reason=$2: $(sentence "$2")"
     from=$(log_lines dc1)
     event=$(newest_event 1) || complain "dc1 does not say which event is its newest"
+    tries=0
     soon 20 "dc1's log says $2 of ${*:3}" try_it "$1" "$line" "$from" "${@:3}"
+    [ "$tries" = 1 ] || logged dc1 " channel_refused .*more like it were not shown" "$from" ||
+        complain "the log has not each refusal: ${*:3}"
     soon 20 "dc-cli events says $2 of ${*:3}" event_since 1 "$event" "$line"
     tail -n +"$((from + 1))" "$dir/log/dc1.log" | grep " channel_refused " |
         grep -qvE -- "$line|and [0-9]+ more like it were not shown" &&

@@ -175,6 +175,36 @@ static void a_date_ends_a_link(void **state)
     ends_after(&own, NULL, 3700 * 1000, FAULT_EXPIRED);
 }
 
+/* Asked for in each round of the loop, as when files that are trusted change all the time. */
+static void judged_all_the_time_the_last_link_is_not_forgotten(void **state)
+{
+    (void)state;
+    enum { GOOD = 5 };
+    static struct side judge, good[GOOD], bad;
+    struct link_dialer *d[GOOD];
+    struct credential own;
+    const int64_t now_s = clock_wall_ms() / 1000;
+    side_make(&judge, &realm, "dc-2");
+    struct link_listener *l = listen_as(&judge, &limits);
+    for (int i = 0; i < GOOD; i++) {
+        side_make(&good[i], &realm, "dc-1");
+        d[i] = dial_as(&good[i], link_listener_address(l), &limits);
+        turn_until(good[i].opened == 1 && judge.opened == i + 1);
+    }
+    realm_credential(&realm, &own, CREDENTIAL_IMPLICIT, "alice", "1:", now_s - 9, now_s + 3600);
+    side_make_with(&bad, &own);
+    struct link_dialer *e = dial_as(&bad, link_listener_address(l), &limits);
+    turn_until(bad.opened == 1 && judge.opened == GOOD + 1);
+    for (const uint64_t end_us = clock_mono_us() + WAIT_US;
+         judge.closed == 0 && clock_mono_us() < end_us; loop_step(loop, 5000))
+        link_judge(links, clock_wall_ms() + 3700 * 1000);
+    assert_int_equal(judge.closed, 1);
+    assert_int_equal(judge.fault, FAULT_EXPIRED);
+    link_dialer_stop(e);
+    for (int i = 0; i < GOOD; i++)
+        link_dialer_stop(d[i]);
+}
+
 static struct credential on_the_list;
 static void revoke(struct side *judge)
 {
@@ -264,6 +294,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_revoked_certificate_loses_the_link_that_was_dialled_to_it,
                                         sides_set_up, sides_tear_down),
         cmocka_unit_test_setup_teardown(a_date_ends_a_link, sides_set_up, sides_tear_down),
+        cmocka_unit_test_setup_teardown(judged_all_the_time_the_last_link_is_not_forgotten,
+                                        sides_set_up, sides_tear_down),
         cmocka_unit_test_setup_teardown(the_list_of_operators_ends_a_link, sides_set_up,
                                         sides_tear_down),
         cmocka_unit_test_setup_teardown(another_public_seed_set_ends_a_link, sides_set_up,

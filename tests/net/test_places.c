@@ -31,6 +31,13 @@ static void answered(struct side *client)
     turn_until(client->frames == frames + 1);
 }
 
+static struct credential credential_of(const char *name)
+{
+    struct credential own;
+    realm_credential(&realm, &own, CREDENTIAL_IMPLICIT, name, NULL, 0, 0);
+    return own;
+}
+
 /* Whose line died without a word dials again: its own oldest link makes room, not the new one. */
 static void ones_own_oldest_link_makes_room(void **state)
 {
@@ -38,11 +45,12 @@ static void ones_own_oldest_link_makes_room(void **state)
     static struct side server, client[4];
     struct link_dialer *d[4];
     const struct link_limits two = few(2);
+    const struct credential own = credential_of("dc-2"), other = credential_of("dc-3");
     server_make(&server);
     struct link_listener *l = listen_as(&server, &two);
     env_link at_server[4];
     for (int i = 0; i < 4; i++) {
-        side_make(&client[i], &realm, i == 0 ? "dc-3" : "dc-2");
+        side_make_with(&client[i], i == 0 ? &other : &own);
         d[i] = dial_as(&client[i], link_listener_address(l), &limits);
         turn_until(server.opened == i + 1 && client[i].opened == 1);
         at_server[i] = server.link;
@@ -80,6 +88,32 @@ static void a_role_belongs_to_a_name(void **state)
     assert_int_equal(server.closed, 0);
 }
 
+/* Whoever has a key that was somebody's before, who has another by now, pushes out their own links
+ * only. */
+static void an_old_key_pushes_out_no_link_of_the_new_one(void **state)
+{
+    (void)state;
+    static struct side server, rotated, thief[6];
+    struct link_dialer *d[6];
+    const struct link_limits two = few(2);
+    const struct credential old = credential_of("dc-2");
+    server_make(&server);
+    struct link_listener *l = listen_as(&server, &two);
+    side_make(&rotated, &realm, "dc-2"); /* under another key */
+    struct link_dialer *r = dial_as(&rotated, link_listener_address(l), &limits);
+    turn_until(rotated.opened == 1);
+    for (int i = 0; i < 6; i++) {
+        side_make_with(&thief[i], &old);
+        d[i] = dial_as(&thief[i], link_listener_address(l), &limits);
+    }
+    turn_until(link_listener_counters(l)->dropped[LINK_DROP_TOO_MANY] >= 4);
+    answered(&rotated);
+    assert_int_equal(rotated.closed, 0);
+    for (int i = 0; i < 6; i++)
+        link_dialer_stop(d[i]);
+    link_dialer_stop(r);
+}
+
 /* One identity dials all the time on as many lines as there are places. Others come, stay, and are
  * answered, with a limit for each and without. */
 static void one_holder_of_a_credential_keeps_nobody_out(void **state)
@@ -87,12 +121,13 @@ static void one_holder_of_a_credential_keeps_nobody_out(void **state)
     (void)state;
     static struct side server, hog[2 * PLACES], honest[3];
     struct link_dialer *d[2 * PLACES], *h[3];
+    const struct credential own = credential_of("dc-9");
     for (uint32_t identity_max = 0; identity_max < 8; identity_max += 4) {
         const struct link_limits l = few(identity_max);
         server_make(&server);
         struct link_listener *listener = listen_as(&server, &l);
         for (int i = 0; i < 2 * PLACES; i++) {
-            side_make(&hog[i], &realm, "dc-9");
+            side_make_with(&hog[i], &own);
             d[i] = dial_as(&hog[i], link_listener_address(listener), &limits);
         }
         turn_until(server.opened >= 2 * PLACES);
@@ -222,6 +257,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(ones_own_oldest_link_makes_room, sides_set_up,
                                         sides_tear_down),
         cmocka_unit_test_setup_teardown(a_role_belongs_to_a_name, sides_set_up, sides_tear_down),
+        cmocka_unit_test_setup_teardown(an_old_key_pushes_out_no_link_of_the_new_one, sides_set_up,
+                                        sides_tear_down),
         cmocka_unit_test_setup_teardown(one_holder_of_a_credential_keeps_nobody_out, sides_set_up,
                                         sides_tear_down),
         cmocka_unit_test_setup_teardown(as_many_holders_as_places_leave_some_to_strangers,
