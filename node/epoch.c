@@ -213,11 +213,13 @@ static void rename_links(struct node *n, bool new_key)
     struct node_link *l, *tmp;
     HASH_ITER(hh, n->links, l, tmp)
     {
-        if (l->role != LINK_ROLE_DC || l->state != LINK_READY || l->closing)
+        const bool ready = l->state == LINK_READY;
+        if (l->closing || (ready && l->role != LINK_ROLE_DC))
             continue;
-        if (new_key) /* each has proved the old one: begin again with the new */
+        /* Where the old one was named, proven or not yet: begin again with the new. */
+        if (new_key && l->own_hello_size != 0)
             node_close(n, l->id);
-        else
+        else if (ready)
             peers_name(n, l);
     }
 }

@@ -19,7 +19,7 @@ static void check_report(struct sim_host *h, const struct report_meter_part *p, 
 {
     struct sim_world *w = h->world;
     struct sim_meter *m = meter_named(w, &p->meter);
-    const struct sim_book *b =
+    struct sim_book *b =
         m != NULL && p->epoch >= 1 && p->epoch <= m->epoch ? &m->book[p->epoch - 1] : NULL;
     if (b == NULL || p->sequence == 0 || p->sequence > b->reports ||
         !sm3_equal(&b->report[p->sequence - 1].commitment, &p->commitment))
@@ -31,6 +31,8 @@ static void check_report(struct sim_host *h, const struct report_meter_part *p, 
                     "dc-%u: block %llu has report %llu of %s, whose key was revoked in block %llu",
                     h->as.dc->number + 1u, ull(height), ull(p->sequence), p->meter.text,
                     ull(b->revoked_at));
+    else
+        b->report[p->sequence - 1].height = height;
 }
 
 /* --- changes --------------------------------------------------------------------------------- */

@@ -26,18 +26,18 @@ static unsigned holders(struct sim_world *w, const struct sim_meter *m, uint32_t
     return count;
 }
 
-/* Where it is on somebody's disk; NULL: nowhere. */
-static const struct sim_block *block_with(struct sim_world *w, const struct sim_meter *m,
-                                          const struct sim_report *r)
+/* The block that has it, as somebody's disk says, or said before it was lost; NULL: none. */
+static const sm3_digest *block_with(struct sim_world *w, const struct sim_meter *m,
+                                    const struct sim_report *r, uint64_t *height)
 {
     for (uint16_t i = 0; i < w->dcs; i++) {
-        uint64_t height;
         uint32_t index;
         const struct sim_disk *disk = w->host[i].as.dc->disk;
-        if (sim_disk_find_report(disk, &m->key[0]->name, m->epoch, r->sequence, &height, &index))
-            return sim_disk_block(disk, height);
+        if (sim_disk_find_report(disk, &m->key[0]->name, m->epoch, r->sequence, height, &index))
+            return &sim_disk_block(disk, *height)->hash;
     }
-    return NULL;
+    *height = r->height;
+    return r->height == 0 ? NULL : &w->checks->agreed[r->height - 1];
 }
 
 /* The block itself may be committed on one disk only so far; but q members of its epoch have signed
@@ -75,10 +75,11 @@ void sim_check_acknowledged(struct sim_host *h, struct sim_meter *m, struct sim_
     }
     if (w->plan.unjudged)
         return;
-    const struct sim_block *b = block_with(w, m, r);
-    const struct sim_epoch *e = sim_epoch_at(w, b == NULL ? 1 : b->header.height);
+    uint64_t height;
+    const sm3_digest *block = block_with(w, m, r, &height);
+    const struct sim_epoch *e = sim_epoch_at(w, block == NULL ? 1 : height);
     unsigned n = e->committee.members.count, f = members_f(n), need = members_quorum(n) - f;
-    unsigned kept = b == NULL ? 0 : keepers(w, e, &b->hash) + wiped(w, e);
+    unsigned kept = block == NULL ? 0 : keepers(w, e, block) + wiped(w, e);
     if (w->plan.byzantine <= members_f(w->plan.dcs) && w->plan.rules_off == 0 && kept < need)
         sim_violate(w, "acknowledged",
                     "m-%zu believes report %llu acknowledged; %u honest DCs hold it, not %u",

@@ -310,6 +310,7 @@ struct device_keys *sim_enrol_finish(struct sim_world *w, const struct enrol_pen
 struct sim_report {
     uint64_t sequence;
     uint64_t made_us, acknowledged_us; /* 0: not yet */
+    uint64_t height; /* of the block in which an honest DC had it first; 0: in none yet */
     sm3_digest commitment;
     uint16_t size;
     bool settled; /* durably */

@@ -594,6 +594,45 @@ static struct net_peer *answer_as(struct net *net, unsigned node, const struct a
     return p;
 }
 
+/* A handshake that is under way when the key changes has named the old one: it must not come to be
+ * a link on which nobody knows who this DC is now. */
+static void a_handshake_under_way_ends_with_the_old_key(void **state)
+{
+    (void)state;
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 4);
+    const struct members *members = &net_fixture(net)->genesis.members;
+    struct net_meter m;
+    uint8_t body[256];
+    struct span got;
+    net_meter_enrol(net, &m, 1, 0);
+    const unsigned who = ((unsigned)net_leader(net) + 1) % 4, other = (who + 1) % 4;
+    net_add_key(net, who);
+    enrol_dc(net, who);
+    change(net, MEMBER_ROTATE, who, 3);
+    const uint64_t since_us = net_now_us(net);
+    struct net_peer *dialled = net_answer(net, who, &members->member[other].name);
+    struct net_peer *dials = net_dial(net, who, NODE_PORT_PEER);
+    const struct link_hello hello = {.role = LINK_ROLE_DC,
+                                     .chain = members->chain,
+                                     .name = members->member[other].name,
+                                     .epoch = 1};
+    struct writer w = writer_on(body, sizeof body);
+    link_hello_encode(&w, &hello);
+    send_raw(dials, MSG_LINK_HELLO, writer_span(&w));
+    assert_true(net_expect(dialled, MSG_LINK_HELLO, 1000, &got));
+    assert_true(net_expect(dials, MSG_LINK_PROOF, 1000, &got));
+    assert_int_equal(net_node(net, who)->c.key.agree->epoch, 1);
+    for (uint64_t sequence = 1; sequence <= 5; sequence++)
+        one_report(net, &m, who, sequence);
+    reach_epoch(net, 2, 20000);
+    assert_int_equal(net_node(net, who)->c.key.agree->epoch, 2);
+    net_run_ms(net, 100);
+    assert_false(dialled->open);
+    assert_false(dials->open);
+    assert_true(net_now_us(net) - since_us < NODE_HANDSHAKE_US); /* and not because time ran out */
+    net_free(net);
+}
+
 static bool has_been_asked(struct net *net, void *arg)
 {
     (void)net;
@@ -789,6 +828,7 @@ int main(void)
         cmocka_unit_test(an_idle_chain_reaches_the_new_epoch),
         cmocka_unit_test(a_dc_leaves_and_goes_on_following),
         cmocka_unit_test(a_key_is_rotated),
+        cmocka_unit_test(a_handshake_under_way_ends_with_the_old_key),
         cmocka_unit_test(a_lost_record_is_healed_by_a_new_key),
         cmocka_unit_test(a_key_that_followed_is_judged_when_it_joins),
         cmocka_unit_test(a_member_without_its_new_key_follows),
