@@ -339,8 +339,8 @@ static void on_turn(void *ctx, struct sim_host *dc)
 static void on_noted(void *ctx, struct sim_meter *m, enum meter_note_kind kind, uint64_t value)
 {
     struct scale_onlooker *o = ctx;
-    (void)m;
-    o->agreed += kind == METER_NOTE_AGREED;
+    if (kind == METER_NOTE_AGREED)
+        o->agreed[m->core.target]++;
     if (kind == METER_NOTE_ACKNOWLEDGED && o->latencies < SCALE_LATENCIES_MAX)
         o->latency_ms[o->latencies++] = (double)value / 1e3;
 }
@@ -360,6 +360,14 @@ uint64_t scale_dc_ns(const struct scale_onlooker *o)
     uint64_t all = 0;
     for (size_t i = 0; i < sizeof o->dc_ns / sizeof o->dc_ns[0]; i++)
         all += o->dc_ns[i];
+    return all;
+}
+
+uint64_t scale_agreed(const struct scale_onlooker *o)
+{
+    uint64_t all = 0;
+    for (size_t i = 0; i < METER_DCS; i++)
+        all += o->agreed[i];
     return all;
 }
 
@@ -473,7 +481,8 @@ static bool make_ready(struct sim_world *w, struct scale_onlooker *o, struct sca
     const struct sim_host *leader = lab_leader(w);
     g->in_session_s = (double)(w->now_us - began_us) / 1e6;
     g->agree_dc_us = leader == NULL ? 0 : (double)o->dc_ns[leader->index] / 1e3;
-    g->agreed = o->agreed;
+    g->agreed_leader = leader == NULL ? 0 : o->agreed[leader->index];
+    g->agreed = scale_agreed(o);
     return true;
 }
 
@@ -580,7 +589,8 @@ static void explain(const struct lab_options *o, struct lab_output *out)
             "\"memory of the leader\" is what its death gives back to the allocator, "
             "that of the simulation what is resident, keys and disks of all included. "
             "\"again\" is after the leader's death, with all else that the new one does "
-            "meanwhile. \"one meter more\" is computed from this row and the one before.");
+            "meanwhile. \"one meter more\" is computed from this row and the one before, and holds "
+            "where the same share of the meters is with the leader.");
     if (is_asked(NETWORKS, o))
         lab_note(out,
                  "networks: a committee has at most %d members, so more DCs are more "

@@ -31,13 +31,14 @@ struct scale_onlooker {
     uint64_t dc_ns[2 * SIM_DCS_MAX]; /* processor time of each DC's code, by host */
     uint64_t began_ns;               /* the turn of the host `runs` */
     uint16_t runs;
-    bool counts;        /* lab/count.h counts while DCs' code runs */
-    uint64_t agreed;    /* agreements that meters finished */
-    double *latency_ms; /* the first SCALE_LATENCIES_MAX of them */
+    bool counts;                /* lab/count.h counts while DCs' code runs */
+    uint64_t agreed[METER_DCS]; /* agreements that meters finished, by DC */
+    double *latency_ms;         /* the first SCALE_LATENCIES_MAX of them */
     size_t latencies;
 };
 /* Of all DCs. */
 uint64_t scale_dc_ns(const struct scale_onlooker *o);
+uint64_t scale_agreed(const struct scale_onlooker *o);
 /* What it saw so far is forgotten; the room for latencies stays. */
 void scale_forget(struct scale_onlooker *o);
 void scale_watch(struct sim_watch *watch, struct scale_onlooker *o);
@@ -53,7 +54,7 @@ struct scale_growth {
     double keys_us;                  /* processor time for the keys of all devices, on both sides */
     double enrolled_s, in_session_s; /* virtual, each from where the one before ended */
     double enrol_dc_us, agree_dc_us; /* processor time: of all DCs, of the leader */
-    uint64_t agreed;                 /* agreements meanwhile */
+    uint64_t agreed, agreed_leader;  /* agreements meanwhile: with all DCs, with the leader */
     double resident_before;          /* scale_resident() when there was no network yet */
 };
 /* Bytes of a row that a later one is compared with. */

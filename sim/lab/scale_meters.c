@@ -42,6 +42,11 @@ static const struct lab_column columns[] = {
      .decimals = 1,
      .source = LAB_MEASURED,
      .clock = true},
+    {.name = "with_leader",
+     .title = "of them with the leader",
+     .unit = "%",
+     .decimals = 0,
+     .source = LAB_SIMULATED},
     {.name = "dc_memory",
      .title = "memory of the leader",
      .unit = "MB",
@@ -236,12 +241,12 @@ static void put_memory(struct lab_table *t, double bytes, double before, unsigne
         lab_real(t, (bytes - before) / (meters - meters_before));
 }
 
-static void put_share(struct lab_table *t, double us, uint64_t count)
+static void put_share(struct lab_table *t, double whole, uint64_t count)
 {
     if (count == 0)
         lab_none(t);
     else
-        lab_real(t, us / (double)count);
+        lab_real(t, whole / (double)count);
 }
 
 void scale_meters_row(struct lab_table *t, struct lab_output *out, const struct scale_case *c,
@@ -260,7 +265,7 @@ void scale_meters_row(struct lab_table *t, struct lab_output *out, const struct 
     now.dc = kill_leader(w, leader);
     watch_storm(&s, w, height);
     const double storm_us = (double)o->dc_ns[s.leader] / 1e3;
-    const uint64_t agreed = o->agreed, lost = drain(w);
+    const uint64_t agreed = scale_agreed(o), with_new = o->agreed[s.leader], lost = drain(w);
     if (w->violation[0] != 0 || lost != 0 || s.all_s < 0)
         lab_fail(out, "%u meters, the leader is dead: %s", c->meters,
                  w->violation[0] != 0 ? w->violation
@@ -271,7 +276,8 @@ void scale_meters_row(struct lab_table *t, struct lab_output *out, const struct 
     lab_real(t, g->enrolled_s);
     lab_real(t, g->enrol_dc_us / c->meters / c->dcs);
     lab_real(t, g->in_session_s);
-    put_share(t, g->agree_dc_us, g->agreed);
+    put_share(t, g->agree_dc_us, g->agreed_leader);
+    put_share(t, 100.0 * (double)g->agreed_leader, g->agreed);
     put_memory(t, now.dc, last->dc, now.meters, last->meters);
     put_memory(t, now.whole, last->whole, now.meters, last->meters);
     *last = now;
@@ -281,7 +287,7 @@ void scale_meters_row(struct lab_table *t, struct lab_output *out, const struct 
     put_time(t, s.nearly_all_s);
     put_time(t, s.all_s);
     lab_integer(t, (int64_t)agreed);
-    put_share(t, storm_us, agreed);
+    put_share(t, storm_us, with_new);
     lab_real(t, storm_us / 1e6);
     lab_integer(t, (int64_t)w->count.reports_made);
     lab_integer(t, (int64_t)lost);

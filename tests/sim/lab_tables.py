@@ -123,6 +123,7 @@ def scale_meters(points):
         check(0 < r["enrolled"] and 0 < r["in_session"], f"meters: {r}")
         check(0 < r["leads"] <= r["half"] <= r["nearly_all"] <= r["all"], f"meters: the leader's death in {r}")
         check(r["agreements"] >= r["meters"] and r["made"] > 0 and r["lost"] == 0, f"meters: {r}")
+        check(r["with_leader"] == 100, f"meters: few meters wait for nobody, in {r}")
         check(r["keys"] > 0 and r["agree_time"] > 0, f"meters: costs in {r}")
     # A sanitizer's allocator does not tell how much is allocated.
     check(all(r["dc_memory"] is None or r["dc_memory"] > 1 for r in points), "meters: memory of a DC")
