@@ -28,9 +28,10 @@ struct place {
 };
 
 struct stored_record {
-    size_t size;
-    uint8_t bytes[RECORD_BYTES_MAX];
+    uint16_t size;
+    uint8_t bytes[];
 };
+_Static_assert(RECORD_BYTES_MAX <= UINT16_MAX, "its size fits");
 
 struct height_of {
     sm3_digest hash;
@@ -46,7 +47,7 @@ struct sim_disk {
     struct kept *kept;
     struct place *places;
     struct stored_record **record; /* the registry's, by index; NULL: as the genesis says */
-    size_t records;
+    size_t records, records_capacity;
     uint8_t vote_bytes[NODE_RECORD_BYTES_MAX];
     size_t vote_size;
     struct vote_record vote; /* decoded from there */
@@ -205,6 +206,15 @@ static void index_block(struct sim_disk *d, const struct sim_block *b)
     HASH_ADD(hh, d->heights, hash, sizeof h->hash, h);
 }
 
+static void add_record(struct sim_disk *d)
+{
+    if (d->records == d->records_capacity) {
+        d->records_capacity = d->records_capacity == 0 ? 64 : 2 * d->records_capacity;
+        d->record = must(realloc(d->record, d->records_capacity * sizeof(struct stored_record *)));
+    }
+    d->record[d->records++] = NULL;
+}
+
 static void put_records(struct sim_disk *d, struct span records)
 {
     struct reader r = reader_on(records);
@@ -212,14 +222,13 @@ static void put_records(struct sim_disk *d, struct span records)
         uint64_t index = read_u64(&r);
         struct span s = read_bytes(&r, RECORD_BYTES_MAX);
         AMI_CHECK(!r.failed && s.size <= RECORD_BYTES_MAX);
-        while (d->records <= index) {
-            d->record = must(realloc(d->record, (d->records + 1) * sizeof(struct stored_record *)));
-            d->record[d->records++] = NULL;
-        }
-        if (d->record[index] == NULL)
-            d->record[index] = must(malloc(sizeof *d->record[index]));
-        d->record[index]->size = s.size;
-        memcpy(d->record[index]->bytes, s.data, s.size);
+        while (d->records <= index)
+            add_record(d);
+        struct stored_record **at = &d->record[index];
+        if (*at == NULL || (*at)->size != s.size)
+            *at = must(realloc(*at, sizeof **at + s.size));
+        (*at)->size = (uint16_t)s.size;
+        memcpy((*at)->bytes, s.data, s.size);
     }
 }
 

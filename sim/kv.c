@@ -6,13 +6,14 @@
 #include <string.h>
 
 /* A treap per table: a search tree by key that is a heap by a number drawn from the key, so that
- * its shape depends on what is in it alone. */
+ * its shape depends on what is in it alone. Maps share the items that a copy began with: one that
+ * several trees hold is never changed, it is copied on the way to what changes. */
 struct item {
     struct item *left, *right;
     uint64_t priority;
-    size_t key_size, value_size;
-    uint8_t *value;
-    uint8_t key[];
+    uint32_t holders; /* trees and items that lead here */
+    uint32_t key_size, value_size;
+    uint8_t bytes[]; /* the key, the value */
 };
 
 struct sim_kv {
@@ -20,10 +21,20 @@ struct sim_kv {
     size_t count[TABLE_COUNT];
 };
 
+static struct span key_of(const struct item *t)
+{
+    return span_of(t->bytes, t->key_size);
+}
+
+static struct span value_of(const struct item *t)
+{
+    return span_of(t->bytes + t->key_size, t->value_size);
+}
+
 static int compare(struct span a, const struct item *b)
 {
     size_t n = a.size < b->key_size ? a.size : b->key_size;
-    int c = n == 0 ? 0 : memcmp(a.data, b->key, n);
+    int c = n == 0 ? 0 : memcmp(a.data, b->bytes, n);
     return c != 0 ? c : (a.size > b->key_size) - (a.size < b->key_size);
 }
 
@@ -35,32 +46,51 @@ static uint64_t priority_of(struct span key)
     return h;
 }
 
-static void set_value(struct item *t, struct span value)
-{
-    free(t->value);
-    t->value = malloc(value.size + 1);
-    AMI_CHECK(t->value != NULL);
-    t->value_size = value.size;
-    if (value.size != 0)
-        memcpy(t->value, value.data, value.size);
-}
-
 static struct item *new_item(struct span key, struct span value)
 {
-    struct item *t = calloc(1, sizeof *t + key.size);
-    AMI_CHECK(t != NULL);
-    t->priority = priority_of(key);
-    t->key_size = key.size;
+    struct item *t = malloc(sizeof *t + key.size + value.size);
+    AMI_CHECK(t != NULL && key.size <= UINT32_MAX && value.size <= UINT32_MAX);
+    *t = (struct item){.priority = priority_of(key),
+                       .holders = 1,
+                       .key_size = (uint32_t)key.size,
+                       .value_size = (uint32_t)value.size};
     if (key.size != 0)
-        memcpy(t->key, key.data, key.size);
-    set_value(t, value);
+        memcpy(t->bytes, key.data, key.size);
+    if (value.size != 0)
+        memcpy(t->bytes + key.size, value.data, value.size);
     return t;
 }
 
-static void free_item(struct item *t)
+static struct item *hold(struct item *t)
 {
-    free(t->value);
+    if (t != NULL)
+        t->holders++;
+    return t;
+}
+
+/* One holder less. */
+static void let_go(struct item *t)
+{
+    if (t == NULL || --t->holders > 0)
+        return;
+    let_go(t->left);
+    let_go(t->right);
     free(t);
+}
+
+/* The caller is a holder of `t` and gets an item of its own with this value in its place. */
+static struct item *with_value(struct item *t, struct span value)
+{
+    struct item *n = new_item(key_of(t), value);
+    n->left = hold(t->left);
+    n->right = hold(t->right);
+    let_go(t);
+    return n;
+}
+
+static struct item *own(struct item *t)
+{
+    return t->holders == 1 ? t : with_value(t, value_of(t));
 }
 
 static struct item *insert(struct item *t, struct span key, struct span value, bool *added)
@@ -70,10 +100,9 @@ static struct item *insert(struct item *t, struct span key, struct span value, b
         return new_item(key, value);
     }
     int c = compare(key, t);
-    if (c == 0) {
-        set_value(t, value);
-        return t;
-    }
+    if (c == 0)
+        return with_value(t, value);
+    t = own(t);
     struct item **side = c < 0 ? &t->left : &t->right;
     *side = insert(*side, key, value, added);
     struct item *child = *side;
@@ -89,9 +118,11 @@ static struct item *merge(struct item *a, struct item *b)
     if (a == NULL || b == NULL)
         return a == NULL ? b : a;
     if (a->priority > b->priority) {
+        a = own(a);
         a->right = merge(a->right, b);
         return a;
     }
+    b = own(b);
     b->left = merge(a, b->left);
     return b;
 }
@@ -102,33 +133,15 @@ static struct item *take_out(struct item *t, struct span key, bool *removed)
         return NULL;
     int c = compare(key, t);
     if (c == 0) {
-        struct item *rest = merge(t->left, t->right);
-        free_item(t);
+        struct item *left = hold(t->left), *right = hold(t->right);
+        let_go(t);
         *removed = true;
-        return rest;
+        return merge(left, right);
     }
+    t = own(t);
     struct item **side = c < 0 ? &t->left : &t->right;
     *side = take_out(*side, key, removed);
     return t;
-}
-
-static struct item *copy_tree(const struct item *t)
-{
-    if (t == NULL)
-        return NULL;
-    struct item *c = new_item(span_of(t->key, t->key_size), span_of(t->value, t->value_size));
-    c->left = copy_tree(t->left);
-    c->right = copy_tree(t->right);
-    return c;
-}
-
-static void free_tree(struct item *t)
-{
-    if (t == NULL)
-        return;
-    free_tree(t->left);
-    free_tree(t->right);
-    free_item(t);
 }
 
 struct sim_kv *sim_kv_new(void)
@@ -142,7 +155,7 @@ struct sim_kv *sim_kv_copy(const struct sim_kv *kv)
 {
     struct sim_kv *c = sim_kv_new();
     for (int i = 0; i < TABLE_COUNT; i++) {
-        c->root[i] = copy_tree(kv->root[i]);
+        c->root[i] = hold(kv->root[i]);
         c->count[i] = kv->count[i];
     }
     return c;
@@ -151,7 +164,7 @@ struct sim_kv *sim_kv_copy(const struct sim_kv *kv)
 void sim_kv_free(struct sim_kv *kv)
 {
     for (int i = 0; kv != NULL && i < TABLE_COUNT; i++)
-        free_tree(kv->root[i]);
+        let_go(kv->root[i]);
     free(kv);
 }
 
@@ -190,8 +203,8 @@ bool sim_kv_seek(const struct sim_kv *kv, enum mdms_table table, struct span fro
     }
     if (best == NULL)
         return false;
-    *key = span_of(best->key, best->key_size);
-    *value = span_of(best->value, best->value_size);
+    *key = key_of(best);
+    *value = value_of(best);
     return true;
 }
 

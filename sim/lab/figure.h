@@ -1,8 +1,8 @@
 /* sim/lab/figure.h - what of an experiment's tables is worth a plot: for `ami-sim report`.
  *
  * A figure names columns of one table; the document keeps them as
- * {figures: [{name, title, kind, table, x, y: [COLUMN], series, x_log, y_log, only: {COLUMN:
- * VALUE}}]}.
+ * {figures: [{name, title, kind, table, x, y: [COLUMN], y_title, series, x_log, y_log,
+ *             only: {COLUMN: VALUE}}]}.
  */
 #ifndef AMI_SIM_LAB_FIGURE_H
 #define AMI_SIM_LAB_FIGURE_H
@@ -22,7 +22,9 @@ struct lab_figure {
     enum lab_figure_kind kind;
     const char *name, *title, *table, *x;
     const char *y[LAB_FIGURE_COLUMNS + 1]; /* ends with NULL */
-    const char *series;                    /* NULL: none; then only y[0] is drawn */
+    const char *y_title; /* what several lines share, "latency"; their unit is added. NULL: the
+                            unit alone, or the one column's title */
+    const char *series;  /* NULL: none; then only y[0] is drawn */
     bool x_log, y_log;
     const char *only, *is; /* rows whose column `only` is the text `is`; NULL: all */
 };

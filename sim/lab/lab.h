@@ -88,7 +88,7 @@ struct lab_column {
     const char *unit;  /* "us"; NULL: none. Shown behind the title. */
     unsigned decimals; /* of a real, for people; JSON and CSV have all digits */
     enum lab_source source;
-    bool clock;  /* measured by a clock: differs from run to run */
+    bool clock;  /* measured by a clock, or as memory: differs from run to run */
     bool hidden; /* not in the text for people: too long */
 };
 

@@ -344,7 +344,8 @@ enum ami_status report_page(FILE *to, json_t *const *document, size_t count, str
     for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++)
         fprintf(to, "<li><mark class=\"%s\">%s</mark> %s</li>\n", sources[i].source,
                 sources[i].source, sources[i].means);
-    fputs("</ul>\n<p>\"clock\": read from a clock, so it differs from run to run; everything else "
+    fputs("</ul>\n<p>\"clock\": read from a clock, or as memory, so it differs from run to run; "
+          "everything else "
           "is the same for the same seed.</p>\n<nav><ul>\n",
           to);
     for (size_t i = 0; i < count; i++) {

@@ -151,7 +151,8 @@ static enum ami_status take_rows(struct plot *p, const json_t *table, const json
     return AMI_OK;
 }
 
-/* The axis carries what all lines share: the one column's name, or the common unit. */
+/* The axis carries what all lines share: the one column's name, or what the figure calls them with
+ * the common unit. */
 static void name_y(struct plot *p, const json_t *table, const json_t *figure)
 {
     const json_t *y = json_object_get(figure, "y");
@@ -170,7 +171,9 @@ static void name_y(struct plot *p, const json_t *table, const json_t *figure)
         if (strcmp(text_of(column_of(table, json_string_value(json_array_get(y, k))), "unit"),
                    unit) != 0)
             unit = "";
-    snprintf(p->y_title, sizeof p->y_title, "%s", unit);
+    const char *shared = text_of(figure, "y_title");
+    snprintf(p->y_title, sizeof p->y_title, "%s%s%s", shared,
+             shared[0] != 0 && unit[0] != 0 ? ", " : "", unit);
 }
 
 static enum ami_status take(struct plot *p, const json_t *document, const json_t *figure,
@@ -227,6 +230,20 @@ static void quoted(FILE *to, const char *text)
     fputs(size > room ? "...\"" : "\"", to);
 }
 
+/* A logarithm has no zero. */
+static bool is_drawn(const struct plot *p, double v)
+{
+    return !isnan(v) && (!p->y_log || v > 0);
+}
+
+static bool has_points(const struct plot *p, size_t series)
+{
+    for (size_t i = 0; i < p->groups; i++)
+        if (is_drawn(p, p->value[i][series]))
+            return true;
+    return false;
+}
+
 static void put_data(FILE *to, const struct plot *p)
 {
     fputs("$d << END_OF_DATA\n", to);
@@ -237,8 +254,7 @@ static void put_data(FILE *to, const struct plot *p)
             quoted(to, p->label[i]);
         for (size_t k = 0; k < p->series; k++) {
             double v = p->value[i][k];
-            /* A logarithm has no zero. */
-            if (isnan(v) || (p->y_log && v <= 0))
+            if (!is_drawn(p, v))
                 fputs(" ?", to);
             else
                 fprintf(to, " %.17g", v);
@@ -259,13 +275,20 @@ static size_t longest_label(const struct plot *p)
 
 static void put_axes(FILE *to, const struct plot *p)
 {
-    double least = INFINITY, most = -INFINITY;
+    double least = INFINITY, most = -INFINITY, left = INFINITY, right = -INFINITY;
     for (size_t i = 0; i < p->groups; i++)
         for (size_t k = 0; k < p->series; k++)
-            if (!isnan(p->value[i][k]) && !(p->y_log && p->value[i][k] <= 0)) {
+            if (is_drawn(p, p->value[i][k])) {
                 least = fmin(least, p->value[i][k]);
                 most = fmax(most, p->value[i][k]);
+                left = fmin(left, p->x[i]);
+                right = fmax(right, p->x[i]);
             }
+    /* Nothing at all: the axes alone. */
+    if (least > most) {
+        least = most = 1;
+        left = right = p->x[0];
+    }
     const char *ink = shade(INK), *grid = shade(GRID);
     fprintf(to, "set border 3 lc rgb \"%s\"\n", ink);
     fprintf(to, "set tics nomirror out scale 0.5 textcolor rgb \"%s\"\n", ink);
@@ -289,9 +312,9 @@ static void put_axes(FILE *to, const struct plot *p)
     if (p->x_log)
         fputs("set logscale x\n", to);
     /* An axis needs two ends. */
-    if (p->numeric_x && p->groups == 1)
-        fprintf(to, "set xrange [%.6g:%.6g]\n", p->x_log ? p->x[0] / 2 : p->x[0] - 1,
-                p->x_log ? p->x[0] * 2 : p->x[0] + 1);
+    if (p->numeric_x && left == right)
+        fprintf(to, "set xrange [%.6g:%.6g]\n", p->x_log ? left / 2 : left - 1,
+                p->x_log ? left * 2 : left + 1);
     if (!p->numeric_x && p->groups * (longest_label(p) + 2) > 72)
         fputs("set xtics rotate by -30\n", to);
 }
@@ -311,11 +334,16 @@ static void put_script(FILE *to, const struct plot *p, const char *svg)
     put_axes(to, p);
     if (strcmp(p->kind, "lines") == 0) {
         fputs("set offsets graph 0.03, graph 0.03, 0, 0\nplot", to);
+        size_t drawn = 0;
         for (size_t k = 0; k < p->series; k++) {
-            fprintf(to, "%s $d using 1:%zu with linespoints lw 2 pt 7 ps 0.6 ", k == 0 ? "" : ",",
-                    k + 2);
+            if (!has_points(p, k))
+                continue;
+            fprintf(to, "%s $d using 1:%zu with linespoints lw 2 pt 7 ps 0.6 ",
+                    drawn++ == 0 ? "" : ",", k + 2);
             put_style(to, p, k);
         }
+        if (drawn == 0)
+            fprintf(to, " NaN notitle lc rgb \"%s\"", shade(INK));
         fputc('\n', to);
         return;
     }

@@ -3,8 +3,9 @@
 
 tables   two runs with one seed give one document but for columns that a clock measured; every
          number says where it comes from; what the paper reports is what the paper reports
+         and the curves of `scale` have their points
 report   the page is well-formed and stands alone, every document has a figure in it, labels lie
-         inside their plots, and bad input is one sentence
+         inside their plots, axes are named, and bad input is one sentence
 """
 import html.parser
 import json
@@ -67,6 +68,65 @@ def tables():
     check(without_clocks(other)["tables"] != without_clocks(document("election", "--seed", "3"))["tables"],
           "election does not depend on the seed")
     reported()
+    scale()
+
+
+def rising(values):
+    return all(a < b for a, b in zip(values, values[1:]))
+
+
+def scale():
+    """Every curve has its points, and what cannot depend on the machine comes out as it must."""
+    listed = run("lab", "scale", "--list").stdout.split()
+    check(listed == ["DCs", "busy", "meters", "block", "delay", "readings", "networks"], f"sweeps: {listed}")
+    d = document("scale", "--seed", "5")
+    of = {s: [r for r in d["tables"]["scale"]["rows"] if r["sweep"] == s] for s in listed[:-1]}
+    for sweep, points in of.items():
+        check(len(points) == 2, f"{sweep}: {len(points)} points")
+        for r in points:
+            check(r["reports"] > 0 and 1 <= r["per_block"] <= r["block_max"], f"{sweep}: reports in {r}")
+            check(0 < r["latency"] <= r["latency_p99"], f"{sweep}: latency in {r}")
+            check(abs(r["capacity"] * r["dc_time"] / 1e6 - 1) < 1e-9, f"{sweep}: the computed capacity")
+            check(abs(r["report_bytes"] * r["per_block"] / r["block_bytes"] / 1e3 - 1) < 1e-9, f"{sweep}: bytes")
+            # The meter's signature, and the gateway's but on the gateway itself; at the edges of the
+            # time that is looked at a block may be counted on one side only.
+            check(r["verified"] > 1.5, f"{sweep}: a DC verifies {r['verified']} for a report")
+    for sweep in ("DCs", "busy"):
+        for name in ("dcs", "frames", "block_bytes", "report_bytes"):
+            check(rising([r[name] for r in of[sweep]]), f"{sweep}: {name} does not rise with the DCs")
+    check([r["block_max"] for r in of["block"]] == [4, 64], "block: what is varied")
+    check(rising([r["reports"] for r in of["block"]]), "block: larger blocks carry no more")
+    check(of["block"][0]["reports"] < of["block"][0]["offered"], "block: 4 reports a block are enough")
+    check(rising([r["latency"] for r in of["delay"]]) and rising([r["delay"] for r in of["delay"]]), "delay")
+    check(rising([-r["reading_bytes"] for r in of["readings"]]), "readings: a longer report costs more")
+    scale_meters(d["tables"]["meters"]["rows"])
+    networks = d["tables"]["networks"]["rows"]
+    check([(r["networks"], r["dcs"], r["meters"]) for r in networks] == [(1, 4, 62), (2, 8, 124)], "networks")
+    check(rising([r["frames"] for r in networks]) and rising([r["blocks"] for r in networks]), "networks: frames")
+    for f in d["figures"]:
+        units = {c["name"]: c["unit"] for c in d["tables"][f["table"]]["columns"]}
+        one = len(f["y"]) == 1
+        check(one or f["y_title"], f"{f['name']}: nothing names its axis")
+        check(len({units[y] for y in f["y"]}) == 1 or re.search(" per | a ", f["y_title"]), f"{f['name']}: units")
+    plotted = {(f.get("only") or {"sweep": f["table"]})["sweep"] for f in d["figures"]}
+    check(plotted == set(listed), f"plotted: {plotted}")
+    one = document("scale", "delay", "--seed", "5")
+    check(list(one["tables"]) == ["scale"] and {f["only"]["sweep"] for f in one["figures"]} == {"delay"}, "one sweep")
+    check(list(document("scale", "networks", "--seed", "5")["tables"]) == ["networks"], "networks alone")
+    r = run("lab", "scale", "sizes", "--tiny")
+    check(r.returncode == 2 and "sizes" in r.stderr, f"a sweep that there is not: {r.stderr}")
+
+
+def scale_meters(points):
+    check([r["meters"] for r in points] == [30, 60], "meters: points")
+    for r in points:
+        check(0 < r["enrolled"] and 0 < r["in_session"], f"meters: {r}")
+        check(0 < r["leads"] <= r["half"] <= r["nearly_all"] <= r["all"], f"meters: the leader's death in {r}")
+        check(r["agreements"] >= r["meters"] and r["made"] > 0 and r["lost"] == 0, f"meters: {r}")
+        check(r["with_leader"] == 100, f"meters: few meters wait for nobody, in {r}")
+        check(r["keys"] > 0 and r["agree_time"] > 0, f"meters: costs in {r}")
+    # A sanitizer's allocator does not tell how much is allocated.
+    check(all(r["dc_memory"] is None or r["dc_memory"] > 1 for r in points), "meters: memory of a DC")
 
 
 def rows(d, table, key):
@@ -190,6 +250,28 @@ def inside(page):
         check(0 <= y <= height + 2, f"{text!r} is outside: {y} of {height}")
 
 
+def titled(column):
+    return column["title"] + (f", {column['unit']}" if column["unit"] else "")
+
+
+def axes(directory, page):
+    """Every figure of `scale` is in the page, with both axes named."""
+    with open(os.path.join(directory, "scale.json"), encoding="utf-8") as f:
+        d = json.load(f)
+    check(len(d["figures"]) > 20, "figures of scale")
+    for f in d["figures"]:
+        at = page.figures.index(f"scale-{f['name']}-figure")
+        columns = {c["name"]: c for c in d["tables"][f["table"]]["columns"]}
+        texts = [text for svg, _, text in page.texts if svg == at]
+        check(titled(columns[f["x"]]) in texts, f"{f['name']}: x axis among {texts}")
+        y = f["y_title"] or titled(columns[f["y"][0]])
+        check(any(t.startswith(y) for t in texts), f"{f['name']}: y axis {y} among {texts}")
+        shown = [r for r in d["tables"][f["table"]]["rows"] if (f.get("only") or r).items() <= r.items()]
+        for name in f["y"] if len(f["y"]) > 1 else []:
+            drawn = any(r[name] is not None and (r[name] > 0 or not f["y_log"]) for r in shown)
+            check((titled(columns[name]) in texts) == drawn, f"{f['name']}: {name} among {texts}")
+
+
 ODD = {
     "experiment": "odd", "summary": "<script>alert(1)</script> & \"quotes\"", "command": "ami-sim lab odd",
     "seed": 1, "machine": "a <b>", "sm2_path": "portable", "failed": "one & two", "notes": ["3 < 4"],
@@ -198,13 +280,19 @@ ODD = {
          "series": None, "x_log": False, "y_log": True},
         {"name": "lines", "title": "one point", "kind": "lines", "table": "t", "x": "n", "y": ["n"],
          "series": None, "x_log": True, "y_log": True, "only": {"who": "b \"'\\ <c>"}},
+        {"name": "none", "title": "nothing to draw", "kind": "lines", "table": "t", "x": "m", "y": ["k", "m"],
+         "y_title": "so far", "series": None, "x_log": False, "y_log": True},
+        {"name": "some", "title": "one line of two", "kind": "lines", "table": "t", "x": "m", "y": ["k", "n"],
+         "y_title": "as far", "series": None, "x_log": False, "y_log": False},
     ],
     "tables": {"t": {"title": "t < u", "columns": [
         {"name": "who", "title": "who", "unit": None, "source": "none", "clock": False, "decimals": 0},
         {"name": "n", "title": "n", "unit": "us", "source": "measured", "clock": True, "decimals": 2},
+        {"name": "m", "title": "m", "unit": None, "source": "measured", "clock": False, "decimals": 0},
+        {"name": "k", "title": "k", "unit": "us", "source": "measured", "clock": False, "decimals": 0},
         {"name": "far", "title": "far", "unit": None, "source": "none", "clock": False, "hidden": True}],
-        "rows": [{"who": "a", "n": 0, "far": "too long to show"}, {"who": "b \"'\\ <c>", "n": 0.00001},
-                 {"who": "d", "n": None}]}},
+        "rows": [{"who": "a", "n": 0, "m": 0, "k": None, "far": "too long to show"},
+                 {"who": "b \"'\\ <c>", "n": 0.00001, "m": 0, "k": None}, {"who": "d", "n": None, "m": 0}]}},
 }
 PLAIN = {  # no figures named: it gets one all the same
     "experiment": "plain", "summary": "words", "command": "ami-sim lab plain", "seed": 2, "machine": "m",
@@ -269,6 +357,7 @@ def report(directory):
     for name in names + ["odd", "plain"]:
         check(any(f.startswith(name + "-") for f in page.figures), f"{name} has no figure")
     check(len(page.svgs) == len(page.figures) > 10, "every figure has one plot")
+    axes(directory, page)
     for link in page.links:
         if link.startswith("#"):
             check(link[1:] in page.ids, f"{link} leads nowhere")

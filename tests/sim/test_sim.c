@@ -104,51 +104,72 @@ static void put_number(struct sim_kv *kv, uint64_t key, uint64_t value)
     sim_kv_put(kv, TABLE_REPORTS, span_of(k, 8), span_of(v, 8));
 }
 
-static void the_map_does_what_a_sorted_array_does(void **state)
+struct map {
+    struct sim_kv *kv;
+    uint64_t model[KEYS]; /* value + 1; 0: none */
+    size_t count;
+};
+
+static void change_map(struct map *m, struct sim_random *r, uint64_t value)
+{
+    uint64_t key = sim_random_below(r, KEYS);
+    if (sim_random_chance(r, 400000)) {
+        struct mdms_write w = {0};
+        struct mdms_key k = key_number(key);
+        mdms_write_delete(&w, TABLE_REPORTS, &k);
+        sim_kv_write(m->kv, &w);
+        mdms_write_free(&w);
+        m->count -= m->model[key] != 0;
+        m->model[key] = 0;
+    } else {
+        put_number(m->kv, key, value);
+        m->count += m->model[key] == 0;
+        m->model[key] = value + 1;
+    }
+}
+
+static void look_from(const struct map *m, uint64_t from)
+{
+    uint64_t want = from;
+    while (want < KEYS && m->model[want] == 0)
+        want++;
+    uint8_t k[8];
+    struct span key, value;
+    store_be64(k, from);
+    bool found = sim_kv_seek(m->kv, TABLE_REPORTS, span_of(k, 8), &key, &value);
+    assert_int_equal(found, want < KEYS);
+    if (found) {
+        assert_int_equal(load_be64(key.data), want);
+        assert_int_equal(load_be64(value.data), m->model[want] - 1);
+    }
+}
+
+/* Copies share what they have in common, and none sees what is done to another. */
+static void maps_do_what_sorted_arrays_do(void **state)
 {
     (void)state;
-    static uint64_t model[KEYS]; /* value + 1; 0: none */
+    static struct map map[3];
     struct sim_random r = sim_random_stream(11, 0, 0);
-    struct sim_kv *kv = sim_kv_new();
-    size_t count = 0;
-    for (int i = 0; i < 20000; i++) {
-        uint64_t key = sim_random_below(&r, KEYS);
-        if (sim_random_chance(&r, 400000)) {
-            struct mdms_write w = {0};
-            struct mdms_key k = key_number(key);
-            mdms_write_delete(&w, TABLE_REPORTS, &k);
-            sim_kv_write(kv, &w);
-            mdms_write_free(&w);
-            count -= model[key] != 0;
-            model[key] = 0;
-        } else {
-            put_number(kv, key, (uint64_t)i);
-            count += model[key] == 0;
-            model[key] = (uint64_t)i + 1;
+    for (int i = 0; i < 3; i++)
+        map[i].kv = sim_kv_new();
+    for (uint64_t i = 0; i < 60000; i++) {
+        struct map *m = &map[sim_random_below(&r, 3)];
+        if (sim_random_chance(&r, 500)) {
+            struct map *from = &map[sim_random_below(&r, 3)];
+            struct sim_kv *copy = sim_kv_copy(from->kv);
+            sim_kv_free(m->kv);
+            *m = *from;
+            m->kv = copy;
         }
-        assert_int_equal(sim_kv_count(kv, TABLE_REPORTS), count);
-        uint64_t from = sim_random_below(&r, KEYS), want = from;
-        while (want < KEYS && model[want] == 0)
-            want++;
-        uint8_t k[8];
-        struct span key_found, value;
-        store_be64(k, from);
-        bool found = sim_kv_seek(kv, TABLE_REPORTS, span_of(k, 8), &key_found, &value);
-        assert_int_equal(found, want < KEYS);
-        if (found) {
-            assert_int_equal(load_be64(key_found.data), want);
-            assert_int_equal(load_be64(value.data), model[want] - 1);
-        }
+        change_map(m, &r, i);
+        assert_int_equal(sim_kv_count(m->kv, TABLE_REPORTS), m->count);
+        look_from(m, sim_random_below(&r, KEYS));
     }
-    struct sim_kv *copy = sim_kv_copy(kv);
-    put_number(kv, 0, 77);
-    put_number(copy, 0, 78);
-    struct span key, value;
-    uint8_t zero[8] = {0};
-    assert_true(sim_kv_seek(kv, TABLE_REPORTS, span_of(zero, 8), &key, &value));
-    assert_int_equal(load_be64(value.data), 77);
-    sim_kv_free(copy);
-    sim_kv_free(kv);
+    for (int i = 0; i < 3; i++) {
+        for (uint64_t key = 0; key < KEYS; key++)
+            look_from(&map[i], key);
+        sim_kv_free(map[i].kv);
+    }
 }
 
 /* --- runs ------------------------------------------------------------------------------------ */
@@ -360,7 +381,7 @@ int main(void)
         cmocka_unit_test(exponential_has_its_mean_and_its_tail),
         cmocka_unit_test(events_happen_in_order_of_time_then_of_scheduling),
         cmocka_unit_test(a_deferred_event_keeps_its_place),
-        cmocka_unit_test(the_map_does_what_a_sorted_array_does),
+        cmocka_unit_test(maps_do_what_sorted_arrays_do),
         cmocka_unit_test(a_seed_is_a_run),
         cmocka_unit_test(a_calm_network_commits_all_it_is_given),
         cmocka_unit_test(a_trace_changes_nothing),
