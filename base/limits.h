@@ -43,7 +43,7 @@
 
 /* The MDMS's list of revoked operators (channel/file.h): entries, and its encoding. */
 #define AMI_REVOKED_MAX       1000
-#define AMI_REVOKED_BYTES_MAX (131 + 32 * AMI_REVOKED_MAX)
+#define AMI_REVOKED_BYTES_MAX (123 + 40 * AMI_REVOKED_MAX)
 
 /* Sequence numbers above a meter's floor that may be open at once (protocol.md section 5). */
 #define AMI_SEQ_WINDOW 64

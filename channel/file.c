@@ -8,8 +8,8 @@
 #include <string.h>
 
 #define CREDENTIAL_VERSION 1
-#define REVOKED_VERSION    2
-#define LABEL_LIST         "amiledger revoked operators v2"
+#define REVOKED_VERSION    3
+#define LABEL_LIST         "amiledger revoked operators v3"
 
 static const uint8_t credential_magic[FILE_MAGIC_BYTES] = {'a', 'm', 'i', 'c', 'r', 'e', 'd', '\n'};
 static const uint8_t revoked_magic[FILE_MAGIC_BYTES] = {'a', 'm', 'i', 'r', 'e', 'v', 'k', '\n'};
@@ -184,27 +184,89 @@ static sm3_digest list_digest(const struct network *net, struct span content)
     return sm2_digest(&net->sign_z, parts, 2);
 }
 
-void revoked_list_number_after(struct revoked_list *list, uint64_t last, int64_t now_ms)
+uint64_t revoked_list_number_after(uint64_t last, int64_t now_ms)
 {
     const uint64_t now = now_ms > 0 ? (uint64_t)now_ms : 1;
-    list->issued_ms = now_ms;
-    list->previous = last;
-    list->number = last >= now ? last + 1 : now;
+    return last >= now ? last + 1 : now;
+}
+
+/* Where it is, or belongs. */
+static size_t place_of(const struct revoked_list *list, const sm3_digest *fingerprint)
+{
+    size_t from = 0, to = list->count;
+    while (from < to) {
+        const size_t middle = from + (to - from) / 2;
+        if (memcmp(list->entry[middle].fingerprint.b, fingerprint->b, SM3_BYTES) < 0)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
+const struct revoked_entry *revoked_list_find(const struct revoked_list *list,
+                                              const sm3_digest *fingerprint)
+{
+    const size_t at = place_of(list, fingerprint);
+    const bool there = at < list->count && sm3_equal(&list->entry[at].fingerprint, fingerprint);
+    return there ? &list->entry[at] : NULL;
+}
+
+enum ami_status revoked_list_add(struct revoked_list *list, const struct revoked_entry *entry)
+{
+    const size_t at = place_of(list, &entry->fingerprint);
+    struct revoked_entry *e = &list->entry[at];
+    if (at < list->count && sm3_equal(&e->fingerprint, &entry->fingerprint)) {
+        e->until_s = entry->until_s > e->until_s ? entry->until_s : e->until_s;
+        return AMI_OK;
+    }
+    if (list->count == AMI_REVOKED_MAX)
+        return AMI_FULL;
+    memmove(e + 1, e, (list->count - at) * sizeof *e);
+    *e = *entry;
+    list->count++;
+    return AMI_OK;
+}
+
+enum ami_status revoked_list_join(struct revoked_list *list, const struct revoked_list *other)
+{
+    if (other->issued_ms > list->issued_ms)
+        list->issued_ms = other->issued_ms;
+    for (size_t i = 0; i < other->count; i++)
+        AMI_TRY(revoked_list_add(list, &other->entry[i]));
+    return AMI_OK;
+}
+
+bool revoked_list_covers(const struct revoked_list *list, const struct revoked_list *known,
+                         int64_t now_s)
+{
+    const int64_t ended_before =
+        now_s < INT64_MIN + REVOKED_MARGIN_S ? INT64_MIN : now_s - REVOKED_MARGIN_S;
+    for (size_t i = 0; i < known->count; i++) {
+        const struct revoked_entry *e = &known->entry[i];
+        if (e->until_s < ended_before)
+            continue;
+        const struct revoked_entry *has = revoked_list_find(list, &e->fingerprint);
+        if (has == NULL || has->until_s < e->until_s)
+            return false;
+    }
+    return true;
 }
 
 size_t revoked_list_encode(uint8_t *out, const struct revoked_list *in, const struct network *net,
                            const sm2_private *sign, const uint8_t random[SM2_WIDE_BYTES])
 {
     struct writer w = writer_on(out, AMI_REVOKED_BYTES_MAX);
-    AMI_CHECK(in->count <= AMI_REVOKED_MAX && in->previous < in->number);
+    AMI_CHECK(in->count <= AMI_REVOKED_MAX);
     file_head_write(&w, revoked_magic, REVOKED_VERSION);
     write_raw(&w, net->id.b, sizeof net->id.b);
     write_u64(&w, in->number);
-    write_u64(&w, in->previous);
     write_i64(&w, in->issued_ms);
     write_u16(&w, in->count);
-    for (size_t i = 0; i < in->count; i++)
-        write_raw(&w, in->fingerprint[i].b, SM3_BYTES);
+    for (size_t i = 0; i < in->count; i++) {
+        write_raw(&w, in->entry[i].fingerprint.b, SM3_BYTES);
+        write_i64(&w, in->entry[i].until_s);
+    }
     sm3_digest e = list_digest(net, writer_span(&w));
     sm2_signature sig = sm2_sign(sign, &e, random);
     write_raw(&w, sig.b, sizeof sig.b);
@@ -212,50 +274,48 @@ size_t revoked_list_encode(uint8_t *out, const struct revoked_list *in, const st
     return w.size;
 }
 
-enum ami_status revoked_list_parse(struct revoked_list *out, const struct network *net,
-                                   struct span in)
+enum ami_status revoked_list_read(struct revoked_list *out, struct span in)
 {
     struct reader r = reader_on(in);
-    sm3_digest network;
-    sm2_signature sig;
     memset(out, 0, sizeof *out);
     AMI_TRY(file_head_read(&r, revoked_magic, REVOKED_VERSION));
-    read_raw(&r, network.b, sizeof network.b);
+    (void)read_span(&r, SM3_BYTES); /* the network */
     out->number = read_u64(&r);
-    out->previous = read_u64(&r);
     out->issued_ms = read_i64(&r);
-    uint16_t count = read_u16(&r);
-    if (count > AMI_REVOKED_MAX || (!r.failed && out->previous >= out->number))
-        return AMI_BAD_ENCODING;
-    for (size_t i = 0; i < count; i++)
-        read_raw(&r, out->fingerprint[i].b, SM3_BYTES);
-    read_raw(&r, sig.b, sizeof sig.b);
+    const uint16_t count = read_u16(&r);
     if (r.failed)
         return AMI_TRUNCATED;
-    if (!reader_done(&r))
+    if (count > AMI_REVOKED_MAX || out->number == 0)
         return AMI_BAD_ENCODING;
-    if (!sm3_equal(&network, &net->id))
-        return AMI_WRONG_CHAIN;
+    for (size_t i = 0; i < count; i++) {
+        struct revoked_entry *e = &out->entry[i];
+        read_raw(&r, e->fingerprint.b, SM3_BYTES);
+        e->until_s = read_i64(&r);
+        if (!r.failed && i > 0 && memcmp(e[-1].fingerprint.b, e->fingerprint.b, SM3_BYTES) >= 0)
+            return AMI_BAD_ENCODING;
+    }
+    (void)read_span(&r, SM2_SIGNATURE_BYTES);
+    if (r.failed)
+        return AMI_TRUNCATED;
     out->count = count;
-    sm3_digest e = list_digest(net, span_of(in.data, in.size - sizeof sig.b));
+    return reader_done(&r) ? AMI_OK : AMI_BAD_ENCODING;
+}
+
+enum ami_status revoked_list_verify(const struct network *net, struct span in)
+{
+    sm2_signature sig;
+    AMI_CHECK(in.size >= FILE_MAGIC_BYTES + 1 + SM3_BYTES + sizeof sig.b);
+    if (memcmp(in.data + FILE_MAGIC_BYTES + 1, net->id.b, SM3_BYTES) != 0)
+        return AMI_WRONG_CHAIN;
+    const struct span content = span_of(in.data, in.size - sizeof sig.b);
+    memcpy(sig.b, in.data + content.size, sizeof sig.b);
+    const sm3_digest e = list_digest(net, content);
     return sm2_verify(&net->sign, &e, &sig);
 }
 
-enum ami_status revoked_list_numbers(struct revoked_list *out, struct span in)
+enum ami_status revoked_list_parse(struct revoked_list *out, const struct network *net,
+                                   struct span in)
 {
-    sm3_digest network;
-    struct reader r = reader_on(in);
-    AMI_TRY(file_head_read(&r, revoked_magic, REVOKED_VERSION));
-    read_raw(&r, network.b, sizeof network.b);
-    out->number = read_u64(&r);
-    out->previous = read_u64(&r);
-    return r.failed ? AMI_TRUNCATED : AMI_OK;
-}
-
-bool revoked_list_has(const struct revoked_list *list, const sm3_digest *fingerprint)
-{
-    for (size_t i = 0; i < list->count; i++)
-        if (sm3_equal(&list->fingerprint[i], fingerprint))
-            return true;
-    return false;
+    AMI_TRY(revoked_list_read(out, in));
+    return revoked_list_verify(net, in);
 }

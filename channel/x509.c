@@ -471,6 +471,25 @@ enum ami_status x509_identity(struct credential_identity *out, struct span pem)
     return good ? AMI_OK : AMI_BAD_ENCODING;
 }
 
+enum channel_fault x509_chain_check(struct span chain_pem, const struct x509_trust *trust,
+                                    int64_t at_s)
+{
+    point p;
+    const struct credential_trust all = {.x509 = trust};
+    const struct credential_moment at = {.wall_ms = at_s * 1000};
+    struct credential *shown = calloc(1, sizeof *shown);
+    BIO *in = bio_of(chain_pem);
+    enum channel_fault fault = FAULT_MALFORMED;
+    if (shown != NULL && in != NULL && write_chain(shown, &p, in)) {
+        struct credential_peer peer = {.who = shown->who};
+        fault = x509_vouched(&peer, span_of(shown->shown, shown->shown_size), &all, &at);
+    }
+    free(shown);
+    BIO_free(in);
+    ERR_clear_error();
+    return fault;
+}
+
 static enum ami_status say(enum ami_status status, char *why, size_t why_size, const char *text)
 {
     snprintf(why, why_size, "%s", text);

@@ -56,6 +56,11 @@ enum ami_status x509_credential(struct credential *out, const struct network *ne
  * vouches for that. AMI_BAD_ENCODING: no certificate, or none of ours. */
 enum ami_status x509_identity(struct credential_identity *out, struct span pem) AMI_MUST_CHECK;
 
+/* Does this chain in PEM, leaf first, lead from an authority that is trusted to its leaf, which may
+ * be what it says, at that time? */
+enum channel_fault x509_chain_check(struct span chain_pem, const struct x509_trust *trust,
+                                    int64_t at_s);
+
 /* A request (PKCS #10, PEM) for a certificate over this key for this identity, signed over the ID
  * above, with the extensions that the certificate has to have. out has X509_REQUEST_BYTES_MAX
  * bytes; returns the size, 0 when out of memory. libcrypto sees the key: it signs. */

@@ -4,14 +4,17 @@
  * over the key of a request (channel/request.h), which stays with its operator, or over one that is
  * drawn here and goes into the operator's file. What was given out is written down (mdms/roster.h)
  * before a file is made, and a name that has a credential in force gets no second one. `revoke`
- * goes by that name, or by a certificate: an X.509 authority gives it out, so this folder has not
- * heard of it.
+ * goes by that name, or by a certificate: an X.509 authority gives it out, or this folder, put back
+ * from before, has not heard of it. Of a certificate is said whether anybody is known to have it:
+ * one that was altered, or that somebody made for himself, revokes nobody.
  */
 #include "base/check.h"
 #include "channel/x509.h"
 #include "crypto/secret.h"
 #include "mdms/roster.h"
+#include "mdms/seed.h"
 #include "net/file.h"
+#include "net/trust.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +23,9 @@
 #define CERTIFICATE_BYTES_MAX (64u << 10)
 
 static struct common_options common;
-static const char *label_given, *out_file, *kind_given, *request_file, *certificate_file;
+static const char *label_given, *out_file, *kind_given, *request_file, *certificate_file,
+    *roots_file;
+static bool clock_is_right;
 static int64_t days = ISSUE_DAYS;
 
 static const struct option_spec options[] = {
@@ -48,6 +53,15 @@ static const struct option_spec options[] = {
      .value = &certificate_file,
      .argument = "FILE",
      .help = "revoke: by this instead of a name, an X.509 certificate (PEM) or what add has made"},
+    {.name = "x509-roots",
+     .kind = OPTION_TEXT,
+     .value = &roots_file,
+     .argument = "FILE",
+     .help = "revoke: check an X.509 certificate, with its chain, against these roots (PEM)"},
+    {.name = "clock-is-right",
+     .kind = OPTION_FLAG,
+     .value = &clock_is_right,
+     .help = "revoke: this clock may be far beyond the last signed list: leave out what has ended"},
     CLI_OPTION_PASSPHRASE,
     CLI_OPTION_JSON,
     {0},
@@ -57,7 +71,10 @@ struct work {
     struct issuer by;
     struct roster roster;
     struct credential_identity who; /* that was added, or revoked by its certificate */
-    json_t *dcs;                    /* for `list` */
+    struct cfl_certificate cfl;     /* of the latter, when it is one */
+    const char *unchecked; /* why it is not known that anybody has it; NULL: somebody has */
+    bool unwritten;        /* list.json had no room for what was revoked */
+    json_t *dcs;           /* for `list` */
 };
 
 static enum ami_status begin(struct work *w, bool changes, struct why *why)
@@ -113,10 +130,11 @@ static enum ami_status give(struct work *w, struct credential_answer *out,
 {
     AMI_TRY(issue_answer(&w->by, out, request, label, why));
     w->who = out->who;
-    AMI_TRY(roster_add(&w->roster, &out->who));
+    AMI_TRY(roster_add(&w->roster, &out->who, true));
     AMI_TRY(roster_write(&w->roster, true, why));
     /* From the first operator on there is a list, so that every DC can know that it has it. */
-    return w->roster.last->number == 0 ? roster_sign(&w->roster, &w->by, why) : AMI_OK;
+    return w->roster.last->number == 0 ? roster_sign(&w->roster, &w->by, clock_is_right, why)
+                                       : AMI_OK;
 }
 
 /* What is asked for in the file, whose operator is to be `name`; NULL: the one that it names. */
@@ -172,9 +190,8 @@ static enum ami_status add_asked(struct work *w, const char *name, struct why *w
     struct credential_answer answer;
     uint8_t file[CREDENTIAL_ANSWER_BYTES_MAX];
     AMI_TRY(read_request(&request, request_file, name, why));
-    struct label label = request.who.label;
-    if (label_given != NULL)
-        AMI_TRY(read_label(&label, why));
+    struct label label;
+    AMI_TRY(read_label(&label, why));
     AMI_TRY(judge(w, &request, label, request_file, why));
     AMI_TRY(give(w, &answer, &request, label, why));
     return file_write_new(out_file, span_of(file, credential_answer_encode(file, &answer)),
@@ -226,8 +243,10 @@ static enum ami_status add_drawn(struct work *w, const char *name, struct why *w
 
 static enum ami_status add(struct work *w, const char *name, struct why *why)
 {
-    if (out_file == NULL || (label_given == NULL && request_file == NULL))
-        return why_set(why, AMI_BAD_ARGUMENT, "operator add needs --out, and --label or --request");
+    if (out_file == NULL || label_given == NULL)
+        return why_set(why, AMI_BAD_ARGUMENT,
+                       "operator add needs --out, and --label: what the operator may ask is yours "
+                       "to say, also where a request names a label");
     if (request_file != NULL && kind_given != NULL)
         return why_set(
             why, AMI_BAD_ARGUMENT,
@@ -259,28 +278,128 @@ static enum ami_status take_back_named(struct work *w, const char *name, struct 
                          name);
 }
 
-/* Whose it is. The key that may be in the file as well is not needed. */
-static enum ami_status read_certificate(struct work *w, const char *path, struct why *why)
+/* What a file of ours says, credential or answer. AMI_BAD_ENCODING: it is neither. The key that may
+ * be in it is not needed. */
+static enum ami_status read_ours(struct work *w, struct span in)
 {
-    uint8_t *data = NULL;
-    size_t size;
     struct credential own;
     struct credential_answer answer;
     struct network net;
-    AMI_TRY(file_read(path, CERTIFICATE_BYTES_MAX, &data, &size, why));
-    enum ami_status status = credential_file_parse(&own, &net, span_of(data, size));
-    w->who = own.who;
-    w->who.network = net.id;
-    secret_wipe(&own, sizeof own);
-    if (status == AMI_BAD_ENCODING &&
-        credential_answer_parse(&answer, span_of(data, size)) == AMI_OK) {
+    enum ami_status status = credential_file_parse(&own, &net, in);
+    if (status == AMI_OK) {
+        w->who = own.who;
+        w->who.network = net.id;
+        /* The key in it is the one that the network's P_pub certifies, if that is the network. */
+        w->unchecked = NULL;
+        if (own.who.kind == CREDENTIAL_CFL)
+            status = cfl_certificate_parse(&w->cfl, span_of(own.shown, own.shown_size));
+    } else if (status == AMI_BAD_ENCODING &&
+               (status = credential_answer_parse(&answer, in)) == AMI_OK) {
         w->who = answer.who;
-        status = AMI_OK;
+        w->cfl = (struct cfl_certificate){answer.who, answer.self, answer.issuer};
+        w->unchecked = "an answer does not show who made it, and this folder has not written it "
+                       "down";
     }
+    secret_wipe(&own, sizeof own);
+    return status;
+}
+
+/* By the issuer's signature, where the public set is at hand. */
+static enum ami_status check_cfl(struct work *w, const char *path, struct why *why)
+{
+    char set[PATH_MAX];
+    struct trust trust;
+    AMI_TRY(seed_public_path(set, sizeof set, common.dir, why));
+    if (access(set, F_OK) != 0) {
+        w->unchecked = "there is no public seed set in this folder to check it with";
+        return AMI_OK;
+    }
+    const struct trust_files files = {.cfl_public = set};
+    enum ami_status status = trust_load(&trust, &w->by.net, &files, why);
+    if (status == AMI_OK && cfl_certificate_check(&w->cfl, trust.cfl) != FAULT_NONE)
+        status = why_set(why, AMI_BAD_SIGNATURE,
+                         "the issuer of %.300s did not make %.300s: it was altered, or somebody "
+                         "else made it, and revoking it would revoke nobody",
+                         set, path);
+    trust_end(&trust);
+    w->unchecked = NULL;
+    return status;
+}
+
+/* By its chain; one that has expired is held against the day of its end. */
+static enum ami_status check_x509(struct work *w, const char *path, struct span pem,
+                                  struct why *why)
+{
+    struct trust trust;
+    const struct trust_files files = {.roots = roots_file,
+                                      .crls = TRUST_NO_CRLS,
+                                      .operators = roots_file,
+                                      .operators_label = "3:ledger+metering+operation+membership"};
+    if (roots_file == NULL) {
+        w->unchecked = "it was not checked against an authority, for want of --x509-roots";
+        return AMI_OK;
+    }
+    int64_t at_s = issue_now_s();
+    at_s = at_s > w->who.until_s ? w->who.until_s : at_s;
+    at_s = at_s < w->who.from_s ? w->who.from_s : at_s;
+    enum ami_status status = trust_load(&trust, &w->by.net, &files, why);
+    if (status == AMI_OK) {
+        const enum channel_fault fault = x509_chain_check(pem, trust.x509, at_s);
+        if (fault != FAULT_NONE)
+            status = why_set(why, AMI_BAD_SIGNATURE,
+                             "no authority under %.300s made %.300s (%s), as far as the chain in "
+                             "it shows: revoking it may revoke nobody",
+                             roots_file, path, channel_fault_text(fault));
+    }
+    trust_end(&trust);
+    w->unchecked = NULL;
+    return status;
+}
+
+/* Of one that nobody is known to have: is it in another's place? */
+static enum ami_status find_another(const struct work *w, const char *path, struct why *why)
+{
+    char hex[2 * SM3_BYTES + 1];
+    hex_encode(hex, w->who.fingerprint.b, SM3_BYTES);
+    for (size_t i = 0; i < json_array_size(w->roster.all); i++) {
+        const json_t *o = json_array_get(w->roster.all, i);
+        const bool both_x509 =
+            w->who.kind == CREDENTIAL_X509 &&
+            strcmp(roster_text(o, "kind"), credential_kind_name(CREDENTIAL_X509)) == 0;
+        /* X.509 has no epochs: the name alone says whose place it is in. */
+        const bool same = strcmp(roster_text(o, "name"), w->who.name.text) == 0 &&
+                          (w->who.kind == CREDENTIAL_X509 ||
+                           roster_number(o, "epoch") == (json_int_t)w->who.epoch);
+        if (same && !both_x509 && roster_is_checked(o))
+            return why_set(
+                why, AMI_FOREIGN_KEY,
+                "%.200s has the fingerprint %.16s.., and what %s was given for key epoch "
+                "%lld has %.16s..: %s; revoke %s by name, or by another file",
+                path, hex, w->who.name.text, (long long)roster_number(o, "epoch"),
+                roster_text(o, "fingerprint"), w->unchecked, w->who.name.text);
+    }
+    return AMI_OK;
+}
+
+/* Does anybody have this credential? What was written down here was given out. */
+static enum ami_status check(struct work *w, const char *path, struct span in, struct why *why)
+{
+    const json_t *entry = roster_find(&w->roster, &w->who.fingerprint);
+    if (entry != NULL && roster_is_checked(entry))
+        w->unchecked = NULL;
+    else if (w->who.kind == CREDENTIAL_CFL)
+        AMI_TRY(check_cfl(w, path, why));
+    else if (w->who.kind == CREDENTIAL_X509)
+        AMI_TRY(check_x509(w, path, in, why));
+    return w->unchecked == NULL ? AMI_OK : find_another(w, path, why);
+}
+
+static enum ami_status judge_shown(struct work *w, const char *path, struct span in,
+                                   struct why *why)
+{
+    enum ami_status status = read_ours(w, in);
     if (status == AMI_BAD_ENCODING)
-        status = x509_identity(&w->who, span_of(data, size));
-    secret_wipe(data, size);
-    free(data);
+        status = x509_identity(&w->who, in);
     if (status != AMI_OK)
         return why_set(why, status,
                        "%.300s is neither a certificate in PEM with a name of amiledger's nor an "
@@ -292,29 +411,42 @@ static enum ami_status read_certificate(struct work *w, const char *path, struct
         return why_set(why, AMI_NOT_ALLOWED,
                        "%.300s is the credential of %s %s: operators are revoked here", path,
                        credential_role_name(w->who.role), w->who.name.text);
-    return AMI_OK;
+    /* A key under X.509 may have another certificate, which is revoked with it. */
+    if (w->who.kind != CREDENTIAL_X509 && w->who.until_s < issue_now_s())
+        return why_set(why, AMI_NOT_FOUND, "%.300s has expired", path);
+    return check(w, path, in, why);
 }
 
 static enum ami_status take_back_shown(struct work *w, const char *path, struct why *why)
 {
-    AMI_TRY(read_certificate(w, path, why));
-    /* A key under X.509 may have another certificate, which is revoked with it. */
-    if (w->who.kind != CREDENTIAL_X509 && w->who.until_s < issue_now_s())
-        return why_set(why, AMI_NOT_FOUND, "%.300s has expired", path);
+    uint8_t *data = NULL;
+    size_t size;
+    AMI_TRY(file_read(path, CERTIFICATE_BYTES_MAX, &data, &size, why));
+    const enum ami_status status = judge_shown(w, path, span_of(data, size), why);
+    secret_wipe(data, size);
+    free(data);
+    AMI_TRY(status);
     json_t *entry = roster_find(&w->roster, &w->who.fingerprint);
     if (entry == NULL) {
-        AMI_TRY(roster_add(&w->roster, &w->who));
+        AMI_TRY(roster_add(&w->roster, &w->who, w->unchecked == NULL));
         entry = json_array_get(w->roster.all, json_array_size(w->roster.all) - 1);
-    }
+    } else if (w->unchecked == NULL)
+        (void)json_object_del(entry, "unchecked");
     return roster_is_revoked(entry) ? AMI_OK : roster_revoke(entry);
 }
 
+/* The signed list first: it is what counts, and list.json follows it. */
 static enum ami_status take_back(struct work *w, const char *name, struct why *why)
 {
+    struct why full = {{0}};
     AMI_TRY(name != NULL ? take_back_named(w, name, why)
                          : take_back_shown(w, certificate_file, why));
-    AMI_TRY(roster_write(&w->roster, false, why));
-    return roster_sign(&w->roster, &w->by, why);
+    AMI_TRY(roster_sign(&w->roster, &w->by, clock_is_right, why));
+    const enum ami_status status = roster_write(&w->roster, false, &full);
+    w->unwritten = status == AMI_FULL;
+    return status == AMI_OK || status == AMI_FULL
+               ? AMI_OK
+               : why_set(why, status, "the signed list is written, and counts: %.400s", full.text);
 }
 
 /* --- list: which DC goes by which signed one ---------------------------------------------------
@@ -435,6 +567,8 @@ static enum ami_status act(struct work *w, int argc, char **argv, struct why *wh
     if (revokes && (name != NULL) == (certificate_file != NULL))
         return why_set(why, AMI_BAD_ARGUMENT,
                        "operator revoke needs one name, or --certificate with the operator's");
+    if (roots_file != NULL && certificate_file == NULL)
+        return why_set(why, AMI_BAD_ARGUMENT, "--x509-roots is for operator revoke --certificate");
     if (!list && !revokes && name == NULL && request_file == NULL)
         return why_set(why, AMI_BAD_ARGUMENT, "operator add needs one name, or --request");
     AMI_TRY(begin(w, !list, why));
@@ -453,6 +587,26 @@ static void print_added(const struct credential_identity *who)
         printf("that is the answer to its request, and nothing secret: `dc-cli accept` makes the "
                "credential of it%s\n",
                who->kind == CREDENTIAL_CFL ? ", with operators/cfl.public" : "");
+}
+
+/* What went otherwise than one would think, on stderr also beside JSON. */
+static void print_notes(const struct work *w)
+{
+    if (w->unchecked != NULL)
+        fprintf(stderr,
+                PROGRAM ": note: it is not known whether anybody has that certificate: %s\n",
+                w->unchecked);
+    if (w->unwritten)
+        fprintf(stderr,
+                PROGRAM ": note: %s is full: the signed list has who was revoked, and list.json "
+                        "does not say so\n",
+                w->roster.list);
+    if (w->roster.held != 0)
+        fprintf(stderr,
+                PROGRAM ": note: this clock looks wrong, it is more than %d days beyond the last "
+                        "signed list: %u that have ended by it stay on the list; if it is right, "
+                        "--clock-is-right leaves them out\n",
+                ROSTER_AHEAD_DAYS, w->roster.held);
 }
 
 static int print_json(const struct work *w)
@@ -487,6 +641,8 @@ static int run(int argc, char **argv, void *ctx)
                "shows which know of it\n",
                argc > 1 ? argv[1] : w.who.name.text);
     }
+    if (status == AMI_OK)
+        print_notes(&w);
     if (status == AMI_OK && (status = cli_stdout_done(&why)) != AMI_OK)
         exit_status = cli_fail(common.json, status, &why);
     end(&w);

@@ -84,12 +84,12 @@ void mdms_on_closed(struct mdms *m, env_link link);
 void mdms_on_time(struct mdms *m);
 void mdms_on_work(struct mdms *m, void *job);
 /* The list of revoked operators in the folder (channel/file.h), for all DCs: at the start and
- * whenever there is another. AMI_EXISTS: older than the one that is known; AMI_FULL: it cannot be
- * joined with that one; else what revoked_list_parse says. */
+ * whenever there is another. AMI_EXISTS: older than the one that is known, which has all of
+ * it; AMI_FULL: it cannot be joined with that one; else what revoked_list_parse says. */
 enum ami_status mdms_operators(struct mdms *m, struct span list) AMI_MUST_CHECK;
 /* The one that all DCs are to have, and its number; empty and 0: none. When that is another than
- * was given, a DC had a newer one, or one that the given one did not know: for the folder, so that
- * it does not fall behind again. Valid until the next event. */
+ * was given, a DC had a newer one, or one of which the given one lacked something: for the folder,
+ * so that it does not fall behind again. Valid until the next event. */
 struct span mdms_operators_known(const struct mdms *m, uint64_t *number);
 /* AMI_FULL and AMI_NO_MEMORY: nothing was written, it tries again. Any other failure: what is on
  * disk is not known, the core stops (mdms_failed) and the process must start anew. */

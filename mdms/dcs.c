@@ -49,6 +49,7 @@ void dcs_on_open(struct mdms *m, env_link link, uint8_t member)
     l->peer_hello_size = 0;
     l->operators_sent = l->operators_at_us = 0;
     l->operators_due = 0;
+    l->operators_refused = false;
     struct writer w = mdms_frame(m, MSG_LINK_HELLO);
     write_raw(&w, l->own_hello, l->own_hello_size);
     if (mdms_send(m, link, writer_span(&w)) != AMI_OK)

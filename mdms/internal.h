@@ -44,6 +44,7 @@ struct dc_link {
     uint64_t operators_sent;     /* number of the list of operators sent on this link; 0: none */
     uint64_t operators_at_us;    /* not before */
     uint32_t operators_due;      /* answers to what was sent */
+    bool operators_refused;      /* by the last of them: it goes by another list, and shows it */
     struct listed_record listed; /* what it said of it last */
     bool listed_news, listed_in_write;
 };
@@ -129,7 +130,7 @@ struct mdms {
     uint64_t pruned_taken_to;     /* pruned blocks are taken below: nobody had this one whole */
 
     /* operators.c */
-    uint64_t operators_number, operators_previous;
+    uint64_t operators_number;
     size_t operators_size; /* 0: there is none */
     uint8_t operators[AMI_REVOKED_BYTES_MAX];
 

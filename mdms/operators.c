@@ -9,10 +9,11 @@
  *
  * A folder that was put back from an older copy has an older list. The DCs, who have the newest
  * one, show it when a link comes up, and it is taken over. If something was revoked in such a
- * folder before any DC was heard, there are two lists of which neither knows the other: no DC takes
- * one for the other, and what is on either goes into a new one.
+ * folder before any DC was heard, or by a clock that is ahead, its list lacks somebody: no DC whose
+ * list has that entry takes it, all that is on either goes into a new one, and that one all take.
  */
 #include "channel/file.h"
+#include "crypto/secret.h"
 #include "mdms/internal.h"
 
 #include <stdlib.h>
@@ -24,7 +25,6 @@ static void adopt(struct mdms *m, const struct revoked_list *list, struct span b
                   const char *from)
 {
     m->operators_number = list->number;
-    m->operators_previous = list->previous;
     m->operators_size = bytes.size;
     memcpy(m->operators, bytes.data, bytes.size);
     for (unsigned i = 0; i < MDMS_DCS_MAX; i++)
@@ -33,81 +33,86 @@ static void adopt(struct mdms *m, const struct revoked_list *list, struct span b
              (unsigned long long)list->number, (unsigned)list->count, from);
 }
 
-/* Two lists of which neither knows the other: a new one with all that is on either, in *a. What
- * has expired meanwhile leaves it when `ami-mdms operator` signs the next one. */
-static enum ami_status join(struct mdms *m, struct revoked_list *a, const struct revoked_list *b)
+/* Of two lists of which neither has all of the other: a new one with all that is on either, in
+ * *own. What has ended meanwhile leaves it when `ami-mdms operator` signs the next one. */
+static enum ami_status join(struct mdms *m, struct revoked_list *own,
+                            const struct revoked_list *other, const char *from)
 {
-    const int64_t now_ms = m->env.clock_wall_ms(m->env.ctx);
-    for (size_t i = 0; i < b->count; i++) {
-        if (revoked_list_has(a, &b->fingerprint[i]))
-            continue;
-        if (a->count == AMI_REVOKED_MAX)
-            return AMI_FULL;
-        a->fingerprint[a->count++] = b->fingerprint[i];
-    }
-    revoked_list_number_after(a, a->number > b->number ? a->number : b->number, now_ms);
-    return AMI_OK;
-}
-
-static enum ami_status join_with(struct mdms *m, struct revoked_list *other, const char *from)
-{
-    uint8_t random[SM2_WIDE_BYTES], *bytes = malloc(AMI_REVOKED_BYTES_MAX);
-    struct revoked_list *own = calloc(1, sizeof *own);
-    enum ami_status status = own == NULL || bytes == NULL ? AMI_NO_MEMORY : AMI_OK;
-    if (status == AMI_OK)
-        status = revoked_list_parse(own, m->c.network, span_of(m->operators, m->operators_size));
-    const uint64_t known = own == NULL ? 0 : own->number;
-    if (status == AMI_OK && (status = join(m, own, other)) == AMI_FULL)
+    const uint64_t known = own->number;
+    const uint64_t last = known > other->number ? known : other->number;
+    if (revoked_list_join(own, other) != AMI_OK) {
         mdms_log(
             m, ENV_LOG_ERROR, "operators_not_joined",
             "more than %d credentials are on list %llu and list %llu of %s: no DC that has the "
             "one takes the other",
             AMI_REVOKED_MAX, (unsigned long long)known, (unsigned long long)other->number, from);
-    if (status == AMI_OK) {
-        mdms_log(m, ENV_LOG_WARN, "operators_joined",
-                 "list %llu and list %llu of %s were made without knowing of each other",
-                 (unsigned long long)known, (unsigned long long)other->number, from);
-        mdms_random(m, random, sizeof random);
-        const size_t size = revoked_list_encode(bytes, own, m->c.network, &m->c.keys->sign, random);
-        adopt(m, own, span_of(bytes, size), "both");
+        return AMI_FULL;
     }
-    free(own);
+    uint8_t random[SM2_WIDE_BYTES], *bytes = malloc(AMI_REVOKED_BYTES_MAX);
+    if (bytes == NULL)
+        return AMI_NO_MEMORY;
+    mdms_log(m, ENV_LOG_WARN, "operators_joined",
+             "list %llu and list %llu of %s lack something of each other",
+             (unsigned long long)known, (unsigned long long)other->number, from);
+    own->number = revoked_list_number_after(last, m->env.clock_wall_ms(m->env.ctx));
+    mdms_random(m, random, sizeof random);
+    const size_t size = revoked_list_encode(bytes, own, m->c.network, &m->c.keys->sign, random);
+    secret_wipe(random, sizeof random);
+    adopt(m, own, span_of(bytes, size), "both");
     free(bytes);
-    return status;
+    return AMI_OK;
 }
 
-/* AMI_OK also for the known one. What is older is not looked at any further. */
-static enum ami_status take(struct mdms *m, struct span bytes, const char *from, bool dc)
+/* AMI_EXISTS: it is older, and nothing of it is missing here. */
+static enum ami_status judge(struct mdms *m, struct revoked_list *own,
+                             const struct revoked_list *other, struct span bytes,
+                             const struct dc_link *dc)
 {
-    struct revoked_list *list = calloc(1, sizeof *list);
-    if (list == NULL)
-        return AMI_NO_MEMORY;
-    const bool none = m->operators_size == 0;
-    enum ami_status status = revoked_list_numbers(list, bytes);
-    const uint64_t number = list->number;
-    if (status == AMI_OK && !none && number == m->operators_number) {
-        free(list);
-        return AMI_OK;
-    }
-    if (status == AMI_OK && !none && number <= m->operators_previous)
-        status = AMI_EXISTS;
-    if (status == AMI_OK)
-        status = revoked_list_parse(list, m->c.network, bytes);
-    const bool follows = none || list->previous >= m->operators_number;
-    if (status == AMI_OK && follows && dc)
+    const char *from = dc == NULL ? "folder" : dc->name.text;
+    const int64_t now_s = m->env.clock_wall_ms(m->env.ctx) / 1000;
+    const bool newer = other->number > own->number;
+    /* A DC that has refused ours misses something, whatever this clock says. */
+    const bool insists = dc != NULL && dc->operators_refused;
+    const bool nothing_new = other->number < own->number &&
+                             revoked_list_covers(own, other, insists ? REVOKED_ALWAYS : now_s);
+    /* The folder's has to be ours in any case: it is put back over in silence only when it is. */
+    if (!nothing_new || dc == NULL)
+        AMI_TRY(revoked_list_verify(m->c.network, bytes));
+    if (nothing_new)
+        return AMI_EXISTS;
+    /* `ami-mdms operator` has made the folder's from ours and left out what has ended. */
+    if (!newer || !revoked_list_covers(other, own, dc == NULL ? now_s : REVOKED_ALWAYS))
+        return join(m, own, other, from);
+    if (dc != NULL)
         mdms_log(m, ENV_LOG_WARN, "operators_behind", "dc=%s number=%llu ours=%llu", from,
-                 (unsigned long long)number, (unsigned long long)m->operators_number);
-    if (status == AMI_OK && follows)
-        adopt(m, list, bytes, from);
-    else if (status == AMI_OK)
-        status = join_with(m, list, from);
-    free(list);
+                 (unsigned long long)other->number, (unsigned long long)own->number);
+    adopt(m, other, bytes, from);
+    return AMI_OK;
+}
+
+/* AMI_OK also for the known one. A DC's that has nothing new costs no verification. dc: NULL for
+ * the folder's. */
+static enum ami_status take(struct mdms *m, struct span bytes, const struct dc_link *dc)
+{
+    const struct span known = span_of(m->operators, m->operators_size);
+    if (known.size != 0 && bytes.size == known.size &&
+        memcmp(bytes.data, known.data, known.size) == 0)
+        return AMI_OK;
+    struct revoked_list *lists = calloc(2, sizeof *lists);
+    if (lists == NULL)
+        return AMI_NO_MEMORY;
+    enum ami_status status = revoked_list_read(&lists[1], bytes);
+    if (status == AMI_OK && known.size != 0)
+        status = revoked_list_read(&lists[0], known);
+    if (status == AMI_OK)
+        status = judge(m, &lists[0], &lists[1], bytes, dc);
+    free(lists);
     return status;
 }
 
 enum ami_status mdms_operators(struct mdms *m, struct span list)
 {
-    const enum ami_status status = take(m, list, "folder", false);
+    const enum ami_status status = take(m, list, NULL);
     mdms_on_time(m);
     return status;
 }
@@ -120,13 +125,20 @@ struct span mdms_operators_known(const struct mdms *m, uint64_t *number)
 
 bool dcs_operators_on_shown(struct mdms *m, uint8_t member, struct span body)
 {
-    const struct dc_link *l = &m->dc[member];
+    struct dc_link *l = &m->dc[member];
     struct operators_list message;
     enum ami_status status = operators_list_parse(&message, body);
     if (status == AMI_OK)
-        status = take(m, message.list, l->name.text, true);
+        status = take(m, message.list, l);
+    l->operators_refused = false;
+    /* Of another version is who runs another program, which is no reason to part with a DC. */
+    if (status == AMI_BAD_VERSION)
+        mdms_log(
+            m, ENV_LOG_WARN, "operators_refused",
+            "the list of %s is of another version: the DC runs another version of this program",
+            l->name.text);
     return status == AMI_OK || status == AMI_EXISTS || status == AMI_FULL ||
-           status == AMI_NO_MEMORY;
+           status == AMI_NO_MEMORY || status == AMI_BAD_VERSION;
 }
 
 static void push(struct mdms *m, struct dc_link *l)
@@ -170,10 +182,11 @@ void dcs_operators_on_taken(struct mdms *m, uint8_t member, struct span body)
     l->listed =
         (struct listed_record){l->name, t.number, t.status, m->env.clock_wall_ms(m->env.ctx)};
     l->listed_news = true;
+    l->operators_refused = t.status == AMI_EXISTS;
     if (l->operators_due > 0)
         return; /* that was about one before the last that was sent */
     if (t.status != AMI_OK || t.number != m->operators_number) {
-        /* EXISTS: it goes by one that ours does not follow, and shows it. */
+        /* EXISTS: it goes by one of which ours lacks something, or a newer one, and shows it. */
         mdms_log(m, ENV_LOG_WARN, "operators_not_taken", "dc=%s number=%llu status=%s",
                  l->name.text, (unsigned long long)t.number,
                  ami_status_name((enum ami_status)t.status));

@@ -35,16 +35,26 @@ bool roster_in_force(const json_t *entry)
     return !roster_is_revoked(entry) && roster_number(entry, "until") >= issue_now_s();
 }
 
-/* Need not be on the signed list any more. An X.509 key may get another certificate when this one
- * has run out, and is revoked under that one as well: it stays for as long as anything does. */
-static bool has_ended(const json_t *entry)
+static bool is_unknown(const json_t *entry)
 {
-    json_int_t until = roster_number(entry, "until");
-    const json_int_t least = roster_number(entry, "revoked_ms") / 1000 + LONGEST_S;
-    if (strcmp(roster_text(entry, "kind"), credential_kind_name(CREDENTIAL_X509)) == 0 &&
-        until < least)
-        until = least;
-    return until + ISSUE_DAY_S < issue_now_s();
+    return strcmp(roster_text(entry, "name"), ROSTER_UNKNOWN) == 0;
+}
+
+/* When a revoked one may leave the signed list. An X.509 key may get another certificate when this
+ * one has run out, and is revoked under that one as well: it stays for as long as anything does. */
+static int64_t leaves_s(const json_t *entry)
+{
+    const int64_t until = roster_number(entry, "until");
+    const int64_t least = roster_number(entry, "revoked_ms") / 1000 + LONGEST_S;
+    const bool is_key =
+        strcmp(roster_text(entry, "kind"), credential_kind_name(CREDENTIAL_X509)) == 0;
+    return is_key && until < least ? least : until;
+}
+
+/* DCs with another clock do not miss it, either. */
+static bool has_ended(int64_t until_s)
+{
+    return until_s < issue_now_s() - 2 * REVOKED_MARGIN_S;
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */
@@ -100,26 +110,31 @@ static enum ami_status read_last(struct roster *r, const struct network *net, st
     free(data);
     return status == AMI_OK
                ? AMI_OK
-               : why_set(why, status, "%.300s: %s", r->revoked, ami_status_text(status));
+               : why_set(
+                     why, status,
+                     "%.300s is no signed list of this version (%s): move it away, and `ami-mdms "
+                     "serve` puts the one that the DCs have in its place",
+                     r->revoked, ami_status_text(status));
 }
 
-/* What the signed list has and list.json does not. Nothing says when that runs out. */
+/* What the signed list has and list.json does not. */
 static enum ami_status catch_up(struct roster *r)
 {
     for (size_t i = 0; i < r->last->count; i++) {
         char hex[2 * SM3_BYTES + 1];
+        const struct revoked_entry *e = &r->last->entry[i];
         const json_int_t at_ms = (json_int_t)r->last->issued_ms;
-        json_t *entry = roster_find(r, &r->last->fingerprint[i]);
+        json_t *entry = roster_find(r, &e->fingerprint);
         if (entry != NULL && roster_is_revoked(entry))
             continue;
-        hex_encode(hex, r->last->fingerprint[i].b, SM3_BYTES);
+        hex_encode(hex, e->fingerprint.b, SM3_BYTES);
         const int failed =
             entry != NULL ? json_object_set_new(entry, "revoked_ms", json_integer(at_ms))
                           : json_array_append_new(
                                 r->all, json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:s, s:I}",
                                                   "name", ROSTER_UNKNOWN, "epoch", 0, "kind",
                                                   ROSTER_UNKNOWN, "label", ROSTER_UNKNOWN, "from",
-                                                  at_ms / 1000, "until", at_ms / 1000 + LONGEST_S,
+                                                  at_ms / 1000, "until", (json_int_t)e->until_s,
                                                   "fingerprint", hex, "revoked_ms", at_ms));
         if (failed)
             return AMI_NO_MEMORY;
@@ -160,7 +175,12 @@ json_t *roster_find(const struct roster *r, const sm3_digest *fingerprint)
     return NULL;
 }
 
-enum ami_status roster_add(struct roster *r, const struct credential_identity *who)
+bool roster_is_checked(const json_t *entry)
+{
+    return json_object_get(entry, "unchecked") == NULL && !is_unknown(entry);
+}
+
+enum ami_status roster_add(struct roster *r, const struct credential_identity *who, bool checked)
 {
     char label[LABEL_TEXT_BYTES], hex[2 * SM3_BYTES + 1];
     label_text(label, who->label);
@@ -170,6 +190,10 @@ enum ami_status roster_add(struct roster *r, const struct credential_identity *w
                   (json_int_t)who->epoch, "kind", credential_kind_name(who->kind), "label", label,
                   "from", (json_int_t)who->from_s, "until", (json_int_t)who->until_s, "fingerprint",
                   hex, "revoked_ms");
+    if (!checked && json_object_set_new(entry, "unchecked", json_true()) != 0) {
+        json_decref(entry);
+        return AMI_NO_MEMORY;
+    }
     return json_array_append_new(r->all, entry) == 0 ? AMI_OK : AMI_NO_MEMORY;
 }
 
@@ -188,14 +212,30 @@ static void leave_out_ended(struct roster *r)
         sm3_digest fingerprint;
         const json_t *o = json_array_get(r->all, i);
         AMI_CHECK(hex_decode(fingerprint.b, SM3_BYTES, roster_text(o, "fingerprint")) == AMI_OK);
-        if (has_ended(o) && !revoked_list_has(r->last, &fingerprint))
+        if (has_ended(leaves_s(o)) && revoked_list_find(r->last, &fingerprint) == NULL)
             (void)json_array_remove(r->all, i);
     }
 }
 
+/* Without those that only the signed list knows: it knows them still. */
+static json_t *to_write(const struct roster *r)
+{
+    json_t *out = json_array();
+    for (size_t i = 0; out != NULL && i < json_array_size(r->all); i++) {
+        json_t *o = json_array_get(r->all, i);
+        if (!is_unknown(o) && json_array_append(out, o) != 0) {
+            json_decref(out);
+            out = NULL;
+        }
+    }
+    return out;
+}
+
 static enum ami_status write_list(const struct roster *r, size_t size_max, struct why *why)
 {
-    char *out = json_dumps(r->all, JSON_INDENT(2));
+    json_t *list = to_write(r);
+    char *out = list == NULL ? NULL : json_dumps(list, JSON_INDENT(2));
+    json_decref(list);
     if (out == NULL)
         return AMI_NO_MEMORY;
     enum ami_status status =
@@ -217,29 +257,72 @@ enum ami_status roster_write(struct roster *r, bool adds, struct why *why)
     return write_list(r, size_max, why);
 }
 
-enum ami_status roster_sign(const struct roster *r, const struct issuer *by, struct why *why)
+/* How many entries of the last list have ended by a clock that is too far beyond it. */
+static unsigned held(const struct roster *r)
+{
+    unsigned count = 0;
+    const int64_t ahead_ms = (int64_t)ROSTER_AHEAD_DAYS * ISSUE_DAY_S * 1000;
+    if (r->last->number == 0 || clock_wall_ms() - ahead_ms <= r->last->issued_ms)
+        return 0;
+    for (size_t i = 0; i < r->last->count; i++)
+        count += has_ended(r->last->entry[i].until_s);
+    return count;
+}
+
+static enum ami_status gather(const struct roster *r, struct revoked_list *list)
+{
+    for (size_t i = 0; i < r->last->count; i++)
+        if (r->held != 0 || !has_ended(r->last->entry[i].until_s))
+            AMI_TRY(revoked_list_add(list, &r->last->entry[i]));
+    for (size_t i = 0; i < json_array_size(r->all); i++) {
+        const json_t *o = json_array_get(r->all, i);
+        struct revoked_entry e = {.until_s = leaves_s(o)};
+        AMI_CHECK(hex_decode(e.fingerprint.b, SM3_BYTES, roster_text(o, "fingerprint")) == AMI_OK);
+        if (roster_is_revoked(o) && !has_ended(e.until_s))
+            AMI_TRY(revoked_list_add(list, &e));
+    }
+    return AMI_OK;
+}
+
+static enum ami_status sign(const struct roster *r, const struct issuer *by,
+                            struct revoked_list *list, struct why *why)
+{
+    uint8_t *out = malloc(AMI_REVOKED_BYTES_MAX), random[SM2_WIDE_BYTES];
+    if (out == NULL)
+        return AMI_NO_MEMORY;
+    /* A clock that looks wrong is not what the next one is held against. */
+    list->issued_ms = r->held != 0 ? r->last->issued_ms : clock_wall_ms();
+    list->number = revoked_list_number_after(r->last->number, clock_wall_ms());
+    secret_random(random, sizeof random);
+    const size_t size = revoked_list_encode(out, list, &by->net, &by->keys.sign, random);
+    secret_wipe(random, sizeof random);
+    const enum ami_status status =
+        file_write(r->revoked, span_of(out, size), FILE_MODE_PUBLIC, why);
+    free(out);
+    return status;
+}
+
+enum ami_status roster_sign(struct roster *r, const struct issuer *by, bool clock_is_right,
+                            struct why *why)
 {
     struct revoked_list *list = calloc(1, sizeof *list);
-    uint8_t *out = malloc(AMI_REVOKED_BYTES_MAX), random[SM2_WIDE_BYTES];
-    enum ami_status status = list == NULL || out == NULL ? AMI_NO_MEMORY : AMI_OK;
-    for (size_t i = 0; status == AMI_OK && i < json_array_size(r->all); i++) {
-        const json_t *o = json_array_get(r->all, i);
-        if (!roster_is_revoked(o) || has_ended(o))
-            continue;
-        if (list->count == AMI_REVOKED_MAX)
-            status = why_set(why, AMI_FULL, "more than %d credentials are revoked and in date",
-                             AMI_REVOKED_MAX);
-        else
-            status = hex_decode(list->fingerprint[list->count++].b, SM3_BYTES,
-                                roster_text(o, "fingerprint"));
-    }
+    if (list == NULL)
+        return AMI_NO_MEMORY;
+    r->held = clock_is_right ? 0 : held(r);
+    enum ami_status status = gather(r, list);
+    if (status == AMI_FULL)
+        (void)why_set(why, status, "more than %d credentials are revoked and in date%s",
+                      AMI_REVOKED_MAX,
+                      r->held == 0 ? ""
+                                   : ", with those that have ended only by a clock that looks "
+                                     "wrong; if it is right, --clock-is-right leaves them out");
+    else if (status == AMI_OK)
+        status = sign(r, by, list, why);
     if (status == AMI_OK) {
-        revoked_list_number_after(list, r->last->number, clock_wall_ms());
-        secret_random(random, sizeof random);
-        const size_t size = revoked_list_encode(out, list, &by->net, &by->keys.sign, random);
-        status = file_write(r->revoked, span_of(out, size), FILE_MODE_PUBLIC, why);
+        struct revoked_list *before = r->last;
+        r->last = list;
+        list = before;
     }
     free(list);
-    free(out);
     return status;
 }

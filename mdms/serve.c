@@ -223,6 +223,7 @@ struct serve {
     char operators_folder[PATH_MAX], operators_path[PATH_MAX];
     struct timespec operators_mtime;
     uint64_t operators_number;        /* of the list in the file; 0: none */
+    sm3_digest operators_digest;      /* of its bytes: there may be others of its number */
     enum ami_status operators_status; /* of writing it last */
     struct mdms *core;
     struct until until;
@@ -564,12 +565,17 @@ static void read_operators(struct serve *s)
                       : file_read(s->operators_path, AMI_REVOKED_BYTES_MAX, &list, &size, &why);
     if (status == AMI_OK) {
         status = mdms_operators(s->core, span_of(list, size));
-        /* An older one, or one that cannot be joined, is what keep_operators is for. */
-        if (status == AMI_OK || status == AMI_EXISTS || status == AMI_FULL)
-            status = revoked_list_numbers(found, span_of(list, size));
-        if (status == AMI_OK)
+        const bool fits = status != AMI_FULL;
+        /* An older one is what keep_operators is for. One that cannot be joined stays where it is:
+         * nothing else may have what is on it. */
+        if (status == AMI_OK || status == AMI_EXISTS || !fits)
+            status = revoked_list_read(found, span_of(list, size));
+        if (status == AMI_OK) {
+            uint64_t number;
             s->operators_number = found->number;
-        else
+            s->operators_digest =
+                sm3(fits ? span_of(list, size) : mdms_operators_known(s->core, &number));
+        } else
             (void)why_set(&why, status, "%.300s is no list of revoked operators to go by: %s",
                           s->operators_path, ami_status_text(status));
         free(list);
@@ -604,13 +610,15 @@ static void keep_operators(struct serve *s)
     struct why why = {0};
     uint64_t number;
     const struct span list = mdms_operators_known(s->core, &number);
-    if (number == s->operators_number)
+    const sm3_digest digest = sm3(list);
+    if (list.size == 0 || sm3_equal(&digest, &s->operators_digest))
         return;
     const enum ami_status status = write_operators(s, list, &why);
     if (status == AMI_OK) {
         log_say(s->log, ENV_LOG_WARN, "operators_kept", "number=%" PRIu64 " before=%" PRIu64,
                 number, s->operators_number);
         s->operators_number = number;
+        s->operators_digest = digest;
     } else if (status != AMI_AGAIN && status != AMI_IN_USE && status != s->operators_status)
         log_say(s->log, ENV_LOG_ERROR, "operators_not_kept", "%s", why.text);
     s->operators_status = status;

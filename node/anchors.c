@@ -26,8 +26,12 @@ static enum ami_status read_kept(struct anchors *a, struct why *why)
     free(list);
     return status == AMI_OK
                ? AMI_OK
-               : why_set(why, status, "%.300s is no list of revoked operators to go by: %s", kept,
-                         ami_status_text(status));
+               : why_set(
+                     why, status,
+                     "%.300s is no list of revoked operators to go by (%s): move it away, and "
+                     "the MDMS or the first DC that is reached sends the newest one; until then "
+                     "operators who are revoked are let in",
+                     kept, ami_status_text(status));
 }
 
 enum ami_status anchors_keep_operators(void *ctx, struct span list)

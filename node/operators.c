@@ -7,9 +7,12 @@
  *
  * A list proves itself, so it does not matter who brings it: a DC that the MDMS does not reach has
  * it from the others, and an MDMS whose folder was put back from before has it back from the DCs.
- * Only what was made in knowledge of the list that counts takes its place; the rest costs nobody a
- * verification. What is taken is kept by the shell before it is acknowledged, and counts at once:
- * for newcomers (node_operator_revoked) and for questions on connections that are open (admin.c).
+ * Only a newer one takes the place of the list that counts, and only when it has every entry of
+ * that one which has not ended by the clock here (channel/file.h): no restored folder and no wrong
+ * clock of the MDMS's takes anybody back. What is not taken costs nobody a verification; the MDMS
+ * is shown the list that counts instead, and makes one of both. What is taken is kept by the shell
+ * before it is acknowledged, and counts at once: for newcomers (node_operator_revoked) and for
+ * questions on connections that are open (admin.c).
  */
 #include "node/internal.h"
 
@@ -59,7 +62,7 @@ void operators_free(struct node *n)
 bool node_operator_revoked(const struct node *n, const struct credential_identity *who)
 {
     return who->role == CREDENTIAL_OPERATOR && n->operators->size != 0 &&
-           revoked_list_has(n->operators->list, &who->fingerprint);
+           revoked_list_find(n->operators->list, &who->fingerprint) != NULL;
 }
 
 bool operators_known(const struct node *n, uint64_t *number, unsigned *count)
@@ -124,17 +127,25 @@ static enum ami_status keep(struct node *n)
     return status;
 }
 
-/* AMI_EXISTS: an older one than is known, or one made without knowing that; AMI_OK also for the
+/* Is it the known one, byte for byte? Of its number alone there may be others. */
+static bool is_known(const struct operators *o, struct span list)
+{
+    return o->size != 0 && list.size == o->size && memcmp(list.data, o->bytes, o->size) == 0;
+}
+
+/* AMI_EXISTS: it is no newer than the known one, or lacks an entry of that; AMI_OK also for the
  * known one. */
 static enum ami_status take(struct node *n, const struct node_link *l, struct span list)
 {
     struct operators *o = n->operators;
     const uint64_t known = o->size == 0 ? 0 : o->list->number;
-    AMI_TRY(revoked_list_numbers(o->scratch, list));
-    const uint64_t number = o->scratch->number;
-    if (o->size != 0 && !revoked_list_follows(o->scratch, o->list))
-        return number == known ? AMI_OK : AMI_EXISTS;
-    AMI_TRY(revoked_list_parse(o->scratch, &n->c.genesis->network, list));
+    if (is_known(o, list))
+        return AMI_OK;
+    AMI_TRY(revoked_list_read(o->scratch, list));
+    if (o->size != 0 && (o->scratch->number <= known ||
+                         !revoked_list_covers(o->scratch, o->list, node_wall_ms(n) / 1000)))
+        return AMI_EXISTS;
+    AMI_TRY(revoked_list_verify(&n->c.genesis->network, list));
     struct revoked_list *old = o->list;
     o->list = o->scratch;
     o->scratch = old;
@@ -142,8 +153,8 @@ static enum ami_status take(struct node *n, const struct node_link *l, struct sp
     o->size = list.size;
     o->kept = false;
     node_event(n, ENV_LOG_INFO, "operators_list", "number=%llu before=%llu revoked=%u from=%s",
-               (unsigned long long)number, (unsigned long long)known, (unsigned)o->list->count,
-               l->role == LINK_ROLE_MDMS ? "mdms" : l->peer_name.text);
+               (unsigned long long)o->list->number, (unsigned long long)known,
+               (unsigned)o->list->count, l->role == LINK_ROLE_MDMS ? "mdms" : l->peer_name.text);
     hand_on(n, l);
     return AMI_OK;
 }
@@ -166,13 +177,15 @@ bool operators_on_list(struct node *n, const struct node_link *l, struct span bo
     enum ami_status status = operators_list_parse(&message, body);
     if (status == AMI_OK)
         status = take(n, l, message.list);
-    const bool lied = status != AMI_OK && status != AMI_EXISTS;
+    /* Of another version is who runs another program, which is no reason to part with a DC. */
+    const bool foreign = status == AMI_BAD_VERSION;
+    const bool lied = status != AMI_OK && status != AMI_EXISTS && !foreign;
     /* What the disk does not take counts all the same, until this process ends. */
     if (status == AMI_OK && !n->operators->kept)
         status = keep(n);
     /* Of another DC it is no news that it is behind: it gets ours when its link comes up, and what
      * the MDMS makes of both when that has heard of it. */
-    if (lied || (mdms && status == AMI_EXISTS))
+    if (lied || foreign || (mdms && status == AMI_EXISTS))
         node_event_often(n, ENV_LOG_WARN, "operators_refused", "from=%s status=%s known=%llu",
                          mdms ? "mdms" : l->peer_name.text, ami_status_name(status),
                          (unsigned long long)n->operators->list->number);

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#define FILE_VERSION_AT 8
+
 static struct realm realm, elsewhere;
 
 static int setup(void **state)
@@ -86,27 +88,34 @@ static void cfl_credentials_and_seeds_come_back(void **state)
     assert_status(cfl_seed_parse(&seed, span_of(bytes, size)), AMI_BAD_ENCODING);
 }
 
+/* `count` entries, the first of which has the number `first` in its fingerprint. */
+static void fill(struct revoked_list *list, uint32_t first, uint16_t count, int64_t until_s)
+{
+    for (uint16_t i = 0; i < count; i++) {
+        struct revoked_entry e = {.until_s = until_s + i};
+        store_be32(e.fingerprint.b, first + i);
+        assert_ok(revoked_list_add(list, &e));
+    }
+}
+
 static void the_list_of_revoked_ones(void **state)
 {
     (void)state;
-    static struct revoked_list list, back, head;
+    static struct revoked_list list, back;
     static uint8_t bytes[AMI_REVOKED_BYTES_MAX];
     const struct network *net = &realm.mdms.net;
     for (uint16_t count = 0; count <= AMI_REVOKED_MAX; count = (uint16_t)(count * 10 + 1)) {
-        list = (struct revoked_list){
-            .number = 7 + count, .previous = 4, .issued_ms = -1, .count = count};
-        for (size_t i = 0; i < count; i++)
-            store_be32(list.fingerprint[i].b, (uint32_t)i + 1);
+        list = (struct revoked_list){.number = 7 + count, .issued_ms = -1};
+        fill(&list, 1, count, -3);
         size_t size =
             revoked_list_encode(bytes, &list, net, &realm.mdms.sign, realm_random(&realm));
         assert_ok(revoked_list_parse(&back, net, span_of(bytes, size)));
         assert_memory_equal(&back, &list, sizeof list);
-        assert_ok(revoked_list_numbers(&head, span_of(bytes, size)));
-        assert_true(head.number == list.number && head.previous == 4);
         sm3_digest absent = {{0xff}};
-        assert_false(revoked_list_has(&back, &absent));
+        assert_null(revoked_list_find(&back, &absent));
         for (size_t i = 0; i < count; i++)
-            assert_true(revoked_list_has(&back, &list.fingerprint[i]));
+            assert_true(revoked_list_find(&back, &list.entry[i].fingerprint)->until_s ==
+                        (int64_t)i - 3);
         assert_status(revoked_list_parse(&back, &elsewhere.mdms.net, span_of(bytes, size)),
                       AMI_WRONG_CHAIN);
         assert_int_not_equal(revoked_list_parse(&back, net, span_of(bytes, size - 1)), AMI_OK);
@@ -115,30 +124,91 @@ static void the_list_of_revoked_ones(void **state)
             assert_int_not_equal(revoked_list_parse(&back, net, span_of(bytes, size)), AMI_OK);
             bytes[at] ^= 1;
         }
+        bytes[FILE_VERSION_AT]--;
+        assert_status(revoked_list_parse(&back, net, span_of(bytes, size)), AMI_BAD_VERSION);
         /* Signed by somebody else. */
         size = revoked_list_encode(bytes, &list, net, &realm.mdms.enrol, realm_random(&realm));
         assert_status(revoked_list_parse(&back, net, span_of(bytes, size)), AMI_BAD_SIGNATURE);
     }
+    /* Out of order, or twice: one set has one encoding. */
+    list = (struct revoked_list){.number = 7};
+    fill(&list, 1, 2, 0);
+    for (int twice = 0; twice < 2; twice++) {
+        list.entry[0] = list.entry[1];
+        list.entry[0].fingerprint.b[0] = twice ? 0 : 1;
+        const size_t size =
+            revoked_list_encode(bytes, &list, net, &realm.mdms.sign, realm_random(&realm));
+        assert_status(revoked_list_parse(&back, net, span_of(bytes, size)), AMI_BAD_ENCODING);
+    }
+    list = (struct revoked_list){.number = 0};
+    const size_t size =
+        revoked_list_encode(bytes, &list, net, &realm.mdms.sign, realm_random(&realm));
+    assert_status(revoked_list_parse(&back, net, span_of(bytes, size)), AMI_BAD_ENCODING);
 }
 
-/* Which list takes another's place, and that each has a number above the last, whatever the clock.
- */
-static void a_list_follows_what_it_knew(void **state)
+/* Each list has a number above the last, whatever the clock. */
+static void numbers_only_grow(void **state)
+{
+    (void)state;
+    assert_int_equal(revoked_list_number_after(0, 1000), 1000);
+    assert_int_equal(revoked_list_number_after(1000, 900), 1001);
+    assert_int_equal(revoked_list_number_after(1000, 1000), 1001);
+    assert_int_equal(revoked_list_number_after(0, -1), 1);
+}
+
+/* A set that grows: in any order the same, and the later end of two counts. */
+static void entries_are_added_and_joined(void **state)
+{
+    (void)state;
+    static struct revoked_list a, b, c;
+    a = b = (struct revoked_list){.number = 5, .issued_ms = 70};
+    b.issued_ms = 90;
+    fill(&a, 3, 4, 100); /* 3 to 6 */
+    fill(&b, 1, 3, 500); /* 1 to 3 */
+    c = b;
+    assert_ok(revoked_list_join(&a, &b));
+    assert_int_equal(a.count, 6);
+    assert_int_equal(a.number, 5);
+    assert_int_equal(a.issued_ms, 90);
+    assert_int_equal(a.entry[2].until_s, 502); /* of 100 and 502 */
+    fill(&c, 3, 4, 100);
+    assert_memory_equal(&a, &c, sizeof a);
+    c = a;
+    assert_ok(revoked_list_join(&a, &b));
+    assert_memory_equal(&a, &c, sizeof a);
+    fill(&a, 100, AMI_REVOKED_MAX - 6, 0);
+    fill(&a, 1, 6, 0); /* which are there */
+    assert_int_equal(a.count, AMI_REVOKED_MAX);
+    struct revoked_entry one = {.until_s = 1};
+    assert_status(revoked_list_add(&a, &one), AMI_FULL);
+    one.fingerprint.b[0] = 0xff;
+    assert_status(revoked_list_add(&a, &one), AMI_FULL);
+}
+
+/* Which list may take another's place: one that lacks nothing of it that has not ended. */
+static void what_a_list_has_to_have(void **state)
 {
     (void)state;
     static struct revoked_list known, list;
-    revoked_list_number_after(&known, 0, 1000);
-    assert_true(known.number == 1000 && known.previous == 0);
-    revoked_list_number_after(&list, known.number, 900);
-    assert_true(list.number == 1001 && list.previous == 1000 && list.issued_ms == 900);
-    assert_true(revoked_list_follows(&list, &known));
-    assert_false(revoked_list_follows(&known, &list));
-    assert_false(revoked_list_follows(&list, &list));
-    /* Of a folder that has forgotten `known`: newer, and it takes nobody back. */
-    revoked_list_number_after(&list, 800, 5000);
-    assert_false(revoked_list_follows(&list, &known));
-    revoked_list_number_after(&list, 0, -1);
-    assert_true(list.number == 1 && list.previous == 0);
+    const int64_t end = 1000000, gone = end + REVOKED_MARGIN_S + 1;
+    known = list = (struct revoked_list){.number = 1};
+    assert_true(revoked_list_covers(&list, &known, REVOKED_ALWAYS));
+    fill(&known, 5, 1, end);
+    assert_true(revoked_list_covers(&known, &list, REVOKED_ALWAYS));
+    assert_false(revoked_list_covers(&list, &known, REVOKED_ALWAYS));
+    assert_false(revoked_list_covers(&list, &known, 0));
+    assert_false(revoked_list_covers(&list, &known, gone - 1));
+    assert_true(revoked_list_covers(&list, &known, gone));
+    assert_true(revoked_list_covers(&list, &known, INT64_MAX));
+    /* Nor may it leave sooner there. */
+    fill(&list, 5, 1, end - 1);
+    assert_false(revoked_list_covers(&list, &known, 0));
+    assert_true(revoked_list_covers(&list, &known, gone));
+    fill(&list, 5, 1, end);
+    assert_true(revoked_list_covers(&list, &known, REVOKED_ALWAYS));
+    /* One with an end before all times has none the less to be there always. */
+    fill(&known, 6, 1, INT64_MIN);
+    assert_false(revoked_list_covers(&list, &known, REVOKED_ALWAYS));
 }
 
 int main(void)
@@ -149,7 +219,9 @@ int main(void)
         cmocka_unit_test(a_credential_comes_back_whole),
         cmocka_unit_test(cfl_credentials_and_seeds_come_back),
         cmocka_unit_test(the_list_of_revoked_ones),
-        cmocka_unit_test(a_list_follows_what_it_knew),
+        cmocka_unit_test(numbers_only_grow),
+        cmocka_unit_test(entries_are_added_and_joined),
+        cmocka_unit_test(what_a_list_has_to_have),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -15,7 +15,7 @@ static size_t file_size[2], listed_size;
 
 static void prepare(void)
 {
-    static struct revoked_list list = {.number = 3, .previous = 2, .issued_ms = 9, .count = 4};
+    static struct revoked_list list = {.number = 3, .issued_ms = 9};
     struct credential own;
     if (listed_size != 0)
         return;
@@ -25,6 +25,10 @@ static void prepare(void)
     file_size[0] = credential_file_encode(file[0], &realm.mdms.net, &own);
     realm_credential(&realm, &own, CREDENTIAL_CFL, "bob", "1:", 0, 0);
     file_size[1] = credential_file_encode(file[1], &realm.mdms.net, &own);
+    for (uint8_t i = 0; i < 4; i++) {
+        const struct revoked_entry e = {{{i}}, 1700000000 + i};
+        AMI_CHECK(revoked_list_add(&list, &e) == AMI_OK);
+    }
     listed_size =
         revoked_list_encode(listed, &list, &realm.mdms.net, &realm.mdms.sign, realm_random(&realm));
 }
@@ -46,11 +50,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     const bool same = rest.size == listed_size && memcmp(rest.data, listed, listed_size) == 0;
-    static struct revoked_list head;
-    const enum ami_status numbered = revoked_list_numbers(&head, rest);
-    AMI_CHECK((revoked_list_parse(&list, &realm.mdms.net, rest) == AMI_OK) == same);
-    AMI_CHECK(!same ||
-              (numbered == AMI_OK && head.number == list.number && head.previous == list.previous));
+    const enum ami_status read = revoked_list_read(&list, rest);
+    AMI_CHECK((read == AMI_OK && revoked_list_verify(&realm.mdms.net, rest) == AMI_OK) == same);
+    if (read != AMI_OK)
+        return 0;
+    /* Before it is verified it is compared: a set of its own entries, whatever they are. */
+    static struct revoked_list joined;
+    joined = list;
+    AMI_CHECK(revoked_list_join(&joined, &list) == AMI_OK && joined.count == list.count &&
+              revoked_list_covers(&joined, &list, REVOKED_ALWAYS) &&
+              revoked_list_covers(&list, &joined, list.issued_ms));
+    for (size_t i = 0; i < list.count; i++)
+        AMI_CHECK(revoked_list_find(&list, &list.entry[i].fingerprint) == &list.entry[i]);
     return 0;
 }
 

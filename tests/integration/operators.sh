@@ -4,6 +4,9 @@
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+library=${1:?the library that shifts a clock}
+export ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0
+
 up a
 enrol_meters 3 household-
 pass=(--passphrase-file "$dir/passphrase")
@@ -111,16 +114,42 @@ say "nor does one in which somebody is revoked before any DC was heard"
 stop mdms || complain "the MDMS did not stop"
 put_back
 expect 0 "revoked" "$bin/ami-mdms" operator revoke erin --dir "$dir/mdms" "${pass[@]}"
+# A second list of such a folder knows of its first one, and of alice no more than that.
+add harry 0:
+expect 0 "revoked" "$bin/ami-mdms" operator revoke harry --dir "$dir/mdms" "${pass[@]}"
 apart=$(number)
 [ "$apart" -gt "$newest" ] || complain "the list that forgot has no greater number"
 start_mdms --genesis "$dir/genesis.json"
 soon 10 "the two lists are joined" grep -q "operators_joined .*list $apart and list $newest of dc" "$dir/log/mdms.log"
-above() { [ "$(number)" -gt "$apart" ] && list '.list.revoked == 2 and (.dcs | all(.current))'; }
+above() { [ "$(number)" -gt "$apart" ] && list '.list.revoked == 3 and (.dcs | all(.current))'; }
 soon 20 "every DC has the joined list" above
 for i in $(seq "$nodes"); do
     asked_at "$i" alice "refused and gave no reason" || complain "dc$i takes alice back"
     asked_at "$i" erin "refused and gave no reason" || complain "dc$i does not know that erin is revoked"
     ! asked_at "$i" bob "operators_list number=$apart" || complain "dc$i took the list that forgot alice"
+done
+
+say "nor does an MDMS whose clock is once ahead"
+echo "$((400 * 86400000))" >"$work/clock"
+ahead() { # ahead STATUS TEXT OPTION...: ami-mdms operator revoke, 400 days from now
+    AMI_TEST_CLOCK=$work/clock LD_PRELOAD=$library expect "$1" "$2" "$bin/ami-mdms" operator revoke --dir "$dir/mdms" \
+        "${pass[@]}" "${@:3}"
+}
+AMI_TEST_CLOCK=$work/clock LD_PRELOAD=$library expect 0 "operator ivy" "$bin/ami-mdms" operator add ivy --dir "$dir/mdms" \
+    "${pass[@]}" --label 0: --out "$work/ivy.cred"
+before=$(number)
+ahead 0 "this clock looks wrong" ivy
+list '.list.revoked == 4' || complain "a clock that is ahead has emptied the list"
+soon 20 "every DC has it" list ".list.number > $before and (.dcs | all(.current))"
+before=$(number)
+stop mdms || complain "the MDMS did not stop"
+ahead 0 "operator ivy is revoked" ivy --clock-is-right
+list '.list.revoked == 1' || complain "whoever says that the clock is right is not believed"
+start_mdms --genesis "$dir/genesis.json"
+soon 20 "the DCs do not take that one, by their clocks, and it is joined" list \
+    ".list.number > $before and .list.revoked == 4 and (.dcs | all(.current))"
+for i in $(seq "$nodes"); do
+    asked_at "$i" alice "refused and gave no reason" || complain "dc$i takes alice back, by the MDMS's clock"
 done
 mv "$work/alice.cred" "$work/old.cred"
 add alice 0:
@@ -158,7 +187,8 @@ for kind in implicit cfl; do
     own=$work/own-$kind
     expect 0 "request of grace-$kind" "$bin/dc-cli" request "grace-$kind" --label 1:ledger --kind "$kind" \
         --genesis "$dir/genesis.json" --out "$own.request" --key "$own.key"
-    expect 0 "operator grace-$kind" "$bin/ami-mdms" operator add --request "$own.request" --out "$own.answer" --dir "$dir/mdms" "${pass[@]}"
+    expect 0 "operator grace-$kind" "$bin/ami-mdms" operator add --request "$own.request" --label 1:ledger \
+        --out "$own.answer" --dir "$dir/mdms" "${pass[@]}"
     expect 0 "operator grace-$kind: 1:ledger" "$bin/dc-cli" accept "$own.answer" --key "$own.key" --out "$own.cred" \
         --cfl-public "$dir/mdms/operators/cfl.public"
     as "own-$kind" 0 "" blocks

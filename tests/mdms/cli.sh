@@ -252,6 +252,8 @@ operator 0 "revoked" revoke o-4
 cp list.before m/operators/list.json
 [ "$(on_list '[.operators[] | select(.name == "o-3" or .name == "?") | .revoked_ms != null] == [true, true]')" = true ] ||
     complain "what was forgotten is not shown as revoked: $(on_list .operators)"
+[ "$(on_list '.operators | map(select(.name == "?" or .name == "o-3").until) | max - min < 60')" = true ] ||
+    complain "what was forgotten does not end when it ends"
 operator 0 "operator o-5" add o-5 --label 0: --out o-5.cred
 operator 0 "revoked" revoke o-5
 [ "$(on_list .list.revoked)" = 5 ] || complain "the next list takes back who was forgotten"
@@ -267,10 +269,18 @@ operator 0 "operator o-6 is revoked" revoke --certificate o-6.cred
 "$certificates" ca "$(jq -r .id m/network.json)" "$(date +%s)" || complain "no certificates"
 operator 2 "needs one name, or --certificate" revoke
 operator 2 "needs one name, or --certificate" revoke alice --certificate ca/alice.pem
+# Not without a word about whether anybody vouches for them.
 operator 0 "operator alice is revoked" revoke --certificate ca/alice.pem
+grep -q "not checked against an authority" err || complain "it is not said that nobody has checked it"
 [ "$(on_list '[.operators[] | select(.name == "alice") | .kind] == ["x509"]')" = true ] || complain "alice is not on the list"
 cat ca/alice.key ca/alice.chain >both.pem
-operator 0 "operator alice is revoked" revoke --certificate both.pem
+operator 1 "no authority under ca/other.pem made both.pem" revoke --certificate both.pem --x509-roots ca/other.pem
+operator 1 "no authority under ca/root.pem made ca/alice.pem" revoke --certificate ca/alice.pem --x509-roots ca/root.pem
+operator 2 "is for operator revoke --certificate" revoke alice --x509-roots ca/root.pem
+operator 0 "operator alice is revoked" revoke --certificate both.pem --x509-roots ca/root.pem
+! grep -q note: err || complain "a checked certificate is said not to be"
+operator 0 "operator alice is revoked" revoke --certificate ca/alice.pem
+! grep -q note: err || complain "it has been checked before, and is said not to be"
 [ "$(on_list .list.revoked)" = 7 ] || complain "alice is not on the list, or twice"
 operator 1 "is the credential of dc dc-1" revoke --certificate ca/dc-1.pem
 operator 1 "is for another network" revoke --certificate ca/foreign.pem
@@ -283,6 +293,42 @@ jq '(.[] | select(.name == "alice")) |= (.until = 1)' m/operators/list.json >lis
 cp list.before m/operators/list.json
 operator 0 "revoked" revoke --certificate o-6.cred
 [ "$(on_list .list.revoked)" = 7 ] || complain "alice is off the list as soon as her certificate has expired"
+
+# One that somebody made for himself in an operator's name revokes nobody; the authority's does.
+operator 0 "operator chief" add chief --label 0: --out chief.cred
+operator 1 "was given for key epoch 1" revoke --certificate ca/chief.pem
+operator 0 "operator chief is revoked" revoke --certificate ca/chief.chain --x509-roots ca/root.pem
+[ "$(on_list '[.operators[] | select(.name == "chief") | .revoked_ms != null] == [false, true]')" = true ] ||
+    complain "not only the certificate of the authority is revoked"
+operator 0 "operator chief is revoked" revoke chief
+
+# --- a list.json without any room keeps nobody from being revoked
+operator 0 "operator o-8" add o-8 --label 0: --out o-8.cred
+cp m/operators/list.json list.before
+revoked=$(on_list .list.revoked)
+others 4000000000 4000
+room=$(((1 << 20) - 20 - $(stat -c %s m/operators/list.json)))
+[ "$room" -gt 0 ] || complain "the list is fuller than full"
+jq --argjson room "$room" '.[0].name = "x" * $room + .[0].name' m/operators/list.json >full
+cp full m/operators/list.json
+operator 0 "operator insider is revoked" revoke --certificate ca/insider.chain --x509-roots ca/root.pem
+grep -q "list.json is full" err || complain "it is not said that list.json is full"
+cmp -s full m/operators/list.json || complain "a list that does not fit was written"
+operator 0 "operator o-8 is revoked" revoke o-8
+[ "$(on_list .list.revoked)" = $((revoked + 2)) ] || complain "the signed list lacks somebody"
+[ "$(on_list '[.operators[] | select(.name == "?" and .until > now + 3600 * 24 * 3649)] | length')" = 1 ] ||
+    complain "an unknown one has another end than the signed list says"
+cp list.before m/operators/list.json
+[ "$(on_list '[.operators[] | select(.name == "o-8") | .revoked_ms != null] == [true]')" = true ] || complain "o-8 is back"
+# What only the signed list knows is not written into the other: it would stay there for years.
+operator 0 "operator o-8 is revoked" revoke --certificate o-8.cred
+! grep -q '"?"' m/operators/list.json || complain "what is not known is written down"
+
+# --- a signed list of another version: what to do is said
+cp m/operators/revoked.list list.kept
+printf '\2' | dd of=m/operators/revoked.list bs=1 seek=8 conv=notrunc status=none
+operator 1 "move it away" revoke o-8
+cp list.kept m/operators/revoked.list
 
 # --- the public seed set is the seed's
 public=m/operators/cfl.public
@@ -337,20 +383,21 @@ for kind in implicit cfl; do
     [ ! -e other-key.key ] || complain "a key stays behind without a request"
     # What others make of it on its way, and what is not for this network.
     altered $own.request bad.request "$own" "Own-$kind"
-    operator 1 "is not signed with the key in it" add --request bad.request --out x.answer
+    operator 1 "is not signed with the key in it" add --request bad.request --label 2:ledger --out x.answer
     labelled $own.request $own
-    operator 1 "is not signed with the key in it" add --request bad --out x.answer
-    expect 1 "is for another network" "$mdms" operator add --request $own.request --out x.answer --dir other --passphrase-file pass
+    operator 1 "is not signed with the key in it" add --request bad --label 2:ledger --out x.answer
+    expect 1 "is for another network" "$mdms" operator add --request $own.request --label 2:ledger --out x.answer --dir other --passphrase-file pass
     head -c 60 $own.request >bad.request
-    operator 1 "is no request for an operator's credential" add --request bad.request --out x.answer
-    operator 1 "is no request for an operator's credential" add --request pass --out x.answer
-    operator 1 "is larger than" add --request $own.key --out x.answer
-    operator 1 "is the request of $own, not of alice" add alice --request $own.request --out x.answer
-    operator 1 "asks for more than 9 days" add --request $own.request --days 9 --out x.answer
-    operator 2 "--kind is for operator add without one" add --request $own.request --kind $kind --out x.answer
+    operator 1 "is no request for an operator's credential" add --request bad.request --label 2:ledger --out x.answer
+    operator 1 "is no request for an operator's credential" add --request pass --label 2:ledger --out x.answer
+    operator 1 "is larger than" add --request $own.key --label 2:ledger --out x.answer
+    operator 1 "is the request of $own, not of alice" add alice --request $own.request --label 2:ledger --out x.answer
+    operator 1 "asks for more than 9 days" add --request $own.request --label 2:ledger --days 9 --out x.answer
+    operator 2 "--kind is for operator add without one" add --request $own.request --label 2:ledger --kind $kind --out x.answer
     operator 2 "is no label" add --request $own.request --label 9: --out x.answer
+    operator 2 "needs --out, and --label" add --request $own.request --out x.answer
     asks 0 "" $own late --kind $kind --epoch 2
-    operator 1 "with --epoch 1" add --request late.request --out x.answer
+    operator 1 "with --epoch 1" add --request late.request --label 2:ledger --out x.answer
     [ "$(given $own)" = 0 ] || complain "a refused request is written down as answered"
     [ ! -e x.answer ] || complain "a refused request was answered"
     label=1:operation
@@ -360,7 +407,7 @@ for kind in implicit cfl; do
     fi
     operator 0 "operator $own: $label, for 365 days" add --request $own.request --label $label --out $own.answer
     [ "$(given $own)" = 1 ] || complain "what was given out is not written down"
-    operator 1 "in force" add --request $own.request --out x.answer
+    operator 1 "in force" add --request $own.request --label 2:ledger --out x.answer
     # Answers to others, altered ones, and what is no answer; the key stays until all is right.
     set=(--cfl-public "$public")
     asks 0 "" $own again --kind $kind
@@ -383,12 +430,22 @@ for kind in implicit cfl; do
     takes 0 "operator $own: $label" $own.answer $own.key "${set[@]}"
     [ "$(stat -c %a taken.cred)" = 600 ] || complain "the credential can be read by others"
     [ ! -e $own.key ] || complain "the key file stays"
+    # Of an altered answer nobody has the fingerprint; what it would revoke is said, and what it is like.
+    labelled $own.answer $own
+    if [ $kind = cfl ]; then
+        operator 1 "did not make bad" revoke --certificate bad
+    else
+        operator 1 "was given for key epoch 1" revoke --certificate bad
+        grep -qE "bad has the fingerprint [0-9a-f]{16}.*has [0-9a-f]{16}" err || complain "the two fingerprints are not named"
+    fi
+    [ "$(on_list "[.operators[] | select(.name == \"$own\") | .revoked_ms] == [null]")" = true ] ||
+        complain "an altered answer has changed the list"
     # The credential is the one that was written down, and so is the answer, which the MDMS may keep.
     operator 0 "operator $own is revoked" revoke --certificate taken.cred
     operator 0 "operator $own is revoked" revoke --certificate $own.answer
     [ "$(given $own)" = 1 ] || complain "it was another one that was written down"
-    operator 1 "with --epoch 2" add --request again.request --out x.answer
-    operator 0 "operator $own: 2:ledger" add --request late.request --out $own.2
+    operator 1 "with --epoch 2" add --request again.request --label 2:ledger --out x.answer
+    operator 0 "operator $own: 2:ledger" add --request late.request --label 2:ledger --out $own.2
     rm -f taken.cred again.* late.*
 done
 asks 2 "is no name" "a b" nobody
@@ -398,7 +455,7 @@ expect 2 "which network?" "$cli" request alice --label 0: --out nobody.request -
 expect 1 "is no network file" "$cli" request alice --label 0: --network pass --out nobody.request --key nobody.key
 expect 0 "request of alice" "$cli" request alice --label 0: --genesis m/genesis.json --out nobody.request --key nobody.key
 operator 2 "needs one name, or --request" add --label 0: --out x.answer
-operator 2 "needs --out, and --label or --request" add alice --out x.answer
+operator 2 "needs --out, and --label" add alice --out x.answer
 
 # --- what serve speaks under, damaged: said, and the rest is shown
 expect 0 "credential    implicit" "$mdms" status --dir m

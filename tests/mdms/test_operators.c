@@ -29,22 +29,39 @@ static int teardown(void **state)
     return 0;
 }
 
-/* With fingerprints that begin with first, first + 1, ... */
-static struct span list_after(struct fixture *f, uint64_t number, uint64_t previous, uint16_t first,
+#define FOREVER_S INT64_C(4102444800)
+
+/* With fingerprints that begin with first, first + 1, ...; made anew it is the same file. */
+static struct span list_until(struct fixture *f, uint64_t number, int64_t until_s, uint16_t first,
                               uint16_t count)
 {
     static struct revoked_list list;
     static const uint8_t random[SM2_WIDE_BYTES] = {7};
-    list = (struct revoked_list){.number = number, .previous = previous, .count = count};
-    for (uint16_t i = 0; i < count; i++)
-        store_be32(list.fingerprint[i].b, (uint32_t)first + i);
+    list = (struct revoked_list){.number = number};
+    for (uint16_t i = 0; i < count; i++) {
+        struct revoked_entry e = {.until_s = until_s};
+        store_be32(e.fingerprint.b, (uint32_t)first + i);
+        assert_ok(revoked_list_add(&list, &e));
+    }
     return span_of(f->bytes,
                    revoked_list_encode(f->bytes, &list, &f->r.keys.net, &f->r.keys.sign, random));
 }
 
+static struct span list_from(struct fixture *f, uint64_t number, uint16_t first, uint16_t count)
+{
+    return list_until(f, number, FOREVER_S, first, count);
+}
+
 static struct span list_of(struct fixture *f, uint64_t number, uint16_t count)
 {
-    return list_after(f, number, number - 1, 1, count);
+    return list_from(f, number, 1, count);
+}
+
+static bool has(const struct revoked_list *list, uint32_t which)
+{
+    sm3_digest fingerprint = {{0}};
+    store_be32(fingerprint.b, which);
+    return revoked_list_find(list, &fingerprint) != NULL;
 }
 
 static void show(struct fixture *f, unsigned dc, struct span list)
@@ -78,7 +95,7 @@ static uint64_t sent_to(struct fixture *f, unsigned dc, size_t times)
     if (times == 0)
         return 0;
     assert_ok(operators_list_parse(&message, body));
-    assert_ok(revoked_list_numbers(&head, message.list));
+    assert_ok(revoked_list_read(&head, message.list));
     return head.number;
 }
 
@@ -205,7 +222,7 @@ static void who_has_none_is_told(void **state)
     assert_int_equal(mdms_operators_known(f->r.m, &number).size, 0);
     assert_int_equal(number, 0);
     rig_connect(&f->r, 2);
-    show(f, 2, list_after(f, 9, 0, 1, 2));
+    show(f, 2, list_of(f, 9, 2));
     assert_int_equal(known(f)->number, 9);
     assert_int_equal(sent_to(f, 2, 1), 9);
 }
@@ -215,37 +232,88 @@ static void who_has_none_is_told(void **state)
 static void two_lists_become_one(void **state)
 {
     struct fixture *f = *state;
-    sm3_digest shared = {{0}};
-    assert_ok(mdms_operators(f->r.m, list_after(f, 9, 5, 3, 4))); /* 3 to 6 */
+    assert_ok(mdms_operators(f->r.m, list_from(f, 9, 3, 4))); /* 3 to 6 */
     rig_connect(&f->r, 0);
     assert_int_equal(sent_to(f, 0, 1), 9);
-    show(f, 0, list_after(f, 7, 5, 1, 3)); /* 1 to 3 */
+    show(f, 0, list_from(f, 7, 1, 3)); /* 1 to 3 */
     say(f, 0, AMI_EXISTS, 7);
     assert_int_equal(rig_logged(&f->r, "operators_joined"), 1);
-    const struct revoked_list *joined = known(f);
-    assert_true(joined->number > 9 && joined->previous == 9);
-    assert_int_equal(joined->count, 6);
-    for (uint32_t i = 1; i <= 6; i++) {
-        store_be32(shared.b, i);
-        assert_true(revoked_list_has(joined, &shared));
-    }
-    assert_int_equal(sent_to(f, 0, 1), joined->number);
-    say(f, 0, AMI_OK, joined->number);
+    assert_true(known(f)->number > 9);
+    assert_int_equal(known(f)->count, 6);
+    for (uint32_t i = 1; i <= 6; i++)
+        assert_true(has(known(f), i));
+    assert_int_equal(sent_to(f, 0, 1), known(f)->number);
+    say(f, 0, AMI_OK, known(f)->number);
     assert_int_equal(rig_logged(&f->r, "operators_not_taken"), 0);
     /* The other way round: the folder has the older of the two. */
-    const uint64_t number = joined->number;
-    show(f, 0, list_after(f, number + 5, 7, 7, 1));
-    assert_int_equal(known(f)->previous, number + 5);
+    uint64_t number = known(f)->number;
+    show(f, 0, list_from(f, number + 5, 7, 1));
+    assert_true(known(f)->number > number + 5);
     assert_int_equal(known(f)->count, 7);
-    /* And both at once on the way from the folder. */
-    const uint64_t second = known(f)->number;
-    assert_ok(mdms_operators(f->r.m, list_after(f, second + 5, 7, 8, 1)));
-    assert_int_equal(known(f)->count, 8);
+    /* And both at once on the way from the folder, a second time as well. */
+    for (uint16_t more = 8; more <= 9; more++) {
+        number = known(f)->number;
+        assert_ok(mdms_operators(f->r.m, list_from(f, number + 5, more, 1)));
+        assert_int_equal(known(f)->count, more);
+        assert_true(known(f)->number > number + 5);
+    }
+    /* One of the known number is another list when it is not the same bytes. */
+    number = known(f)->number;
+    show(f, 0, list_from(f, number, 10, 1));
+    assert_int_equal(known(f)->count, 10);
+    assert_true(known(f)->number > number);
     /* What does not fit is refused, and said; what is known stays. */
-    const uint64_t third = known(f)->number;
-    show(f, 0, list_after(f, third + 5, 7, 9, AMI_REVOKED_MAX));
+    number = known(f)->number;
+    show(f, 0, list_from(f, number + 5, 11, AMI_REVOKED_MAX));
     assert_int_equal(rig_logged(&f->r, "operators_not_joined"), 1);
-    assert_int_equal(known(f)->number, third);
+    assert_int_equal(known(f)->number, number);
+    assert_status(mdms_operators(f->r.m, list_from(f, number + 5, 11, AMI_REVOKED_MAX)), AMI_FULL);
+    assert_int_equal(known(f)->number, number);
+}
+
+/* What `ami-mdms operator` has left out because it has ended does not come back with every DC that
+ * was away; but for a DC that refuses the list, by whose clock it has not ended. */
+static void what_has_ended_stays_away(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t now_s = f->r.env.clock_wall_ms(f->r.env.ctx) / 1000;
+    const int64_t past_s = now_s - 2 * REVOKED_MARGIN_S - 10;
+    assert_ok(mdms_operators(f->r.m, list_until(f, 7, past_s, 1, 2)));
+    assert_ok(mdms_operators(f->r.m, list_from(f, 8, 3, 1))); /* without 1 and 2 */
+    assert_int_equal(known(f)->number, 8);
+    rig_connect(&f->r, 0);
+    assert_int_equal(sent_to(f, 0, 1), 8);
+    show(f, 0, list_until(f, 7, past_s, 1, 2));
+    assert_int_equal(known(f)->number, 8);
+    say(f, 0, AMI_EXISTS, 7);
+    assert_int_equal(rig_logged(&f->r, "operators_joined"), 0);
+    show(f, 0, list_until(f, 7, past_s, 1, 2));
+    assert_int_equal(rig_logged(&f->r, "operators_joined"), 1);
+    assert_int_equal(known(f)->count, 3);
+    assert_int_equal(sent_to(f, 0, 1), known(f)->number);
+    say(f, 0, AMI_OK, known(f)->number);
+    /* Of a newer list of a DC's nothing is taken on this clock's word either. */
+    const uint64_t number = known(f)->number;
+    show(f, 0, list_from(f, number + 5, 4, 1));
+    assert_int_equal(known(f)->count, 4);
+    assert_true(has(known(f), 1));
+    /* What has not ended leaves with no list of the folder's. */
+    assert_ok(mdms_operators(f->r.m, list_from(f, known(f)->number + 5, 5, 1)));
+    assert_true(has(known(f), 3) && has(known(f), 4) && has(known(f), 5));
+}
+
+static void another_version_ends_no_link(void **state)
+{
+    struct fixture *f = *state;
+    assert_ok(mdms_operators(f->r.m, list_of(f, 7, 1)));
+    rig_connect(&f->r, 0);
+    struct span older = list_of(f, 9, 2);
+    f->bytes[8]--;
+    show(f, 0, older);
+    assert_int_equal(rig_logged(&f->r, "operators_refused"), 1);
+    assert_int_equal(rig_logged(&f->r, "dc_refused"), 0);
+    assert_int_equal(known(f)->number, 7);
+    assert_status(mdms_operators(f->r.m, older), AMI_BAD_VERSION);
 }
 
 /* A DC shows what we have not signed. */
@@ -305,6 +373,9 @@ static void only_its_own_lists_go_out(void **state)
     assert_int_equal(sent_to(f, 0, 0), 0);
     assert_ok(mdms_operators(f->r.m, list_of(f, 7, 1)));
     assert_status(mdms_operators(f->r.m, list_of(f, 6, 0)), AMI_EXISTS);
+    list = list_of(f, 6, 0);
+    f->bytes[list.size - 1] ^= 1;
+    assert_status(mdms_operators(f->r.m, list), AMI_BAD_SIGNATURE);
     assert_int_equal(sent_to(f, 0, 1), 7);
     rig_send(&f->r, RIG_LINK_DC(0), MSG_OPERATORS_TAKEN, span_of("x", 1));
     rig_settle(&f->r);
@@ -321,6 +392,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_is_behind_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(who_has_none_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(two_lists_become_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_has_ended_stays_away, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_version_ends_no_link, setup, teardown),
         cmocka_unit_test_setup_teardown(a_forged_one_ends_the_link, setup, teardown),
         cmocka_unit_test_setup_teardown(what_nobody_asked_for_is_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(only_its_own_lists_go_out, setup, teardown),

@@ -74,6 +74,11 @@ static enum ami_status keep_operators(void *ctx, struct span list)
     return AMI_OK;
 }
 
+void net_wall_ahead(struct net *net, unsigned i, int64_t ms)
+{
+    net->host[i].wall_ahead_ms = ms;
+}
+
 void net_operators_kept(struct net *net, unsigned i, enum ami_status status)
 {
     net->host[i].operators_kept = status;

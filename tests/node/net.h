@@ -132,6 +132,8 @@ void net_ask_named(struct net *net, const char *name, enum credential_role role,
                    struct label label); /* with another name than alice */
 /* Of the credential that an asker of this name has. */
 sm3_digest net_fingerprint(const char *name);
+/* By so much node i's wall clock is ahead from now on. */
+void net_wall_ahead(struct net *net, unsigned i, int64_t ms);
 /* What node i's shell says when it is to keep a list of revoked operators. */
 void net_operators_kept(struct net *net, unsigned i, enum ami_status status);
 

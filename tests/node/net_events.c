@@ -140,7 +140,8 @@ static uint64_t env_mono(void *ctx)
 static int64_t env_wall(void *ctx)
 {
     struct host *h = ctx;
-    return h->net->f->genesis.created_ms + 1000 + (int64_t)(h->net->now_us / 1000);
+    return h->net->f->genesis.created_ms + 1000 + (int64_t)(h->net->now_us / 1000) +
+           h->wall_ahead_ms;
 }
 
 static void env_alarm(void *ctx, uint64_t at_us)

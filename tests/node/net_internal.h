@@ -85,6 +85,7 @@ struct host {
     uint8_t operators[AMI_REVOKED_BYTES_MAX];
     size_t operators_size;
     enum ami_status operators_kept; /* what keeping a list says */
+    int64_t wall_ahead_ms;
     /* Of the present life. */
     struct vote_record loaded;
     struct block_header tip_header;

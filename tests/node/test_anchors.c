@@ -84,8 +84,9 @@ static struct span list_of(uint64_t number)
 {
     static struct revoked_list list;
     static uint8_t bytes[AMI_REVOKED_BYTES_MAX];
-    list = (struct revoked_list){.number = number, .previous = number - 1, .count = 1};
-    list.fingerprint[0] = alice.who.fingerprint;
+    list = (struct revoked_list){.number = number};
+    assert_ok(
+        revoked_list_add(&list, &(struct revoked_entry){alice.who.fingerprint, alice.who.until_s}));
     return span_of(bytes, revoked_list_encode(bytes, &list, &realm.mdms.net, &realm.mdms.sign,
                                               realm_random(&realm)));
 }
@@ -112,7 +113,7 @@ static void the_kept_list_is_there_after_a_restart(void **state)
     a = of(&nothing);
     assert_ok(anchors_start(&a, 0, SUITE_WALL_MS, &why));
     static struct revoked_list head;
-    assert_ok(revoked_list_numbers(&head, span_of(a.operators, a.operators_size)));
+    assert_ok(revoked_list_read(&head, span_of(a.operators, a.operators_size)));
     assert_int_equal(head.number, 8);
     anchors_end(&a);
     /* What was kept and is none any more is no reason to let everybody in. */
@@ -120,6 +121,15 @@ static void the_kept_list_is_there_after_a_restart(void **state)
     a = of(&nothing);
     assert_int_not_equal(anchors_start(&a, 0, SUITE_WALL_MS, &why), AMI_OK);
     assert_non_null(strstr(why.text, ANCHORS_KEPT));
+    anchors_end(&a);
+    /* Nor is one of another version; what to do is said. */
+    const struct span older = list_of(9);
+    uint8_t *version = (uint8_t *)(uintptr_t)older.data + 8;
+    --*version;
+    assert_ok(file_write(path(ANCHORS_KEPT), older, FILE_MODE_PUBLIC, NULL));
+    a = of(&nothing);
+    assert_status(anchors_start(&a, 0, SUITE_WALL_MS, &why), AMI_BAD_VERSION);
+    assert_non_null(strstr(why.text, "move it away"));
     anchors_end(&a);
     /* Where it cannot be kept, that is said. */
     a = of(&nothing);

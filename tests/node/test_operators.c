@@ -8,24 +8,27 @@
 
 static uint8_t frame[AMI_REVOKED_BYTES_MAX + 16], bytes[AMI_REVOKED_BYTES_MAX];
 
-/* A list with these operators on it, as a file of the MDMS's, made in knowledge of `previous`. */
-static struct span list_after(struct net *net, uint64_t number, uint64_t previous,
+#define FOREVER_S INT64_C(4102444800) /* none of these tests lasts until 2100 */
+
+/* A list with these operators on it until then, as a file of the MDMS's; made anew it is the same
+ * file. */
+static struct span list_until(struct net *net, uint64_t number, int64_t until_s,
                               const char *const *names, size_t count, const sm2_private *key)
 {
     static struct revoked_list list;
-    struct fixture *f = net_fixture(net);
-    uint8_t random[SM2_WIDE_BYTES];
-    list = (struct revoked_list){.number = number, .previous = previous, .count = (uint16_t)count};
+    static const uint8_t random[SM2_WIDE_BYTES] = {7};
+    const struct network *network = &net_fixture(net)->genesis.network;
+    list = (struct revoked_list){.number = number};
     for (size_t i = 0; i < count; i++)
-        list.fingerprint[i] = net_fingerprint(names[i]);
-    fixture_random(f, random);
-    return span_of(bytes, revoked_list_encode(bytes, &list, &f->genesis.network, key, random));
+        assert_ok(
+            revoked_list_add(&list, &(struct revoked_entry){net_fingerprint(names[i]), until_s}));
+    return span_of(bytes, revoked_list_encode(bytes, &list, network, key, random));
 }
 
 static struct span list_of(struct net *net, uint64_t number, const char *const *names, size_t count,
                            const sm2_private *key)
 {
-    return list_after(net, number, number - 1, names, count, key);
+    return list_until(net, number, FOREVER_S, names, count, key);
 }
 
 static void send_list(struct net_peer *p, struct span list)
@@ -38,7 +41,7 @@ static void send_list(struct net_peer *p, struct span list)
     net_send(p, writer_span(&w));
 }
 
-static const char *const alice_alone[] = {"alice"};
+static const char *const alice_alone[] = {"alice"}, *const bob_alone[] = {"bob"};
 
 static void send_numbered(struct net *net, struct net_peer *p, uint64_t number)
 {
@@ -111,7 +114,7 @@ static void whom_one_tells_all_know(void **state)
 {
     (void)state;
     struct net *net = network(21);
-    uint64_t seven = 7, eight = 8;
+    uint64_t seven = 7;
     net_kill(net, 3);
     assert_false(knows(net_node(net, 0), "alice"));
     struct net_peer *mdms = net_dial_as_mdms(net, 0);
@@ -138,12 +141,6 @@ static void whom_one_tells_all_know(void **state)
         net_start(net, i);
         assert_int_equal(number_at(net, i), 7);
     }
-    /* Whoever is taken back is on no list above it. */
-    mdms = net_dial_as_mdms(net, 2);
-    send_list(mdms, list_of(net, 8, NULL, 0, &net_fixture(net)->sign));
-    assert_int_equal(answer(mdms).number, 8);
-    assert_true(net_until(net, 5000, all_know, &eight));
-    assert_false(knows(net_node(net, 1), "alice"));
     net_free(net);
 }
 
@@ -187,38 +184,127 @@ static struct revoked_list *shown(struct net_peer *p)
 }
 
 /* An MDMS whose folder was put back from an older copy, and that revokes somebody before it has
- * heard of what it forgot: its list is newer and lacks alice. No DC takes it, whoever brings it,
- * and each shows what it goes by; what the MDMS makes of both is taken. */
+ * heard of what it forgot, and somebody else after that: its lists are newer and lack alice. No DC
+ * takes any of them, whoever brings it, and each shows what it goes by; what the MDMS makes of both
+ * is taken. */
 static void one_that_forgot_takes_nobody_back(void **state)
 {
     (void)state;
-    static const char *const bob_alone[] = {"bob"}, *const both[] = {"alice", "bob"};
+    static const char *const three[] = {"bob", "carol", "alice"};
     struct net *net = network(29);
     const sm2_private *key = &net_fixture(net)->sign;
-    uint64_t seven = 7, ten = 10;
+    uint64_t seven = 7, twelve = 12;
     struct net_peer *mdms = net_dial_as_mdms(net, 0);
-    send_list(mdms, list_after(net, 7, 5, alice_alone, 1, key));
+    send_list(mdms, list_of(net, 7, alice_alone, 1, key));
     assert_status(answer(mdms).status, AMI_OK);
     assert_true(net_until(net, 1000, all_know, &seven));
     struct net_peer *restored = net_dial_as_mdms(net, 1);
     assert_int_equal(shown(restored)->number, 7); /* before anything is sent */
-    send_list(restored, list_after(net, 9, 5, bob_alone, 1, key));
-    struct operators_taken t = answer(restored);
-    assert_status(t.status, AMI_EXISTS);
-    assert_int_equal(t.number, 7);
-    const struct revoked_list *known = shown(restored);
-    assert_int_equal(known->number, 7);
-    assert_int_equal(known->count, 1);
-    struct net_peer *dc = net_dial_as_member(net, 1, 2);
-    send_list(dc, list_after(net, 9, 5, bob_alone, 1, key));
+    for (size_t revoked = 1; revoked <= 2; revoked++) {
+        const uint64_t number = 7 + 2 * revoked;
+        send_list(restored, list_of(net, number, three, revoked, key));
+        const struct operators_taken t = answer(restored);
+        assert_status(t.status, AMI_EXISTS);
+        assert_int_equal(t.number, 7);
+        const struct revoked_list *known = shown(restored);
+        assert_int_equal(known->number, 7);
+        assert_int_equal(known->count, 1);
+        struct net_peer *dc = net_dial_as_member(net, 1, 2);
+        send_list(dc, list_of(net, number, three, revoked, key));
+        net_run_ms(net, 100);
+        assert_true(dc->open);
+        assert_true(all_know(net, &seven));
+        assert_true(knows(net_node(net, 1), "alice") && !knows(net_node(net, 1), "bob"));
+    }
+    send_list(restored, list_of(net, 12, three, 3, key));
+    assert_status(answer(restored).status, AMI_OK);
+    assert_true(net_until(net, 1000, all_know, &twelve));
+    for (size_t i = 0; i < 3; i++)
+        assert_true(knows(net_node(net, 3), three[i]));
+    net_free(net);
+}
+
+/* A number is not a list: another one of the same number is not taken for the known one. */
+static void two_of_one_number_are_two(void **state)
+{
+    (void)state;
+    struct net *net = network(30);
+    const sm2_private *key = &net_fixture(net)->sign;
+    struct net_peer *mdms = net_dial_as_mdms(net, 0);
+    send_list(mdms, list_of(net, 9, alice_alone, 1, key));
+    assert_status(answer(mdms).status, AMI_OK);
+    send_list(mdms, list_of(net, 9, bob_alone, 1, key));
+    assert_status(answer(mdms).status, AMI_EXISTS);
+    assert_int_equal(shown(mdms)->count, 1);
+    assert_true(knows(net_node(net, 0), "alice") && !knows(net_node(net, 0), "bob"));
+    /* Nor is one that has more. */
+    static const char *const both[] = {"alice", "bob"};
+    send_list(mdms, list_of(net, 9, both, 2, key));
+    assert_status(answer(mdms).status, AMI_EXISTS);
+    assert_int_equal(shown(mdms)->count, 1);
+    send_list(mdms, list_of(net, 9, alice_alone, 1, key));
+    assert_status(answer(mdms).status, AMI_OK);
+    net_free(net);
+}
+
+/* An entry leaves when it has ended by the clock of the DC, and not by the MDMS's: one that is a
+ * year ahead leaves out everybody. */
+static void whoever_has_not_ended_here_stays(void **state)
+{
+    (void)state;
+    struct net *net = network(31);
+    const sm2_private *key = &net_fixture(net)->sign;
+    uint64_t seven = 7;
+    const int64_t now_s = node_wall_ms(net_node(net, 0)) / 1000, until_s = now_s + 1000;
+    struct net_peer *mdms = net_dial_as_mdms(net, 0);
+    send_list(mdms, list_until(net, 7, until_s, alice_alone, 1, key));
+    assert_status(answer(mdms).status, AMI_OK);
+    assert_true(net_until(net, 1000, all_know, &seven));
+    send_list(mdms, list_of(net, 8, NULL, 0, key));
+    assert_status(answer(mdms).status, AMI_EXISTS);
+    assert_int_equal(shown(mdms)->number, 7);
+    /* Nor may it say that alice leaves sooner. */
+    send_list(mdms, list_until(net, 8, until_s - 1, alice_alone, 1, key));
+    assert_status(answer(mdms).status, AMI_EXISTS);
+    assert_true(knows(net_node(net, 0), "alice"));
+    /* Past the end, but not by a day: clocks differ. */
+    net_wall_ahead(net, 0, (1000 + REVOKED_MARGIN_S - 60) * 1000);
+    send_list(mdms, list_of(net, 8, NULL, 0, key));
+    assert_status(answer(mdms).status, AMI_EXISTS);
+    net_wall_ahead(net, 0, (1000 + REVOKED_MARGIN_S + 60) * 1000);
+    send_list(mdms, list_of(net, 8, NULL, 0, key));
+    assert_status(answer(mdms).status, AMI_OK);
+    assert_false(knows(net_node(net, 0), "alice"));
+    /* The others go by their own clocks, whoever brings it. */
+    net_run_ms(net, 200);
+    for (unsigned i = 1; i < 4; i++) {
+        assert_int_equal(number_at(net, i), 7);
+        assert_true(knows(net_node(net, i), "alice"));
+    }
+    net_wall_ahead(net, 2, (1000 + REVOKED_MARGIN_S + 60) * 1000);
+    mdms = net_dial_as_mdms(net, 2);
+    send_list(mdms, list_of(net, 8, NULL, 0, key));
+    assert_status(answer(mdms).status, AMI_OK);
+    assert_int_equal(number_at(net, 2), 8);
+    net_free(net);
+}
+
+/* Who runs another version is no liar: its list is refused, and that is all. */
+static void another_version_is_refused_and_no_more(void **state)
+{
+    (void)state;
+    struct net *net = network(32);
+    struct net_peer *mdms = net_dial_as_mdms(net, 0), *dc = net_dial_as_member(net, 0, 1);
+    struct span older = list_of(net, 9, alice_alone, 1, &net_fixture(net)->sign);
+    bytes[8]--;
+    send_list(dc, older);
     net_run_ms(net, 100);
     assert_true(dc->open);
-    assert_true(all_know(net, &seven));
-    assert_true(knows(net_node(net, 1), "alice") && !knows(net_node(net, 1), "bob"));
-    send_list(restored, list_after(net, 10, 9, both, 2, key));
-    assert_status(answer(restored).status, AMI_OK);
-    assert_true(net_until(net, 1000, all_know, &ten));
-    assert_true(knows(net_node(net, 3), "alice") && knows(net_node(net, 3), "bob"));
+    assert_int_equal(events(net, 0, "operators_refused", "status=BAD_VERSION known=0"), 1);
+    send_list(mdms, older);
+    assert_status(answer(mdms).status, AMI_BAD_VERSION);
+    assert_true(mdms->open);
+    assert_int_equal(number_at(net, 0), 0);
     net_free(net);
 }
 
@@ -385,6 +471,9 @@ int main(void)
         cmocka_unit_test(whom_one_tells_all_know),
         cmocka_unit_test(an_older_one_is_refused),
         cmocka_unit_test(one_that_forgot_takes_nobody_back),
+        cmocka_unit_test(two_of_one_number_are_two),
+        cmocka_unit_test(whoever_has_not_ended_here_stays),
+        cmocka_unit_test(another_version_is_refused_and_no_more),
         cmocka_unit_test(a_forged_one_is_refused),
         cmocka_unit_test(an_open_connection_ends_with_the_reason),
         cmocka_unit_test(an_open_connection_ends_with_its_credential),
