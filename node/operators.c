@@ -186,9 +186,10 @@ bool operators_on_list(struct node *n, const struct node_link *l, struct span bo
     /* Of another DC it is no news that it is behind: it gets ours when its link comes up, and what
      * the MDMS makes of both when that has heard of it. */
     if (lied || foreign || (mdms && status == AMI_EXISTS))
-        node_event_often(n, ENV_LOG_WARN, "operators_refused", "from=%s status=%s known=%llu",
+        node_event_often(n, ENV_LOG_WARN, "operators_refused", "from=%s status=%s known=%llu%s",
                          mdms ? "mdms" : l->peer_name.text, ami_status_name(status),
-                         (unsigned long long)n->operators->list->number);
+                         (unsigned long long)n->operators->list->number,
+                         foreign ? " why=\"it runs another version of this program\"" : "");
     if (mdms)
         acknowledge(n, l, status);
     if (mdms && status == AMI_EXISTS)

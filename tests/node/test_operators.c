@@ -300,7 +300,9 @@ static void another_version_is_refused_and_no_more(void **state)
     send_list(dc, older);
     net_run_ms(net, 100);
     assert_true(dc->open);
-    assert_int_equal(events(net, 0, "operators_refused", "status=BAD_VERSION known=0"), 1);
+    assert_int_equal(events(net, 0, "operators_refused",
+                            "status=BAD_VERSION known=0 why=\"it runs another version"),
+                     1);
     send_list(mdms, older);
     assert_status(answer(mdms).status, AMI_BAD_VERSION);
     assert_true(mdms->open);
