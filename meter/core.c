@@ -160,7 +160,7 @@ static bool must_insist(const struct meter *m)
     if (m->vain > 0 || m->failed_us != 0)
         return true;
     return m->waiting_us != 0 &&
-           meter_now_us(m) - m->waiting_us > (uint64_t)s->timing.insist_ms * 1000u;
+           meter_now_us(m) > m->waiting_us + (uint64_t)s->timing.insist_ms * 1000u;
 }
 
 /* --- phases ---------------------------------------------------------------------------------- */
@@ -175,10 +175,14 @@ static void leave(struct meter *m)
         m->waiting_us = meter_now_us(m);
 }
 
-/* Waits `delay_us`, then tries `target`. */
+/* Waits `delay_us`, then tries `target`. Who has waited for nobody before waits for somebody from
+ * then on: the spread of a large city is no leader's fault. */
 static void pause_for(struct meter *m, uint8_t target, uint64_t delay_us)
 {
+    const bool well = m->waiting_us == 0;
     leave(m);
+    if (well)
+        m->waiting_us += delay_us;
     m->phase = METER_PAUSE;
     m->target = target;
     m->wake_us = meter_now_us(m) + delay_us;

@@ -128,6 +128,28 @@ EACH_SCHEME(session_ended_names_a_new_leader)
     script_free(s);
 }
 
+/* However long a meter spreads over: that is no time in which it was left waiting. */
+EACH_SCHEME(its_own_spread_is_no_reason_to_insist)
+{
+    struct script *s = script_new(scheme, GATEWAY_LEADER);
+    script_measure(s, 1);
+    assert_true(script_run_settled(s, 1000));
+    const struct session_ended e = {.session = s->meter.session_id, .status = AMI_NOT_LEADER};
+    uint8_t bytes[64];
+    struct writer w = writer_on(bytes, sizeof bytes);
+    session_ended_encode(&w, &e);
+    s->shared.timing.spread_ms = 1000000;
+    const uint64_t before_us = s->now_us;
+    meter_on_frame(&s->meter, 1, MSG_SESSION_ENDED, writer_span(&w));
+    script_measure(s, 2);
+    assert_true(script_run_settled(s, 1100000));
+    assert_true(s->now_us - before_us > 2000u * s->shared.timing.insist_ms);
+    for (unsigned k = 0; k < SCRIPT_DCS; k++)
+        assert_int_equal(s->dc[k].insisted, 0);
+    assert_good_end(s, 3);
+    script_free(s);
+}
+
 /* Two DCs that send the meter to one another for ever. */
 EACH_SCHEME(redirections_in_a_circle_end)
 {
@@ -771,6 +793,7 @@ int main(void)
         cmocka_unit_test(reports_and_acknowledgements_may_be_lost),
         cmocka_unit_test(follows_the_leader),
         cmocka_unit_test(session_ended_names_a_new_leader),
+        cmocka_unit_test(its_own_spread_is_no_reason_to_insist),
         cmocka_unit_test(redirections_in_a_circle_end),
         cmocka_unit_test(who_refers_to_a_silent_one_for_ever_keeps_no_meter),
         cmocka_unit_test(two_that_refer_to_one_another_keep_no_meter),
