@@ -213,13 +213,14 @@ static void rename_links(struct node *n, bool new_key)
     struct node_link *l, *tmp;
     HASH_ITER(hh, n->links, l, tmp)
     {
-        const bool ready = l->state == LINK_READY;
-        if (l->closing || (ready && l->role != LINK_ROLE_DC))
+        if (l->closing || l->role != LINK_ROLE_DC)
             continue;
-        /* Where the old one was named, proven or not yet: begin again with the new. */
-        if (new_key && l->own_hello_size != 0)
+        /* Each has proved the old one, or is about to be taken for it, having been shown its hello
+         * and proof: begin again with the new. A hello that nobody has answered yet ends by itself,
+         * when the proof behind it is of the new one. */
+        if (new_key)
             node_close(n, l->id);
-        else if (ready)
+        else if (l->state == LINK_READY)
             peers_name(n, l);
     }
 }

@@ -594,8 +594,8 @@ static struct net_peer *answer_as(struct net *net, unsigned node, const struct a
     return p;
 }
 
-/* A handshake that is under way when the key changes has named the old one: it must not come to be
- * a link on which nobody knows who this DC is now. */
+/* Whoever has been shown hello and proof under the old key when it changes must not keep a link on
+ * which nobody knows who this DC is now. */
 static void a_handshake_under_way_ends_with_the_old_key(void **state)
 {
     (void)state;
@@ -610,7 +610,6 @@ static void a_handshake_under_way_ends_with_the_old_key(void **state)
     enrol_dc(net, who);
     change(net, MEMBER_ROTATE, who, 3);
     const uint64_t since_us = net_now_us(net);
-    struct net_peer *dialled = net_answer(net, who, &members->member[other].name);
     struct net_peer *dials = net_dial(net, who, NODE_PORT_PEER);
     const struct link_hello hello = {.role = LINK_ROLE_DC,
                                      .chain = members->chain,
@@ -619,7 +618,6 @@ static void a_handshake_under_way_ends_with_the_old_key(void **state)
     struct writer w = writer_on(body, sizeof body);
     link_hello_encode(&w, &hello);
     send_raw(dials, MSG_LINK_HELLO, writer_span(&w));
-    assert_true(net_expect(dialled, MSG_LINK_HELLO, 1000, &got));
     assert_true(net_expect(dials, MSG_LINK_PROOF, 1000, &got));
     assert_int_equal(net_node(net, who)->c.key.agree->epoch, 1);
     for (uint64_t sequence = 1; sequence <= 5; sequence++)
@@ -627,7 +625,6 @@ static void a_handshake_under_way_ends_with_the_old_key(void **state)
     reach_epoch(net, 2, 20000);
     assert_int_equal(net_node(net, who)->c.key.agree->epoch, 2);
     net_run_ms(net, 100);
-    assert_false(dialled->open);
     assert_false(dials->open);
     assert_true(net_now_us(net) - since_us < NODE_HANDSHAKE_US); /* and not because time ran out */
     net_free(net);
