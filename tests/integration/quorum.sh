@@ -21,9 +21,9 @@ still() {
     ! wait_for "$1" "a change" changed_from "$before"
 }
 
-# settles: what was under way when the quorum was lost has ended, and the fleet, which tells once a second, has said
-# so.
-settles() { still 3; }
+# settles: what was under way when the quorum was lost has ended. Meters whose gateway was killed ask others for the
+# proof of what was committed before, after some seconds without an answer.
+settles() { still 8; }
 
 drop() {
     local i=$1 rest=() other
@@ -54,7 +54,7 @@ committee() {
     goes_on 30 "commits go on with $f of $1 killed"
     say "n = $1: one more is killed"
     drop "${alive[0]}"
-    soon 20 "everything under way has ended with $((f + 1)) of $1 killed" settles
+    soon 40 "everything under way has ended with $((f + 1)) of $1 killed" settles
     check "something was committed or acknowledged with $((f + 1)) of $1 killed" still 4
     check "the DCs do not say that they lack a quorum" no_quorum_seen
     soon 10 "why-stuck names who is missing at each DC that lives" missing_are_named
