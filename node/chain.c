@@ -770,6 +770,7 @@ static void begin_epoch(struct node *n)
     c->work_said = c->progress_said = c->disk_said = false;
     n->leader_changed = true;
     submit_on_epoch(n);
+    epoch_tell_followers(n); /* who has just left was a member when the block was delivered */
     struct replica_event e = {.type = REPLICA_TIME};
     step(n, &e);
 }

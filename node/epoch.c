@@ -310,14 +310,25 @@ void epoch_tell(struct node *n, struct node_link *l)
     (void)node_send(n, l->id, writer_span(&w)); /* the next block is told again */
 }
 
+static bool is_follower(const struct node *n, const struct node_link *l)
+{
+    return n->self != AMI_MEMBERS_MAX && l->role == LINK_ROLE_DC && l->port == NODE_PORT_PEER &&
+           l->state == LINK_READY && !l->closing && l->member == AMI_MEMBERS_MAX;
+}
+
 void epoch_tell_followers(struct node *n)
 {
-    if (n->self == AMI_MEMBERS_MAX)
-        return;
     for (struct node_link *l = n->links; l != NULL; l = l->hh.next)
-        if (l->role == LINK_ROLE_DC && l->port == NODE_PORT_PEER && l->state == LINK_READY &&
-            !l->closing && l->member == AMI_MEMBERS_MAX)
+        if (is_follower(n, l))
             epoch_tell(n, l);
+}
+
+/* A follower hears no heartbeat: what it was told may be lost, and an idle chain has no next block.
+ */
+void epoch_remind(struct node *n, struct node_link *l)
+{
+    if (is_follower(n, l) && node_now_us(n) - l->told_us >= NODE_REMIND_US)
+        epoch_tell(n, l);
 }
 
 void epoch_on_fetch(struct node *n, struct node_link *l, uint64_t from_height)

@@ -59,6 +59,7 @@
 #define NODE_OFTEN_US             (10u * 1000000u)
 #define NODE_TICK_US              (50u * 1000u) /* how soon timers are looked at after a frame */
 #define NODE_HANDSHAKE_US         (10u * 1000000u)
+#define NODE_REMIND_US            (10u * 1000000u) /* of the tip, who follows */
 
 enum { LINK_ROLE_DC = 2, LINK_ROLE_MDMS = 3, LINK_ROLE_READER = 5 };
 enum link_state { LINK_NEW, LINK_HELLO_SEEN, LINK_READY };
@@ -275,6 +276,8 @@ void epoch_free(struct node *n);
 int epoch_compare(const struct node *n, enum message_type type, struct span body, uint64_t *height);
 void epoch_tell(struct node *n, struct node_link *l); /* the tip's certificate */
 void epoch_tell_followers(struct node *n);
+/* From time to time: tells a link of a follower the tip's certificate again. */
+void epoch_remind(struct node *n, struct node_link *l);
 /* Who asks for this block is in an earlier epoch: tells it the tip's certificate, not too often. */
 void epoch_on_fetch(struct node *n, struct node_link *l, uint64_t from_height);
 /* Who is in an earlier epoch, or no member, spoke: tells it the tip's certificate, not too often.

@@ -458,6 +458,7 @@ uint64_t peers_on_time(struct node *n)
     struct node_link *l, *tmp;
     HASH_ITER(hh, n->links, l, tmp)
     {
+        epoch_remind(n, l);
         bool peer = l->port == NODE_PORT_PEER || l->port == NODE_PORT_DIALLED;
         if (!peer || l->state == LINK_READY || l->closing)
             continue;

@@ -314,6 +314,11 @@ void net_mute(struct net *net, unsigned i, bool mute)
     net->host[i].mute = mute;
 }
 
+void net_hearing(struct net *net, unsigned i, enum net_hearing what)
+{
+    net->host[i].hearing = what;
+}
+
 /* --- looking ------------------------------------------------------------------------------------
  */
 

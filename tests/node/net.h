@@ -95,6 +95,9 @@ uint64_t net_disk_writes(const struct net *net, unsigned i);
 void net_disk_us(struct net *net, unsigned i, uint64_t us);
 /* While it is mute nothing that node i sends arrives; its links stay up. */
 void net_mute(struct net *net, unsigned i, bool mute);
+/* What arrives at node i from other DCs from now on; its links stay up. */
+enum net_hearing { HEARS_ALL, HEARS_ON_OWN_LINKS /* those that it dialled */, HEARS_NOTHING };
+void net_hearing(struct net *net, unsigned i, enum net_hearing what);
 /* A node that is down loses its vote record; it starts again without the right to sign. */
 void net_forget_record(struct net *net, unsigned i);
 

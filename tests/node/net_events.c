@@ -66,6 +66,12 @@ void net_open_pair(struct net *net, unsigned from, unsigned to, enum node_port t
     net_schedule(net, near, 0);
 }
 
+static bool is_heard(const struct net *net, const struct end *from, env_link at)
+{
+    const struct host *h = &net->host[net->end[at].node];
+    return h->hearing == HEARS_ALL || (h->hearing == HEARS_ON_OWN_LINKS && h->to[from->node] == at);
+}
+
 enum ami_status net_send_frame(struct net *net, env_link link, struct span frame)
 {
     struct end *e = &net->end[link];
@@ -73,7 +79,7 @@ enum ami_status net_send_frame(struct net *net, env_link link, struct span frame
         return AMI_CLOSED;
     struct end *far = &net->end[e->other];
     if (e->node != TEST_END && far->node != TEST_END &&
-        (net->host[e->node].mute ||
+        (net->host[e->node].mute || !is_heard(net, e, e->other) ||
          (frame.data[1] != MSG_LINK_HELLO && frame.data[1] != MSG_LINK_PROOF &&
           fixture_u64(&net->rng) % 100 < net->loss_percent)))
         return AMI_OK;

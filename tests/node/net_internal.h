@@ -74,6 +74,7 @@ struct host {
     unsigned writing; /* under way */
     struct net_pruning pruning;
     bool mute, forgot;
+    enum net_hearing hearing;
     struct net_peer *asker; /* the test's link to its admin port */
     /* What is durable. */
     struct stored_block *block;

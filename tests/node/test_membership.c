@@ -212,6 +212,53 @@ static void a_dc_leaves_and_goes_on_following(void **state)
     net_free(net);
 }
 
+static bool others_in_epoch_2(struct net *net, void *arg)
+{
+    for (unsigned i = 0; i < net_count(net); i++)
+        if (i != *(unsigned *)arg && epoch_of(net, i) != 2)
+            return false;
+    return true;
+}
+
+static bool its_turn_comes(struct net *net, void *arg)
+{
+    const struct node *n = net_node(net, *(unsigned *)arg);
+    return n->has_next && net_height_max(net) + 2 == n->next_committee.from;
+}
+
+/* The one that leaves hears nothing of its epoch's last block while it is made, the chain is idle
+ * behind it, and without its record it asks nobody for votes. It hears of the block when the others
+ * are in the new epoch; or if that is lost, too, when they remind it. */
+static void who_has_left_hears_of_the_last_block(void **state)
+{
+    (void)state;
+    static const struct {
+        enum net_hearing meanwhile;
+        uint64_t limit_ms;
+    } cases[] = {{HEARS_ON_OWN_LINKS, 1000}, {HEARS_NOTHING, 2 * NODE_REMIND_US / 1000}};
+    for (unsigned k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        struct net *net = net_with_leader(5, GATEWAY_HOME, 30 + k);
+        unsigned who = ((unsigned)net_leader(net) + 1) % 5;
+        net_kill(net, who);
+        net_forget_record(net, who);
+        net_start(net, who);
+        change(net, MEMBER_LEAVE, who, 4);
+        assert_true(net_until(net, 20000, its_turn_comes, &who));
+        net_hearing(net, who, cases[k].meanwhile);
+        assert_int_equal(epoch_of(net, who), 1);
+        assert_true(net_until(net, 20000, others_in_epoch_2, &who));
+        if (cases[k].meanwhile == HEARS_NOTHING) {
+            net_run_ms(net, 1000); /* all that was said is lost */
+            assert_int_equal(epoch_of(net, who), 1);
+            net_hearing(net, who, HEARS_ALL);
+        }
+        reach_epoch(net, 2, cases[k].limit_ms);
+        assert_false(is_member(net, who));
+        assert_true(all_at_one_height(net, NULL));
+        net_free(net);
+    }
+}
+
 static void a_key_is_rotated(void **state)
 {
     (void)state;
@@ -824,6 +871,7 @@ int main(void)
         cmocka_unit_test(meters_are_told_and_can_check),
         cmocka_unit_test(an_idle_chain_reaches_the_new_epoch),
         cmocka_unit_test(a_dc_leaves_and_goes_on_following),
+        cmocka_unit_test(who_has_left_hears_of_the_last_block),
         cmocka_unit_test(a_key_is_rotated),
         cmocka_unit_test(a_handshake_under_way_ends_with_the_old_key),
         cmocka_unit_test(a_lost_record_is_healed_by_a_new_key),
