@@ -81,6 +81,7 @@ struct link_counters {
     uint64_t dropped[LINK_DROP_REASONS];
     uint64_t frames_in, frames_out;
     uint64_t bytes_in, bytes_out; /* prefixes included */
+    uint64_t reads;               /* that brought bytes_in */
     uint64_t sends_refused;       /* link_send said AMI_AGAIN */
     uint64_t dials_failed;        /* dialers only */
     /* Secure endpoints: handshakes begun (a first flight was looked at, or sent), channels that

@@ -676,6 +676,7 @@ static void received(void *arg)
     } else {
         AMI_CHECK(count <= c->in.capacity - c->in.size);
         c->end->counters.bytes_in += count;
+        c->end->counters.reads++;
         c->heard_us = c->moved_us = clock_mono_us();
         bool filled = count == c->in.capacity - c->in.size;
         if (c->closing)
@@ -683,12 +684,10 @@ static void received(void *arg)
         else
             c->in.size += count;
         conn_deliver(c);
-        /* A reader who keeps up gets larger reads when the sender fills them. */
-        if (filled && c->in_start == c->in.size && c->in.capacity < IN_BYTES_KEEP) {
-            c->in_start = c->in.size = 0;
-            if (!buffer_reserve(&c->in, 2 * c->in.capacity))
-                conn_shut(c, AMI_NO_MEMORY);
-        }
+        /* Each read costs two changes of thread: who fills one gets larger ones. */
+        if (filled && c->known && c->in.capacity < IN_BYTES_KEEP &&
+            !buffer_reserve(&c->in, 2 * c->in.capacity - c->in.size))
+            conn_shut(c, AMI_NO_MEMORY);
         conn_read(c);
     }
     conn_settle(c);

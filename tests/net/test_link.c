@@ -287,6 +287,9 @@ static void a_slow_reader_fills_only_its_own_queue(void **state)
     /* The reader wakes up: everything that was accepted arrives, and the writer is told. */
     link_resume(links, slow.link);
     turn_until(slow.frames == sent && server.writable > writable);
+    /* In reads that grow, wherever in a frame they end: more than a first buffer in each. */
+    const struct link_counters *c = link_dialer_counters(d1);
+    assert_true(c->bytes_in > c->reads * 4096);
     assert_ok(link_send(links, slow_there, span_of(frame, 10)));
     turn_until(slow.frames == sent + 1);
     link_dialer_stop(d1);
