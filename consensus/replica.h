@@ -273,7 +273,7 @@ struct effects {
 
     /* This block is committed and durable: acknowledge its meters, drop its transactions. */
     bool has_deliver;
-    struct {
+    struct delivered {
         const struct block_header *header;
         sm3_digest block;
         const struct qc *commit;

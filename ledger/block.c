@@ -36,7 +36,7 @@ enum ami_status block_build(struct block_header *out, struct registry *r,
     if (leaves == NULL)
         return AMI_NO_MEMORY;
     size_t count = 0;
-    enum ami_status status = body_leaves(leaves, g->parameters.block_txs_max, &count, body);
+    enum ami_status status = body_leaves(leaves, NULL, g->parameters.block_txs_max, &count, body);
     if (status == AMI_OK)
         *out = (struct block_header){
             .version = 1,

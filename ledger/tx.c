@@ -224,9 +224,10 @@ static void leaves_of_chunk(sm3_digest *out, struct leaf_chunk *c, const struct 
     sm3_batch(out, c->message, size);
 }
 
-static enum ami_status by_chunks(sm3_digest *out, const struct tx *tx, size_t count,
-                                 void (*chunk)(sm3_digest *out, struct leaf_chunk *c,
-                                               const struct tx *tx, size_t size))
+/* second: may be NULL. */
+static enum ami_status
+by_chunks(sm3_digest *out, sm3_digest *second, const struct tx *tx, size_t count,
+          void (*chunk)(sm3_digest *out, struct leaf_chunk *c, const struct tx *tx, size_t size))
 {
     for (size_t i = 0; i < count; i++)
         if (tx[i].kind == TX_PRUNED_REPORT && tx[i].second.size != SM3_BYTES)
@@ -234,23 +235,28 @@ static enum ami_status by_chunks(sm3_digest *out, const struct tx *tx, size_t co
     struct leaf_chunk *c = malloc(sizeof *c);
     if (c == NULL)
         return AMI_NO_MEMORY;
-    for (size_t done = 0; done < count; done += LEAF_CHUNK)
-        chunk(out + done, c, tx + done, count - done < LEAF_CHUNK ? count - done : LEAF_CHUNK);
+    for (size_t done = 0; done < count; done += LEAF_CHUNK) {
+        const size_t size = count - done < LEAF_CHUNK ? count - done : LEAF_CHUNK;
+        chunk(out + done, c, tx + done, size);
+        for (size_t i = 0; second != NULL && i < size; i++)
+            second[done + i] = c->half[2 * i + 1];
+    }
     free(c);
     return AMI_OK;
 }
 
 enum ami_status tx_ids(sm3_digest *out, const struct tx *tx, size_t count)
 {
-    return by_chunks(out, tx, count, ids_of_chunk);
+    return by_chunks(out, NULL, tx, count, ids_of_chunk);
 }
 
 enum ami_status tx_leaves(sm3_digest *out, const struct tx *tx, size_t count)
 {
-    return by_chunks(out, tx, count, leaves_of_chunk);
+    return by_chunks(out, NULL, tx, count, leaves_of_chunk);
 }
 
-enum ami_status body_leaves(sm3_digest *out, size_t max, size_t *count, struct span body)
+enum ami_status body_leaves(sm3_digest *out, sm3_digest *second, size_t max, size_t *count,
+                            struct span body)
 {
     struct body_reader it = body_reader_on(body);
     struct tx tx[LEAF_CHUNK];
@@ -263,13 +269,15 @@ enum ami_status body_leaves(sm3_digest *out, size_t max, size_t *count, struct s
         AMI_TRY(tx_parse(&tx[waiting], encoded));
         if (++waiting < LEAF_CHUNK)
             continue;
-        AMI_TRY(tx_leaves(out + *count, tx, waiting));
+        AMI_TRY(by_chunks(out + *count, second == NULL ? NULL : second + *count, tx, waiting,
+                          leaves_of_chunk));
         *count += waiting;
         waiting = 0;
     }
     if (!body_ok(&it))
         return AMI_BAD_ENCODING;
-    AMI_TRY(tx_leaves(out + *count, tx, waiting));
+    AMI_TRY(by_chunks(out + *count, second == NULL ? NULL : second + *count, tx, waiting,
+                      leaves_of_chunk));
     *count += waiting;
     return AMI_OK;
 }

@@ -78,10 +78,10 @@ struct body_reader body_reader_on(struct span body);
 /* False at the end or on damage; then look at body_ok. */
 bool body_next(struct body_reader *it, struct span *encoded_tx);
 bool body_ok(const struct body_reader *it); /* everything read, nothing malformed */
-/* The leaves of all its transactions; *count receives how many. AMI_TOO_LARGE: more than `max`;
- * AMI_BAD_ENCODING: the body, or the two parts of a transaction (what they hold is not looked at);
- * AMI_NO_MEMORY. */
-enum ami_status body_leaves(sm3_digest *out, size_t max, size_t *count,
+/* The leaves of all its transactions; *count receives how many. `second`, unless NULL: tx_second of
+ * each, which is computed on the way. AMI_TOO_LARGE: more than `max`; AMI_BAD_ENCODING: the body,
+ * or the two parts of a transaction (what they hold is not looked at); AMI_NO_MEMORY. */
+enum ami_status body_leaves(sm3_digest *out, sm3_digest *second, size_t max, size_t *count,
                             struct span body) AMI_MUST_CHECK;
 void body_append(struct writer *body, struct span encoded_tx);
 

@@ -109,7 +109,7 @@ static enum ami_status check_merkle_root(const struct follow_job *j)
     sm3_digest *leaves = malloc(AMI_BLOCK_TXS_MAX * sizeof *leaves);
     if (leaves == NULL)
         return AMI_NO_MEMORY;
-    enum ami_status status = body_leaves(leaves, AMI_BLOCK_TXS_MAX, &count, j->block.body);
+    enum ami_status status = body_leaves(leaves, NULL, AMI_BLOCK_TXS_MAX, &count, j->block.body);
     if (status == AMI_OK) {
         sm3_digest root = merkle_root(leaves, count);
         if (count != j->block.header.tx_count || !sm3_equal(&root, &j->block.header.merkle_root))

@@ -1,10 +1,13 @@
 #include "meter/headers.h"
 
+#include <stddef.h>
 #include <string.h>
 
 void headers_init(struct headers *h, const struct genesis *g)
 {
-    memset(h, 0, sizeof *h);
+    memset(h, 0, offsetof(struct headers, tree));
+    for (size_t i = 0; i < METER_TREES_KEPT; i++)
+        h->tree[i].height = 0;
     h->network = &g->network;
     h->newest = 1;
     committee_first(&h->epoch[1], g);
@@ -131,13 +134,13 @@ const struct certified_header *headers_find(const struct headers *h, uint64_t he
 
 static struct shown_nodes *shown_of(struct headers *h, const struct certified_header *c)
 {
-    struct shown_nodes *s = &h->nodes[c->height % METER_SUBTREES_KEPT];
-    if (s->height != c->height || !sm3_equal(&s->hash, &c->hash)) {
-        s->height = c->height;
-        s->hash = c->hash;
-        memset(s->shown, 0, sizeof s->shown);
+    struct shown_nodes *t = &h->tree[c->height % METER_TREES_KEPT];
+    if (t->height != c->height || !sm3_equal(&t->hash, &c->hash)) {
+        t->height = c->height;
+        t->hash = c->hash;
+        memset(t->shown, 0, sizeof t->shown);
     }
-    return s;
+    return t;
 }
 
 /* How many of the path's digests lie above the level where `index` of `count` nodes is. */
@@ -149,19 +152,39 @@ static size_t path_above(uint64_t index, uint64_t count)
     return size;
 }
 
+/* A node that a proof claims. */
+struct claim {
+    size_t place;
+    const sm3_digest *node;
+};
+
+/* Goes up from the leaf until it meets a node that was shown, or the root; from then on what it
+ * came by is shown, too. */
 enum ami_status headers_check_leaf(struct headers *h, const struct certified_header *c,
                                    const sm3_digest *leaf, uint64_t index, const sm3_digest *path,
                                    size_t path_size)
 {
     struct merkle_climb at = {*leaf, index, c->tx_count, path, path_size};
-    if (c->tx_count > AMI_BLOCK_TXS_MAX)
+    struct claim claim[2 * MERKLE_PATH_MAX];
+    sm3_digest own[MERKLE_PATH_MAX];
+    size_t claims = 0, level_at = 0;
+    if (c->tx_count > AMI_BLOCK_TXS_MAX || index >= c->tx_count)
         return AMI_BAD_PROOF;
-    AMI_TRY(merkle_climb(&at, METER_SUBTREE));
-    struct shown_nodes *s = shown_of(h, c);
-    if (s->shown[at.index] != 0 && sm3_equal(&s->node[at.index], &at.node))
-        return path_above(at.index, at.count) == at.path_size ? AMI_OK : AMI_BAD_PROOF;
-    AMI_TRY(merkle_check(&c->merkle_root, &at.node, at.index, at.count, at.path, at.path_size));
-    s->shown[at.index] = 1;
-    s->node[at.index] = at.node;
+    struct shown_nodes *t = shown_of(h, c);
+    for (unsigned level = 0; at.count > 1 && t->shown[level_at + at.index] == 0; level++) {
+        own[level] = at.node;
+        claim[claims++] = (struct claim){level_at + at.index, &own[level]};
+        if ((at.index ^ 1) < at.count)
+            claim[claims++] = (struct claim){level_at + (at.index ^ 1), at.path};
+        level_at += at.count;
+        AMI_TRY(merkle_climb(&at, 1));
+    }
+    const sm3_digest *known = at.count > 1 ? &t->node[level_at + at.index] : &c->merkle_root;
+    if (!sm3_equal(known, &at.node) || path_above(at.index, at.count) != at.path_size)
+        return AMI_BAD_PROOF;
+    for (size_t i = 0; i < claims; i++) {
+        t->shown[claim[i].place] = 1;
+        t->node[claim[i].place] = *claim[i].node;
+    }
     return AMI_OK;
 }

@@ -28,15 +28,16 @@ struct certified_header {
     uint32_t tx_count;
 };
 
-/* Many acknowledgements of one block share the upper part of their paths: what a proof has shown of
- * it is kept for the last few blocks, one node for each subtree of 2^METER_SUBTREE leaves. */
-#define METER_SUBTREE       5
-#define METER_SUBTREES_KEPT 8
+/* Acknowledgements of one block share what is above their leaves: the nodes that a proof has shown,
+ * those of its path included, are kept for the last few blocks, so that a whole block's proofs cost
+ * about one digest each. By level from the leaves up, each level after the one below it. */
+#define METER_TREES_KEPT 4
+#define METER_TREE_NODES (2 * AMI_BLOCK_TXS_MAX + 32) /* a level has one more than half at most */
 struct shown_nodes {
     uint64_t height; /* 0: nothing is kept */
     sm3_digest hash;
-    uint8_t shown[AMI_BLOCK_TXS_MAX >> METER_SUBTREE];
-    sm3_digest node[AMI_BLOCK_TXS_MAX >> METER_SUBTREE];
+    uint8_t shown[METER_TREE_NODES];
+    sm3_digest node[METER_TREE_NODES];
 };
 
 /* Committees kept, for blocks that are acknowledged late. */
@@ -57,7 +58,9 @@ struct headers {
      * old blocks, and one DC that sends them must not push out what other DCs' acknowledgements
      * need. Height modulo METER_HEADERS_OLD. */
     struct certified_header old[METER_HEADERS_OLD];
-    struct shown_nodes nodes[METER_SUBTREES_KEPT]; /* height modulo METER_SUBTREES_KEPT */
+    /* Height modulo METER_TREES_KEPT. The last member: what no block has needed is never touched.
+     */
+    struct shown_nodes tree[METER_TREES_KEPT];
 };
 
 /* The genesis file must outlive it. */

@@ -150,7 +150,7 @@ static enum ami_status path_of(const struct certified_block *b, uint32_t index,
     size_t count = 0;
     if (leaves == NULL)
         return AMI_NO_MEMORY;
-    enum ami_status status = body_leaves(leaves, b->header.tx_count, &count, b->body);
+    enum ami_status status = body_leaves(leaves, NULL, b->header.tx_count, &count, b->body);
     if (status == AMI_OK && (count != b->header.tx_count || index >= count))
         status = AMI_DAMAGED;
     if (status == AMI_OK)

@@ -614,20 +614,23 @@ static const char *member_name(const struct node *n, uint8_t member)
 
 /* --- deliver ---------------------------------------------------------------------------------- */
 
-static void deliver(struct node *n, const struct block_header *h, const sm3_digest *block,
-                    const struct qc *commit, struct span body)
+static void deliver(struct node *n, const struct delivered *d)
 {
     n->chain->delivered = true;
-    gateway_on_commit(n, h, block, commit, body);
     submit_on_commit(n);
     bool prune = false, revoked = false;
-    struct body_reader it = body_reader_on(body);
+    const struct block_header *h = d->header;
+    struct body_reader it = body_reader_on(d->body);
     struct span encoded;
-    while (body_next(&it, &encoded)) {
+    for (uint32_t index = 0; body_next(&it, &encoded); index++) {
         struct tx_view tx;
         if (tx_view_decode_kept(&tx, encoded) != AMI_OK)
             continue;
-        submit_settled(n, &tx);
+        struct pool_entry *e = pool_find(n->pool, &tx);
+        if (e != NULL) {
+            gateway_on_commit(n, d, index, &tx, e);
+            pool_remove(n->pool, e, node_now_us(n));
+        }
         prune |= tx.tx.kind == TX_REVOKE || tx.tx.kind == TX_SKIP;
         if (tx.tx.kind == TX_METER_ENROL)
             node_event(n, ENV_LOG_INFO, "meter_enrolled", "meter=%s epoch=%u height=%llu",
@@ -796,7 +799,7 @@ static void step(struct node *n, struct replica_event *e)
             if (m != n->self && fx->send[i].to >> m & 1)
                 peers_send(n, m, fx->send[i].frame);
     if (fx->has_deliver)
-        deliver(n, fx->deliver.header, &fx->deliver.block, fx->deliver.commit, fx->deliver.body);
+        deliver(n, &fx->deliver);
     if (ends) {
         begin_epoch(n);
         return;

@@ -61,7 +61,7 @@ static enum ami_status leaves_of(const struct certified_block *b, sm3_digest **l
     *leaves = calloc(b->header.tx_count + 1u, sizeof **leaves);
     if (*leaves == NULL)
         return AMI_NO_MEMORY;
-    AMI_TRY(body_leaves(*leaves, b->header.tx_count, &count, b->body));
+    AMI_TRY(body_leaves(*leaves, NULL, b->header.tx_count, &count, b->body));
     return count == b->header.tx_count ? AMI_OK : AMI_DAMAGED;
 }
 

@@ -3,7 +3,8 @@
 bool gateway_ack_init(struct node *n)
 {
     n->gateway->tree = merkle_tree_new();
-    bool ok = n->gateway->tree != NULL;
+    n->gateway->second = malloc(AMI_BLOCK_TXS_MAX * sizeof *n->gateway->second);
+    bool ok = n->gateway->tree != NULL && n->gateway->second != NULL;
     for (unsigned i = 0; i < NODE_SETTLED_BLOCKS; i++) {
         struct settled_block *b = &n->gateway->settled[i];
         b->tree = merkle_tree_new();
@@ -16,6 +17,7 @@ bool gateway_ack_init(struct node *n)
 void gateway_ack_free(struct gateway *g)
 {
     merkle_tree_free(g->tree);
+    free(g->second);
     for (unsigned i = 0; i < NODE_SETTLED_BLOCKS; i++) {
         merkle_tree_free(g->settled[i].tree);
         free(g->settled[i].bytes);
@@ -69,18 +71,24 @@ static void send_block_proof(struct node *n, env_link link, const struct block_h
     l->proofs_sent[l->proofs_at++ % NODE_PROOFS_PER_LINK] = h->height;
 }
 
+/* Where a report stands in its block, and its tx_second. */
+struct place {
+    uint32_t index;
+    sm3_digest second;
+};
+
 /* `tree` is the block's. */
 static void send_ack(struct node *n, struct gateway_session *s, struct merkle_tree *tree,
                      const struct block_header *h, const sm3_digest *block, const struct qc *commit,
-                     const struct tx_view *tx, uint32_t index)
+                     const struct tx_view *tx, const struct place *at)
 {
     struct report_ack a = {.sequence = tx->u.report.meter.sequence,
                            .height = h->height,
                            .block = *block,
-                           .index = index,
-                           .second = tx_second(tx)};
+                           .index = at->index,
+                           .second = at->second};
     sm3_digest path[MERKLE_PATH_MAX];
-    size_t size = merkle_tree_path(tree, index, path);
+    size_t size = merkle_tree_path(tree, at->index, path);
     AMI_CHECK(size <= sizeof a.path / sizeof a.path[0]);
     memcpy(a.path, path, size * sizeof path[0]);
     a.path_count = (uint16_t)size;
@@ -93,12 +101,14 @@ static void send_ack(struct node *n, struct gateway_session *s, struct merkle_tr
     send_inside(n, s, DATA_REPORT_ACK, writer_span(&w));
 }
 
-/* Leaves of all transactions of a body. False: out of memory, or a body that does not parse. */
-static bool plant_tree(struct merkle_tree *t, struct span body)
+/* Leaves of all transactions of a body; second as body_leaves takes it. False: out of memory, or a
+ * body that does not parse. */
+static bool plant_tree(struct merkle_tree *t, sm3_digest *second, struct span body)
 {
     sm3_digest *leaves = malloc(AMI_BLOCK_TXS_MAX * sizeof *leaves);
     size_t count = 0;
-    bool ok = leaves != NULL && body_leaves(leaves, AMI_BLOCK_TXS_MAX, &count, body) == AMI_OK;
+    bool ok =
+        leaves != NULL && body_leaves(leaves, second, AMI_BLOCK_TXS_MAX, &count, body) == AMI_OK;
     merkle_tree_truncate(t, 0);
     for (size_t i = 0; ok && i < count; i++)
         ok = merkle_tree_set(t, i, &leaves[i]) == AMI_OK;
@@ -136,7 +146,7 @@ static enum ami_status settled_block(struct node *n, uint64_t height, struct set
     g->reads++;
     b->height = 0;
     AMI_TRY(n->c.disk.block(n->c.disk.ctx, height, &b->block, b->bytes, n->block_size));
-    if (!plant_tree(b->tree, b->block.body))
+    if (!plant_tree(b->tree, NULL, b->block.body))
         return AMI_NO_MEMORY;
     b->hash = block_hash(&b->block.header);
     b->height = height;
@@ -168,28 +178,25 @@ void gateway_answer_settled(struct node *n, struct gateway_session *s, uint64_t 
         struct tx_view tx;
         if (at++ != index || tx_view_decode_kept(&tx, encoded) != AMI_OK)
             continue;
-        send_ack(n, s, b->tree, &b->block.header, &b->hash, &b->block.commit, &tx, index);
+        const struct place here = {index, tx_second(&tx)};
+        send_ack(n, s, b->tree, &b->block.header, &b->hash, &b->block.commit, &tx, &here);
         return;
     }
 }
 
-void gateway_on_commit(struct node *n, const struct block_header *h, const sm3_digest *block,
-                       const struct qc *commit, struct span body)
+void gateway_on_commit(struct node *n, const struct delivered *d, uint32_t index,
+                       const struct tx_view *tx, const struct pool_entry *e)
 {
-    struct body_reader it = body_reader_on(body);
-    struct span encoded;
-    bool planted = false;
-    for (uint32_t index = 0; body_next(&it, &encoded); index++) {
-        struct tx_view tx;
-        if (tx_view_decode_kept(&tx, encoded) != AMI_OK || tx.tx.kind != TX_REPORT)
-            continue;
-        const struct report_meter_part *m = &tx.u.report.meter;
-        struct pool_entry *e = pool_find_report(n->pool, &m->meter, m->epoch, m->sequence);
-        struct gateway_session *s = e == NULL ? NULL : gateway_find_session(n, e->waiter);
-        if (s == NULL || !s->confirmed)
-            continue;
-        if (!planted && !(planted = plant_tree(n->gateway->tree, body)))
+    struct gateway *g = n->gateway;
+    struct gateway_session *s = e->waiter == 0 ? NULL : gateway_find_session(n, e->waiter);
+    if (s == NULL || !s->confirmed || tx->tx.kind != TX_REPORT)
+        return;
+    if (g->tree_height != d->header->height) {
+        g->tree_height = 0;
+        if (!plant_tree(g->tree, g->second, d->body))
             return; /* out of memory: the meters ask again */
-        send_ack(n, s, n->gateway->tree, h, block, commit, &tx, index);
+        g->tree_height = d->header->height;
     }
+    const struct place at = {index, g->second[index]};
+    send_ack(n, s, g->tree, d->header, &d->block, d->commit, tx, &at);
 }

@@ -50,7 +50,9 @@ struct gateway {
     struct report_job *reporting;
     struct agree_peer **peers; /* per registry index, decoded once */
     size_t peers_size;
-    struct merkle_tree *tree; /* of the block that was committed just now */
+    uint64_t tree_height;     /* of the block that was committed just now; 0: none yet */
+    struct merkle_tree *tree; /* its own, when somebody waits for a proof */
+    sm3_digest *second;       /* tx_second of its transactions */
     struct settled_block settled[NODE_SETTLED_BLOCKS];
     uint64_t settled_uses;
     uint64_t reads_since_us;

@@ -313,8 +313,9 @@ void gateway_on_frame(struct node *n, struct node_link *l, enum message_type typ
                       struct span body);
 void gateway_on_closed(struct node *n, struct node_link *l);
 bool gateway_on_work(struct node *n, void *job);
-void gateway_on_commit(struct node *n, const struct block_header *h, const sm3_digest *block,
-                       const struct qc *commit, struct span body);
+/* A transaction of a block that is delivered; `e` waited for it here. */
+void gateway_on_commit(struct node *n, const struct delivered *d, uint32_t index,
+                       const struct tx_view *tx, const struct pool_entry *e);
 void gateway_on_leader(struct node *n);
 void gateway_on_revoked(struct node *n);
 uint64_t gateway_on_time(struct node *n);
@@ -325,7 +326,6 @@ void submit_on_frame(struct node *n, struct node_link *l, struct span body);
 bool submit_on_work(struct node *n, void *job);
 void submit_hand_over(struct node *n);                     /* to the leader, what it has not got */
 void submit_on_peer(struct node *n, uint8_t member);       /* a link to it is ready */
-void submit_settled(struct node *n, struct tx_view *tx);   /* it is on the ledger */
 void submit_evidence(struct node *n, struct span encoded); /* encoding of `evidence` */
 void submit_on_commit(struct node *n);
 void submit_on_epoch(struct node *n); /* terms begin anew: nothing was handed to anybody */

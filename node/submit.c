@@ -243,13 +243,6 @@ void submit_on_epoch(struct node *n)
 }
 
 /* A transaction of this block is on the ledger: it, and any rival for its place, waits no more. */
-void submit_settled(struct node *n, struct tx_view *tx)
-{
-    struct pool_entry *e = pool_find(n->pool, tx);
-    if (e != NULL)
-        pool_remove(n->pool, e, node_now_us(n));
-}
-
 /* For ever: neither now nor when others are on the ledger can it be committed. */
 static bool is_void(const struct node *n, const struct pool_entry *e)
 {
