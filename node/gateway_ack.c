@@ -2,26 +2,26 @@
 
 bool gateway_ack_init(struct node *n)
 {
-    n->gateway->tree = merkle_tree_new();
-    n->gateway->second = malloc(AMI_BLOCK_TXS_MAX * sizeof *n->gateway->second);
-    bool ok = n->gateway->tree != NULL && n->gateway->second != NULL;
+    struct gateway *g = n->gateway;
+    const size_t digests = n->c.genesis->parameters.block_txs_max * sizeof *g->leaves;
+    g->leaves = malloc(digests);
+    bool ok = g->leaves != NULL;
     for (unsigned i = 0; i < NODE_SETTLED_BLOCKS; i++) {
-        struct settled_block *b = &n->gateway->settled[i];
+        struct settled_block *b = &g->settled[i];
         b->tree = merkle_tree_new();
-        b->bytes = malloc(n->block_size);
-        ok = ok && b->tree != NULL && b->bytes != NULL;
+        b->second = malloc(digests);
+        ok = ok && b->tree != NULL && b->second != NULL;
     }
     return ok;
 }
 
 void gateway_ack_free(struct gateway *g)
 {
-    merkle_tree_free(g->tree);
-    free(g->second);
     for (unsigned i = 0; i < NODE_SETTLED_BLOCKS; i++) {
         merkle_tree_free(g->settled[i].tree);
-        free(g->settled[i].bytes);
+        free(g->settled[i].second);
     }
+    free(g->leaves);
 }
 
 static void send_inside(struct node *n, struct gateway_session *s, uint8_t kind, struct span plain)
@@ -71,24 +71,18 @@ static void send_block_proof(struct node *n, env_link link, const struct block_h
     l->proofs_sent[l->proofs_at++ % NODE_PROOFS_PER_LINK] = h->height;
 }
 
-/* Where a report stands in its block, and its tx_second. */
-struct place {
-    uint32_t index;
-    sm3_digest second;
-};
-
-/* `tree` is the block's. */
-static void send_ack(struct node *n, struct gateway_session *s, struct merkle_tree *tree,
-                     const struct block_header *h, const sm3_digest *block, const struct qc *commit,
-                     const struct tx_view *tx, const struct place *at)
+static void send_ack(struct node *n, struct gateway_session *s, struct settled_block *b,
+                     uint64_t sequence, uint32_t index)
 {
-    struct report_ack a = {.sequence = tx->u.report.meter.sequence,
-                           .height = h->height,
-                           .block = *block,
-                           .index = at->index,
-                           .second = at->second};
+    n->gateway->settled_last = b;
+    b->used = ++n->gateway->settled_uses;
+    struct report_ack a = {.sequence = sequence,
+                           .height = b->height,
+                           .block = b->hash,
+                           .index = index,
+                           .second = b->second[index]};
     sm3_digest path[MERKLE_PATH_MAX];
-    size_t size = merkle_tree_path(tree, at->index, path);
+    size_t size = merkle_tree_path(b->tree, index, path);
     AMI_CHECK(size <= sizeof a.path / sizeof a.path[0]);
     memcpy(a.path, path, size * sizeof path[0]);
     a.path_count = (uint16_t)size;
@@ -96,44 +90,54 @@ static void send_ack(struct node *n, struct gateway_session *s, struct merkle_tr
     struct writer w = writer_on(plain, sizeof plain);
     report_ack_encode(&w, &a);
     AMI_CHECK(writer_ok(&w));
-    send_block_proof(n, s->link, h, commit);
+    send_block_proof(n, s->link, &b->header, &b->commit);
     n->counters.acks++;
     send_inside(n, s, DATA_REPORT_ACK, writer_span(&w));
 }
 
-/* Leaves of all transactions of a body; second as body_leaves takes it. False: out of memory, or a
- * body that does not parse. */
-static bool plant_tree(struct merkle_tree *t, sm3_digest *second, struct span body)
+/* The place of the block of this height, or the one that was not used for longest. */
+static struct settled_block *place_of(struct gateway *g, uint64_t height)
 {
-    sm3_digest *leaves = malloc(AMI_BLOCK_TXS_MAX * sizeof *leaves);
-    size_t count = 0;
-    bool ok =
-        leaves != NULL && body_leaves(leaves, second, AMI_BLOCK_TXS_MAX, &count, body) == AMI_OK;
-    merkle_tree_truncate(t, 0);
-    for (size_t i = 0; ok && i < count; i++)
-        ok = merkle_tree_set(t, i, &leaves[i]) == AMI_OK;
-    free(leaves);
-    if (ok)
-        merkle_tree_root(t);
-    return ok;
-}
-
-/* The block of that height with its tree. AMI_AGAIN: enough were read for the moment. */
-static enum ami_status settled_block(struct node *n, uint64_t height, struct settled_block **out)
-{
-    struct gateway *g = n->gateway;
-    struct settled_block *b = &g->settled[0];
+    struct settled_block *b = g->settled_last;
+    if (b != NULL && b->height == height)
+        return b; /* they come a block at a time */
+    b = &g->settled[0];
     for (unsigned i = 0; i < NODE_SETTLED_BLOCKS; i++) {
-        if (g->settled[i].height == height) {
-            b = &g->settled[i];
-            break;
-        }
+        if (g->settled[i].height == height)
+            return &g->settled[i];
         if (g->settled[i].used < b->used)
             b = &g->settled[i];
     }
-    b->used = ++g->settled_uses;
-    *out = b;
-    if (b->height == height)
+    return b;
+}
+
+/* Makes it what is needed to prove the transactions of this block. AMI_NO_MEMORY; as body_leaves.
+ */
+static enum ami_status plant(struct node *n, struct settled_block *b, const struct delivered *d)
+{
+    sm3_digest *leaves = n->gateway->leaves;
+    size_t count = 0;
+    b->height = 0;
+    merkle_tree_truncate(b->tree, 0);
+    AMI_TRY(
+        body_leaves(leaves, b->second, n->c.genesis->parameters.block_txs_max, &count, d->body));
+    for (size_t i = 0; i < count; i++)
+        AMI_TRY(merkle_tree_set(b->tree, i, &leaves[i]));
+    merkle_tree_root(b->tree);
+    b->header = *d->header;
+    b->hash = d->block;
+    b->commit = *d->commit;
+    b->height = d->header->height;
+    return AMI_OK;
+}
+
+/* The block of that height. AMI_AGAIN: enough were read for the moment. */
+static enum ami_status settled_block(struct node *n, uint64_t height, struct settled_block **out)
+{
+    struct gateway *g = n->gateway;
+    struct certified_block read;
+    *out = place_of(g, height);
+    if ((*out)->height == height)
         return AMI_OK;
     uint64_t now = node_now_us(n);
     if (now - g->reads_since_us >= NODE_SETTLED_US) {
@@ -144,13 +148,10 @@ static enum ami_status settled_block(struct node *n, uint64_t height, struct set
     if (g->reads == NODE_SETTLED_READS)
         return AMI_AGAIN;
     g->reads++;
-    b->height = 0;
-    AMI_TRY(n->c.disk.block(n->c.disk.ctx, height, &b->block, b->bytes, n->block_size));
-    if (!plant_tree(b->tree, NULL, b->block.body))
-        return AMI_NO_MEMORY;
-    b->hash = block_hash(&b->block.header);
-    b->height = height;
-    return AMI_OK;
+    AMI_TRY(n->c.disk.block(n->c.disk.ctx, height, &read, n->block, n->block_size));
+    return plant(
+        n, *out,
+        &(struct delivered){&read.header, block_hash(&read.header), &read.commit, read.body});
 }
 
 void gateway_answer_settled(struct node *n, struct gateway_session *s, uint64_t sequence)
@@ -158,7 +159,7 @@ void gateway_answer_settled(struct node *n, struct gateway_session *s, uint64_t 
     const struct record *rec = registry_at(n->c.registry, s->meter);
     const struct node_disk *d = &n->c.disk;
     uint64_t height;
-    uint32_t index, at = 0;
+    uint32_t index;
     struct settled_block *b;
     enum ami_status status =
         d->find_report(d->ctx, &rec->name, rec->epoch, sequence, &height, &index);
@@ -168,35 +169,22 @@ void gateway_answer_settled(struct node *n, struct gateway_session *s, uint64_t 
     }
     if (status == AMI_OK)
         status = settled_block(n, height, &b);
-    if (status != AMI_OK) {
+    if (status == AMI_OK && index >= b->header.tx_count)
+        status = AMI_DAMAGED;
+    if (status == AMI_OK)
+        send_ack(n, s, b, sequence, index);
+    else
         gateway_nack(n, s, sequence, AMI_AGAIN);
-        return;
-    }
-    struct body_reader it = body_reader_on(b->block.body);
-    struct span encoded;
-    while (body_next(&it, &encoded)) {
-        struct tx_view tx;
-        if (at++ != index || tx_view_decode_kept(&tx, encoded) != AMI_OK)
-            continue;
-        const struct place here = {index, tx_second(&tx)};
-        send_ack(n, s, b->tree, &b->block.header, &b->hash, &b->block.commit, &tx, &here);
-        return;
-    }
 }
 
 void gateway_on_commit(struct node *n, const struct delivered *d, uint32_t index,
                        const struct tx_view *tx, const struct pool_entry *e)
 {
-    struct gateway *g = n->gateway;
     struct gateway_session *s = e->waiter == 0 ? NULL : gateway_find_session(n, e->waiter);
     if (s == NULL || !s->confirmed || tx->tx.kind != TX_REPORT)
         return;
-    if (g->tree_height != d->header->height) {
-        g->tree_height = 0;
-        if (!plant_tree(g->tree, g->second, d->body))
-            return; /* out of memory: the meters ask again */
-        g->tree_height = d->header->height;
-    }
-    const struct place at = {index, g->second[index]};
-    send_ack(n, s, g->tree, d->header, &d->block, d->commit, tx, &at);
+    struct settled_block *b = place_of(n->gateway, d->header->height);
+    if (b->height != d->header->height && plant(n, b, d) != AMI_OK)
+        return; /* out of memory: the meters ask again */
+    send_ack(n, s, b, tx->u.report.meter.sequence, index);
 }

@@ -22,15 +22,17 @@
 
 enum { DATA_REPORT_SUBMIT = 1, DATA_REPORT_ACK = 2, DATA_REPORT_NACK = 3 };
 
-/* A block from the disk and its tree. After a change of leaders many meters ask for reports of the
- * same few blocks. */
+/* What proves the transactions of one block: of one that was committed while somebody waited for
+ * it, or of one from the disk. After a change of leaders, and when a city comes back, many meters
+ * ask for reports of the same few blocks. */
 struct settled_block {
     uint64_t height; /* 0: none */
     uint64_t used;   /* for finding the one that was not used for longest */
-    uint8_t *bytes;
-    struct certified_block block; /* borrows bytes */
+    struct block_header header;
     sm3_digest hash;
+    struct qc commit;
     struct merkle_tree *tree;
+    sm3_digest *second; /* tx_second of each transaction */
 };
 
 struct agree_item;
@@ -50,10 +52,9 @@ struct gateway {
     struct report_job *reporting;
     struct agree_peer **peers; /* per registry index, decoded once */
     size_t peers_size;
-    uint64_t tree_height;     /* of the block that was committed just now; 0: none yet */
-    struct merkle_tree *tree; /* its own, when somebody waits for a proof */
-    sm3_digest *second;       /* tx_second of its transactions */
     struct settled_block settled[NODE_SETTLED_BLOCKS];
+    sm3_digest *leaves;                 /* working space */
+    struct settled_block *settled_last; /* NULL: none yet */
     uint64_t settled_uses;
     uint64_t reads_since_us;
     unsigned reads; /* of blocks, since then */

@@ -91,6 +91,8 @@ void net_work(struct net *net, uint64_t us);
 void net_disk(struct net *net, unsigned i, enum ami_status status);
 /* Writes that node i's disk was asked for since the start. */
 uint64_t net_disk_writes(const struct net *net, unsigned i);
+/* Blocks that were read from it since the start. */
+uint64_t net_disk_reads(const struct net *net, unsigned i);
 /* How long each write of node i takes from now on. */
 void net_disk_us(struct net *net, unsigned i, uint64_t us);
 /* While it is mute nothing that node i sends arrives; its links stay up. */

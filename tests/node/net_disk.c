@@ -94,6 +94,7 @@ static enum ami_status disk_block(void *ctx, uint64_t height, struct certified_b
     if (height == 0 || height > h->blocks)
         return AMI_NOT_FOUND;
     struct stored_block *s = &h->block[height - 1];
+    h->reads++;
     AMI_CHECK(s->size <= buffer_size);
     memcpy(buffer, s->bytes, s->size);
     return certified_block_parse(out, span_of(buffer, s->size));
@@ -235,6 +236,11 @@ void net_disk_retention(struct net *net, unsigned i, struct span encoded)
 void net_disk(struct net *net, unsigned i, enum ami_status status)
 {
     net->host[i].disk = status;
+}
+
+uint64_t net_disk_reads(const struct net *net, unsigned i)
+{
+    return net->host[i].reads;
 }
 
 uint64_t net_disk_writes(const struct net *net, unsigned i)

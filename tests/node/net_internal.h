@@ -70,7 +70,7 @@ struct host {
     struct registry *registry;
     enum ami_status disk; /* what it says to writes */
     uint64_t disk_us;     /* how long one takes */
-    uint64_t writes;
+    uint64_t writes, reads;
     unsigned writing; /* under way */
     struct net_pruning pruning;
     bool mute, forgot;

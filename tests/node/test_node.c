@@ -41,7 +41,7 @@ static void a_report_is_committed_and_acknowledged_with_its_proof(void **state)
     assert_ok(net_meter_agree(net, &m, leader, false, &redirect));
     net_meter_report(net, &m, 1);
     assert_ok(net_meter_ack(net, &m, 1, 5000, &height));
-    /* The same report again gets the same proof, from the disk. */
+    /* The same report again gets the same proof. */
     net_meter_report(net, &m, 1);
     assert_ok(net_meter_ack(net, &m, 1, 5000, &again));
     assert_int_equal(height, again);
@@ -57,6 +57,38 @@ static void a_report_is_committed_and_acknowledged_with_its_proof(void **state)
 }
 
 /* gateway = home: any DC takes reports, and hands them to the leader. */
+/* Meters that come back after a restart ask for what was settled meanwhile, each for its own and
+ * all for that of the same few blocks: each block is read once. */
+static void settled_reports_are_proved_from_blocks_that_are_read_once(void **state)
+{
+    (void)state;
+    enum { REPORTS = NODE_SETTLED_BLOCKS, ROUNDS = 3 };
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 41);
+    struct net_meter m;
+    int redirect;
+    uint64_t height[REPORTS + 1], again;
+    net_meter_enrol(net, &m, 1, 0);
+    assert_ok(net_meter_agree(net, &m, 0, false, &redirect));
+    for (uint64_t s = 1; s <= REPORTS; s++) {
+        net_meter_report(net, &m, s);
+        assert_ok(net_meter_ack(net, &m, s, 5000, &height[s]));
+        assert_true(s == 1 || height[s] > height[s - 1]); /* a block for each */
+    }
+    net_kill(net, 0);
+    net_start(net, 0);
+    assert_true(net_until(net, 20000, net_all_at, &height[REPORTS]));
+    assert_ok(net_meter_agree(net, &m, 0, false, &redirect));
+    const uint64_t reads = net_disk_reads(net, 0);
+    for (unsigned round = 0; round < ROUNDS; round++)
+        for (uint64_t s = 1; s <= REPORTS; s++) {
+            net_meter_report(net, &m, s);
+            assert_ok(net_meter_ack(net, &m, s, 5000, &again));
+            assert_int_equal(again, height[s]);
+        }
+    assert_int_equal(net_disk_reads(net, 0) - reads, REPORTS);
+    net_free(net);
+}
+
 static void a_follower_is_a_gateway_under_the_home_policy(void **state)
 {
     (void)state;
@@ -452,6 +484,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_report_is_committed_and_acknowledged_with_its_proof),
+        cmocka_unit_test(settled_reports_are_proved_from_blocks_that_are_read_once),
         cmocka_unit_test(a_follower_is_a_gateway_under_the_home_policy),
         cmocka_unit_test(a_backlog_reaches_the_leader_as_it_takes_it),
         cmocka_unit_test(every_source_has_its_part_of_a_block),
