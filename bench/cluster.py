@@ -157,7 +157,9 @@ class Cluster:
         run([ROOT / "sim" / "cluster", *arguments, "--dir", self.dir], env=self.env())
 
     def enrol(self, meters, fleets):
-        """Each fleet has a directory of its own with its share of the meters."""
+        """Each fleet has a directory of its own with its share of the meters. They are on the ledger
+        of every DC afterwards: whom a DC does not know yet comes back later and later."""
+        known = {dc: s["devices"] for dc, s in self.statuses().items() if s is not None}
         for i in range(fleets):
             share = meters // fleets + (i < meters % fleets)
             codes = self.dir / f"codes{i}.csv"
@@ -166,6 +168,12 @@ class Cluster:
             run([self.bin / "ami-meter", "enrol", "--genesis", self.dir / "genesis.json", "--dir",
                  self.dir / f"fleet{i}", "--mdms", f"tcp://127.0.0.1:{self.base_port}", "--codes",
                  codes])
+        until = time.monotonic() + 60 + meters / 1000
+        while any(s is None or s["devices"] < known.get(dc, 0) + meters
+                  for dc, s in self.statuses().items()):
+            if time.monotonic() > until:
+                raise Failure("the meters' enrolments are not on every DC's ledger in time")
+            time.sleep(0.1)
 
     def start_fleets(self, fleets, **options):
         """options: of ami-meter fleet, with _ for -."""

@@ -42,11 +42,16 @@ struct making_batch {
     struct sm3_message message[METER_MAKING_MAX];
     sm3_digest e[METER_MAKING_MAX];
     const sm2_private *key[METER_MAKING_MAX];
+    struct making_random {
+        uint8_t salt[sizeof((struct report_submit *)NULL)->salt];
+        uint8_t wide[SM2_WIDE_BYTES];
+    } random[METER_MAKING_MAX]; /* of each that is asked for */
     uint8_t wide[METER_MAKING_MAX][SM2_WIDE_BYTES];
     sm2_signature signature[METER_MAKING_MAX];
 };
 
-static enum ami_status make_ready(struct making_batch *b, struct meter_making *r)
+static enum ami_status make_ready(struct making_batch *b, struct meter_making *r,
+                                  const struct making_random *random)
 {
     struct meter *m = r->meter;
     const struct meter_shared *s = m->shared;
@@ -58,12 +63,8 @@ static enum ami_status make_ready(struct making_batch *b, struct meter_making *r
         return AMI_TOO_LARGE;
     struct report_submit *record = &b->record[at];
     *record = (struct report_submit){.sequence = m->next_sequence, .report = r->report};
-    /* One draw: each is a call of the system. */
-    uint8_t random[sizeof record->salt + SM2_WIDE_BYTES];
-    s->env->random(m->ctx, random, sizeof random);
-    memcpy(record->salt, random, sizeof record->salt);
-    memcpy(b->wide[at], random + sizeof record->salt, SM2_WIDE_BYTES);
-    secret_wipe(random, sizeof random);
+    memcpy(record->salt, random->salt, sizeof record->salt);
+    memcpy(b->wide[at], random->wide, SM2_WIDE_BYTES);
     AMI_TRY(meter_record_part(&part, &m->keys, record));
     report_meter_message(&b->signed_bytes[at], &part, &s->genesis->members.chain,
                          &m->keys.sign.public_key);
@@ -92,14 +93,19 @@ void meter_reports(struct meter_making *list, size_t count)
     struct making_batch b;
     AMI_CHECK(count <= METER_MAKING_MAX);
     b.count = 0;
+    if (count == 0)
+        return;
+    /* One draw for all: each is a call of the system. */
+    list[0].meter->shared->env->random(list[0].meter->ctx, b.random, count * sizeof b.random[0]);
     for (size_t i = 0; i < count; i++)
-        list[i].status = make_ready(&b, &list[i]);
+        list[i].status = make_ready(&b, &list[i], &b.random[i]);
     sm3_batch(b.e, b.message, b.count);
     sm2_sign_batch(b.signature, b.key, b.e, (const uint8_t(*)[SM2_WIDE_BYTES])b.wide, b.count);
     for (size_t i = 0; i < b.count; i++) {
         b.record[i].signature = b.signature[i];
         b.of[i]->status = make_record(b.of[i], &b.record[i]);
     }
+    secret_wipe(b.random, count * sizeof b.random[0]);
     secret_wipe(b.wide, b.count * sizeof b.wide[0]);
 }
 

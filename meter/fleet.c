@@ -52,6 +52,15 @@ static void heap_down(struct fleet *f, size_t i)
     heap_put(f, i, t);
 }
 
+static void arm_timers(struct fleet *f)
+{
+    uint64_t at_us = f->heap_count == 0 ? UINT64_MAX : f->heap[0].at_us;
+    if (at_us < f->timers_from_us)
+        at_us = f->timers_from_us;
+    if (!f->timers.armed || at_us != f->timers.at_us)
+        loop_alarm_set(f->loop, &f->timers, at_us);
+}
+
 /* After one of the meter's instants changed. */
 void fleet_set_timer(struct fleet_meter *m)
 {
@@ -78,9 +87,7 @@ void fleet_set_timer(struct fleet_meter *m)
             heap_down(f, last.meter->heap_at - 1);
         }
     }
-    uint64_t first = f->heap_count == 0 ? UINT64_MAX : f->heap[0].at_us;
-    if (!f->timers.armed || first != f->timers.at_us)
-        loop_alarm_set(f->loop, &f->timers, first);
+    arm_timers(f);
 }
 
 /* --- the environment of the cores ------------------------------------------------------------ */
@@ -514,10 +521,13 @@ static void on_timers(void *arg)
 {
     struct fleet *f = arg;
     uint64_t now = clock_mono_us();
-    for (int i = 0; i < FLEET_TIMERS_PER_FIRE && f->heap_count > 0; i++) {
-        struct fleet_meter *m = f->heap[0].meter;
-        if (f->heap[0].at_us > now)
+    f->timers_from_us = 0;
+    for (int i = 0; i < FLEET_TIMERS_PER_FIRE; i++) {
+        if (f->heap_count == 0 || f->heap[0].at_us > now) {
+            f->timers_from_us = f->count < FLEET_SLACK_METERS ? 0 : now + FLEET_SLACK_US;
             break;
+        }
+        struct fleet_meter *m = f->heap[0].meter;
         if (m->core_at_us <= now) {
             m->core_at_us = UINT64_MAX;
             meter_on_time(&m->core);
@@ -528,7 +538,7 @@ static void on_timers(void *arg)
         fleet_set_timer(m);
     }
     make_all(f, now);
-    loop_alarm_set(f->loop, &f->timers, f->heap_count == 0 ? UINT64_MAX : f->heap[0].at_us);
+    arm_timers(f);
     fleet_check_over(f);
 }
 

@@ -49,15 +49,15 @@ uint64_t histogram_at(const struct histogram *h, double share)
     return 0;
 }
 
-/* Those that are not empty: [value, count], ... So that others can tell what came between two looks,
- * and in several fleets together. */
+/* Those that are not empty: [value, count], ... So that others can tell what came between two
+ * looks, and in several fleets together. */
 static json_t *histogram_json(const struct histogram *h)
 {
     json_t *all = json_array();
     for (size_t i = 0; i < sizeof h->count / sizeof h->count[0]; i++)
         if (h->count[i] != 0)
-            json_array_append_new(all, json_pack("[I, I]", (json_int_t)value_of(i),
-                                                 (json_int_t)h->count[i]));
+            json_array_append_new(
+                all, json_pack("[I, I]", (json_int_t)value_of(i), (json_int_t)h->count[i]));
     return all;
 }
 
