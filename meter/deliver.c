@@ -33,6 +33,11 @@ static sm3_digest digest_of_part(const struct report_meter_part *part)
     return sm3(writer_span(&w));
 }
 
+struct making_random {
+    uint8_t salt[16];
+    uint8_t wide[SM2_WIDE_BYTES];
+};
+
 /* What is signed of reports that are made together. */
 struct making_batch {
     size_t count;
@@ -42,10 +47,7 @@ struct making_batch {
     struct sm3_message message[METER_MAKING_MAX];
     sm3_digest e[METER_MAKING_MAX];
     const sm2_private *key[METER_MAKING_MAX];
-    struct making_random {
-        uint8_t salt[sizeof((struct report_submit *)NULL)->salt];
-        uint8_t wide[SM2_WIDE_BYTES];
-    } random[METER_MAKING_MAX]; /* of each that is asked for */
+    struct making_random random[METER_MAKING_MAX]; /* of each that is asked for */
     uint8_t wide[METER_MAKING_MAX][SM2_WIDE_BYTES];
     sm2_signature signature[METER_MAKING_MAX];
 };
@@ -63,6 +65,7 @@ static enum ami_status make_ready(struct making_batch *b, struct meter_making *r
         return AMI_TOO_LARGE;
     struct report_submit *record = &b->record[at];
     *record = (struct report_submit){.sequence = m->next_sequence, .report = r->report};
+    _Static_assert(sizeof random->salt == sizeof record->salt, "all of it");
     memcpy(record->salt, random->salt, sizeof record->salt);
     memcpy(b->wide[at], random->wide, SM2_WIDE_BYTES);
     AMI_TRY(meter_record_part(&part, &m->keys, record));

@@ -627,7 +627,7 @@ static void deliver(struct node *n, const struct delivered *d)
         if (tx_view_decode_kept(&tx, encoded) != AMI_OK)
             continue;
         struct pool_entry *e = pool_find(n->pool, &tx);
-        if (e != NULL) {
+        if (e != NULL) { /* it, or its rival for the same place: it waits no more */
             gateway_on_commit(n, d, index, &tx, e);
             pool_remove(n->pool, e, node_now_us(n));
         }

@@ -242,7 +242,6 @@ void submit_on_epoch(struct node *n)
     pool_restart_timers(n->pool, node_now_us(n));
 }
 
-/* A transaction of this block is on the ledger: it, and any rival for its place, waits no more. */
 /* For ever: neither now nor when others are on the ledger can it be committed. */
 static bool is_void(const struct node *n, const struct pool_entry *e)
 {
