@@ -5,9 +5,9 @@ Starts four DCs, an MDMS and fleets of meters as processes. First the fleets sen
 are acknowledged (a closed loop: each meter has a few reports under way), with one reading in a
 report; that rate is the saturation. Then they send at 25, 50, 75 and 100 % of it by the clock, for
 the latency from a report's first sending until its meter has checked the proof. Then a day's
-profile in a report, for readings a second; then three times the saturation, where the rate must
-hold and queues must not grow, and what could not be delivered meanwhile must be afterwards. With
---etcd a four-node etcd on the same machine in the same run, as fast as wrk and
+profile in a report, for readings a second; then three times the saturation, to see how far the
+rate holds and how long queues get; then what could not be delivered meanwhile, all at once, and that
+nothing of it is lost. With --etcd a four-node etcd on the same machine in the same run, as fast as wrk and
 `etcdctl check perf` can drive it.
 
 Times are shares of two cores that everything here shares with whatever else runs; the table of
@@ -82,7 +82,7 @@ def stages(before, after, leader, reports):
     return out
 
 
-# Nothing new is measured: only what waits in the outboxes is delivered.
+# Next to nothing new is measured: what waits in the outboxes, made and signed, is delivered.
 REST = 0
 
 
@@ -142,11 +142,11 @@ def phase(cluster, o, batch, offered, drains=True):
     return out
 
 
-def network_per_core(row):
-    """Reports a second for each core that the meters' own computing leaves: in overload they sign
-    and store several reports for each that is delivered, on the same cores."""
+def per_core_left(row, cores):
+    """Reports a second for each core, used or idle, that the meters' own computing leaves: in
+    overload they sign and store several reports for each that is delivered, on the same cores."""
     meters = row["cpu_us_per_report"]["meter"]["all"] * row["reports_per_s"] / 1e6
-    return row["reports_per_s"] / (row["cpu_cores_used"] - meters)
+    return row["reports_per_s"] / (cores - meters)
 
 
 # --- etcd ----------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ def table(o, result):
     if "overload" in result:
         v = result["overload"]
         print(f"\nthree times saturation: {v['reports_per_s']:.0f} reports/s are committed, "
-              f"{result['overload_ratio']:.2f} of it, or {result['overload_ratio_network']:.2f} on "
+              f"{result['overload_ratio']:.2f} of it, or {result['overload_ratio_left']:.2f} on "
               f"what the meters' own computing leaves; p99 {v['commit_ms']['p99']:.0f} ms from the "
               f"first sending, {v['waiting_transactions']} transactions wait at most, "
               f"{v['nacks']} refusals")
@@ -305,8 +305,9 @@ def main():
             say("bench-cluster: three times that rate of reports")
             result["overload"] = phase(cluster, o, 1, s["reports_per_s"] * 3, drains=False)
             result["overload_ratio"] = result["overload"]["reports_per_s"] / s["reports_per_s"]
-            result["overload_ratio_network"] = (network_per_core(result["overload"]) /
-                                                network_per_core(s))
+            cores = result["machine"]["cores"]
+            result["overload_ratio_left"] = (per_core_left(result["overload"], cores) /
+                                             per_core_left(s, cores))
             say("bench-cluster: what is left of it")
             result["rest"] = phase(cluster, o, 1, REST)
             result["rest_ratio"] = result["rest"]["reports_per_s"] / s["reports_per_s"]

@@ -368,7 +368,7 @@ static void settle(struct meter *m, struct meter_slot *s)
     if (status == AMI_OK)
         return;
     /* No room in the store's queue: written a little later. It stays in the outbox until then, and
-     * after a crash it is sent again, but not for this: to look up its proof costs a DC a block. */
+     * after a crash it is sent again, but not for this: to look up its proof may cost a DC a block. */
     s->write.kind = 0;
     s->write.flags = SLOT_SETTLED;
     m->settle_us = meter_now_us(m) + SETTLE_AGAIN_US;

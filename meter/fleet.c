@@ -517,27 +517,37 @@ void fleet_poke(struct fleet *f)
     fleet_check_over(f);
 }
 
+static uint64_t slack_us(const struct fleet *f)
+{
+    const uint64_t quarter_us = f->source->pace_us / 4;
+    if (f->count < FLEET_SLACK_METERS)
+        return 0;
+    return f->source->pace_us != 0 && quarter_us < FLEET_SLACK_US ? quarter_us : FLEET_SLACK_US;
+}
+
 static void on_timers(void *arg)
 {
     struct fleet *f = arg;
     uint64_t now = clock_mono_us();
+    int looked = 0;
     f->timers_from_us = 0;
-    for (int i = 0; i < FLEET_TIMERS_PER_FIRE; i++) {
-        if (f->heap_count == 0 || f->heap[0].at_us > now) {
-            f->timers_from_us = f->count < FLEET_SLACK_METERS ? 0 : now + FLEET_SLACK_US;
-            break;
+    do {
+        for (; looked < FLEET_TIMERS_PER_FIRE && f->heap_count > 0 && f->heap[0].at_us <= now;
+             looked++) {
+            struct fleet_meter *m = f->heap[0].meter;
+            if (m->core_at_us <= now) {
+                m->core_at_us = UINT64_MAX;
+                meter_on_time(&m->core);
+                fleet_touch(m);
+            }
+            if (m->measure_at_us <= now)
+                measure(m, now);
+            fleet_set_timer(m);
         }
-        struct fleet_meter *m = f->heap[0].meter;
-        if (m->core_at_us <= now) {
-            m->core_at_us = UINT64_MAX;
-            meter_on_time(&m->core);
-            fleet_touch(m);
-        }
-        if (m->measure_at_us <= now)
-            measure(m, now);
-        fleet_set_timer(m);
-    }
-    make_all(f, now);
+        make_all(f, now); /* whose source may have the next one at once */
+    } while (looked < FLEET_TIMERS_PER_FIRE && f->heap_count > 0 && f->heap[0].at_us <= now);
+    if (looked < FLEET_TIMERS_PER_FIRE)
+        f->timers_from_us = now + slack_us(f);
     arm_timers(f);
     fleet_check_over(f);
 }

@@ -25,10 +25,10 @@
 #define FLEET_STORE_US        40000u
 #define FLEET_TICK_US         1000000u
 #define FLEET_TIMERS_PER_FIRE 2000 /* then the loop looks at its links again */
-/* Many meters' timers are looked at together, this often: reports that are due within so short a
- * time are signed side by side, at a third of the price. Few meters need not wait for that. */
+/* Many meters' timers are looked at together, so often, or four times in the time between two
+ * reports of a meter: reports that are due within so short a time are signed side by side, at a
+ * third of the price. Few meters need not wait for that. */
 #define FLEET_SLACK_US         5000u
-#define FLEET_SLACK_METERS     64
 #define FLEET_UNKNOWN_GRACE_US (20u * 1000000u) /* an enrolment takes a block to be known */
 
 struct fleet_meter {

@@ -58,8 +58,8 @@ struct headers {
      * old blocks, and one DC that sends them must not push out what other DCs' acknowledgements
      * need. Height modulo METER_HEADERS_OLD. */
     struct certified_header old[METER_HEADERS_OLD];
-    /* Height modulo METER_TREES_KEPT. The last member: what no block has needed is never touched.
-     */
+    /* Height modulo METER_TREES_KEPT. Large and the last member: what no block has needed is hardly
+     * touched. */
     struct shown_nodes tree[METER_TREES_KEPT];
 };
 
@@ -86,8 +86,9 @@ enum ami_status headers_add(struct headers *h, struct span block_proof_body);
 const struct certified_header *headers_find(const struct headers *h, uint64_t height,
                                             const sm3_digest *hash);
 
-/* Whether this leaf is in the block; `c` is one that headers_find gave. What merkle_check says of
- * its root, without computing again what an earlier proof has shown. AMI_BAD_PROOF. */
+/* Whether this leaf stands there in the block; `c` is one that headers_find gave. As merkle_check
+ * with its root, but from the first node on that an earlier proof has shown only the number of
+ * digests above it is looked at. AMI_BAD_PROOF. */
 enum ami_status headers_check_leaf(struct headers *h, const struct certified_header *c,
                                    const sm3_digest *leaf, uint64_t index, const sm3_digest *path,
                                    size_t path_size) AMI_MUST_CHECK;

@@ -43,8 +43,11 @@ enum ami_status profile_source_init(struct profile_source *s, size_t meter_count
 {
     AMI_CHECK(batch >= 1 && batch <= AMI_REPORT_READINGS_MAX);
     memset(s, 0, sizeof *s);
-    s->source = (struct source){
-        .ctx = s, .offer = profile_offer, .taken = profile_taken, .batch_rows = batch};
+    s->source = (struct source){.ctx = s,
+                                .offer = profile_offer,
+                                .taken = profile_taken,
+                                .batch_rows = batch,
+                                .pace_us = interval_us};
     s->seed = seed;
     s->interval_us = interval_us;
     s->meter_count = meter_count;

@@ -33,8 +33,9 @@ struct source {
                                 struct source_batch *out);
     void (*taken)(void *ctx, size_t meter, const struct source_batch *batch, uint64_t now_us);
     size_t batch_rows;
-    bool bounded;   /* ends by itself (a file): the outbox need not run ahead of the network */
-    uint64_t total; /* readings, 0: not known */
+    uint64_t pace_us; /* a meter's reports are due so long one after another; 0: at any time */
+    bool bounded;     /* ends by itself (a file): the outbox need not run ahead of the network */
+    uint64_t total;   /* readings, 0: not known */
 };
 
 /* --- the built-in profile -------------------------------------------------------------------- */

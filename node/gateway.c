@@ -4,7 +4,7 @@
  * report is opened here (its session's state is here), checked, sealed and signed in a batch in the
  * work pool, and goes to the pool of waiting transactions. Who sent it is remembered there, so that
  * the commit finds the session again. A report that is on the ledger already is answered with its
- * proof from the disk.
+ * proof, of a block that is kept in memory or from the disk.
  *
  * Nothing here depends on leading, except the policy: under GATEWAY_LEADER a DC that does not lead
  * sends meters on to the one that does, unless a meter insists because it waited in vain there.

@@ -37,7 +37,7 @@ static void send_inside(struct node *n, struct gateway_session *s, uint8_t kind,
     struct writer w = node_frame(n, MSG_SESSION_DATA);
     session_data_encode(&w, &d);
     if (s->link == 0 || node_send(n, s->link, writer_span(&w)) != AMI_OK)
-        n->counters.acks_dropped++; /* the meter asks again and is answered from the disk */
+        n->counters.acks_dropped++; /* the meter asks again, and is answered again */
 }
 
 void gateway_nack(struct node *n, struct gateway_session *s, uint64_t sequence,
@@ -111,8 +111,8 @@ static struct settled_block *place_of(struct gateway *g, uint64_t height)
     return b;
 }
 
-/* Makes it what is needed to prove the transactions of this block. AMI_NO_MEMORY; as body_leaves.
- */
+/* Makes it what is needed to prove the transactions of this block. AMI_NO_MEMORY; AMI_DAMAGED: its
+ * body is not its header's; as body_leaves. */
 static enum ami_status plant(struct node *n, struct settled_block *b, const struct delivered *d)
 {
     sm3_digest *leaves = n->gateway->leaves;
@@ -121,6 +121,8 @@ static enum ami_status plant(struct node *n, struct settled_block *b, const stru
     merkle_tree_truncate(b->tree, 0);
     AMI_TRY(
         body_leaves(leaves, b->second, n->c.genesis->parameters.block_txs_max, &count, d->body));
+    if (count != d->header->tx_count)
+        return AMI_DAMAGED;
     for (size_t i = 0; i < count; i++)
         AMI_TRY(merkle_tree_set(b->tree, i, &leaves[i]));
     merkle_tree_root(b->tree);
@@ -171,10 +173,14 @@ void gateway_answer_settled(struct node *n, struct gateway_session *s, uint64_t 
         status = settled_block(n, height, &b);
     if (status == AMI_OK && index >= b->header.tx_count)
         status = AMI_DAMAGED;
-    if (status == AMI_OK)
+    if (status == AMI_OK) {
         send_ack(n, s, b, sequence, index);
-    else
-        gateway_nack(n, s, sequence, AMI_AGAIN);
+        return;
+    }
+    if (status != AMI_AGAIN)
+        node_event_often(n, ENV_LOG_ERROR, "no_proof", "meter=%s sequence=%llu status=%s",
+                         rec->name.text, (unsigned long long)sequence, ami_status_name(status));
+    gateway_nack(n, s, sequence, AMI_AGAIN);
 }
 
 void gateway_on_commit(struct node *n, const struct delivered *d, uint32_t index,
@@ -183,8 +189,13 @@ void gateway_on_commit(struct node *n, const struct delivered *d, uint32_t index
     struct gateway_session *s = e->waiter == 0 ? NULL : gateway_find_session(n, e->waiter);
     if (s == NULL || !s->confirmed || tx->tx.kind != TX_REPORT)
         return;
-    struct settled_block *b = place_of(n->gateway, d->header->height);
-    if (b->height != d->header->height && plant(n, b, d) != AMI_OK)
-        return; /* out of memory: the meters ask again */
+    struct gateway *g = n->gateway;
+    struct settled_block *b = place_of(g, d->header->height);
+    if (g->unproved_height == d->header->height)
+        return;
+    if (b->height != d->header->height && plant(n, b, d) != AMI_OK) {
+        g->unproved_height = d->header->height; /* out of memory: the meters ask again */
+        return;
+    }
     send_ack(n, s, b, tx->u.report.meter.sequence, index);
 }

@@ -4,7 +4,7 @@
  *   gateway_session.c  the table of sessions, by id and by meter
  *   gateway_agree.c    first flights in batches, answers, confirmations
  *   gateway_report.c   reports in: opened, checked, sealed, signed, put into the pool
- *   gateway_ack.c      answers to reports: of the block committed just now, or from the disk
+ *   gateway_ack.c      answers to reports: of the block committed just now, or of an earlier one
  */
 #ifndef AMI_NODE_GATEWAY_INTERNAL_H
 #define AMI_NODE_GATEWAY_INTERNAL_H
@@ -55,6 +55,7 @@ struct gateway {
     struct settled_block settled[NODE_SETTLED_BLOCKS];
     sm3_digest *leaves;                 /* working space */
     struct settled_block *settled_last; /* NULL: none yet */
+    uint64_t unproved_height;           /* a block whose proofs could not be made when it came */
     uint64_t settled_uses;
     uint64_t reads_since_us;
     unsigned reads; /* of blocks, since then */
@@ -103,7 +104,7 @@ bool gateway_ack_init(struct node *n);
 void gateway_ack_free(struct gateway *g);
 void gateway_nack(struct node *n, struct gateway_session *s, uint64_t sequence,
                   enum ami_status status);
-/* A report that is settled already: its proof from the disk. */
+/* A report that is settled already: its proof, of a block in memory or from the disk. */
 void gateway_answer_settled(struct node *n, struct gateway_session *s, uint64_t sequence);
 
 #endif

@@ -47,7 +47,7 @@
 #define NODE_RELAY_TIMEOUT_US     (30u * 1000000u)
 #define NODE_PROOFS_PER_LINK      64
 #define NODE_OPENINGS_PER_METER   8   /* agreements begun and not confirmed, each on another link */
-#define NODE_SETTLED_BLOCKS       32  /* whose proofs are kept in memory: 200 KB each when full */
+#define NODE_SETTLED_BLOCKS       32  /* whose proofs are kept in memory: 100 bytes a transaction */
 #define NODE_SETTLED_READS        100 /* blocks read for that in NODE_SETTLED_US; then: try again */
 #define NODE_SETTLED_US           (1u * 1000000u)
 #define NODE_EVENTS_MAX           1000

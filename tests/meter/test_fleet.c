@@ -136,6 +136,54 @@ static void listen_as(struct dcs *d, struct dc *dc, struct fixture *f)
     d->name[dc->index] = f->dc[dc->index].name;
 }
 
+/* Directory, fixture and store of so many meters, at DCs of which none is there yet. */
+struct city {
+    char dir[32], path[64];
+    struct fixture *f;
+    struct meter_store *store;
+    struct log_sink *log;
+    struct fleet_config config;
+};
+
+static void city_open(struct city *c, size_t meters)
+{
+    uint8_t file[KEYFILE_BYTES_MAX];
+    struct why why = {{0}};
+    snprintf(c->dir, sizeof c->dir, "/tmp/ami-fleet-XXXXXX");
+    assert_non_null(mkdtemp(c->dir));
+    for (size_t i = 0; i < meters; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "m-%zu", i);
+        enrolled_store(c->f, c->dir, name, span_of(file, enrolled_key_file(c->f, name, file)));
+    }
+    assert_ok(meter_store_open(&c->store, c->dir, METER_STORE_WRITE, &c->f->genesis.network.id,
+                               &c->f->genesis.members.chain, 0, &why));
+    c->log = log_open(NULL, ENV_LOG_ERROR, 0);
+    snprintf(c->path, sizeof c->path, "%s/stats", c->dir);
+    c->config = (struct fleet_config){.genesis = &c->f->genesis,
+                                      .store = c->store,
+                                      .mode = "fleet",
+                                      .connections = 2,
+                                      .keep = 1,
+                                      .measure_ms = 60000,
+                                      .drain_ms = 1,
+                                      .stats_path = c->path,
+                                      .quiet = true,
+                                      .log = c->log};
+    assert_ok(fleet_new(&fleet, &c->config, &why));
+}
+
+static void city_close(struct city *c)
+{
+    char command[64];
+    fleet_free(fleet);
+    meter_store_close(c->store);
+    log_close(c->log);
+    fixture_free(c->f);
+    snprintf(command, sizeof command, "rm -rf '%s'", c->dir);
+    assert_int_equal(system(command), 0);
+}
+
 static json_int_t figure(const json_t *stats, const char *name)
 {
     const json_t *v = json_object_get(stats, name);
@@ -147,14 +195,12 @@ static json_int_t figure(const json_t *stats, const char *name)
 static void a_fleet_is_not_kept_by_who_says_that_it_leads(void **state)
 {
     (void)state;
-    char dir[] = "/tmp/ami-fleet-XXXXXX", path[64], command[64];
-    uint8_t file[KEYFILE_BYTES_MAX];
+    struct city c = {.f = fixture_new(4, 20240102)};
+    struct fixture *f = c.f;
     struct dcs d = {.all_came = {.run = stop_fleet}};
     struct dc dc[2] = {{&d, 0}, {&d, 1}};
     struct why why = {{0}};
     pthread_t thread;
-    assert_non_null(mkdtemp(dir));
-    struct fixture *f = fixture_new(4, 20240102);
     f->genesis.parameters.gateway = GATEWAY_LEADER;
     d.loop = loop_new();
     d.links = links_new(d.loop);
@@ -163,27 +209,7 @@ static void a_fleet_is_not_kept_by_who_says_that_it_leads(void **state)
         strcpy(f->genesis.address[i].meter, "tcp://127.0.0.1:1"); /* nobody is there */
     for (unsigned i = 0; i < 2; i++)
         listen_as(&d, &dc[i], f);
-    for (unsigned i = 0; i < METERS; i++) {
-        char name[8];
-        snprintf(name, sizeof name, "m-%u", i);
-        enrolled_store(f, dir, name, span_of(file, enrolled_key_file(f, name, file)));
-    }
-    struct meter_store *store = NULL;
-    assert_ok(meter_store_open(&store, dir, METER_STORE_WRITE, &f->genesis.network.id,
-                               &f->genesis.members.chain, 0, &why));
-    struct log_sink *log = log_open(NULL, ENV_LOG_ERROR, 0);
-    snprintf(path, sizeof path, "%s/stats", dir);
-    const struct fleet_config config = {.genesis = &f->genesis,
-                                        .store = store,
-                                        .mode = "fleet",
-                                        .connections = 2,
-                                        .keep = 1,
-                                        .measure_ms = 60000, /* it ends when all have come */
-                                        .drain_ms = 1,
-                                        .stats_path = path,
-                                        .quiet = true,
-                                        .log = log};
-    assert_ok(fleet_new(&fleet, &config, &why));
+    city_open(&c, METERS); /* it ends when all have come */
     struct profile_source source;
     assert_ok(profile_source_init(&source, METERS, 1, 100000, 1));
     for (size_t i = 0; i < METERS; i++)
@@ -196,7 +222,7 @@ static void a_fleet_is_not_kept_by_who_says_that_it_leads(void **state)
     assert_int_equal(d.came_count, METERS);
     assert_true(d.flights[0] >= 1); /* it was their home */
 
-    json_t *stats = json_load_file(path, 0, NULL);
+    json_t *stats = json_load_file(c.path, 0, NULL);
     assert_non_null(stats);
     /* However often it was said: each link is heard once in METER_LEADS_US. */
     const json_int_t rounds = 1 + figure(stats, "run_ms") * 1000 / METER_LEADS_US;
@@ -204,21 +230,72 @@ static void a_fleet_is_not_kept_by_who_says_that_it_leads(void **state)
     assert_in_range(figure(stats, "leads_told"), 1, METERS * rounds);
     assert_int_equal(figure(stats, "bad_frames"), 0);
     json_decref(stats);
-    fleet_free(fleet);
     profile_source_free(&source);
-    meter_store_close(store);
     links_free(d.links);
     loop_free(d.loop);
-    log_close(log);
-    fixture_free(f);
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    assert_int_equal(system(command), 0);
+    city_close(&c);
+}
+
+/* A source that has several reports of each meter at once. */
+struct eager {
+    struct source source;
+    struct profile_source profile;
+    struct {
+        unsigned made;
+        uint64_t first_us, last_us; /* when the fleet asked for it */
+    } meter[FLEET_SLACK_METERS];
+};
+
+#define EAGER_REPORTS 5
+
+static enum source_answer eager_offer(void *ctx, size_t meter, uint64_t now_us, size_t rows_max,
+                                      struct source_batch *out)
+{
+    struct eager *e = ctx;
+    if (e->meter[meter].made == EAGER_REPORTS)
+        return SOURCE_DONE;
+    if (e->meter[meter].made++ == 0)
+        e->meter[meter].first_us = now_us;
+    e->meter[meter].last_us = now_us;
+    return e->profile.source.offer(&e->profile, meter, UINT64_MAX / 2, rows_max, out);
+}
+
+static void eager_taken(void *ctx, size_t meter, const struct source_batch *batch, uint64_t now_us)
+{
+    struct eager *e = ctx;
+    e->profile.source.taken(&e->profile, meter, batch, now_us);
+}
+
+/* Timers of many meters are looked at together and not all the time, but what a meter has at once
+ * does not wait for the next look. */
+static void reports_that_are_there_at_once_are_made_at_once(void **state)
+{
+    (void)state;
+    struct city c = {.f = fixture_new(4, 20240103)};
+    static struct eager e;
+    struct why why = {{0}};
+    for (unsigned i = 0; i < 4; i++)
+        strcpy(c.f->genesis.address[i].meter, "tcp://127.0.0.1:1"); /* nobody is there */
+    city_open(&c, FLEET_SLACK_METERS);
+    e.source =
+        (struct source){.ctx = &e, .offer = eager_offer, .taken = eager_taken, .batch_rows = 1};
+    assert_ok(profile_source_init(&e.profile, FLEET_SLACK_METERS, 1, 1000, 1));
+    for (size_t i = 0; i < FLEET_SLACK_METERS; i++)
+        profile_source_meter(&e.profile, i, fleet_name(fleet, i), 0, clock_mono_us());
+    assert_status(fleet_run(fleet, &e.source, &why), AMI_UNREACHABLE);
+    for (size_t i = 0; i < FLEET_SLACK_METERS; i++) {
+        assert_int_equal(e.meter[i].made, EAGER_REPORTS);
+        assert_int_equal(e.meter[i].first_us, e.meter[i].last_us);
+    }
+    profile_source_free(&e.profile);
+    city_close(&c);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fleet_is_not_kept_by_who_says_that_it_leads),
+        cmocka_unit_test(reports_that_are_there_at_once_are_made_at_once),
     };
     if (crypto_start() != AMI_OK)
         return 1;

@@ -56,7 +56,6 @@ static void a_report_is_committed_and_acknowledged_with_its_proof(void **state)
     net_free(net);
 }
 
-/* gateway = home: any DC takes reports, and hands them to the leader. */
 /* Meters that come back after a restart ask for what was settled meanwhile, each for its own and
  * all for that of the same few blocks: each block is read once. */
 static void settled_reports_are_proved_from_blocks_that_are_read_once(void **state)
@@ -90,6 +89,7 @@ static void settled_reports_are_proved_from_blocks_that_are_read_once(void **sta
     net_free(net);
 }
 
+/* gateway = home: any DC takes reports, and hands them to the leader. */
 static void a_follower_is_a_gateway_under_the_home_policy(void **state)
 {
     (void)state;
