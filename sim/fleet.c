@@ -346,9 +346,10 @@ static void ask_for_keys(struct sim_meter *m)
     frame_begin(&w, MSG_ENROL_REQUEST);
     write_raw(&w, m->pending->request, m->pending->request_size);
     AMI_CHECK(writer_ok(&w));
-    uint64_t first = sim_random_below(&m->host->random, METER_DCS);
-    for (uint64_t i = 0; i < METER_DCS; i++) {
-        uint64_t place = (first + i) % METER_DCS;
+    const uint64_t known = f->headers->dc_count;
+    uint64_t first = sim_random_below(&m->host->random, known);
+    for (uint64_t i = 0; i < known; i++) {
+        uint64_t place = (first + i) % known;
         if (f->dials.link[place] == 0 || !f->welcomed[place])
             continue;
         (void)sim_net_send(m->host, f->dials.link[place], writer_span(&w)); /* asked again */
