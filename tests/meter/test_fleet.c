@@ -152,7 +152,7 @@ static void city_open(struct city *c, size_t meters)
     snprintf(c->dir, sizeof c->dir, "/tmp/ami-fleet-XXXXXX");
     assert_non_null(mkdtemp(c->dir));
     for (size_t i = 0; i < meters; i++) {
-        char name[16];
+        char name[24];
         snprintf(name, sizeof name, "m-%zu", i);
         enrolled_store(c->f, c->dir, name, span_of(file, enrolled_key_file(c->f, name, file)));
     }
