@@ -160,7 +160,7 @@ void gateway_answer_settled(struct node *n, struct gateway_session *s, uint64_t 
 {
     const struct record *rec = registry_at(n->c.registry, s->meter);
     const struct node_disk *d = &n->c.disk;
-    uint64_t height;
+    uint64_t height = 0;
     uint32_t index;
     struct settled_block *b;
     enum ami_status status =
@@ -178,8 +178,8 @@ void gateway_answer_settled(struct node *n, struct gateway_session *s, uint64_t 
         return;
     }
     if (status != AMI_AGAIN)
-        node_event_often(n, ENV_LOG_ERROR, "no_proof", "meter=%s sequence=%llu status=%s",
-                         rec->name.text, (unsigned long long)sequence, ami_status_name(status));
+        node_event_often(n, ENV_LOG_ERROR, "no_proof", "height=%llu status=%s",
+                         (unsigned long long)height, ami_status_name(status));
     gateway_nack(n, s, sequence, AMI_AGAIN);
 }
 
