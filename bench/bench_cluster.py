@@ -5,10 +5,10 @@ Starts four DCs, an MDMS and fleets of meters as processes. First the fleets sen
 are acknowledged (a closed loop: each meter has a few reports under way), with one reading in a
 report; that rate is the saturation. Then they send at 25, 50, 75 and 100 % of it by the clock, for
 the latency from a report's first sending until its meter has checked the proof. Then a day's
-profile in a report, for readings a second; then three times the saturation, to see how far the
-rate holds and how long queues get; then what could not be delivered meanwhile, all at once, and that
-nothing of it is lost. With --etcd a four-node etcd on the same machine in the same run, as fast as wrk and
-`etcdctl check perf` can drive it.
+profile in a report, for readings a second; then three times the saturation, to see how far the rate
+holds and how long queues get; then what could not be delivered meanwhile, all at once, and that
+nothing of it is lost. With --etcd a four-node etcd on the same machine in the same run, as fast as
+wrk and `etcdctl check perf` can drive it.
 
 Times are shares of two cores that everything here shares with whatever else runs; the table of
 microseconds is computing time, which bears that better.

@@ -255,6 +255,15 @@ enum ami_status tx_leaves(sm3_digest *out, const struct tx *tx, size_t count)
     return by_chunks(out, NULL, tx, count, leaves_of_chunk);
 }
 
+static enum ami_status add_leaves(sm3_digest *out, sm3_digest *second, size_t *count,
+                                  const struct tx *tx, size_t size)
+{
+    AMI_TRY(by_chunks(out + *count, second == NULL ? NULL : second + *count, tx, size,
+                      leaves_of_chunk));
+    *count += size;
+    return AMI_OK;
+}
+
 enum ami_status body_leaves(sm3_digest *out, sm3_digest *second, size_t max, size_t *count,
                             struct span body)
 {
@@ -269,17 +278,12 @@ enum ami_status body_leaves(sm3_digest *out, sm3_digest *second, size_t max, siz
         AMI_TRY(tx_parse(&tx[waiting], encoded));
         if (++waiting < LEAF_CHUNK)
             continue;
-        AMI_TRY(by_chunks(out + *count, second == NULL ? NULL : second + *count, tx, waiting,
-                          leaves_of_chunk));
-        *count += waiting;
+        AMI_TRY(add_leaves(out, second, count, tx, waiting));
         waiting = 0;
     }
     if (!body_ok(&it))
         return AMI_BAD_ENCODING;
-    AMI_TRY(by_chunks(out + *count, second == NULL ? NULL : second + *count, tx, waiting,
-                      leaves_of_chunk));
-    *count += waiting;
-    return AMI_OK;
+    return add_leaves(out, second, count, tx, waiting);
 }
 
 uint64_t tx_mdms_number(const struct tx_view *tx)

@@ -33,10 +33,7 @@ static sm3_digest digest_of_part(const struct report_meter_part *part)
     return sm3(writer_span(&w));
 }
 
-struct making_random {
-    uint8_t salt[16];
-    uint8_t wide[SM2_WIDE_BYTES];
-};
+#define METER_SALT_BYTES sizeof(((struct report_submit){0}).salt)
 
 /* What is signed of reports that are made together. */
 struct making_batch {
@@ -47,13 +44,12 @@ struct making_batch {
     struct sm3_message message[METER_MAKING_MAX];
     sm3_digest e[METER_MAKING_MAX];
     const sm2_private *key[METER_MAKING_MAX];
-    struct making_random random[METER_MAKING_MAX]; /* of each that is asked for */
+    uint8_t salt[METER_MAKING_MAX][METER_SALT_BYTES];
     uint8_t wide[METER_MAKING_MAX][SM2_WIDE_BYTES];
     sm2_signature signature[METER_MAKING_MAX];
 };
 
-static enum ami_status make_ready(struct making_batch *b, struct meter_making *r,
-                                  const struct making_random *random)
+static enum ami_status make_ready(struct making_batch *b, struct meter_making *r)
 {
     struct meter *m = r->meter;
     const struct meter_shared *s = m->shared;
@@ -65,9 +61,7 @@ static enum ami_status make_ready(struct making_batch *b, struct meter_making *r
         return AMI_TOO_LARGE;
     struct report_submit *record = &b->record[at];
     *record = (struct report_submit){.sequence = m->next_sequence, .report = r->report};
-    _Static_assert(sizeof random->salt == sizeof record->salt, "all of it");
-    memcpy(record->salt, random->salt, sizeof record->salt);
-    memcpy(b->wide[at], random->wide, SM2_WIDE_BYTES);
+    memcpy(record->salt, b->salt[at], sizeof record->salt);
     AMI_TRY(meter_record_part(&part, &m->keys, record));
     report_meter_message(&b->signed_bytes[at], &part, &s->genesis->members.chain,
                          &m->keys.sign.public_key);
@@ -98,18 +92,20 @@ void meter_reports(struct meter_making *list, size_t count)
     b.count = 0;
     if (count == 0)
         return;
-    /* One draw for all: each is a call of the system. */
-    list[0].meter->shared->env->random(list[0].meter->ctx, b.random, count * sizeof b.random[0]);
+    /* For all at once: each draw is a call of the system. */
+    const struct env *env = list[0].meter->shared->env;
+    env->random(list[0].meter->ctx, b.salt, count * sizeof b.salt[0]);
+    env->random(list[0].meter->ctx, b.wide, count * sizeof b.wide[0]);
     for (size_t i = 0; i < count; i++)
-        list[i].status = make_ready(&b, &list[i], &b.random[i]);
+        list[i].status = make_ready(&b, &list[i]);
     sm3_batch(b.e, b.message, b.count);
     sm2_sign_batch(b.signature, b.key, b.e, (const uint8_t(*)[SM2_WIDE_BYTES])b.wide, b.count);
     for (size_t i = 0; i < b.count; i++) {
         b.record[i].signature = b.signature[i];
         b.of[i]->status = make_record(b.of[i], &b.record[i]);
     }
-    secret_wipe(b.random, count * sizeof b.random[0]);
-    secret_wipe(b.wide, b.count * sizeof b.wide[0]);
+    secret_wipe(b.salt, count * sizeof b.salt[0]);
+    secret_wipe(b.wide, count * sizeof b.wide[0]);
 }
 
 enum ami_status meter_report(struct meter *m, struct meter_put *put, struct span report)
@@ -368,7 +364,8 @@ static void settle(struct meter *m, struct meter_slot *s)
     if (status == AMI_OK)
         return;
     /* No room in the store's queue: written a little later. It stays in the outbox until then, and
-     * after a crash it is sent again, but not for this: to look up its proof may cost a DC a block. */
+     * after a crash it is sent again, but not for this: to look up its proof may cost a DC a block.
+     */
     s->write.kind = 0;
     s->write.flags = SLOT_SETTLED;
     m->settle_us = meter_now_us(m) + SETTLE_AGAIN_US;

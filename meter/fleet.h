@@ -17,9 +17,6 @@
 
 struct fleet;
 
-/* From so many meters on their timers are looked at together (fleet_internal.h, FLEET_SLACK_US). */
-#define FLEET_SLACK_METERS 64
-
 struct fleet_config {
     const struct genesis *genesis; /* outlives the fleet, as all pointers here */
     struct meter_store *store;

@@ -29,6 +29,7 @@
  * reports of a meter: reports that are due within so short a time are signed side by side, at a
  * third of the price. Few meters need not wait for that. */
 #define FLEET_SLACK_US         5000u
+#define FLEET_SLACK_METERS     64
 #define FLEET_UNKNOWN_GRACE_US (20u * 1000000u) /* an enrolment takes a block to be known */
 
 struct fleet_meter {

@@ -47,7 +47,6 @@ struct chain {
     bool evidence_new; /* waits to be handed over */
     bool delivered;    /* a block: its transactions make room at the leader */
     bool new_leader;   /* was seen: the timers of waiting transactions start anew */
-    uint64_t builds;   /* for marking what a block holds already */
     uint64_t height;
     sm3_digest tip;
     int64_t tip_timestamp_ms;
@@ -56,13 +55,6 @@ struct chain {
 };
 
 static void step(struct node *n, struct replica_event *e);
-
-static void free_write(struct node_write *w)
-{
-    free(w->records);
-    free(w->memory);
-    free(w);
-}
 
 /* --- start and end ---------------------------------------------------------------------------- */
 
@@ -128,7 +120,7 @@ void chain_free(struct node *n)
     /* The shell has ended the work pool and the storage thread. */
     free_validation(c->validating);
     if (c->writing != NULL)
-        free_write(c->writing);
+        write_free(c->writing);
     if (c->memory != NULL)
         secret_wipe(c->memory, replica_size(&n->c.genesis->parameters));
     free(c->memory);
@@ -172,90 +164,6 @@ static bool stage_again(struct node *n, const struct block_header *h, const sm3_
     c->staged = status == AMI_OK;
     c->staged_block = *block;
     return c->staged;
-}
-
-struct record_run {
-    uint8_t *data;
-    size_t size, capacity;
-    bool failed;
-};
-
-static void put_record(void *ctx, uint64_t index, const struct record *rec)
-{
-    struct record_run *run = ctx;
-    if (run->capacity - run->size < RECORD_BYTES_MAX + 12 && !run->failed) {
-        size_t capacity = run->capacity * 2 + 64 * RECORD_BYTES_MAX;
-        uint8_t *data = realloc(run->data, capacity);
-        if (data == NULL) {
-            run->failed = true;
-        } else {
-            run->data = data;
-            run->capacity = capacity;
-        }
-    }
-    if (run->failed)
-        return;
-    uint8_t encoded[RECORD_BYTES_MAX];
-    struct writer record = writer_on(encoded, sizeof encoded);
-    record_encode(&record, rec);
-    AMI_CHECK(writer_ok(&record));
-    struct writer w = writer_on(run->data + run->size, run->capacity - run->size);
-    write_u64(&w, index);
-    write_bytes(&w, writer_span(&record));
-    AMI_CHECK(writer_ok(&w));
-    run->size += w.size;
-}
-
-static struct span keep(struct writer *w, struct span s)
-{
-    size_t at = w->size;
-    write_raw(w, s.data, s.size);
-    AMI_CHECK(writer_ok(w));
-    return span_of(w->data + at, s.size);
-}
-
-/* Puts together what must be durable in one go. NULL: out of memory. */
-static struct node_write *make_write(struct node *n, const struct effects *fx)
-{
-    struct node_write *w = calloc(1, sizeof *w);
-    uint8_t *small = malloc(EFFECTS_PERSIST_SMALL_BYTES_MAX);
-    struct record_run run = {0};
-    if (w == NULL || small == NULL)
-        goto fail;
-    struct writer out = writer_on(small, EFFECTS_PERSIST_SMALL_BYTES_MAX);
-    w->memory = small;
-    w->ticket = fx->persist.ticket;
-    w->batch.vote_record = keep(&out, fx->persist.vote_record);
-    w->batch.body_header = keep(&out, fx->persist.body_header);
-    w->batch.body = fx->persist.body;
-    const struct span shown = prune_unsaved(n);
-    if (shown.size != 0) { /* it may change while this is written */
-        memcpy(w->retention, shown.data, shown.size);
-        w->batch.retention = span_of(w->retention, shown.size);
-    }
-    if (fx->persist.commit) {
-        if (!stage_again(n, fx->persist.header, &fx->persist.block, fx->persist.block_body))
-            goto fail;
-        registry_stage_changes(n->c.registry, put_record, &run);
-        if (run.failed)
-            goto fail;
-        w->commits = true;
-        w->height = fx->persist.header->height;
-        w->tip = fx->persist.block;
-        w->timestamp_ms = fx->persist.header->timestamp_ms;
-        w->batch.commit = true;
-        w->batch.block_header = keep(&out, fx->persist.block_header);
-        w->batch.block_commit = keep(&out, fx->persist.block_commit);
-        w->batch.block_body = fx->persist.block_body;
-        w->records = run.data;
-        w->batch.records = span_of(run.data, run.size);
-    }
-    return w;
-fail:
-    free(run.data);
-    free(small);
-    free(w);
-    return NULL;
 }
 
 /* A full disk makes the node read-only: it serves what it has, takes no reports, does not lead and
@@ -309,11 +217,15 @@ static bool persist(struct node *n, enum ami_status *status)
 {
     struct chain *c = n->chain;
     AMI_CHECK(c->writing == NULL);
-    struct node_write *w = make_write(n, &c->fx);
+    const struct effects *fx = &c->fx;
+    struct node_write *w = NULL;
+    if (!fx->persist.commit ||
+        stage_again(n, fx->persist.header, &fx->persist.block, fx->persist.block_body))
+        w = write_make(n, fx);
     *status = w == NULL ? AMI_NO_MEMORY : n->env.store(n->env.ctx, w);
     if (*status != AMI_OK) {
         if (w != NULL)
-            free_write(w);
+            write_free(w);
         return false;
     }
     c->writing = w;
@@ -342,7 +254,7 @@ void chain_on_stored(struct node *n, struct node_write *w, enum ami_status statu
     struct replica_event e = {.type = REPLICA_PERSISTED};
     e.u.persisted.ticket = w->ticket;
     e.u.persisted.status = status;
-    free_write(w);
+    write_free(w);
     step(n, &e);
     tell_disk(n);
 }
@@ -436,92 +348,6 @@ bool chain_on_work(struct node *n, void *job)
 }
 
 /* --- build ------------------------------------------------------------------------------------ */
-
-/* What goes into one block. */
-struct filling {
-    struct writer *body;
-    size_t count, enrolments;
-};
-
-/* An enrolment costs a point multiplication here, in the loop's thread, and again in everybody's
- * who stages the block; a city that enrols at once must not hold up the heartbeats. */
-#define ENROLMENTS_PER_BLOCK 512
-
-enum fill { FILL_GO_ON, FILL_REMOVED_NUMBER, FILL_STOP };
-
-static enum fill fill_with(struct node *n, struct filling *f, struct pool_entry *e)
-{
-    const struct parameters *p = &n->c.genesis->parameters;
-    const bool enrols = e->view.tx.kind == TX_METER_ENROL || e->view.tx.kind == TX_DC_ENROL;
-    if (e->build == n->chain->builds)
-        return FILL_GO_ON; /* it is in */
-    if (f->count == p->block_txs_max ||
-        f->body->size + e->view.encoded.size + 4 > p->block_bytes_max)
-        return FILL_STOP;
-    if (enrols && f->enrolments == ENROLMENTS_PER_BLOCK)
-        return FILL_GO_ON;
-    enum ami_status status = registry_stage_tx(n->c.registry, &e->view);
-    if (status == AMI_NO_MEMORY)
-        return FILL_STOP;
-    if (status == AMI_OK) {
-        body_append(f->body, e->view.encoded);
-        e->build = n->chain->builds;
-        f->count++;
-        f->enrolments += enrols;
-    } else if (status != AMI_SEQUENCE_AHEAD) {
-        node_event_often(n, ENV_LOG_INFO, "tx_dropped", "kind=%u status=%s", e->view.tx.kind,
-                         ami_status_name(status));
-        n->counters.txs_refused++;
-        bool number = e->number != 0;
-        pool_remove(n->pool, e, node_now_us(n));
-        return number ? FILL_REMOVED_NUMBER : FILL_GO_ON;
-    }
-    return FILL_GO_ON;
-}
-
-/* Those that have timers running everywhere, one of each source in turn: a flood from some sources,
- * or of large transactions, makes nobody else's wait. The block may end with any of them, so each
- * comes first some time. */
-static enum fill fill_in_turn(struct node *n, struct filling *f)
-{
-    struct pool_entry *next[POOL_SOURCES];
-    const uint8_t first = (uint8_t)(n->chain->builds % POOL_SOURCES);
-    bool any = true;
-    for (uint8_t i = 0; i < POOL_SOURCES; i++)
-        next[i] = pool_first_of(n->pool, i);
-    while (any) {
-        any = false;
-        for (uint8_t i = 0; i < POOL_SOURCES; i++) {
-            const uint8_t source = (uint8_t)((first + i) % POOL_SOURCES);
-            struct pool_entry *e = next[source];
-            if (e == NULL || !pool_timed(e))
-                continue;
-            next[source] = pool_next_of(e);
-            any = true;
-            const enum fill go = fill_with(n, f, e);
-            if (go != FILL_GO_ON)
-                return go;
-        }
-    }
-    return FILL_GO_ON;
-}
-
-/* Stages waiting transactions until the block is full: first those with timers, then all in order
- * of arrival. */
-static size_t fill_block(struct node *n, struct writer *body)
-{
-    struct filling f = {.body = body};
-    struct pool_entry *next;
-    n->chain->builds++;
-    enum fill go = fill_in_turn(n, &f);
-    /* A number that fell out parks those behind it: no successor is to be trusted then, and what is
-     * in the block so far is enough. */
-    for (struct pool_entry *e = pool_first(n->pool); e != NULL && go == FILL_GO_ON; e = next) {
-        next = pool_next(e);
-        go = fill_with(n, &f, e);
-    }
-    return f.count;
-}
 
 static void build(struct node *n, uint64_t ticket, uint64_t term, uint64_t parent_height,
                   const sm3_digest *parent_hash, int64_t parent_timestamp_ms)

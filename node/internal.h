@@ -5,6 +5,8 @@
  *   peers.c    links with DCs and the MDMS: handshake, sending, serving blocks
  *   epoch.c    membership: the committee, the own key in it, those who only follow
  *   chain.c    the replica's effects carried out: validate, build, persist, deliver
+ *   fill.c     which waiting transactions go into a leader's next block
+ *   write.c    what must be durable in one go, copied for the storage thread
  *   gateway.c  meters: agreement, sessions, reports, acknowledgements (node/gateway_internal.h)
  *   submit.c   waiting transactions: pool, handing over, rule 8's timers
  *   prune.c    blocks below the MDMS's watermark
@@ -205,6 +207,7 @@ struct node {
     uint64_t hand_batch; /* of transactions handed to a leader, counted */
     uint64_t hand_on_us; /* the next three: nothing is due there before */
     uint64_t peers_us;
+    uint64_t blocks_filled; /* for marking what a block holds already */
     uint64_t relays_us;
 
     struct relay_entry *relays;
@@ -305,6 +308,18 @@ void chain_step_down(struct node *n);              /* this leader leads no more 
 uint64_t chain_epoch_due_us(const struct node *n);
 void chain_settle(struct node *n);
 uint64_t chain_deadline_us(const struct node *n);
+
+/* fill.c */
+/* Stages waiting transactions until the block is full: first those with timers, one of each source
+ * in turn, then all in order of arrival. Returns how many; what no block will ever take is dropped.
+ */
+size_t fill_block(struct node *n, struct writer *body);
+
+/* write.c */
+/* What these effects want to be durable; a block that is committed is staged on the registry. NULL:
+ * out of memory. */
+struct node_write *write_make(struct node *n, const struct effects *fx);
+void write_free(struct node_write *w);
 
 /* gateway.c */
 bool gateway_init(struct node *n);

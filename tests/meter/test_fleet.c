@@ -4,7 +4,7 @@
 
 #include "base/check.h"
 #include "crypto/secret.h"
-#include "meter/fleet.h"
+#include "meter/fleet_internal.h"
 #include "tests/meter/enrolled.h"
 
 #include <jansson.h>
@@ -236,65 +236,94 @@ static void a_fleet_is_not_kept_by_who_says_that_it_leads(void **state)
     city_close(&c);
 }
 
-/* A source that has several reports of each meter at once. */
-struct eager {
+/* A source that has so many reports of each meter at once, and the meters' a little after one
+ * another. */
+struct scripted {
     struct source source;
     struct profile_source profile;
+    unsigned reports;
+    uint64_t start_us, stagger_us;
     struct {
         unsigned made;
         uint64_t first_us, last_us; /* when the fleet asked for it */
     } meter[FLEET_SLACK_METERS];
+    uint64_t look_us[FLEET_SLACK_METERS]; /* and found any due */
+    size_t looks;
 };
 
-#define EAGER_REPORTS 5
-
-static enum source_answer eager_offer(void *ctx, size_t meter, uint64_t now_us, size_t rows_max,
-                                      struct source_batch *out)
+static enum source_answer scripted_offer(void *ctx, size_t meter, uint64_t now_us, size_t rows_max,
+                                         struct source_batch *out)
 {
-    struct eager *e = ctx;
-    if (e->meter[meter].made == EAGER_REPORTS)
+    struct scripted *e = ctx;
+    out->at_us = e->start_us + meter * e->stagger_us;
+    if (e->meter[meter].made == e->reports)
         return SOURCE_DONE;
+    if (now_us < out->at_us)
+        return SOURCE_WAIT;
     if (e->meter[meter].made++ == 0)
         e->meter[meter].first_us = now_us;
     e->meter[meter].last_us = now_us;
+    if (e->looks == 0 || e->look_us[e->looks - 1] != now_us) {
+        AMI_CHECK(e->looks < FLEET_SLACK_METERS);
+        e->look_us[e->looks++] = now_us;
+    }
     return e->profile.source.offer(&e->profile, meter, UINT64_MAX / 2, rows_max, out);
 }
 
-static void eager_taken(void *ctx, size_t meter, const struct source_batch *batch, uint64_t now_us)
+static void scripted_taken(void *ctx, size_t meter, const struct source_batch *batch,
+                           uint64_t now_us)
 {
-    struct eager *e = ctx;
+    struct scripted *e = ctx;
     e->profile.source.taken(&e->profile, meter, batch, now_us);
 }
 
-/* Timers of many meters are looked at together and not all the time, but what a meter has at once
- * does not wait for the next look. */
-static void reports_that_are_there_at_once_are_made_at_once(void **state)
+/* A fleet of FLEET_SLACK_METERS, with nobody to report to, until all reports are made. */
+static void run_scripted(struct scripted *e, unsigned reports, uint64_t stagger_us)
 {
-    (void)state;
     struct city c = {.f = fixture_new(4, 20240103)};
-    static struct eager e;
     struct why why = {{0}};
     for (unsigned i = 0; i < 4; i++)
         strcpy(c.f->genesis.address[i].meter, "tcp://127.0.0.1:1"); /* nobody is there */
     city_open(&c, FLEET_SLACK_METERS);
-    e.source =
-        (struct source){.ctx = &e, .offer = eager_offer, .taken = eager_taken, .batch_rows = 1};
-    assert_ok(profile_source_init(&e.profile, FLEET_SLACK_METERS, 1, 1000, 1));
+    *e = (struct scripted){
+        .reports = reports,
+        .stagger_us = stagger_us,
+        .source = {.ctx = e, .offer = scripted_offer, .taken = scripted_taken, .batch_rows = 1}};
+    assert_ok(profile_source_init(&e->profile, FLEET_SLACK_METERS, 1, 1000, 1));
     for (size_t i = 0; i < FLEET_SLACK_METERS; i++)
-        profile_source_meter(&e.profile, i, fleet_name(fleet, i), 0, clock_mono_us());
-    assert_status(fleet_run(fleet, &e.source, &why), AMI_UNREACHABLE);
-    for (size_t i = 0; i < FLEET_SLACK_METERS; i++) {
-        assert_int_equal(e.meter[i].made, EAGER_REPORTS);
-        assert_int_equal(e.meter[i].first_us, e.meter[i].last_us);
-    }
-    profile_source_free(&e.profile);
+        profile_source_meter(&e->profile, i, fleet_name(fleet, i), 0, clock_mono_us());
+    e->start_us = clock_mono_us();
+    assert_status(fleet_run(fleet, &e->source, &why), AMI_UNREACHABLE);
+    for (size_t i = 0; i < FLEET_SLACK_METERS; i++)
+        assert_int_equal(e->meter[i].made, reports);
+    profile_source_free(&e->profile);
     city_close(&c);
+}
+
+static void timers_of_many_meters_are_looked_at_together(void **state)
+{
+    (void)state;
+    static struct scripted e;
+    run_scripted(&e, 1, FLEET_SLACK_US / 10);
+    for (size_t i = 1; i < e.looks; i++)
+        assert_true(e.look_us[i] - e.look_us[i - 1] >= FLEET_SLACK_US);
+}
+
+/* What a meter has at once does not wait for the next look. */
+static void reports_that_are_there_at_once_are_made_at_once(void **state)
+{
+    (void)state;
+    static struct scripted e;
+    run_scripted(&e, 5, 0);
+    for (size_t i = 0; i < FLEET_SLACK_METERS; i++)
+        assert_int_equal(e.meter[i].first_us, e.meter[i].last_us);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fleet_is_not_kept_by_who_says_that_it_leads),
+        cmocka_unit_test(timers_of_many_meters_are_looked_at_together),
         cmocka_unit_test(reports_that_are_there_at_once_are_made_at_once),
     };
     if (crypto_start() != AMI_OK)

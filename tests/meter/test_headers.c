@@ -218,10 +218,11 @@ static void leaves_are_checked_once_for_all_that_is_above(void **state)
             sm3_digest other = leaves[i];
             other.b[31] ^= 1;
             for (unsigned warm = 0; warm < 2; warm++) {
-                for (size_t at = 0; at < (warm ? 0 : not_shown(i, count)); at++) {
+                /* What was shown is not computed again. */
+                for (size_t at = 0; at < (warm ? size : not_shown(i, count)); at++) {
                     path[at].b[5] ^= 1;
                     assert_status(headers_check_leaf(h, &c, &leaves[i], i, path, size),
-                                  AMI_BAD_PROOF);
+                                  warm ? AMI_OK : AMI_BAD_PROOF);
                     path[at].b[5] ^= 1;
                 }
                 assert_status(headers_check_leaf(h, &c, &other, i, path, size), AMI_BAD_PROOF);
