@@ -523,7 +523,10 @@ static const char *list_state(const json_t *dc, uint64_t known)
         return "current";
     if ((uint64_t)roster_number(dc, "number") > known)
         return "ahead"; /* this folder was put back from before; `serve` has its list from it */
-    return strcmp(roster_text(dc, "status"), "OK") == 0 ? "behind" : roster_text(dc, "status");
+    const char *status = roster_text(dc, "status");
+    if (strcmp(status, ami_status_name(AMI_EXISTS)) == 0)
+        return "refused"; /* it goes by one that names somebody whom this one lacks */
+    return strcmp(status, ami_status_name(AMI_OK)) == 0 ? "behind" : status;
 }
 
 static void print_list(const struct work *w)
