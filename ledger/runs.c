@@ -233,13 +233,18 @@ void rows_sort(uint8_t *rows, size_t count)
     free(end);
 }
 
+void row_last(uint8_t row[ROW_BYTES], const struct row_key *key, uint64_t height_max)
+{
+    memcpy(row, key->b, ROW_KEY_BYTES);
+    store_be64(row + ROW_KEY_BYTES, height_max);
+    memset(row + ROW_KEY_BYTES + 8, 0xff, 4);
+}
+
 size_t rows_upto(const uint8_t *rows, size_t count, const struct row_key *key, uint64_t height_max)
 {
     size_t low = 0, high = count; /* rows below `low` are not above what is looked for */
     uint8_t last[ROW_BYTES];
-    memcpy(last, key->b, ROW_KEY_BYTES);
-    store_be64(last + ROW_KEY_BYTES, height_max);
-    memset(last + ROW_KEY_BYTES + 8, 0xff, 4);
+    row_last(last, key, height_max);
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (ROW_ORDER(rows + ROW_BYTES * middle, last) <= 0)
@@ -264,19 +269,27 @@ bool rows_find(const uint8_t *rows, size_t count, const struct row_key *key, uin
 
 /* --- the shape -------------------------------------------------------------------------------- */
 
-void run_name_encode(uint8_t out[RUN_NAME_BYTES], const struct run_name *n)
+void run_key_encode(uint8_t out[RUN_KEY_BYTES], unsigned level, uint64_t run, const uint8_t *row)
 {
-    out[0] = (uint8_t)n->level;
-    store_be64(out + 1, n->run);
-    store_be32(out + 9, n->slice);
+    out[0] = (uint8_t)level;
+    store_be64(out + 1, run);
+    memcpy(out + 9, row, ROW_BYTES);
 }
 
-bool run_name_parse(struct run_name *out, struct span key)
+bool run_key_parse(struct run_name *out, const uint8_t **row, struct span key)
 {
-    if (key.size != RUN_NAME_BYTES)
+    if (key.size != RUN_KEY_BYTES || key.data[0] < 1 || key.data[0] > RUNS_LEVELS)
         return false;
-    *out = (struct run_name){key.data[0], load_be64(key.data + 1), load_be32(key.data + 9)};
-    return out->level >= 1 && out->level <= RUNS_LEVELS && out->slice < runs_blocks(out->level);
+    *row = key.data + 9;
+    *out =
+        (struct run_name){key.data[0], load_be64(key.data + 1), runs_slice_of(key.data[0], *row)};
+    return true;
+}
+
+void run_slice_begin(uint8_t row[ROW_BYTES], const struct run_name *n)
+{
+    memset(row, 0, ROW_BYTES);
+    store_be64(row, (uint64_t)n->slice << (64 - 6 * n->level));
 }
 
 uint64_t runs_blocks(unsigned level)
@@ -337,6 +350,25 @@ bool run_covers(const struct run_name *n, const uint8_t *row)
     const uint64_t height = load_be64(row + ROW_KEY_BYTES);
     return height != 0 && (height - 1) / runs_blocks(n->level) == n->run &&
            runs_slice_of(n->level, row) == n->slice;
+}
+
+bool run_piece_is_right(struct run_pieces *p, uint64_t tip, struct span key, struct span rows)
+{
+    struct run_name n;
+    const uint8_t *first;
+    if (!run_key_parse(&n, &first, key) || !runs_has(&n, tip) || rows.size == 0 ||
+        rows.size % ROW_BYTES != 0 || rows.size > ROW_BYTES * RUN_PIECE_ROWS ||
+        ROW_ORDER(first, rows.data) != 0)
+        return false;
+    const bool same = n.level == p->last.level && n.run == p->last.run;
+    for (size_t at = 0; at < rows.size; at += ROW_BYTES) {
+        const uint8_t *row = rows.data + at, *before = at == 0 ? p->last_row : row - ROW_BYTES;
+        if (!run_covers(&n, row) || ((at != 0 || same) && ROW_ORDER(before, row) >= 0))
+            return false;
+    }
+    p->last = n;
+    memcpy(p->last_row, rows.data + rows.size - ROW_BYTES, ROW_BYTES);
+    return true;
 }
 
 struct runs_walk runs_walk_on(uint64_t tip, const struct row_key *key)

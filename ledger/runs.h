@@ -14,8 +14,9 @@
  *     slices 64 p to 64 p + 63. At most one part is made with a block, of as many rows as 64 blocks
  *     have.
  *
- * So a row is written once a level, in values of about one block's rows, and found by looking into
- * at most 127 values a level. docs/ledger-format.md, "Indexes".
+ * So a row is written once a level, in slices of about one block's rows, and found by looking into
+ * at most 127 slices a level. A slice is kept in pieces of a page each, lest the pages that merging
+ * leaves behind lie about in runs too short for the next slice. docs/ledger-format.md, "Indexes".
  */
 #ifndef AMI_LEDGER_RUNS_H
 #define AMI_LEDGER_RUNS_H
@@ -24,10 +25,11 @@
 
 #define RUNS_FAN        64
 #define RUNS_LEVELS     5 /* the runs of the last one, 2^30 blocks each, are not merged */
-#define RUN_NAME_BYTES  13
 #define ROW_KEY_BYTES   16
 #define ROW_BYTES       (ROW_KEY_BYTES + 8 + 4)
 #define ROW_ORDER(a, b) memcmp(a, b, ROW_BYTES)
+#define RUN_PIECE_ROWS  145 /* with their check and LMDB's header not more than 4096 bytes */
+#define RUN_KEY_BYTES   (1 + 8 + ROW_BYTES)
 
 /* A row is 28 bytes: its key, the first 16 bytes of a digest; u64 height, u32 index in the block.
  * Rows are in the order of these bytes. Of every transaction there is one by its id, and of every
@@ -47,7 +49,8 @@ struct row_key row_report_key(const uint8_t salt[ROW_SALT_BYTES], const struct a
 enum ami_status rows_of_block(uint8_t **rows, size_t *count, const uint8_t salt[ROW_SALT_BYTES],
                               uint64_t height, struct span body) AMI_MUST_CHECK;
 void rows_sort(uint8_t *rows, size_t count);
-/* How many of them are not above this key at that height. */
+/* The last row that this key may have up to that height, and how many of them are not above it. */
+void row_last(uint8_t row[ROW_BYTES], const struct row_key *key, uint64_t height_max);
 size_t rows_upto(const uint8_t *rows, size_t count, const struct row_key *key, uint64_t height_max);
 /* The last one with this key and a height up to `height_max`. False: none. */
 bool rows_find(const uint8_t *rows, size_t count, const struct row_key *key, uint64_t height_max,
@@ -60,14 +63,25 @@ struct run_name {
     uint64_t run;
     uint32_t slice;
 };
-/* As the store's key: u8 level, u64 run, u32 slice. */
-void run_name_encode(uint8_t out[RUN_NAME_BYTES], const struct run_name *n);
-bool run_name_parse(struct run_name *out, struct span key);
+/* The store's key of a piece: u8 level, u64 run, its first row. So a run's pieces are in the order
+ * of their rows, and where a row may be is the last piece whose key is not above it. */
+void run_key_encode(uint8_t out[RUN_KEY_BYTES], unsigned level, uint64_t run, const uint8_t *row);
+bool run_key_parse(struct run_name *out, const uint8_t **row, struct span key);
+/* Below every row of this slice. */
+void run_slice_begin(uint8_t row[ROW_BYTES], const struct run_name *n);
 
 uint64_t runs_blocks(unsigned level);                              /* 64^level */
 uint32_t runs_slice_of(unsigned level, const uint8_t *key);        /* its first 6 level bits */
 bool runs_has(const struct run_name *n, uint64_t tip);             /* it may have rows then */
 bool run_covers(const struct run_name *n, const uint8_t *one_row); /* the row belongs there */
+
+/* Pieces one after another, in the order of their keys. Zeroed, it begins. */
+struct run_pieces {
+    struct run_name last;
+    uint8_t last_row[ROW_BYTES];
+};
+/* Whether this is a piece that a ledger with this tip may have, behind those before it. */
+bool run_piece_is_right(struct run_pieces *p, uint64_t tip, struct span key, struct span rows);
 
 /* What block `height` makes beside level 1 (which it does at multiples of RUNS_FAN): slices
  * 64 part to 64 part + 63 of this run. False: nothing. */
@@ -78,7 +92,7 @@ struct run_part {
 };
 bool runs_part(uint64_t height, struct run_part *out);
 
-/* The values that may have this key, newest blocks first. */
+/* The slices that may have this key, newest blocks first. */
 struct runs_walk {
     uint64_t tip, left; /* blocks up to `left` have not been passed yet */
     struct row_key key;

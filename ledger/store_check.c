@@ -18,6 +18,7 @@ struct check {
     uint64_t blocks;
     sm3_digest last; /* hash of the last block; the chain id before the first */
     uint64_t hashes, rows, epochs;
+    struct run_pieces pieces;
     uint64_t txs_and_reports, must_rows, must_epochs; /* as the blocks have them */
     uint64_t tip_height;
     sm3_digest tip;
@@ -144,12 +145,8 @@ static enum ami_status check_pending(struct span key, struct span value)
 
 static enum ami_status check_run(struct check *c, struct span key, struct span value)
 {
-    struct run_name n;
-    if (!run_name_parse(&n, key) || !runs_has(&n, c->blocks) || value.size % ROW_BYTES != 0)
+    if (!run_piece_is_right(&c->pieces, c->blocks, key, value))
         return AMI_DAMAGED;
-    for (size_t at = 0; at < value.size; at += ROW_BYTES)
-        if (!run_covers(&n, value.data + at))
-            return AMI_DAMAGED;
     c->rows += value.size / ROW_BYTES;
     return AMI_OK;
 }

@@ -7,9 +7,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 const char *const store_db_names[DB_COUNT] = {"meta",   "blocks",  "hashes",  "runs",
                                               "epochs", "changes", "records", "pending"};
@@ -157,9 +159,23 @@ int store_note_damage(struct store *s)
     return MDB_CORRUPTED;
 }
 
+void store_will_read(const struct store *s, const MDB_val *v)
+{
+    if (s->mode == STORE_READ_ONLY)
+        return;
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)v->mv_data;
+    /* Advice: without it the pages come one by one. */
+    (void)madvise((void *)(at - at % page), at % page + v->mv_size, MADV_WILLNEED);
+}
+
+/* Values above this are fetched at once; a smaller one is a page or a few. */
+#define LONG_VALUE_BYTES ((size_t)16 << 10)
+
 int store_open_value(struct store *s, int db, struct span key, const MDB_val *v, struct span *value)
 {
     struct span stored = span_of(v->mv_data, v->mv_size);
+    if (v->mv_size > LONG_VALUE_BYTES)
+        store_will_read(s, v);
     if (store_check_open(store_db_names[db], key, stored, value))
         return MDB_SUCCESS;
     *value = span_of(NULL, 0);

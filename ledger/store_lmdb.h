@@ -23,14 +23,14 @@
  * every value stands its check (ledger/store_value.h), and in blocks and pending that of the front
  * before it.
  *
- *   meta     "format" -> "amiledger store 6", or 7 with a retention; "chain" -> chain id;
+ *   meta     "format" -> "amiledger store 8", or 9 with a retention; "chain" -> chain id;
  *            "salt" -> ROW_SALT_BYTES; "tip" -> u64 height, hash; "vote" -> vote_record, u64
  *            LMDB's number of that write; "write" -> u64 number of the last write, u64 of the
  *            last with a vote record; "retention" -> the transaction of the highest watermark;
  *            "pruned" -> u64 height: below it no report is whole
  *   blocks   u64 height -> certified_block, its body perhaps pruned
  *   hashes   block hash -> u64 height
- *   runs     run_name -> rows of transactions and reports (ledger/runs.h)
+ *   runs     level, run, first row -> rows of transactions and reports (ledger/runs.h)
  *   epochs   u32 epoch -> u64 height, u32 index; of the membership transaction that begins it
  *   changes  u64 height -> the records that this block changed, as a batch has them; of the
  *            blocks after records_folded(tip)
@@ -99,6 +99,9 @@ enum ami_status store_map_grow(struct store *s);
 enum ami_status store_begin(struct store *s, unsigned flags, MDB_txn **txn);
 void store_end(struct store *s, MDB_txn *txn);
 int store_note_damage(struct store *s);
+/* Has the kernel fetch this value from the disk meanwhile; where it reads ahead by itself, nothing.
+ */
+void store_will_read(const struct store *s, const MDB_val *v);
 /* A stored value without its check. MDB_CORRUPTED: the check is another one's. */
 int store_open_value(struct store *s, int db, struct span key, const MDB_val *v,
                      struct span *value);

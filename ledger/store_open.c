@@ -193,7 +193,10 @@ static enum ami_status reserve_readers(const struct opening *o)
 static enum ami_status open_env(const struct opening *o)
 {
     struct store *s = o->s;
-    unsigned flags = MDB_NOTLS | (s->mode == STORE_READ_ONLY ? MDB_RDONLY : 0);
+    /* Who reads a ledger from end to end wants the kernel to read ahead. A node reads here and
+     * there in one that may be larger than memory, and each look would bring megabytes that push
+     * out what is needed: it says itself what it will read (store_will_read). */
+    unsigned flags = MDB_NOTLS | (s->mode == STORE_READ_ONLY ? MDB_RDONLY : MDB_NORDAHEAD);
     AMI_TRY(reserve_readers(o));
     int rc = mdb_env_create(&s->env);
     if (rc == MDB_SUCCESS)

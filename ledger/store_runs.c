@@ -30,41 +30,82 @@ static enum ami_status heap_put(struct heap *h, const void *data, size_t size)
     return AMI_OK;
 }
 
-/* --- one run's values ------------------------------------------------------------------------- */
+/* --- one run's pieces ------------------------------------------------------------------------- */
 
-/* The rows of one value, none when it is not there: an empty slice has none. */
-static enum ami_status get_run(struct store *s, MDB_txn *txn, const struct run_name *n,
-                               struct span *rows)
+/* Takes the rows of one slice out of the store; an empty one has none. */
+static enum ami_status take_slice(struct store *s, MDB_cursor *cursor, const struct run_name *n,
+                                  struct heap *rows)
 {
-    uint8_t key[RUN_NAME_BYTES];
-    run_name_encode(key, n);
-    int rc = store_get(s, txn, RUNS, span_of(key, sizeof key), rows);
-    if (rc == MDB_NOTFOUND)
-        return AMI_OK;
-    if (rc == MDB_SUCCESS && rows->size % ROW_BYTES != 0)
-        rc = store_note_damage(s);
-    return store_status(rc);
+    uint8_t row[ROW_BYTES], begin[RUN_KEY_BYTES];
+    MDB_val k = {sizeof begin, begin}, v;
+    run_slice_begin(row, n);
+    run_key_encode(begin, n->level, n->run, row);
+    int rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    while (rc == MDB_SUCCESS) {
+        const struct span key = span_of(k.mv_data, k.mv_size);
+        struct run_name here;
+        struct span piece = {0};
+        const uint8_t *first;
+        if (!run_key_parse(&here, &first, key))
+            return store_status(store_note_damage(s));
+        if (here.level != n->level || here.run != n->run || here.slice != n->slice)
+            return AMI_OK;
+        AMI_TRY(store_status(store_open_value(s, RUNS, key, &v, &piece)));
+        if (piece.size % ROW_BYTES != 0)
+            return store_status(store_note_damage(s));
+        for (size_t at = 0; at < piece.size; at += ROW_BYTES)
+            if (!run_covers(n, piece.data + at))
+                return store_status(store_note_damage(s));
+        AMI_TRY(heap_put(rows, piece.data, piece.size));
+        rc = mdb_cursor_del(cursor, 0);
+        if (rc == MDB_SUCCESS)
+            rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+    }
+    return rc == MDB_NOTFOUND ? AMI_OK : store_status(rc);
 }
 
-/* Sorted rows of 64 slices, as values of this run. */
-static enum ami_status put_slices(struct store *s, MDB_txn *txn, unsigned level, uint64_t run,
-                                  const struct heap *sorted, int *rc)
+/* Has what the next part of this level will take fetched from the disk: it is minutes old and lies
+ * here and there, and a write is not to wait for each page. */
+static int fetch_part(struct store *s, MDB_cursor *cursor, const struct run_part *p)
 {
-    for (size_t at = 0; at < sorted->size && *rc == MDB_SUCCESS;) {
-        const struct run_name n = {level, run, runs_slice_of(level, sorted->data + at)};
-        uint8_t key[RUN_NAME_BYTES];
-        size_t end = at;
-        while (end < sorted->size && runs_slice_of(level, sorted->data + end) == n.slice)
-            end += ROW_BYTES;
-        if (end - at > STORE_LONG_BYTES_MAX)
-            return AMI_TOO_LARGE;
-        run_name_encode(key, &n);
-        *rc = store_put_value(s, txn, RUNS, span_of(key, sizeof key),
-                              span_of(sorted->data + at, end - at), span_of(NULL, 0),
-                              MDB_NOOVERWRITE);
-        at = end;
+    int rc = MDB_SUCCESS;
+    for (size_t i = 0; i < RUNS_FAN && rc == MDB_SUCCESS; i++) {
+        const struct run_name n = {p->level - 1, p->run * RUNS_FAN + i, p->part};
+        struct run_name here;
+        const uint8_t *first;
+        uint8_t row[ROW_BYTES], begin[RUN_KEY_BYTES];
+        MDB_val k = {sizeof begin, begin}, v;
+        run_slice_begin(row, &n);
+        run_key_encode(begin, n.level, n.run, row);
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+        while (rc == MDB_SUCCESS && run_key_parse(&here, &first, span_of(k.mv_data, k.mv_size)) &&
+               here.level == n.level && here.run == n.run && here.slice == n.slice) {
+            store_will_read(s, &v);
+            rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+        }
     }
-    return AMI_OK;
+    return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+}
+
+/* Sorted rows of 64 slices, as pieces of this run. */
+static int put_slices(struct store *s, MDB_txn *txn, unsigned level, uint64_t run,
+                      const struct heap *sorted)
+{
+    int rc = MDB_SUCCESS;
+    for (size_t at = 0; at < sorted->size && rc == MDB_SUCCESS;) {
+        const uint8_t *first = sorted->data + at;
+        const uint32_t slice = runs_slice_of(level, first);
+        uint8_t key[RUN_KEY_BYTES];
+        size_t size = ROW_BYTES;
+        while (at + size < sorted->size && size < ROW_BYTES * RUN_PIECE_ROWS &&
+               runs_slice_of(level, first + size) == slice)
+            size += ROW_BYTES;
+        run_key_encode(key, level, run, first);
+        rc = store_put_value(s, txn, RUNS, span_of(key, sizeof key), span_of(first, size),
+                             span_of(NULL, 0), MDB_NOOVERWRITE);
+        at += size;
+    }
+    return rc;
 }
 
 /* --- the tail --------------------------------------------------------------------------------- */
@@ -189,31 +230,56 @@ void store_tail_push(struct store *s, uint64_t height, uint8_t *rows, size_t cou
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
-/* Looks into one value. To check the whole of it, a block's worth, takes a thousand times as long
- * as to look, there may be hundreds to look into, and anybody who has a meter can ask. So what is
- * checked is the value in which something was found; one in which nothing was is believed as long
- * as the rows around the place belong there. The patrol checks them all. */
-static enum ami_status find_in_run(struct store *s, MDB_txn *txn, const struct run_name *n,
+/* The last piece whose key is not above this one, of whatever run. */
+static int last_upto(MDB_cursor *cursor, const uint8_t wanted[RUN_KEY_BYTES], MDB_val *k,
+                     MDB_val *v)
+{
+    uint8_t copy[RUN_KEY_BYTES];
+    memcpy(copy, wanted, sizeof copy);
+    *k = (MDB_val){sizeof copy, copy};
+    int rc = mdb_cursor_get(cursor, k, v, MDB_SET_RANGE);
+    if (rc == MDB_NOTFOUND)
+        return mdb_cursor_get(cursor, k, v, MDB_LAST);
+    if (rc == MDB_SUCCESS &&
+        (k->mv_size != sizeof copy || memcmp(k->mv_data, wanted, sizeof copy) != 0))
+        rc = mdb_cursor_get(cursor, k, v, MDB_PREV);
+    return rc;
+}
+
+/* Looks into one slice. To check the whole of a piece takes a hundred times as long as to look,
+ * there may be hundreds to look into, and anybody who has a meter can ask. So what is checked is
+ * the piece in which something was found; one in which nothing was is believed as long as the rows
+ * around the place belong there. The patrol checks them all. */
+static enum ami_status find_in_run(struct store *s, MDB_cursor *cursor, const struct run_name *n,
                                    const struct row_key *key, uint64_t tip, uint64_t *height,
                                    uint32_t *index)
 {
-    uint8_t name[RUN_NAME_BYTES];
+    uint8_t row[ROW_BYTES], wanted[RUN_KEY_BYTES];
+    struct run_name here;
+    const uint8_t *first;
     struct span rows;
-    MDB_val k = {sizeof name, name}, v;
-    run_name_encode(name, n);
-    int rc = mdb_get(txn, s->db[RUNS], &k, &v);
+    MDB_val k, v;
+    row_last(row, key, tip);
+    run_key_encode(wanted, n->level, n->run, row);
+    int rc = last_upto(cursor, wanted, &k, &v);
     if (rc != MDB_SUCCESS)
         return store_status(rc);
-    if (v.mv_size < STORE_CHECK_BYTES || (v.mv_size - STORE_CHECK_BYTES) % ROW_BYTES != 0)
+    const struct span name = span_of(k.mv_data, k.mv_size);
+    if (!run_key_parse(&here, &first, name))
+        return store_status(store_note_damage(s));
+    if (here.level != n->level || here.run != n->run || here.slice != n->slice)
+        return AMI_NOT_FOUND; /* all rows of the slice are above it, or it has none */
+    if (v.mv_size < STORE_CHECK_BYTES + ROW_BYTES ||
+        (v.mv_size - STORE_CHECK_BYTES) % ROW_BYTES != 0)
         return store_status(store_note_damage(s));
     const uint8_t *data = v.mv_data;
     const size_t count = (v.mv_size - STORE_CHECK_BYTES) / ROW_BYTES;
     const size_t at = rows_upto(data, count, key, tip);
-    if ((at == 0 || run_covers(n, data + ROW_BYTES * (at - 1))) &&
+    if (at != 0 && ROW_ORDER(first, data) == 0 && run_covers(n, data + ROW_BYTES * (at - 1)) &&
         (at == count || run_covers(n, data + ROW_BYTES * at)) &&
         !rows_find(data, count, key, tip, height, index))
         return AMI_NOT_FOUND;
-    AMI_TRY(store_status(store_open_value(s, RUNS, span_of(name, sizeof name), &v, &rows)));
+    AMI_TRY(store_status(store_open_value(s, RUNS, name, &v, &rows)));
     if (!rows_find(rows.data, count, key, tip, height, index))
         return store_status(store_note_damage(s));
     return AMI_OK;
@@ -229,9 +295,11 @@ static enum ami_status find_in(struct store *s, MDB_txn *txn, const struct row_k
     if (status != AMI_NOT_FOUND)
         return status;
     struct runs_walk walk = runs_walk_on(tip, key);
-    status = AMI_NOT_FOUND; /* so is a value without rows */
+    MDB_cursor *cursor;
+    AMI_TRY(store_status(mdb_cursor_open(txn, s->db[RUNS], &cursor)));
     for (struct run_name n; status == AMI_NOT_FOUND && runs_walk_next(&walk, &n);)
-        status = find_in_run(s, txn, &n, key, tip, height, index);
+        status = find_in_run(s, cursor, &n, key, tip, height, index);
+    mdb_cursor_close(cursor);
     return status;
 }
 
@@ -276,34 +344,31 @@ static enum ami_status put_first_level(struct store *s, MDB_txn *txn, uint64_t h
         status = heap_put(all, rows, ROW_BYTES * count);
     AMI_TRY(status);
     rows_sort(all->data, all->size / ROW_BYTES);
-    return put_slices(s, txn, 1, height / RUNS_FAN - 1, all, rc);
+    *rc = put_slices(s, txn, 1, height / RUNS_FAN - 1, all);
+    return AMI_OK;
 }
 
 /* One slice of each of the 64 runs below becomes 64 slices of one run. */
-static enum ami_status put_part(struct store *s, MDB_txn *txn, const struct run_part *p,
-                                struct heap *all, int *rc)
+static enum ami_status put_part(struct store *s, MDB_txn *txn, uint64_t height,
+                                const struct run_part *p, struct heap *all, int *rc)
 {
-    uint8_t key[RUN_NAME_BYTES];
-    struct run_name n = {p->level - 1, 0, p->part};
-    for (size_t i = 0; i < RUNS_FAN; i++) {
-        struct span rows = {0};
-        n.run = p->run * RUNS_FAN + i;
-        AMI_TRY(get_run(s, txn, &n, &rows));
-        for (size_t at = 0; at < rows.size; at += ROW_BYTES)
-            if (!run_covers(&n, rows.data + at))
-                return store_status(store_note_damage(s));
-        AMI_TRY(heap_put(all, rows.data, rows.size));
+    struct run_part next;
+    MDB_cursor *cursor;
+    enum ami_status status = AMI_OK;
+    *rc = mdb_cursor_open(txn, s->db[RUNS], &cursor);
+    if (*rc != MDB_SUCCESS)
+        return AMI_OK;
+    for (size_t i = 0; status == AMI_OK && i < RUNS_FAN; i++) {
+        const struct run_name n = {p->level - 1, p->run * RUNS_FAN + i, p->part};
+        status = take_slice(s, cursor, &n, all);
     }
+    if (status == AMI_OK && runs_part(height + RUNS_FAN, &next))
+        *rc = fetch_part(s, cursor, &next);
+    mdb_cursor_close(cursor);
+    AMI_TRY(status);
     rows_sort(all->data, all->size / ROW_BYTES);
-    AMI_TRY(put_slices(s, txn, p->level, p->run, all, rc));
-    for (size_t i = 0; i < RUNS_FAN && *rc == MDB_SUCCESS; i++) {
-        n.run = p->run * RUNS_FAN + i;
-        run_name_encode(key, &n);
-        MDB_val k = {sizeof key, key};
-        *rc = mdb_del(txn, s->db[RUNS], &k, NULL);
-        if (*rc == MDB_NOTFOUND)
-            *rc = MDB_SUCCESS; /* it had no rows */
-    }
+    if (*rc == MDB_SUCCESS)
+        *rc = put_slices(s, txn, p->level, p->run, all);
     return AMI_OK;
 }
 
@@ -317,7 +382,7 @@ enum ami_status store_put_runs(struct store *s, MDB_txn *txn, uint64_t height, c
     if (height % RUNS_FAN == 0)
         status = put_first_level(s, txn, height, rows, count, &all, rc);
     else if (runs_part(height, &part))
-        status = put_part(s, txn, &part, &all, rc);
+        status = put_part(s, txn, height, &part, &all, rc);
     free(all.data);
     return status;
 }
@@ -545,32 +610,19 @@ enum ami_status store_sum_block(struct store *s, struct rows_sum *sum,
     return AMI_OK;
 }
 
-/* Whether a value is one that the ledger has with this tip, and its rows are in order. */
-static bool run_is_right(const struct run_name *n, uint64_t tip, struct span rows)
-{
-    if (!runs_has(n, tip) || rows.size == 0 || rows.size % ROW_BYTES != 0)
-        return false;
-    for (size_t at = 0; at < rows.size; at += ROW_BYTES) {
-        const uint8_t *row = rows.data + at;
-        if (!run_covers(n, row) || (at != 0 && ROW_ORDER(row - ROW_BYTES, row) >= 0))
-            return false;
-    }
-    return true;
-}
-
 static enum ami_status sum_runs(struct store *s, MDB_txn *txn, struct rows_sum *sum,
                                 const uint8_t *secret, uint64_t height, uint64_t tip)
 {
     MDB_cursor *cursor;
     MDB_val k, v;
+    struct run_pieces pieces = {.last_row = {0}};
     AMI_TRY(store_status(mdb_cursor_open(txn, s->db[RUNS], &cursor)));
     int rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
     while (rc == MDB_SUCCESS) {
         const struct span key = span_of(k.mv_data, k.mv_size);
         struct span rows = {0};
-        struct run_name n;
         rc = store_open_value(s, RUNS, key, &v, &rows);
-        if (rc == MDB_SUCCESS && (!run_name_parse(&n, key) || !run_is_right(&n, tip, rows)))
+        if (rc == MDB_SUCCESS && !run_piece_is_right(&pieces, tip, key, rows))
             rc = MDB_CORRUPTED;
         for (size_t at = 0; rc == MDB_SUCCESS && at < rows.size;) {
             size_t end = at;

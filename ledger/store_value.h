@@ -14,10 +14,10 @@
 #include <string.h>
 
 #define STORE_CHECK_BYTES 8
-#define STORE_FORMAT      "amiledger store 6" /* in meta, under "format" */
+#define STORE_FORMAT      "amiledger store 8" /* in meta, under "format" */
 /* The same, since blocks may be pruned in it: a program that does not know them must not open it.
  */
-#define STORE_FORMAT_PRUNED "amiledger store 7"
+#define STORE_FORMAT_PRUNED "amiledger store 9"
 #define STORE_FORMATS       "amiledger store " /* so begin they all; the first one had no checks */
 #define STORE_FRONT         "front" /* in place of the database's name, for a block's front */
 

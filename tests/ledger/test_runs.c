@@ -259,20 +259,76 @@ static void a_sum_is_of_rows_in_any_order(void **state)
 static void names_come_back(void **state)
 {
     (void)state;
-    uint8_t b[RUN_NAME_BYTES + 1];
-    struct run_name n = {3, 77, 64 * 64 * 64 - 1}, got;
-    run_name_encode(b, &n);
-    assert_true(run_name_parse(&got, span_of(b, RUN_NAME_BYTES)));
-    assert_true(got.level == 3 && got.run == 77 && got.slice == n.slice);
-    assert_false(run_name_parse(&got, span_of(b, RUN_NAME_BYTES - 1)));
-    assert_false(run_name_parse(&got, span_of(b, RUN_NAME_BYTES + 1)));
-    n.slice++;
-    run_name_encode(b, &n);
-    assert_false(run_name_parse(&got, span_of(b, RUN_NAME_BYTES)));
+    uint8_t b[RUN_KEY_BYTES + 1], row[ROW_BYTES], begin[ROW_BYTES];
+    const uint8_t *first;
+    struct run_name got;
+    for (uint64_t h = 1; h < 100; h++)
+        for (unsigned level = 1; level <= RUNS_LEVELS; level++) {
+            row_of(row, h);
+            run_key_encode(b, level, 77, row);
+            assert_true(run_key_parse(&got, &first, span_of(b, RUN_KEY_BYTES)));
+            assert_true(got.level == level && got.run == 77);
+            assert_int_equal(got.slice, runs_slice_of(level, row));
+            assert_memory_equal(first, row, ROW_BYTES);
+            run_slice_begin(begin, &got);
+            assert_int_equal(runs_slice_of(level, begin), got.slice);
+            assert_true(ROW_ORDER(begin, row) < 0);
+            if (got.slice == 0)
+                continue;
+            got.slice--;
+            run_slice_begin(row, &got);
+            assert_true(ROW_ORDER(row, begin) < 0);
+            assert_int_equal(runs_slice_of(level, row), got.slice);
+        }
+    assert_false(run_key_parse(&got, &first, span_of(b, RUN_KEY_BYTES - 1)));
+    assert_false(run_key_parse(&got, &first, span_of(b, RUN_KEY_BYTES + 1)));
     b[0] = 0;
-    assert_false(run_name_parse(&got, span_of(b, RUN_NAME_BYTES)));
+    assert_false(run_key_parse(&got, &first, span_of(b, RUN_KEY_BYTES)));
     b[0] = RUNS_LEVELS + 1;
-    assert_false(run_name_parse(&got, span_of(b, RUN_NAME_BYTES)));
+    assert_false(run_key_parse(&got, &first, span_of(b, RUN_KEY_BYTES)));
+}
+
+/* Whether the second piece, the first one being right, is one too. */
+static bool second_is_right(uint64_t tip, unsigned level, uint64_t run, const uint8_t *name,
+                            const uint8_t *rows, size_t count)
+{
+    uint8_t one[ROW_BYTES] = {0}, key[RUN_KEY_BYTES];
+    struct run_pieces p = {.last_row = {0}};
+    one[ROW_KEY_BYTES - 1] = 5;
+    store_be64(one + ROW_KEY_BYTES, 2);
+    run_key_encode(key, 1, 0, one);
+    assert_true(run_piece_is_right(&p, 64, span_of(key, sizeof key), span_of(one, sizeof one)));
+    run_key_encode(key, level, run, name);
+    return run_piece_is_right(&p, tip, span_of(key, sizeof key), span_of(rows, ROW_BYTES * count));
+}
+
+static void a_piece_is_in_order_and_of_its_run(void **state)
+{
+    (void)state;
+    static uint8_t rows[(RUN_PIECE_ROWS + 1) * ROW_BYTES];
+    uint8_t *last = rows + sizeof rows - ROW_BYTES;
+    for (size_t i = 0; i <= RUN_PIECE_ROWS; i++) {
+        store_be64(rows + ROW_BYTES * i + ROW_KEY_BYTES - 8, 6 + i);
+        store_be64(rows + ROW_BYTES * i + ROW_KEY_BYTES, 1 + i % 64);
+    }
+    assert_true(second_is_right(64, 1, 0, rows, rows, RUN_PIECE_ROWS));
+    assert_true(second_is_right(64, 1, 0, rows, rows, 1));
+    assert_false(second_is_right(64, 1, 0, rows, rows, RUN_PIECE_ROWS + 1)); /* too long */
+    assert_false(second_is_right(64, 1, 0, rows, rows, 0));
+    assert_false(second_is_right(63, 1, 0, rows, rows, 1));             /* not there yet */
+    assert_false(second_is_right(128, 1, 1, rows, rows, 1));            /* of another run */
+    assert_false(second_is_right(64, 1, 0, rows + ROW_BYTES, rows, 1)); /* of another name */
+    assert_false(second_is_right(64, 1, 0, last - ROW_BYTES, last - ROW_BYTES, 0));
+    rows[2 * ROW_BYTES + ROW_KEY_BYTES - 1] = 7; /* as the one before, or above */
+    assert_true(second_is_right(64, 1, 0, rows, rows, 3));
+    rows[ROW_BYTES + ROW_KEY_BYTES - 1] = 9;
+    assert_false(second_is_right(64, 1, 0, rows, rows, 3));
+    assert_true(second_is_right(64, 1, 0, rows, rows, 2));
+    rows[ROW_KEY_BYTES - 1] = 4; /* before the end of the piece before */
+    assert_false(second_is_right(64, 1, 0, rows, rows, 1));
+    rows[0] = 0xff; /* the end of the run, its last slice */
+    assert_true(second_is_right(64, 1, 0, rows, rows, 1));
+    assert_false(second_is_right(64, 1, 0, rows, rows, 2)); /* two slices, and in no order */
 }
 
 int main(void)
@@ -286,6 +342,7 @@ int main(void)
         cmocka_unit_test(rows_are_sorted),
         cmocka_unit_test(a_sum_is_of_rows_in_any_order),
         cmocka_unit_test(names_come_back),
+        cmocka_unit_test(a_piece_is_in_order_and_of_its_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -441,7 +441,7 @@ static void the_checker_knows_which_rows_there_are(void **state)
     (void)state;
     static const uint8_t epoch[4] = {0xee}, place[12] = {0, 0, 0, 0, 0, 0, 0, 9};
     struct store_check_result result;
-    uint8_t name[RUN_NAME_BYTES], row[ROW_BYTES] = {0};
+    uint8_t name[RUN_KEY_BYTES], row[ROW_BYTES] = {0};
     store_close(s);
     s = NULL;
     tamper_row("epochs", span_of(epoch, sizeof epoch), span_of(place, sizeof place));
@@ -453,7 +453,7 @@ static void the_checker_knows_which_rows_there_are(void **state)
     /* In a run that is not there yet, and in the first of one that is. */
     row[ROW_KEY_BYTES + 7] = 1;
     for (uint64_t run = 1; run <= 2; run++) {
-        run_name_encode(name, &(struct run_name){1, 2 - run, 0});
+        run_key_encode(name, 1, 2 - run, row);
         tamper_row("runs", span_of(name, sizeof name), span_of(row, sizeof row));
         assert_status(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why),
                       AMI_DAMAGED);

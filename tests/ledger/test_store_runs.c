@@ -13,6 +13,10 @@
 
 /* Above 64 x 64 + 64: level 2 has some parts of its first run, and level 1 the rest. */
 #define BLOCKS 4700
+/* Some whose rows make slices of several pieces. */
+#define LARGE_FROM 100
+#define LARGE_TO   103
+#define LARGE_TXS  3000
 
 static char copy_dir[280];
 static struct store *s;
@@ -24,6 +28,11 @@ int fdatasync(int fd)
 {
     (void)fd;
     return 0;
+}
+
+static uint32_t txs_of(uint64_t height)
+{
+    return height >= LARGE_FROM && height <= LARGE_TO ? LARGE_TXS : 2;
 }
 
 static struct store *open_ledger(const char *at, enum store_mode mode)
@@ -47,7 +56,14 @@ static void assert_found(struct store *in, uint64_t from, uint64_t to, uint64_t 
                          AMI_OK);
         assert_true(height == h && index == 1);
     }
-    assert_int_equal(store_find_report(in, &meter, 1, 2 * to + 1, &height, &index), AMI_NOT_FOUND);
+    for (uint64_t i = 0; i < LARGE_TXS && to >= LARGE_TO; i += step) {
+        assert_int_equal(store_find_report(in, &meter, 1, sequence[LARGE_TO] + i, &height, &index),
+                         AMI_OK);
+        assert_true(height == LARGE_TO && index == i);
+    }
+    assert_int_equal(
+        store_find_report(in, &meter, 1, sequence[to] + 2 * LARGE_TXS, &height, &index),
+        AMI_NOT_FOUND);
     assert_int_equal(store_find_tx(in, &chain, &height, &index), AMI_NOT_FOUND);
 }
 
@@ -108,7 +124,7 @@ static void append_blocks(struct tip *tip, uint64_t to, uint64_t first)
 {
     uint8_t records[512];
     while (tip->height < to) {
-        struct made *b = make_block(tip, 2, 10);
+        struct made *b = make_block(tip, txs_of(tip->height + 1), 10);
         struct store_batch batch = commit_of(b);
         batch.records = records_of(records, b->header.height, first);
         tx[b->header.height] = b->first_tx;
@@ -131,7 +147,10 @@ static void assert_sums(struct store *in, uint64_t tip)
             some = made;
     }
     assert_int_equal(store_sum_runs(in, &kept, secret, written), AMI_OK);
-    assert_int_equal(kept.rows, 4 * written);
+    uint64_t rows = 0;
+    for (uint64_t h = 1; h <= written; h++)
+        rows += 2 * txs_of(h);
+    assert_int_equal(kept.rows, rows);
     assert_true(rows_sum_equal(&made, &kept));
     if (written == 0)
         return;
@@ -204,20 +223,28 @@ static void everything_is_found_in_a_long_ledger(void **state)
 
 enum spoiling { ONE_BIT, NO_ROWS, GONE };
 
+/* The one piece of this slice. */
 static void spoil(const struct run_name *n, enum spoiling how)
 {
     MDB_env *env;
     MDB_txn *txn;
     MDB_dbi dbi;
-    uint8_t key[RUN_NAME_BYTES], *bytes;
+    MDB_cursor *cursor;
+    uint8_t begin[ROW_BYTES], key[RUN_KEY_BYTES], *bytes;
     MDB_val k = {sizeof key, key}, v;
-    run_name_encode(key, n);
+    run_slice_begin(begin, n);
+    run_key_encode(key, n->level, n->run, begin);
     assert_int_equal(mdb_env_create(&env), 0);
     assert_int_equal(mdb_env_set_maxdbs(env, 16), 0);
     assert_int_equal(mdb_env_open(env, dir, 0, 0600), 0);
     assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
     assert_int_equal(mdb_dbi_open(txn, "runs", 0, &dbi), 0);
-    assert_int_equal(mdb_get(txn, dbi, &k, &v), 0);
+    assert_int_equal(mdb_cursor_open(txn, dbi, &cursor), 0);
+    assert_int_equal(mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE), 0);
+    assert_int_equal(k.mv_size, sizeof key);
+    memcpy(key, k.mv_data, sizeof key);
+    k.mv_data = key;
+    mdb_cursor_close(cursor);
     bytes = malloc(v.mv_size);
     assert_non_null(bytes);
     memcpy(bytes, v.mv_data, v.mv_size);
@@ -231,17 +258,32 @@ static void spoil(const struct run_name *n, enum spoiling how)
     free(bytes);
 }
 
-/* An id of no transaction, whose row would stand in this slice of level 1. */
-static sm3_digest missing_of(uint32_t slice)
+/* An id of no transaction, whose row would stand behind this one in its slice of level 1. */
+static sm3_digest missing_behind(const struct row_key *row)
 {
     sm3_digest id = {{0}};
-    for (;; id.b[0]++) {
+    for (uint32_t i = 0;; i++) {
+        store_be32(id.b, i);
         const struct row_key key = row_tx_key(s->salt, &id);
-        if (runs_slice_of(1, key.b) == slice)
+        if (runs_slice_of(1, key.b) == runs_slice_of(1, row->b) &&
+            memcmp(key.b, row->b, sizeof key.b) > 0)
             return id;
-        if (id.b[0] == 255)
-            id.b[1]++;
     }
+}
+
+/* One of the first 64 blocks whose transaction shares its slice with another's: a bit of the other
+ * rows is not in the piece's name. */
+static uint64_t one_of_two(void)
+{
+    for (uint64_t h = 2; h <= 64; h++)
+        for (uint64_t other = 1; other < h; other++) {
+            const struct row_key a = row_tx_key(s->salt, &tx[h]);
+            const struct row_key b = row_tx_key(s->salt, &tx[other]);
+            if (runs_slice_of(1, a.b) == runs_slice_of(1, b.b))
+                return h;
+        }
+    fail_msg("64 rows in 64 slices, one in each");
+    return 0;
 }
 
 static void a_damaged_run_is_not_believed(void **state)
@@ -257,7 +299,8 @@ static void a_damaged_run_is_not_believed(void **state)
     uint32_t index;
     s = open_ledger(dir, STORE_READ_WRITE);
     append_blocks(&tip, 64, registry_size(r));
-    const struct row_key key = row_tx_key(s->salt, &tx[9]);
+    const uint64_t kept = one_of_two();
+    const struct row_key key = row_tx_key(s->salt, &tx[kept]);
     store_close(s);
     const struct run_name n = {1, 0, runs_slice_of(1, key.b)};
     spoil(&n, ONE_BIT);
@@ -265,24 +308,24 @@ static void a_damaged_run_is_not_believed(void **state)
                      AMI_DAMAGED);
     s = open_ledger(dir, STORE_READ_ONLY);
     /* To say that something is not there takes a look at the rows around its place, not at all. */
-    const sm3_digest missing = missing_of(n.slice);
+    const sm3_digest missing = missing_behind(&key);
     assert_int_equal(store_find_tx(s, &missing, &height, &index), AMI_NOT_FOUND);
     assert_false(store_damaged(s));
-    assert_int_equal(store_find_tx(s, &tx[9], &height, &index), AMI_DAMAGED);
+    assert_int_equal(store_find_tx(s, &tx[kept], &height, &index), AMI_DAMAGED);
     assert_int_equal(store_sum_runs(s, &sum, secret, 64), AMI_DAMAGED);
     assert_true(store_damaged(s));
     store_close(s);
     spoil(&n, NO_ROWS);
     s = open_ledger(dir, STORE_READ_ONLY);
     assert_int_equal(store_find_tx(s, &missing, &height, &index), AMI_DAMAGED);
-    assert_int_equal(store_find_tx(s, &tx[9], &height, &index), AMI_DAMAGED);
+    assert_int_equal(store_find_tx(s, &tx[kept], &height, &index), AMI_DAMAGED);
     assert_true(store_damaged(s));
     store_close(s);
     spoil(&n, GONE);
     assert_int_equal(store_check_all(dir, &chain, NULL, NULL, &result, why, sizeof why),
                      AMI_DAMAGED);
     s = open_ledger(dir, STORE_READ_ONLY);
-    assert_int_equal(store_find_tx(s, &tx[9], &height, &index), AMI_NOT_FOUND);
+    assert_int_equal(store_find_tx(s, &tx[kept], &height, &index), AMI_NOT_FOUND);
     sum = (struct rows_sum){0};
     assert_int_equal(store_sum_runs(s, &sum, secret, 64), AMI_OK);
     assert_true(sum.rows < 4 * 64);

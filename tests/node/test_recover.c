@@ -251,7 +251,7 @@ static void what_is_foreign_is_not_set_aside(void **state)
     uint8_t text[64];
     int64_t checked = 0;
     make_ledger();
-    const struct span key = SPAN_LITERAL("format"), value = SPAN_LITERAL("amiledger store 9");
+    const struct span key = SPAN_LITERAL("format"), value = SPAN_LITERAL("amiledger store 6");
     memcpy(text, value.data, value.size);
     store_check(text + value.size, "meta", key, value, span_of(NULL, 0));
     MDB_val k = {key.size, (void *)(uintptr_t)key.data}, v = {value.size + STORE_CHECK_BYTES, text};
