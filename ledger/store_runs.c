@@ -32,6 +32,10 @@ static enum ami_status heap_put(struct heap *h, const void *data, size_t size)
 
 /* --- one run's pieces ------------------------------------------------------------------------- */
 
+#define LMDB_PAGE_HEADER_BYTES 16
+_Static_assert(LMDB_PAGE_HEADER_BYTES + ROW_BYTES * RUN_PIECE_ROWS + STORE_CHECK_BYTES <= 4096,
+               "a piece fits on any free page");
+
 /* Takes the rows of one slice out of the store; an empty one has none. */
 static enum ami_status take_slice(struct store *s, MDB_cursor *cursor, const struct run_name *n,
                                   struct heap *rows)

@@ -159,6 +159,22 @@ static void assert_sums(struct store *in, uint64_t tip)
     assert_true(rows_sum_equal(&some, &kept));
 }
 
+/* No value of an index needs more than one page, so none waits for free pages in a row. */
+static void assert_pieces(struct store *in)
+{
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    size_t longest = 0;
+    assert_int_equal(store_begin(in, MDB_RDONLY, &txn), AMI_OK);
+    assert_int_equal(mdb_cursor_open(txn, in->db[RUNS], &cursor), 0);
+    while (mdb_cursor_get(cursor, &k, &v, MDB_NEXT) == 0)
+        longest = v.mv_size > longest ? v.mv_size : longest;
+    mdb_cursor_close(cursor);
+    store_end(in, txn);
+    assert_true(longest > 2048 && longest <= 4096 - 16);
+}
+
 static void assert_whole(const char *at)
 {
     struct store_check_result result;
@@ -193,6 +209,7 @@ static void everything_is_found_in_a_long_ledger(void **state)
     }
     s = open_ledger(dir, STORE_READ_WRITE);
     assert_found(s, 1, tip.height, 1);
+    assert_pieces(s);
     uint64_t height;
     snprintf(copy_dir, sizeof copy_dir, "%s-copy", dir);
     uint8_t salt[ROW_SALT_BYTES];
