@@ -9,10 +9,8 @@
  */
 #include "base/check.h"
 #include "bench/city.h"
-#include "crypto/secret.h"
 #include "ledger/registry.h"
 #include "ledger/store.h"
-#include "net/options.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -312,16 +310,10 @@ static int run(int argc, char **argv, void *ctx)
 int main(int argc, char **argv)
 {
     const struct command_spec single = {.name = PROGRAM,
+                                        .summary =
+                                            "what a DC's ledger writes and computes for a report",
                                         .example = "bench-ledger-store --blocks 8000",
                                         .options = options,
                                         .run = run};
-    const struct program_spec program = {.name = PROGRAM,
-                                         .summary =
-                                             "what a DC's ledger writes and computes for a report",
-                                         .single = &single};
-    if (crypto_start() != AMI_OK) {
-        fprintf(stderr, "%s: %s\n", PROGRAM, crypto_start_why());
-        return EXIT_STATUS_FAILED;
-    }
-    return program_main(&program, argc, argv, NULL);
+    return store_bench(&single, argc, argv);
 }

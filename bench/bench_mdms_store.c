@@ -9,10 +9,8 @@
  */
 #include "base/check.h"
 #include "bench/city.h"
-#include "crypto/secret.h"
 #include "mdms/core.h"
 #include "mdms/store.h"
-#include "net/options.h"
 #include "wire/report.h"
 
 #include <stdio.h>
@@ -276,17 +274,11 @@ static int run(int argc, char **argv, void *ctx)
 
 int main(int argc, char **argv)
 {
-    const struct command_spec single = {.name = PROGRAM,
-                                        .example = "bench-mdms-store --meters 100000 --batch 3000",
-                                        .options = options,
-                                        .run = run};
-    const struct program_spec program = {
+    const struct command_spec single = {
         .name = PROGRAM,
         .summary = "what the MDMS's store writes and computes for a report",
-        .single = &single};
-    if (crypto_start() != AMI_OK) {
-        fprintf(stderr, "%s: %s\n", PROGRAM, crypto_start_why());
-        return EXIT_STATUS_FAILED;
-    }
-    return program_main(&program, argc, argv, NULL);
+        .example = "bench-mdms-store --meters 100000 --batch 3000",
+        .options = options,
+        .run = run};
+    return store_bench(&single, argc, argv);
 }

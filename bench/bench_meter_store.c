@@ -6,9 +6,7 @@
  * so they do not depend on the disk; time is of the processor, and without the sync's waiting.
  */
 #include "bench/city.h"
-#include "crypto/secret.h"
 #include "meter/store.h"
-#include "net/options.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -235,17 +233,11 @@ static int run(int argc, char **argv, void *ctx)
 
 int main(int argc, char **argv)
 {
-    const struct command_spec single = {.name = PROGRAM,
-                                        .example = "bench-meter-store --meters 100000 --batch 500",
-                                        .options = options,
-                                        .run = run};
-    const struct program_spec program = {
+    const struct command_spec single = {
         .name = PROGRAM,
         .summary = "what the meters' store writes and computes for a report",
-        .single = &single};
-    if (crypto_start() != AMI_OK) {
-        fprintf(stderr, "%s: %s\n", PROGRAM, crypto_start_why());
-        return EXIT_STATUS_FAILED;
-    }
-    return program_main(&program, argc, argv, NULL);
+        .example = "bench-meter-store --meters 100000 --batch 500",
+        .options = options,
+        .run = run};
+    return store_bench(&single, argc, argv);
 }

@@ -153,11 +153,13 @@ static int run(int argc, char **argv, void *ctx)
 int main(int argc, char **argv)
 {
     const struct command_spec single = {
-        .name = PROGRAM, .example = "bench-sim --json", .options = options, .run = run};
-    const struct program_spec program = {
         .name = PROGRAM,
         .summary = "how many times real time the simulator runs, by DCs and meters",
-        .single = &single};
+        .example = "bench-sim --json",
+        .options = options,
+        .run = run};
+    const struct program_spec program = {
+        .name = PROGRAM, .summary = single.summary, .single = &single};
     if (crypto_start() != AMI_OK) {
         fprintf(stderr, "%s: %s\n", PROGRAM, crypto_start_why());
         return EXIT_STATUS_FAILED;

@@ -1,5 +1,7 @@
 #include "bench/city.h"
 
+#include "crypto/secret.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,4 +80,15 @@ enum ami_status in_folder(const char *parent, const char *program,
     if (system(command) != 0)
         fprintf(stderr, "%s: %s could not be removed\n", program, dir);
     return status;
+}
+
+int store_bench(const struct command_spec *single, int argc, char **argv)
+{
+    const struct program_spec program = {
+        .name = single->name, .summary = single->summary, .single = single};
+    if (crypto_start() != AMI_OK) {
+        fprintf(stderr, "%s: %s\n", single->name, crypto_start_why());
+        return EXIT_STATUS_FAILED;
+    }
+    return program_main(&program, argc, argv, NULL);
 }

@@ -5,6 +5,7 @@
 #define AMI_BENCH_CITY_H
 
 #include "base/bytes.h"
+#include "net/options.h"
 #include "net/why.h"
 
 struct city {
@@ -32,5 +33,8 @@ double computed_us(void);
 enum ami_status in_folder(const char *parent, const char *program,
                           enum ami_status (*work)(void *ctx, const char *dir), void *ctx,
                           struct why *why) AMI_MUST_CHECK;
+
+/* The program of a bench of one store. The exit status. */
+int store_bench(const struct command_spec *single, int argc, char **argv);
 
 #endif
