@@ -30,30 +30,77 @@ static enum ami_status heap_put(struct heap *h, const void *data, size_t size)
     return AMI_OK;
 }
 
+/* --- many values at once ---------------------------------------------------------------------- */
+
+/* Of at most a page each: their checks are computed side by side. */
+#define VALUES_ROUND 64
+
+static int put_values(struct store *s, MDB_txn *txn, int db, const struct span *key,
+                      const struct span *value, size_t count, unsigned flags)
+{
+    uint8_t check[VALUES_ROUND][STORE_CHECK_BYTES];
+    AMI_CHECK(count <= VALUES_ROUND);
+    store_checks(check, store_db_names[db], key, value, count);
+    for (size_t i = 0; i < count; i++) {
+        MDB_val k = {key[i].size, (void *)(uintptr_t)key[i].data};
+        MDB_val v = {value[i].size + STORE_CHECK_BYTES, NULL};
+        int rc = mdb_put(txn, s->db[db], &k, &v, flags | MDB_RESERVE);
+        if (rc != MDB_SUCCESS)
+            return rc;
+        memcpy(v.mv_data, value[i].data, value[i].size);
+        memcpy((uint8_t *)v.mv_data + value[i].size, check[i], STORE_CHECK_BYTES);
+    }
+    return MDB_SUCCESS;
+}
+
 /* --- one run's pieces ------------------------------------------------------------------------- */
 
 #define LMDB_PAGE_HEADER_BYTES 16
 _Static_assert(LMDB_PAGE_HEADER_BYTES + ROW_BYTES * RUN_PIECE_ROWS + STORE_CHECK_BYTES <= 4096,
                "a piece fits on any free page");
 
-/* Takes the rows of one slice out of the store; an empty one has none. */
+/* The piece where the cursor stands; MDB_NOTFOUND when it is of another slice, as well as when the
+ * step there came to the end. */
+static int piece_of(struct store *s, int step, const struct run_name *n, const MDB_val *k,
+                    const uint8_t **first)
+{
+    struct run_name here;
+    if (step != MDB_SUCCESS)
+        return step;
+    if (!run_key_parse(&here, first, span_of(k->mv_data, k->mv_size)))
+        return store_note_damage(s);
+    return here.level == n->level && here.run == n->run && here.slice == n->slice ? MDB_SUCCESS
+                                                                                  : MDB_NOTFOUND;
+}
+
+/* MDB_NOTFOUND: the slice is empty. */
+static int first_piece(struct store *s, MDB_cursor *cursor, const struct run_name *n, MDB_val *k,
+                       MDB_val *v)
+{
+    uint8_t row[ROW_BYTES], begin[RUN_KEY_BYTES];
+    const uint8_t *first;
+    run_slice_begin(row, n);
+    run_key_encode(begin, n->level, n->run, row);
+    *k = (MDB_val){sizeof begin, begin};
+    return piece_of(s, mdb_cursor_get(cursor, k, v, MDB_SET_RANGE), n, k, &first);
+}
+
+static int next_piece(struct store *s, MDB_cursor *cursor, const struct run_name *n, MDB_val *k,
+                      MDB_val *v)
+{
+    const uint8_t *first;
+    return piece_of(s, mdb_cursor_get(cursor, k, v, MDB_NEXT), n, k, &first);
+}
+
+/* Takes the rows of one slice out of the store. */
 static enum ami_status take_slice(struct store *s, MDB_cursor *cursor, const struct run_name *n,
                                   struct heap *rows)
 {
-    uint8_t row[ROW_BYTES], begin[RUN_KEY_BYTES];
-    MDB_val k = {sizeof begin, begin}, v;
-    run_slice_begin(row, n);
-    run_key_encode(begin, n->level, n->run, row);
-    int rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    MDB_val k, v;
+    int rc = first_piece(s, cursor, n, &k, &v);
     while (rc == MDB_SUCCESS) {
         const struct span key = span_of(k.mv_data, k.mv_size);
-        struct run_name here;
         struct span piece = {0};
-        const uint8_t *first;
-        if (!run_key_parse(&here, &first, key))
-            return store_status(store_note_damage(s));
-        if (here.level != n->level || here.run != n->run || here.slice != n->slice)
-            return AMI_OK;
         AMI_TRY(store_status(store_open_value(s, RUNS, key, &v, &piece)));
         if (piece.size % ROW_BYTES != 0)
             return store_status(store_note_damage(s));
@@ -63,7 +110,7 @@ static enum ami_status take_slice(struct store *s, MDB_cursor *cursor, const str
         AMI_TRY(heap_put(rows, piece.data, piece.size));
         rc = mdb_cursor_del(cursor, 0);
         if (rc == MDB_SUCCESS)
-            rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+            rc = next_piece(s, cursor, n, &k, &v);
     }
     return rc == MDB_NOTFOUND ? AMI_OK : store_status(rc);
 }
@@ -72,42 +119,40 @@ static enum ami_status take_slice(struct store *s, MDB_cursor *cursor, const str
  * here and there, and a write is not to wait for each page. */
 static int fetch_part(struct store *s, MDB_cursor *cursor, const struct run_part *p)
 {
-    int rc = MDB_SUCCESS;
-    for (size_t i = 0; i < RUNS_FAN && rc == MDB_SUCCESS; i++) {
+    for (size_t i = 0; i < RUNS_FAN; i++) {
         const struct run_name n = {p->level - 1, p->run * RUNS_FAN + i, p->part};
-        struct run_name here;
-        const uint8_t *first;
-        uint8_t row[ROW_BYTES], begin[RUN_KEY_BYTES];
-        MDB_val k = {sizeof begin, begin}, v;
-        run_slice_begin(row, &n);
-        run_key_encode(begin, n.level, n.run, row);
-        rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
-        while (rc == MDB_SUCCESS && run_key_parse(&here, &first, span_of(k.mv_data, k.mv_size)) &&
-               here.level == n.level && here.run == n.run && here.slice == n.slice) {
+        MDB_val k, v;
+        int rc = first_piece(s, cursor, &n, &k, &v);
+        for (; rc == MDB_SUCCESS; rc = next_piece(s, cursor, &n, &k, &v))
             store_will_read(s, &v);
-            rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
-        }
+        if (rc != MDB_NOTFOUND)
+            return rc;
     }
-    return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+    return MDB_SUCCESS;
 }
 
 /* Sorted rows of 64 slices, as pieces of this run. */
 static int put_slices(struct store *s, MDB_txn *txn, unsigned level, uint64_t run,
                       const struct heap *sorted)
 {
+    uint8_t key[VALUES_ROUND][RUN_KEY_BYTES];
+    struct span keys[VALUES_ROUND] = {{0}}, pieces[VALUES_ROUND] = {{0}};
     int rc = MDB_SUCCESS;
     for (size_t at = 0; at < sorted->size && rc == MDB_SUCCESS;) {
-        const uint8_t *first = sorted->data + at;
-        const uint32_t slice = runs_slice_of(level, first);
-        uint8_t key[RUN_KEY_BYTES];
-        size_t size = ROW_BYTES;
-        while (at + size < sorted->size && size < ROW_BYTES * RUN_PIECE_ROWS &&
-               runs_slice_of(level, first + size) == slice)
-            size += ROW_BYTES;
-        run_key_encode(key, level, run, first);
-        rc = store_put_value(s, txn, RUNS, span_of(key, sizeof key), span_of(first, size),
-                             span_of(NULL, 0), MDB_NOOVERWRITE);
-        at += size;
+        size_t count = 0;
+        for (; count < VALUES_ROUND && at < sorted->size; count++) {
+            const uint8_t *first = sorted->data + at;
+            const uint32_t slice = runs_slice_of(level, first);
+            size_t size = ROW_BYTES;
+            while (at + size < sorted->size && size < ROW_BYTES * RUN_PIECE_ROWS &&
+                   runs_slice_of(level, first + size) == slice)
+                size += ROW_BYTES;
+            run_key_encode(key[count], level, run, first);
+            keys[count] = span_of(key[count], RUN_KEY_BYTES);
+            pieces[count] = span_of(first, size);
+            at += size;
+        }
+        rc = put_values(s, txn, RUNS, keys, pieces, count, MDB_NOOVERWRITE);
     }
     return rc;
 }
@@ -259,20 +304,16 @@ static enum ami_status find_in_run(struct store *s, MDB_cursor *cursor, const st
                                    uint32_t *index)
 {
     uint8_t row[ROW_BYTES], wanted[RUN_KEY_BYTES];
-    struct run_name here;
     const uint8_t *first;
     struct span rows;
     MDB_val k, v;
     row_last(row, key, tip);
     run_key_encode(wanted, n->level, n->run, row);
-    int rc = last_upto(cursor, wanted, &k, &v);
+    /* Of another slice when all rows of this one are above it. */
+    int rc = piece_of(s, last_upto(cursor, wanted, &k, &v), n, &k, &first);
     if (rc != MDB_SUCCESS)
         return store_status(rc);
     const struct span name = span_of(k.mv_data, k.mv_size);
-    if (!run_key_parse(&here, &first, name))
-        return store_status(store_note_damage(s));
-    if (here.level != n->level || here.run != n->run || here.slice != n->slice)
-        return AMI_NOT_FOUND; /* all rows of the slice are above it, or it has none */
     if (v.mv_size < STORE_CHECK_BYTES + ROW_BYTES ||
         (v.mv_size - STORE_CHECK_BYTES) % ROW_BYTES != 0)
         return store_status(store_note_damage(s));
@@ -447,28 +488,17 @@ static enum ami_status take_changes(struct store *s, MDB_txn *txn, struct heap *
     return status;
 }
 
-/* Records on their way into their table: their checks are computed side by side. */
-#define RECORDS_ROUND 64
-
+/* Records on their way into their table. */
 static int put_round(struct store *s, MDB_txn *txn, const struct heap *all, const struct change *c,
                      size_t count)
 {
-    uint8_t key[RECORDS_ROUND][8], check[RECORDS_ROUND][STORE_CHECK_BYTES];
-    struct span keys[RECORDS_ROUND] = {{0}}, records[RECORDS_ROUND] = {{0}};
+    uint8_t key[VALUES_ROUND][8];
+    struct span keys[VALUES_ROUND] = {{0}}, records[VALUES_ROUND] = {{0}};
     for (size_t i = 0; i < count; i++) {
         keys[i] = store_key_u64(key[i], c[i].index);
         records[i] = span_of(all->data + c[i].at, c[i].size);
     }
-    store_checks(check, store_db_names[RECORDS], keys, records, count);
-    for (size_t i = 0; i < count; i++) {
-        MDB_val k = {sizeof key[i], key[i]}, v = {records[i].size + STORE_CHECK_BYTES, NULL};
-        int rc = mdb_put(txn, s->db[RECORDS], &k, &v, MDB_RESERVE);
-        if (rc != MDB_SUCCESS)
-            return rc;
-        memcpy(v.mv_data, records[i].data, records[i].size);
-        memcpy((uint8_t *)v.mv_data + records[i].size, check[i], STORE_CHECK_BYTES);
-    }
-    return MDB_SUCCESS;
+    return put_values(s, txn, RECORDS, keys, records, count, 0);
 }
 
 /* The newest of each record, in order, so that a page is written once. */
@@ -484,9 +514,8 @@ static enum ami_status put_changed(struct store *s, MDB_txn *txn, const struct h
     for (size_t i = 0; i < count; i++)
         if (i + 1 == count || c[i + 1].index != c[i].index)
             c[newest++] = c[i];
-    for (size_t i = 0; i < newest && *rc == MDB_SUCCESS; i += RECORDS_ROUND)
-        *rc =
-            put_round(s, txn, all, c + i, newest - i < RECORDS_ROUND ? newest - i : RECORDS_ROUND);
+    for (size_t i = 0; i < newest && *rc == MDB_SUCCESS; i += VALUES_ROUND)
+        *rc = put_round(s, txn, all, c + i, newest - i < VALUES_ROUND ? newest - i : VALUES_ROUND);
     return AMI_OK;
 }
 
