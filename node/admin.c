@@ -275,12 +275,13 @@ static json_t *ask_events(const struct node *n, const struct node_link *l, const
 static void add_session(struct node *n, const json_t *question, json_t *out)
 {
     struct ami_id id;
-    struct gateway_session *s;
     const char *text = json_string_value(json_object_get(question, "meter"));
     if (text == NULL || ami_id_from_text(&id, text) != AMI_OK)
         return;
     const struct record *r = registry_find(n->c.registry, RECORD_METER, &id, 0);
-    if (r == NULL || !gateway_session_of(n, registry_index_of(n->c.registry, r), &s))
+    const struct gateway_session *s =
+        r == NULL ? NULL : gateway_session_of(n, registry_index_of(n->c.registry, r));
+    if (s == NULL)
         return;
     json_object_set_new(
         out, "session",

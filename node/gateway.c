@@ -35,11 +35,7 @@ void gateway_free(struct node *n)
     struct gateway *g = n->gateway;
     if (g == NULL)
         return;
-    struct gateway_session *s, *tmp;
-    HASH_ITER(by_id, g->sessions, s, tmp)
-    {
-        gateway_drop_session(n, s);
-    }
+    gateway_sessions_free(n);
     gateway_agree_free(g);
     gateway_report_free(g);
     gateway_ack_free(g);
@@ -115,7 +111,7 @@ void gateway_on_closed(struct node *n, struct node_link *l)
     struct gateway_session *s, *tmp;
     DL_FOREACH_SAFE2(l->sessions, s, tmp, link_next)
     {
-        if (s->confirmed)
+        if (s->state == SESSION_CONFIRMED)
             gateway_set_link(n, s, 0);
         else
             gateway_drop_session(n, s);
@@ -161,9 +157,8 @@ void gateway_on_leader(struct node *n)
         say_leads(n);
     if (n->c.genesis->parameters.gateway != GATEWAY_LEADER || !gateway_other_leads(n, &leader))
         return;
-    struct gateway_session *s, *tmp;
-    HASH_ITER(by_id, n->gateway->sessions, s, tmp)
-    {
+    struct gateway_session *s;
+    for (size_t slot = 0; (s = gateway_next_session(n, &slot)) != NULL;) {
         if (s->insist)
             continue;
         gateway_say_ended(n, s->link, s->id, AMI_NOT_LEADER);
@@ -173,9 +168,8 @@ void gateway_on_leader(struct node *n)
 
 void gateway_on_revoked(struct node *n)
 {
-    struct gateway_session *s, *tmp;
-    HASH_ITER(by_id, n->gateway->sessions, s, tmp)
-    {
+    struct gateway_session *s;
+    for (size_t slot = 0; (s = gateway_next_session(n, &slot)) != NULL;) {
         if (registry_at(n->c.registry, s->meter)->revoked_at == 0)
             continue;
         gateway_say_ended(n, s->link, s->id, AMI_REVOKED);
@@ -192,11 +186,10 @@ uint64_t gateway_on_time(struct node *n)
     if (now < g->scan_us)
         return g->scan_us;
     g->scan_us = now + SESSION_SCAN_US;
-    struct gateway_session *s, *tmp;
-    HASH_ITER(by_id, g->sessions, s, tmp)
-    {
-        if (!s->confirmed) {
-            if (now - s->opened_us >= OPENING_US)
+    struct gateway_session *s;
+    for (size_t slot = 0; (s = gateway_next_session(n, &slot)) != NULL;) {
+        if (s->state == SESSION_OPENING) {
+            if (now - s->u.opening.since_us >= OPENING_US)
                 gateway_drop_session(n, s);
             continue;
         }

@@ -187,7 +187,7 @@ void gateway_on_commit(struct node *n, const struct delivered *d, uint32_t index
                        const struct tx_view *tx, const struct pool_entry *e)
 {
     struct gateway_session *s = e->waiter == 0 ? NULL : gateway_find_session(n, e->waiter);
-    if (s == NULL || !s->confirmed || tx->tx.kind != TX_REPORT)
+    if (s == NULL || s->state != SESSION_CONFIRMED || tx->tx.kind != TX_REPORT)
         return;
     struct gateway *g = n->gateway;
     struct settled_block *b = place_of(g, d->header->height);

@@ -2,6 +2,7 @@
 
 struct agree_item {
     struct agree_item *next;
+    struct gateway_session *session; /* reserved */
     env_link link;
     uint64_t meter;
     bool insist;
@@ -33,18 +34,15 @@ void gateway_agree_free(struct gateway *g)
     for (size_t i = 0; g->agreeing != NULL && i < g->agreeing->count; i++)
         free(g->agreeing->item[i]);
     free(g->agreeing);
-    for (size_t i = 0; i < g->peers_size; i++)
-        free(g->peers[i]);
-    free(g->peers);
 }
 
 /* The meter's decoded part of U, or what it is to be decoded from: that costs a product, which the
  * work pool computes together with the answer. */
 static void take_peer(const struct node *n, struct agree_item *a, const struct record *rec)
 {
-    const struct gateway *g = n->gateway;
-    if (a->meter < g->peers_size && g->peers[a->meter] != NULL) {
-        a->peer = *g->peers[a->meter];
+    const struct gateway_meter *m = gateway_meter_of(n, a->meter);
+    if (m != NULL && m->peer != NULL) {
+        a->peer = *m->peer;
         return;
     }
     a->part_size = rec->agree_part_size;
@@ -52,24 +50,14 @@ static void take_peer(const struct node *n, struct agree_item *a, const struct r
 }
 
 /* Keeps what a job has decoded. When memory is short it is decoded again the next time. */
-static void keep_peer(struct node *n, const struct agree_item *a)
+static void keep_peer(struct gateway_meter *m, const struct agree_item *a)
 {
-    struct gateway *g = n->gateway;
     if (a->part_size == 0)
         return;
-    if (a->meter >= g->peers_size) {
-        size_t size = (size_t)registry_size(n->c.registry) + 1024;
-        struct agree_peer **peers = realloc(g->peers, size * sizeof *peers);
-        if (peers == NULL)
-            return;
-        memset(peers + g->peers_size, 0, (size - g->peers_size) * sizeof *peers);
-        g->peers = peers;
-        g->peers_size = size;
-    }
-    if (g->peers[a->meter] == NULL)
-        g->peers[a->meter] = malloc(sizeof *g->peers[a->meter]);
-    if (g->peers[a->meter] != NULL)
-        *g->peers[a->meter] = a->peer;
+    if (m->peer == NULL)
+        m->peer = malloc(sizeof *m->peer);
+    if (m->peer != NULL)
+        *m->peer = a->peer;
 }
 
 /* --- first flights -----------------------------------------------------------------------------
@@ -180,19 +168,17 @@ void gateway_on_flight1(struct node *n, struct node_link *l, const struct agree_
         refuse(n, l->id, &f->meter, f->tag, AMI_AGAIN);
     } else {
         struct agree_item *a = calloc(1, sizeof *a);
-        if (a == NULL) {
+        if (a == NULL || (a->session = gateway_reserve_session(n)) == NULL) {
+            free(a);
             refuse(n, l->id, &f->meter, f->tag, AMI_AGAIN);
             return;
         }
-        uint64_t session = 0;
-        while (session == 0 || gateway_find_session(n, session) != NULL)
-            node_random(n, &session, sizeof session);
         a->link = l->id;
         a->meter = index;
         a->insist = f->insist != 0;
         take_peer(n, a, rec);
         a->terms = agree_terms_for(f, n->c.key.agree, &n->c.genesis->members.chain,
-                                   replica_term(n->replica), session);
+                                   replica_term(n->replica), a->session->id);
         a->flight_size = f->flight.size; /* bounded by its decoder */
         memcpy(a->flight, f->flight.data, f->flight.size);
         if (g->agree_last == NULL)
@@ -221,29 +207,22 @@ static void make_room(struct node *n, struct gateway_meter *m, env_link link)
 
 static void open_session(struct node *n, const struct agree_item *a, const struct agree_answer *x)
 {
-    const struct ami_id *meter = &a->terms.meter;
-    if (node_link_find(n, a->link) == NULL)
-        return; /* it has gone meanwhile */
-    struct gateway_meter *m = gateway_meter_of(n, a->meter, false);
+    struct gateway_session *s = a->session;
+    struct gateway_meter *m = gateway_make_meter(n, a->meter);
     if (m != NULL)
-        make_room(n, m, a->link);
-    size_t count = HASH_CNT(by_id, n->gateway->sessions);
-    struct gateway_session *s = count < n->c.sessions_max ? calloc(1, sizeof *s) : NULL;
-    m = s == NULL ? NULL : gateway_meter_of(n, a->meter, true);
-    if (m == NULL) {
-        free(s);
-        refuse(n, a->link, meter, a->terms.tag, AMI_AGAIN);
+        keep_peer(m, a);
+    if (m == NULL || node_link_find(n, a->link) == NULL) { /* the link has gone meanwhile */
+        gateway_unreserve_session(n, s);
+        refuse(n, a->link, &a->terms.meter, a->terms.tag, AMI_AGAIN);
         return;
     }
-    s->id = a->terms.session;
+    make_room(n, m, a->link);
     s->meter = a->meter;
     s->insist = a->insist;
-    s->opened_us = node_now_us(n);
+    s->u.opening.since_us = node_now_us(n);
     s->u.opening.pending = x->pending;
     s->u.opening.terms = a->terms;
-    HASH_ADD(by_id, n->gateway->sessions, id, sizeof s->id, s);
-    LL_APPEND2(m->opening, s, next_opening);
-    m->openings++;
+    gateway_open_session(m, s);
     gateway_set_link(n, s, a->link);
     struct agree_flight2 f = agree_flight2_of(&a->terms, x);
     struct writer w = node_frame(n, MSG_AGREE_FLIGHT2);
@@ -264,9 +243,9 @@ void gateway_agree_done(struct node *n)
         if (l != NULL)
             l->flights_waiting--;
         if (j->answer[i].status == AMI_OK) {
-            keep_peer(n, a);
             open_session(n, a, &j->answer[i]);
         } else {
+            gateway_unreserve_session(n, a->session);
             refuse(n, a->link, &a->terms.meter, a->terms.tag, j->answer[i].status);
         }
         free(a);
@@ -296,30 +275,26 @@ void gateway_on_flight3(struct node *n, struct node_link *l, const struct agree_
         gateway_say_ended(n, l->id, f->session, AMI_NO_SESSION);
         return;
     }
-    if (s->confirmed)
+    if (s->state == SESSION_CONFIRMED)
         return; /* a repeated third flight */
     if (agree_confirm(&s->u.opening.pending, f->flight) != AMI_OK) {
         n->counters.agreements_refused++;
         return; /* a wrong confirmation ends nothing: the right one may follow */
     }
     const struct parameters *p = &n->c.genesis->parameters;
-    struct gateway_meter *m = gateway_meter_of(n, s->meter, false);
-    AMI_CHECK(m != NULL);
-    LL_DELETE2(m->opening, s, next_opening);
-    m->openings--;
     struct session fresh;
     session_begin(&fresh, false, s->u.opening.pending.k, &s->u.opening.terms,
                   p->session_messages_max, p->session_seconds_max, gateway_now_s(n));
     secret_wipe(&s->u, sizeof s->u);
     s->u.session = fresh;
     secret_wipe(&fresh, sizeof fresh);
-    s->confirmed = true;
     gateway_set_link(n, s, l->id);
     l->known = true;
     n->sessions_open++;
     n->counters.agreements++;
+    struct gateway_meter *m = gateway_meter_of(n, s->meter);
     struct gateway_session *older = m->current;
-    m->current = s;
+    gateway_confirm_session(m, s);
     if (older != NULL)
         leave_session(n, older, l);
 }

@@ -35,14 +35,29 @@ struct settled_block {
     sm3_digest *second; /* tx_second of each transaction */
 };
 
+/* What a DC keeps of one key of a meter, by the registry's index: its sessions, and what agreements
+ * with it begin from. Of the sessions that are not confirmed there is one per link: anybody may
+ * send a first flight in a meter's name, and must not take the place of the meter's own with it. */
+struct gateway_meter {
+    struct gateway_session *current; /* confirmed */
+    struct gateway_session *opening; /* the oldest */
+    struct agree_peer *peer;         /* the decoded part of U; NULL: not needed so far */
+    unsigned openings;
+};
+
+struct session_chunk;
 struct agree_item;
 struct agree_job;
 struct report_item;
 struct report_job;
 
 struct gateway {
-    struct gateway_session *sessions; /* by id */
-    struct gateway_meter *meters;
+    struct session_chunk **chunk; /* the table of sessions; one that holds none is NULL */
+    size_t chunks;
+    size_t chunk_with_room; /* none before it has */
+    size_t sessions;        /* slots that are not free */
+    struct gateway_meter *meter;
+    size_t meters;
     struct agree_item *agree_queue, *agree_last;
     size_t agree_waiting;
     struct agree_job *agreeing;
@@ -50,8 +65,6 @@ struct gateway {
     struct report_item *report_queue, *report_last;
     size_t report_waiting;
     struct report_job *reporting;
-    struct agree_peer **peers; /* per registry index, decoded once */
-    size_t peers_size;
     struct settled_block settled[NODE_SETTLED_BLOCKS];
     sm3_digest *leaves;                 /* working space */
     struct settled_block *settled_last; /* NULL: none yet */
@@ -73,12 +86,24 @@ bool gateway_other_leads(const struct node *n, uint8_t *leader);
 
 /* --- gateway_session.c */
 
-struct gateway_session *gateway_find_session(const struct node *n, uint64_t id); /* NULL: none */
-/* NULL: it has no session; with `make`, out of memory. */
-struct gateway_meter *gateway_meter_of(struct node *n, uint64_t meter, bool make);
+/* A slot and an id for a session; NULL: there are as many as may be, or out of memory. */
+struct gateway_session *gateway_reserve_session(struct node *n);
+/* One that stayed so. */
+void gateway_unreserve_session(struct node *n, struct gateway_session *s);
+/* Of those that are opening or confirmed; NULL: none has this id. */
+struct gateway_session *gateway_find_session(const struct node *n, uint64_t id);
+/* The same ones, in turn: *slot is 0 at first. The one that was returned may be dropped. */
+struct gateway_session *gateway_next_session(const struct node *n, size_t *slot);
+/* NULL: it never agreed here. Valid until gateway_make_meter. */
+struct gateway_meter *gateway_meter_of(const struct node *n, uint64_t meter);
+struct gateway_meter *gateway_make_meter(struct node *n, uint64_t meter); /* NULL: out of memory */
+/* The reserved `s` waits for the meter's confirmation from now on. */
+void gateway_open_session(struct gateway_meter *m, struct gateway_session *s);
+void gateway_confirm_session(struct gateway_meter *m, struct gateway_session *s);
 /* Answers go to this link from now on; 0: to none. False: it is closed. */
 bool gateway_set_link(struct node *n, struct gateway_session *s, env_link id);
 void gateway_drop_session(struct node *n, struct gateway_session *s);
+void gateway_sessions_free(struct node *n);
 /* Tells the meter; the session itself stays. */
 void gateway_say_ended(struct node *n, env_link link, uint64_t session, enum ami_status status);
 

@@ -206,7 +206,7 @@ static void report_made(struct node *n, const struct report_item *r)
      * then it must not enter the pool, where it would wait for ever. */
     if (status == AMI_OK)
         status = record_admits(registry_at(n->c.registry, r->meter), r->part.sequence);
-    if (status == AMI_SEQUENCE_SETTLED && s != NULL && s->confirmed) {
+    if (status == AMI_SEQUENCE_SETTLED && s != NULL && s->state == SESSION_CONFIRMED) {
         gateway_answer_settled(n, s, r->part.sequence);
         return;
     }
@@ -231,7 +231,7 @@ static void report_made(struct node *n, const struct report_item *r)
         node_event_often(n, ENV_LOG_WARN, "report_refused", "meter=%s sequence=%llu status=%s",
                          r->part.meter.text, (unsigned long long)r->part.sequence,
                          ami_status_name(status));
-    if (s != NULL && s->confirmed)
+    if (s != NULL && s->state == SESSION_CONFIRMED)
         gateway_nack(n, s, r->part.sequence, status);
 }
 
@@ -315,7 +315,7 @@ static void on_report(struct node *n, struct gateway_session *s, struct span pla
 void gateway_on_data(struct node *n, struct node_link *l, const struct session_data *d)
 {
     struct gateway_session *s = gateway_find_session(n, d->session);
-    if (s == NULL || !s->confirmed) {
+    if (s == NULL || s->state != SESSION_CONFIRMED) {
         gateway_say_ended(n, l->id, d->session, AMI_NO_SESSION);
         return;
     }

@@ -1,21 +1,176 @@
 #include "node/gateway_internal.h"
 
-struct gateway_session *gateway_find_session(const struct node *n, uint64_t id)
+/* Sessions live for hours, and what is allocated between them only for a moment: in one heap they
+ * would keep apart the holes that it leaves. So they lie in chunks, which are given back when they
+ * are empty, and a DC that does not lead any more needs no more memory than before. An id ends with
+ * the number of its slot; the rest is random, so that nothing late ever finds another's session. */
+
+#define SLOT_BITS       24
+#define SLOTS_PER_CHUNK 512
+#define CHUNK_WORDS     (SLOTS_PER_CHUNK / 64)
+#define METERS_MORE     1024 /* how many later keys the table of meters has room for */
+
+struct session_chunk {
+    size_t used;
+    uint64_t mask[CHUNK_WORDS]; /* bit i: slot i is not free */
+    struct gateway_session slot[SLOTS_PER_CHUNK];
+};
+
+static size_t slot_of(uint64_t id)
 {
-    struct gateway_session *s = NULL;
-    HASH_FIND(by_id, n->gateway->sessions, &id, sizeof id, s);
+    return (size_t)(id & ((1u << SLOT_BITS) - 1));
+}
+
+/* The chunk at g->chunk_with_room, made when there is none; NULL: out of memory. */
+static struct session_chunk *chunk_with_room(struct gateway *g)
+{
+    while (g->chunk_with_room < g->chunks && g->chunk[g->chunk_with_room] != NULL &&
+           g->chunk[g->chunk_with_room]->used == SLOTS_PER_CHUNK)
+        g->chunk_with_room++;
+    if (g->chunk_with_room == g->chunks) {
+        size_t more = g->chunks == 0 ? 8 : 2 * g->chunks;
+        struct session_chunk **chunk = realloc(g->chunk, more * sizeof *chunk);
+        if (chunk == NULL)
+            return NULL;
+        memset(chunk + g->chunks, 0, (more - g->chunks) * sizeof *chunk);
+        g->chunk = chunk;
+        g->chunks = more;
+    }
+    struct session_chunk **at = &g->chunk[g->chunk_with_room];
+    if (*at == NULL)
+        *at = calloc(1, sizeof **at);
+    return *at;
+}
+
+struct gateway_session *gateway_reserve_session(struct node *n)
+{
+    struct gateway *g = n->gateway;
+    struct session_chunk *c;
+    if (g->sessions >= n->c.sessions_max || g->sessions >> SLOT_BITS != 0 ||
+        (c = chunk_with_room(g)) == NULL)
+        return NULL;
+    size_t word = 0;
+    while (c->mask[word] == UINT64_MAX)
+        word++;
+    unsigned bit = (unsigned)__builtin_ctzll(~c->mask[word]);
+    size_t at = 64 * word + bit;
+    uint64_t random;
+    do
+        node_random(n, &random, sizeof random);
+    while (random >> SLOT_BITS == 0);
+    c->mask[word] |= UINT64_C(1) << bit;
+    c->used++;
+    g->sessions++;
+    struct gateway_session *s = &c->slot[at];
+    s->state = SESSION_RESERVED;
+    s->id = (random >> SLOT_BITS << SLOT_BITS) + SLOTS_PER_CHUNK * g->chunk_with_room + at;
     return s;
 }
 
-struct gateway_meter *gateway_meter_of(struct node *n, uint64_t meter, bool make)
+static void free_slot(struct gateway *g, struct gateway_session *s)
 {
-    struct gateway_meter *m = NULL;
-    HASH_FIND(hh, n->gateway->meters, &meter, sizeof meter, m);
-    if (m == NULL && make && (m = calloc(1, sizeof *m)) != NULL) {
-        m->meter = meter;
-        HASH_ADD(hh, n->gateway->meters, meter, sizeof m->meter, m);
+    size_t slot = slot_of(s->id), of = slot / SLOTS_PER_CHUNK, at = slot % SLOTS_PER_CHUNK;
+    struct session_chunk *c = g->chunk[of];
+    AMI_CHECK(s == &c->slot[at]);
+    secret_wipe(s, sizeof *s);
+    c->mask[at / 64] &= ~(UINT64_C(1) << at % 64);
+    c->used--;
+    g->sessions--;
+    if (of < g->chunk_with_room)
+        g->chunk_with_room = of;
+    if (c->used == 0) {
+        free(c);
+        g->chunk[of] = NULL;
     }
-    return m;
+}
+
+void gateway_unreserve_session(struct node *n, struct gateway_session *s)
+{
+    AMI_CHECK(s->state == SESSION_RESERVED);
+    free_slot(n->gateway, s);
+}
+
+struct gateway_session *gateway_find_session(const struct node *n, uint64_t id)
+{
+    const struct gateway *g = n->gateway;
+    size_t slot = slot_of(id), of = slot / SLOTS_PER_CHUNK;
+    if (of >= g->chunks || g->chunk[of] == NULL)
+        return NULL;
+    struct gateway_session *s = &g->chunk[of]->slot[slot % SLOTS_PER_CHUNK];
+    return s->state > SESSION_RESERVED && s->id == id ? s : NULL;
+}
+
+struct gateway_session *gateway_next_session(const struct node *n, size_t *slot)
+{
+    const struct gateway *g = n->gateway;
+    while (*slot < g->chunks * SLOTS_PER_CHUNK) {
+        struct session_chunk *c = g->chunk[*slot / SLOTS_PER_CHUNK];
+        size_t at = *slot % SLOTS_PER_CHUNK;
+        uint64_t rest = c == NULL ? 0 : c->mask[at / 64] >> at % 64;
+        if (rest == 0) {
+            *slot += c == NULL ? SLOTS_PER_CHUNK - at : 64 - at % 64;
+            continue;
+        }
+        at += (size_t)__builtin_ctzll(rest);
+        *slot += at - *slot % SLOTS_PER_CHUNK + 1;
+        if (c->slot[at].state > SESSION_RESERVED)
+            return &c->slot[at];
+    }
+    return NULL;
+}
+
+void gateway_sessions_free(struct node *n)
+{
+    struct gateway *g = n->gateway;
+    struct gateway_session *s;
+    for (size_t slot = 0; (s = gateway_next_session(n, &slot)) != NULL;)
+        gateway_drop_session(n, s);
+    for (size_t i = 0; i < g->chunks; i++)
+        free(g->chunk[i]); /* reserved ones have no secrets */
+    free(g->chunk);
+    for (size_t i = 0; i < g->meters; i++)
+        free(g->meter[i].peer);
+    free(g->meter);
+}
+
+struct gateway_meter *gateway_meter_of(const struct node *n, uint64_t meter)
+{
+    return meter < n->gateway->meters ? &n->gateway->meter[meter] : NULL;
+}
+
+struct gateway_meter *gateway_make_meter(struct node *n, uint64_t meter)
+{
+    struct gateway *g = n->gateway;
+    if (meter >= g->meters) {
+        size_t size = (size_t)registry_size(n->c.registry) + METERS_MORE;
+        struct gateway_meter *m = realloc(g->meter, size * sizeof *m);
+        if (m == NULL)
+            return NULL;
+        memset(m + g->meters, 0, (size - g->meters) * sizeof *m);
+        g->meter = m;
+        g->meters = size;
+    }
+    return &g->meter[meter];
+}
+
+void gateway_open_session(struct gateway_meter *m, struct gateway_session *s)
+{
+    s->state = SESSION_OPENING;
+    LL_APPEND2(m->opening, s, next_opening);
+    m->openings++;
+}
+
+static void no_longer_opening(struct gateway_meter *m, struct gateway_session *s)
+{
+    LL_DELETE2(m->opening, s, next_opening);
+    m->openings--;
+}
+
+void gateway_confirm_session(struct gateway_meter *m, struct gateway_session *s)
+{
+    no_longer_opening(m, s);
+    s->state = SESSION_CONFIRMED;
+    m->current = s;
 }
 
 bool gateway_set_link(struct node *n, struct gateway_session *s, env_link id)
@@ -36,24 +191,16 @@ bool gateway_set_link(struct node *n, struct gateway_session *s, env_link id)
 
 void gateway_drop_session(struct node *n, struct gateway_session *s)
 {
-    struct gateway_meter *m = gateway_meter_of(n, s->meter, false);
+    struct gateway_meter *m = gateway_meter_of(n, s->meter);
     AMI_CHECK(m != NULL);
     gateway_set_link(n, s, 0);
     if (m->current == s)
         m->current = NULL;
-    if (!s->confirmed) {
-        LL_DELETE2(m->opening, s, next_opening);
-        m->openings--;
-    }
-    if (m->current == NULL && m->opening == NULL) {
-        HASH_DELETE(hh, n->gateway->meters, m);
-        free(m);
-    }
-    if (s->confirmed)
+    if (s->state == SESSION_OPENING)
+        no_longer_opening(m, s);
+    else
         n->sessions_open--;
-    HASH_DELETE(by_id, n->gateway->sessions, s);
-    secret_wipe(s, sizeof *s);
-    free(s);
+    free_slot(n->gateway, s);
 }
 
 void gateway_say_ended(struct node *n, env_link link, uint64_t session, enum ami_status status)
@@ -71,10 +218,8 @@ void gateway_say_ended(struct node *n, env_link link, uint64_t session, enum ami
     (void)node_send(n, link, writer_span(&w)); /* lost: the next message gets the same answer */
 }
 
-/* What dc-cli shows of a meter here. */
-bool gateway_session_of(struct node *n, uint64_t meter, struct gateway_session **out)
+struct gateway_session *gateway_session_of(const struct node *n, uint64_t meter)
 {
-    struct gateway_meter *m = gateway_meter_of(n, meter, false);
-    *out = m == NULL ? NULL : m->current;
-    return *out != NULL;
+    const struct gateway_meter *m = gateway_meter_of(n, meter);
+    return m == NULL ? NULL : m->current;
 }

@@ -97,36 +97,33 @@ struct node_link {
     UT_hash_handle hh;
 };
 
-/* One session of a meter, or one on the way to it. */
+enum session_state {
+    SESSION_FREE = 0,
+    SESSION_RESERVED,  /* its first flight waits for its answer: it has an id and nothing else */
+    SESSION_OPENING,   /* answered; whose flight it was is not proven yet */
+    SESSION_CONFIRMED, /* open */
+};
+
+/* One session of a meter, or one on the way to it: a slot of the gateway's table. */
 struct gateway_session {
     uint64_t id;
     env_link link; /* where answers go, one of the link's sessions; 0: its link was closed */
     struct gateway_session *link_prev, *link_next;
     struct gateway_session *next_opening; /* of the same meter, a newer one */
     uint64_t meter;                       /* index in the registry */
-    bool confirmed;
-    bool insist;             /* the meter came here although another DC leads */
-    uint8_t reports_waiting; /* reports of it that are queued or being checked */
-    uint64_t opened_us;
+    uint8_t state;                        /* enum session_state */
+    bool insist;                          /* the meter came here although another DC leads */
+    uint8_t reports_waiting;              /* reports of it that are queued or being checked */
     union {
         struct {
+            uint64_t since_us;
             struct agree_pending pending;
             struct agree_terms terms;
-        } opening; /* until confirmed */
-        struct session session;
+        } opening;
+        struct session session; /* when confirmed */
     } u;
-    UT_hash_handle by_id;
 };
-
-/* The sessions of one meter. Of those not confirmed there is one per link: anybody may send a first
- * flight in a meter's name, and must not take the place of the meter's own with it. */
-struct gateway_meter {
-    uint64_t meter;
-    struct gateway_session *current;
-    struct gateway_session *opening; /* the oldest */
-    unsigned openings;
-    UT_hash_handle hh;
-};
+_Static_assert(sizeof(struct gateway_session) <= 448, "a DC holds 100,000 of them");
 
 struct check_job;
 struct chain;
@@ -334,7 +331,8 @@ void gateway_on_commit(struct node *n, const struct delivered *d, uint32_t index
 void gateway_on_leader(struct node *n);
 void gateway_on_revoked(struct node *n);
 uint64_t gateway_on_time(struct node *n);
-bool gateway_session_of(struct node *n, uint64_t meter, struct gateway_session **out);
+/* The confirmed session of the meter with this index in the registry; NULL: none. */
+struct gateway_session *gateway_session_of(const struct node *n, uint64_t meter);
 
 /* submit.c */
 void submit_on_frame(struct node *n, struct node_link *l, struct span body);

@@ -360,7 +360,6 @@ static bool acknowledge_falsely(struct sim_host *h, env_link link, struct span b
     struct sim_world *w = h->world;
     struct node *n = h->as.dc->node;
     struct session_data in;
-    struct gateway_session *s;
     if (session_data_parse(&in, body) != AMI_OK)
         return false;
     struct sim_meter *m = meter_of_session(w, in.session);
@@ -370,8 +369,9 @@ static bool acknowledge_falsely(struct sim_host *h, env_link link, struct span b
     const struct sim_report *r = &sim_book(m)->report[sim_book(m)->settled_below];
     const struct record *rec =
         registry_find(h->as.dc->registry, RECORD_METER, &m->core.keys.name, m->core.keys.epoch);
-    if (rec == NULL || !gateway_session_of(n, registry_index_of(h->as.dc->registry, rec), &s) ||
-        s->id != in.session || !s->confirmed)
+    struct gateway_session *s =
+        rec == NULL ? NULL : gateway_session_of(n, registry_index_of(h->as.dc->registry, rec));
+    if (s == NULL || s->id != in.session)
         return false;
     struct report_ack a = {
         .sequence = r->sequence, .height = tip->header.height, .block = tip->hash};

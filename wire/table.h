@@ -379,7 +379,7 @@
     F(digest, chain, _, _, "chain id")                                                             \
     F(u8, scheme, _, _, "number of the scheme")                                                    \
     F(u64, term, _, _, "the term that the DC knows")                                               \
-    F(u64, session, _, _, "session id, random")                                                    \
+    F(u64, session, _, _, "session id; which bits are random is up to the DC")                     \
     F(id, dc, _, _, "ID_DC of the answering DC")                                                   \
     F(u32, dc_epoch, _, _, "its key epoch")                                                        \
     F(bytes, flight, AMI_FLIGHT_BYTES_MAX, _, "the scheme's part")

@@ -46,14 +46,13 @@ bool lab_in_session(const struct sim_meter *m)
 
 bool lab_served(const struct sim_meter *m)
 {
-    struct gateway_session *s;
     bool found;
     if (!lab_in_session(m))
         return false;
     const struct sim_dc *dc = m->host->world->host[m->core.target].as.dc;
     uint64_t index = index_of(dc->registry, &m->core.keys, &found);
-    return found && gateway_session_of(dc->node, index, &s) && s->confirmed &&
-           s->id == m->core.session_id;
+    const struct gateway_session *s = found ? gateway_session_of(dc->node, index) : NULL;
+    return s != NULL && s->id == m->core.session_id;
 }
 
 size_t lab_count_meters(struct sim_world *w, bool (*are)(const struct sim_meter *m))
