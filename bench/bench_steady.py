@@ -6,7 +6,8 @@ share of what the network can take (measured first, or named). All the while it 
 the time from a report's first sending to its meter's belief, memory, and what waits where. In the
 middle a follower is stopped (SIGSTOP) for a while and has to catch up under load. At the end
 everything is delivered: what the meters measured and what the MDMS has must be the same number,
-every DC stands at one height, and a ledger is audited.
+every DC stands at one height; one loses its ledger and fetches it from the others, and a ledger is
+audited.
 
 Growth is judged between the second and the last quarter of the time, the pause and the catching up
 left out: memory and waiting work may not be more than a fifth above what they were, and not the
@@ -219,6 +220,22 @@ def delivered(cluster, o):
     return out
 
 
+def from_nothing(cluster, dc):
+    """Seconds in which a DC that has lost its ledger fetches and checks it all. Its key never signs
+    again, so this is what a new DC does, too; the others have nothing else to do."""
+    height = cluster.status(cluster.leader())["height"]
+    cluster.tool("kill", f"dc{dc}")
+    shutil.rmtree(cluster.dir / f"dc{dc}" / "ledger")
+    started = time.monotonic()
+    cluster.tool("start", f"dc{dc}")
+    until = started + 1800
+    while (cluster.status(dc) or {"height": 0})["height"] < height:
+        if time.monotonic() > until:
+            raise Failure(f"dc{dc} did not fetch its ledger in time")
+        time.sleep(0.1)
+    return time.monotonic() - started
+
+
 def audit(cluster):
     cluster.tool("down")
     d = json.loads(run([cluster.bin / "dc-cli", "audit", "--json", "--genesis",
@@ -254,6 +271,9 @@ def table(r):
     a = r["audit"]
     print(f"audit of dc1             {a['transactions']} transactions in {a['blocks']} blocks, "
           f"{a['transactions_per_s']:.0f} a second, {'right' if a['ok'] else 'WRONG'}")
+    f = r["from_nothing"]
+    print(f"{f['dc']} without a ledger     fetched and checked it in {f['seconds']:.1f} s, "
+          f"{f['transactions_per_s']:.0f} transactions a second")
 
 
 def main():
@@ -280,8 +300,13 @@ def main():
         result["compared"], grew = judge(result["rows"], result["pause"])
         say("bench-steady: what is left is delivered")
         result["delivered"] = delivered(cluster, o)
+        say(f"bench-steady: {result['pause']['dc']} loses its ledger")
+        seconds = from_nothing(cluster, int(result["pause"]["dc"][2:]))
         say("bench-steady: audit")
         result["audit"] = audit(cluster)
+        result["from_nothing"] = {"dc": result["pause"]["dc"], "seconds": seconds,
+                                  "transactions_per_s":
+                                  result["audit"]["transactions"] / seconds}
     if o.json:
         print(json.dumps(result, indent=2))
     else:

@@ -181,6 +181,20 @@ void catchup_on_block(struct replica *r, uint8_t from, struct span body)
     r->fetch.deadline_us = at_us < over_us ? at_us : over_us;
 }
 
+static struct span entry_encoded(const struct replica *r, size_t at)
+{
+    return span_of(r->fetch.queue + at + ENTRY_BYTES, entry_size(r, at) - ENTRY_BYTES);
+}
+
+bool replica_fetched(const struct replica *r, uint64_t height, struct certified_block *out)
+{
+    size_t at = queue_find(r, height);
+    if (at == SIZE_MAX)
+        return false;
+    AMI_CHECK(certified_block_parse(out, entry_encoded(r, at)) == AMI_OK);
+    return true;
+}
+
 /* Takes the block above the tip out of the queue. */
 static void feed(struct replica *r)
 {
@@ -192,9 +206,7 @@ static void feed(struct replica *r)
     if (at == SIZE_MAX)
         return;
     struct certified_block *b = &r->scratch.block;
-    struct span encoded =
-        span_of(r->fetch.queue + at + ENTRY_BYTES, entry_size(r, at) - ENTRY_BYTES);
-    AMI_CHECK(certified_block_parse(b, encoded) == AMI_OK);
+    AMI_CHECK(certified_block_parse(b, entry_encoded(r, at)) == AMI_OK);
     sm3_digest hash = block_hash(&b->header);
     struct block_slot *s = blocks_put(r, entry_from(r, at), &b->header, &hash, b->body);
     if (s == NULL)

@@ -352,6 +352,9 @@ struct replica_waiting {
 void replica_waiting(const struct replica *r, struct replica_waiting *out);
 /* When a member last said something that was checked; false: never since the start. */
 bool replica_heard(const struct replica *r, uint8_t member, uint64_t *at_us);
+/* The block of this height that was fetched and waits for those below it; its certificate was
+ * checked, nothing else. `out` borrows it, until the next step. False: there is none. */
+bool replica_fetched(const struct replica *r, uint64_t height, struct certified_block *out);
 /* Whether blocks up to replica_known_height are missing: whom they are asked of, and since when
  * none was applied. False: nothing is missing. */
 bool replica_behind(const struct replica *r, uint8_t *from, uint64_t *since_us);

@@ -59,6 +59,7 @@ static json_t *counters(const struct node *n)
     PUT(blocks_built);
     PUT(blocks_applied);
     PUT(blocks_refused);
+    PUT(checked_ahead);
     PUT(elections_won);
     PUT(terms_seen);
     PUT(evidence_found);

@@ -3,7 +3,8 @@
  *   message, instant, finished work -> replica_step -> effects
  *     persist   registry changes and blocks into one node_write -> env.store -> PERSISTED
  *     send      to the members' links
- *     validate  header here, signatures in the work pool, registry here -> VALIDATED
+ *     validate  header here, signatures in the work pool, registry here -> VALIDATED; of blocks that
+ *               were fetched and wait, signatures ahead of their turn
  *     build     waiting transactions, staged one by one -> BUILT
  *     deliver   pool and gateway are told
  *
@@ -17,15 +18,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A validation on its way through the work pool; header and body belong to the replica. */
+/* A validation on its way through the work pool; header and body belong to the replica, except of
+ * one that began ahead of its turn. */
 struct validate_job {
-    struct node *node;
     const struct block_header *header;
     sm3_digest block;
     struct span body;
     struct block_check *check;
     enum ami_status status;
     uint32_t bad_index;
+    /* Ahead of its turn only: */
+    uint8_t *copy; /* the body that is checked */
+    size_t copy_size;
+    uint64_t height;
+    bool done;
 };
 
 struct chain {
@@ -35,6 +41,7 @@ struct chain {
     bool staged;
     sm3_digest staged_block;
     struct validate_job *validating;
+    struct validate_job *ahead[NODE_AHEAD_MAX];
     struct node_write *writing;
     uint64_t writing_since_us;
     bool disk_slow;
@@ -109,6 +116,7 @@ static void free_validation(struct validate_job *j)
     if (j == NULL)
         return;
     block_check_free(j->check);
+    free(j->copy);
     free(j);
 }
 
@@ -119,6 +127,8 @@ void chain_free(struct node *n)
         return;
     /* The shell has ended the work pool and the storage thread. */
     free_validation(c->validating);
+    for (size_t i = 0; i < NODE_AHEAD_MAX; i++)
+        free_validation(c->ahead[i]);
     if (c->writing != NULL)
         write_free(c->writing);
     if (c->memory != NULL)
@@ -233,6 +243,17 @@ static bool persist(struct node *n, enum ami_status *status)
     return true;
 }
 
+/* Of heights that are committed. One that the pool still has comes back first. */
+static void forget_ahead(struct chain *c)
+{
+    for (size_t i = 0; i < NODE_AHEAD_MAX; i++) {
+        if (c->ahead[i] == NULL || !c->ahead[i]->done || c->ahead[i]->height > c->height)
+            continue;
+        free_validation(c->ahead[i]);
+        c->ahead[i] = NULL;
+    }
+}
+
 void chain_on_stored(struct node *n, struct node_write *w, enum ami_status status)
 {
     struct chain *c = n->chain;
@@ -250,6 +271,7 @@ void chain_on_stored(struct node *n, struct node_write *w, enum ami_status statu
         c->tip_timestamp_ms = w->timestamp_ms;
         c->tip_since_us = node_now_us(n);
         n->counters.blocks_applied++;
+        forget_ahead(c);
     }
     struct replica_event e = {.type = REPLICA_PERSISTED};
     e.u.persisted.ticket = w->ticket;
@@ -288,44 +310,83 @@ static enum ami_status check_header(struct node *n, const struct block_header *h
     return block_check_header(&n->c.genesis->parameters, members, h, &parent);
 }
 
-static enum ami_status begin_validation(struct node *n)
+/* Gives the pool this body, which stays where it is until the job is back. */
+static enum ami_status begin_check(struct node *n, const struct block_header *h,
+                                   const sm3_digest *block, struct span body,
+                                   struct validate_job **out)
 {
-    struct chain *c = n->chain;
-    const struct effects *fx = &c->fx;
-    const struct block_header *h = fx->validate.header;
-    const sm3_digest *block = &fx->validate.block;
-    const struct span body = fx->validate.body;
-    AMI_TRY(check_header(n, h));
-    if (fx->validate.fresh)
-        AMI_TRY(block_check_time(n->c.genesis, h, fx->validate.received_wall_ms));
-    /* What a quorum has certified may be a pruned block; what this node is to vote for may not. */
-    if (!fx->validate.certified && body_is_pruned(body))
-        return AMI_BAD_ENCODING;
-    if (c->staged && sm3_equal(&c->staged_block, block))
-        return AMI_EXISTS; /* checked already on this tip */
     struct validate_job *j = calloc(1, sizeof *j);
     if (j == NULL)
         return AMI_NO_MEMORY;
-    *j = (struct validate_job){.node = n, .header = h, .block = *block, .body = body};
+    *j = (struct validate_job){.header = h, .block = *block, .body = body, .height = h->height};
     enum ami_status status = block_check_prepare(n->c.registry, h, body, &j->check, &j->bad_index);
     if (status == AMI_OK)
         status = n->env.work(n->env.ctx, validate_run, j);
-    if (status != AMI_OK) {
-        block_check_free(j->check);
-        free(j);
-        return status;
-    }
-    c->validating = j;
-    return AMI_OK;
+    if (status == AMI_OK)
+        *out = j;
+    else
+        free_validation(j);
+    return status;
 }
 
-bool chain_on_work(struct node *n, void *job)
+/* A node that is behind has later blocks waiting in the replica while one is checked, staged and
+ * stored. Merkle root and signatures are right or wrong whatever the blocks between them change,
+ * since a key is never replaced (block.h), so the pool checks them meanwhile. What it finds is true
+ * of the very same bytes and of no others. */
+static void look_ahead(struct node *n)
 {
     struct chain *c = n->chain;
-    if (c->validating == NULL || job != c->validating)
-        return false;
-    struct validate_job *j = c->validating;
-    c->validating = NULL;
+    struct certified_block b;
+    for (uint64_t height = c->height + 2; height < c->height + 2 + NODE_AHEAD_MAX; height++) {
+        struct validate_job **place = NULL;
+        bool there = false;
+        for (size_t i = 0; i < NODE_AHEAD_MAX; i++) {
+            if (c->ahead[i] == NULL)
+                place = &c->ahead[i];
+            else
+                there |= c->ahead[i]->height == height;
+        }
+        if (there)
+            continue;
+        if (place == NULL || !replica_fetched(n->replica, height, &b))
+            return;
+        uint8_t *copy = malloc(b.body.size + 1);
+        if (copy == NULL)
+            return;
+        if (b.body.size != 0)
+            memcpy(copy, b.body.data, b.body.size);
+        const sm3_digest block = block_hash(&b.header);
+        if (begin_check(n, &b.header, &block, span_of(copy, b.body.size), place) != AMI_OK) {
+            free(copy); /* a signer may be enrolled by a block between; its turn will come */
+            return;
+        }
+        (*place)->header = NULL; /* not in its turn yet */
+        (*place)->copy = copy;
+        (*place)->copy_size = b.body.size;
+    }
+}
+
+/* The job that began with this block ahead of its turn, now in it; NULL: there is none of use. */
+static struct validate_job *take_ahead(struct chain *c, const struct block_header *h,
+                                       const sm3_digest *block, struct span body)
+{
+    for (size_t i = 0; i < NODE_AHEAD_MAX; i++) {
+        struct validate_job *j = c->ahead[i];
+        if (j == NULL || !sm3_equal(&j->block, block) || j->copy_size != body.size ||
+            (body.size != 0 && memcmp(j->copy, body.data, body.size) != 0))
+            continue;
+        c->ahead[i] = NULL;
+        j->header = h;
+        j->body = body;
+        return j;
+    }
+    return NULL;
+}
+
+/* The pool is done with it: header and registry. */
+static enum ami_status end_validation(struct node *n, struct validate_job *j)
+{
+    struct chain *c = n->chain;
     enum ami_status status = j->status;
     if (status == AMI_OK && commit_in_flight(c))
         status = AMI_AGAIN; /* another block of this height has won; the registry holds its stage */
@@ -341,9 +402,57 @@ bool chain_on_work(struct node *n, void *job)
         node_event_often(n, ENV_LOG_WARN, "block_refused", "height=%llu tx=%u status=%s",
                          (unsigned long long)j->header->height, j->bad_index,
                          ami_status_name(status));
-    sm3_digest block = j->block;
+    if (status == AMI_OK && j->copy != NULL)
+        n->counters.checked_ahead++;
     free_validation(j);
-    answer_validated(n, &block, status);
+    return status;
+}
+
+/* AMI_OK: the answer comes with the job. AMI_EXISTS: the block is valid. */
+static enum ami_status begin_validation(struct node *n)
+{
+    struct chain *c = n->chain;
+    const struct effects *fx = &c->fx;
+    const struct block_header *h = fx->validate.header;
+    const sm3_digest *block = &fx->validate.block;
+    const struct span body = fx->validate.body;
+    AMI_TRY(check_header(n, h));
+    if (fx->validate.fresh)
+        AMI_TRY(block_check_time(n->c.genesis, h, fx->validate.received_wall_ms));
+    /* What a quorum has certified may be a pruned block; what this node is to vote for may not. */
+    if (!fx->validate.certified && body_is_pruned(body))
+        return AMI_BAD_ENCODING;
+    if (c->staged && sm3_equal(&c->staged_block, block))
+        return AMI_EXISTS; /* checked already on this tip */
+    struct validate_job *j = take_ahead(c, h, block, body);
+    enum ami_status status = AMI_OK;
+    if (j == NULL)
+        status = begin_check(n, h, block, body, &c->validating);
+    else if (!j->done)
+        c->validating = j;
+    else if ((status = end_validation(n, j)) == AMI_OK)
+        status = AMI_EXISTS;
+    if (fx->validate.certified)
+        look_ahead(n);
+    return status;
+}
+
+bool chain_on_work(struct node *n, void *job)
+{
+    struct chain *c = n->chain;
+    for (size_t i = 0; i < NODE_AHEAD_MAX; i++) {
+        if (c->ahead[i] != NULL && job == c->ahead[i]) {
+            c->ahead[i]->done = true;
+            forget_ahead(c);
+            return true;
+        }
+    }
+    if (c->validating == NULL || job != c->validating)
+        return false;
+    struct validate_job *j = c->validating;
+    c->validating = NULL;
+    const sm3_digest block = j->block;
+    answer_validated(n, &block, end_validation(n, j));
     return true;
 }
 

@@ -48,6 +48,7 @@
 #define NODE_RELAYS_MAX           4096
 #define NODE_RELAY_TIMEOUT_US     (30u * 1000000u)
 #define NODE_PROOFS_PER_LINK      64
+#define NODE_AHEAD_MAX            2   /* later blocks whose bodies are checked by a node behind */
 #define NODE_OPENINGS_PER_METER   8   /* agreements begun and not confirmed, each on another link */
 #define NODE_SETTLED_BLOCKS       32  /* whose proofs are kept in memory: 100 bytes a transaction */
 #define NODE_SETTLED_READS        100 /* blocks read for that in NODE_SETTLED_US; then: try again */
@@ -143,7 +144,7 @@ struct node_counters {
     uint64_t agreements, agreements_refused;
     uint64_t reports, reports_refused, acks, acks_dropped;
     uint64_t txs_handed_in, txs_refused, txs_not_taken, txs_committed;
-    uint64_t blocks_built, blocks_applied, blocks_refused;
+    uint64_t blocks_built, blocks_applied, blocks_refused, checked_ahead;
     uint64_t elections_won, terms_seen, evidence_found, evidence_committed, writes_failed;
 };
 

@@ -118,6 +118,12 @@ bool net_is_one_chain(struct net *net);
 struct net_peer *net_dial(struct net *net, unsigned node, enum node_port port);
 /* A link that the node opened, as it believes, to this DC, and that the test answers. */
 struct net_peer *net_answer(struct net *net, unsigned node, const struct ami_id *dialled);
+/* The same, as this DC with this key, and a signature that proves nothing. With a key that the
+ * node's ledger does not have it is a source of blocks. */
+struct net_peer *net_answer_as(struct net *net, unsigned node, const struct ami_id *dialled,
+                               const struct ami_id *name, uint32_t key_epoch);
+/* Waits until such a one is asked for blocks; from which height. 0: it is not. */
+uint64_t net_asked(struct net_peer *p);
 void net_send(struct net_peer *p, struct span frame);
 /* Takes the next frame of this type off the inbox, dropping others before it; false when time ran
  * out. The body stays valid until the next call. */

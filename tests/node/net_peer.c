@@ -58,6 +58,38 @@ bool net_expect(struct net_peer *p, enum message_type type, uint64_t limit_ms, s
     return false;
 }
 
+struct net_peer *net_answer_as(struct net *net, unsigned node, const struct ami_id *dialled,
+                               const struct ami_id *name, uint32_t key_epoch)
+{
+    uint8_t out[256];
+    struct span got;
+    struct net_peer *p = net_answer(net, node, dialled);
+    const struct link_hello hello = {.role = LINK_ROLE_DC,
+                                     .chain = net_fixture(net)->genesis.members.chain,
+                                     .name = *name,
+                                     .epoch = key_epoch};
+    const struct link_proof proof = {{{1}}};
+    AMI_CHECK(net_expect(p, MSG_LINK_HELLO, 1000, &got));
+    struct writer w = writer_on(out, sizeof out);
+    frame_begin(&w, MSG_LINK_HELLO);
+    link_hello_encode(&w, &hello);
+    net_send(p, writer_span(&w));
+    w = writer_on(out, sizeof out);
+    frame_begin(&w, MSG_LINK_PROOF);
+    link_proof_encode(&w, &proof);
+    net_send(p, writer_span(&w));
+    return p;
+}
+
+uint64_t net_asked(struct net_peer *p)
+{
+    struct span body;
+    struct fetch_blocks f;
+    return net_expect(p, MSG_FETCH_BLOCKS, 60000, &body) && fetch_blocks_parse(&f, body) == AMI_OK
+               ? f.from_height
+               : 0;
+}
+
 void net_ask_as(struct net *net, enum credential_role role, struct label label)
 {
     net_ask_named(net, "alice", role, label);

@@ -618,25 +618,10 @@ static void send_raw(struct net_peer *p, enum message_type type, struct span bod
     net_send(p, writer_span(&w));
 }
 
-/* Answers the node's dialled link as this DC with this key, and a signature that proves nothing. */
 static struct net_peer *answer_as(struct net *net, unsigned node, const struct ami_id *dialled,
                                   const struct ami_id *name, uint32_t key_epoch)
 {
-    uint8_t body[256];
-    struct span got;
-    struct net_peer *p = net_answer(net, node, dialled);
-    const struct link_hello hello = {.role = LINK_ROLE_DC,
-                                     .chain = net_fixture(net)->genesis.members.chain,
-                                     .name = *name,
-                                     .epoch = key_epoch};
-    const struct link_proof proof = {{{1}}};
-    assert_true(net_expect(p, MSG_LINK_HELLO, 1000, &got));
-    struct writer w = writer_on(body, sizeof body);
-    link_hello_encode(&w, &hello);
-    send_raw(p, MSG_LINK_HELLO, writer_span(&w));
-    w = writer_on(body, sizeof body);
-    link_proof_encode(&w, &proof);
-    send_raw(p, MSG_LINK_PROOF, writer_span(&w));
+    struct net_peer *p = net_answer_as(net, node, dialled, name, key_epoch);
     net_run_ms(net, 100);
     return p;
 }

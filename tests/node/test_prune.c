@@ -276,38 +276,11 @@ static void send_pruned(struct net_peer *p, const struct certified_block *whole,
     net_send(p, writer_span(&w));
 }
 
-/* Answers at a DC's address with a key that node 3's ledger does not have: a source of blocks. */
-static struct net_peer *answer(struct net *net, unsigned dc)
+/* A source of blocks for node 3 at this member's address. */
+static struct net_peer *serve(struct net *net, unsigned dc)
 {
-    uint8_t out[256];
-    struct span got;
-    struct fixture *f = net_fixture(net);
-    struct net_peer *p = net_answer(net, 3, &f->dc[dc].name);
-    const struct link_hello hello = {.role = LINK_ROLE_DC,
-                                     .chain = f->genesis.members.chain,
-                                     .name = f->dc[dc].name,
-                                     .epoch = 9};
-    const struct link_proof proof = {{{1}}};
-    assert_true(net_expect(p, MSG_LINK_HELLO, 1000, &got));
-    struct writer w = writer_on(out, sizeof out);
-    frame_begin(&w, MSG_LINK_HELLO);
-    link_hello_encode(&w, &hello);
-    net_send(p, writer_span(&w));
-    w = writer_on(out, sizeof out);
-    frame_begin(&w, MSG_LINK_PROOF);
-    link_proof_encode(&w, &proof);
-    net_send(p, writer_span(&w));
-    return p;
-}
-
-/* Waits until it is asked; from which height. */
-static uint64_t asked(struct net_peer *p)
-{
-    struct span body;
-    struct fetch_blocks f;
-    assert_true(net_expect(p, MSG_FETCH_BLOCKS, 60000, &body));
-    assert_ok(fetch_blocks_parse(&f, body));
-    return f.from_height;
+    const struct ami_id *name = &net_fixture(net)->dc[dc].name;
+    return net_answer_as(net, 3, name, name, 9);
 }
 
 /* The one whom a node that is behind can ask serves pruned blocks without the MDMS's word, with a
@@ -335,10 +308,10 @@ static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
     for (unsigned i = 0; i < 3; i++)
         net_kill(net, i);
     net_start(net, 3);
-    struct net_peer *liar = answer(net, 0);
+    struct net_peer *liar = serve(net, 0);
     struct fixture_body *txs = fixture_body();
 
-    assert_int_equal(asked(liar), had + 1);
+    assert_int_equal(net_asked(liar), had + 1);
     for (unsigned i = 0; i < 12; i++)
         send_pruned(liar, &b[i], SIZE_MAX);
     net_run_ms(net, 500);
@@ -349,7 +322,7 @@ static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
     fixture_retention(f, txs, had + 12);
     memcpy(forged, fixture_last(txs).data, sizeof forged);
     forged[1 + 4 + 15] ^= 8; /* the watermark */
-    assert_int_equal(asked(liar), had + 1);
+    assert_int_equal(net_asked(liar), had + 1);
     send_tx(liar, span_of(forged, sizeof forged));
     send_pruned(liar, &b[0], SIZE_MAX);
     net_run_ms(net, 500);
@@ -357,10 +330,10 @@ static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
     assert_int_equal(net_height_max(net), had);
 
     /* A true one, and blocks beyond it. */
-    liar = answer(net, 0);
+    liar = serve(net, 0);
     fixture_clear(txs);
     fixture_retention(f, txs, had + 4);
-    assert_int_equal(asked(liar), had + 1);
+    assert_int_equal(net_asked(liar), had + 1);
     send_tx(liar, fixture_last(txs));
     for (unsigned i = 0; i < 12; i++)
         send_pruned(liar, &b[i], SIZE_MAX);
@@ -371,7 +344,7 @@ static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
      * that stands for the gateway's. */
     fixture_clear(txs);
     fixture_retention(f, txs, had + 11);
-    assert_int_equal(asked(liar), had + 4);
+    assert_int_equal(net_asked(liar), had + 4);
     send_tx(liar, fixture_last(txs));
     struct body_reader it = body_reader_on(b[3].body);
     struct span encoded;
@@ -382,8 +355,8 @@ static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
         net_run_ms(net, 500);
         assert_int_equal(net_height_max(net), had + 3);
         /* Who sent wrong bytes is asked no more, another one is. */
-        liar = answer(net, i + 1);
-        assert_int_equal(asked(liar), had + 4);
+        liar = serve(net, i + 1);
+        assert_int_equal(net_asked(liar), had + 4);
     }
     for (unsigned i = 3; i < 12; i++)
         send_pruned(liar, &b[i], SIZE_MAX);

@@ -3,6 +3,7 @@
 #include "tests/harness.h"
 
 #include "node/gateway_internal.h"
+#include "tests/crypto_start.h"
 #include "tests/ledger/fixture.h"
 
 #include <stdio.h>
@@ -195,5 +196,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(there_are_no_more_than_may_be, set_up, tear_down),
         cmocka_unit_test_setup_teardown(it_agrees_with_a_list, set_up, tear_down),
     };
-    return cmocka_run_group_tests_name("sessions", tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
 }

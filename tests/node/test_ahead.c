@@ -1,0 +1,182 @@
+/* A node that is behind checks bodies of later blocks ahead of their turn. That must never let
+ * bytes in that were not checked themselves, nor keep right ones out. */
+#include "tests/harness.h"
+
+#include "tests/crypto_start.h"
+#include "tests/node/net.h"
+
+#include <string.h>
+
+enum { BLOCKS = 6 };
+
+static bool all_equal(struct net *net, void *arg)
+{
+    (void)arg;
+    return net_height_min(net) == net_height_max(net);
+}
+
+/* One report to a block. */
+static void reports(struct net *net, struct net_meter *m, uint64_t from, uint64_t to)
+{
+    uint64_t height;
+    for (uint64_t s = from; s <= to; s++) {
+        net_meter_report(net, m, s);
+        assert_ok(net_meter_ack(net, m, s, 20000, &height));
+    }
+}
+
+static void begin(struct net *net, struct net_meter *m, unsigned number)
+{
+    int redirect;
+    net_meter_enrol(net, m, number, 0);
+    assert_ok(net_meter_agree(net, m, 0, false, &redirect));
+}
+
+/* A meter whose enrolment is among what is fetched, too: its reports cannot be checked before that
+ * block is applied. */
+static void what_waits_is_checked_while_others_are_stored(void **state)
+{
+    (void)state;
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 1);
+    struct net_meter first, later;
+    begin(net, &first, 1);
+    reports(net, &first, 1, 2);
+    assert_true(net_until(net, 5000, all_equal, NULL));
+    net_kill(net, 3);
+    const uint64_t had = net_height_max(net);
+    reports(net, &first, 3, 30);
+    begin(net, &later, 2);
+    reports(net, &later, 1, 5);
+    reports(net, &first, 31, 40);
+    net_work(net, 5000);
+    net_start(net, 3);
+    assert_true(net_until(net, 30000, all_equal, NULL));
+    const uint64_t blocks = net_height_max(net) - had;
+    const uint64_t ahead = net_node(net, 3)->counters.checked_ahead;
+    assert_true(ahead >= blocks / 2 && ahead < blocks);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(net_node(net, i)->counters.checked_ahead, 0); /* none was behind */
+    sm3_digest one = registry_root(net_node(net, 0)->c.registry);
+    sm3_digest two = registry_root(net_node(net, 3)->c.registry);
+    assert_memory_equal(&one, &two, sizeof one);
+    assert_true(net_is_one_chain(net));
+    net_free(net);
+}
+
+/* A source of blocks for node 3 at this member's address. */
+static struct net_peer *serve(struct net *net, unsigned dc)
+{
+    const struct ami_id *name = &net_fixture(net)->dc[dc].name;
+    return net_answer_as(net, 3, name, name, 9);
+}
+
+/* `wrong`: a byte of the gateway's signature is another one. */
+static void send_block(struct net_peer *p, const struct certified_block *block, bool wrong)
+{
+    static uint8_t body[1u << 16], frame[1u << 17];
+    struct certified_block b = *block;
+    memcpy(body, block->body.data, block->body.size);
+    if (wrong)
+        body[block->body.size - 10] ^= 1;
+    b.body = span_of(body, block->body.size);
+    struct writer w = writer_on(frame, sizeof frame);
+    frame_begin(&w, MSG_BLOCK);
+    certified_block_encode(&w, &b);
+    assert_true(writer_ok(&w));
+    net_send(p, writer_span(&w));
+}
+
+/* Bytes that are not the ledger's under a certified header: those that were checked ahead are
+ * refused in their turn; those that come where right ones had been checked are not taken for them.
+ */
+static void only_the_bytes_that_were_checked_count(void **state)
+{
+    (void)state;
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 2);
+    struct net_meter m;
+    struct certified_block b[BLOCKS];
+    static uint8_t bytes[BLOCKS][8192];
+    begin(net, &m, 1);
+    reports(net, &m, 1, 2);
+    assert_true(net_until(net, 5000, all_equal, NULL));
+    net_kill(net, 3);
+    const uint64_t had = net_height_max(net);
+    reports(net, &m, 3, 2 + BLOCKS);
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        assert_true(net_block(net, 0, had + 1 + i, &b[i]));
+        assert_true(b[i].body.size <= sizeof bytes[i] && b[i].header.tx_count == 1);
+        memcpy(bytes[i], b[i].body.data, b[i].body.size);
+        b[i].body.data = bytes[i];
+    }
+    for (unsigned i = 0; i < 3; i++)
+        net_kill(net, i);
+    net_work(net, 20000);
+    net_start(net, 3);
+    const struct node_counters *seen = &net_node(net, 3)->counters;
+
+    struct net_peer *p = serve(net, 0);
+    assert_int_equal(net_asked(p), had + 1);
+    for (unsigned i = 0; i < 4; i++)
+        send_block(p, &b[i], i == 2);
+    net_run_ms(net, 500);
+    assert_int_equal(net_height_max(net), had + 2);
+    assert_int_equal(seen->blocks_refused, 1);
+
+    /* The fourth was right, and was checked; now it comes with other bytes. */
+    p = serve(net, 1);
+    assert_int_equal(net_asked(p), had + 3);
+    send_block(p, &b[2], false);
+    send_block(p, &b[3], true);
+    net_run_ms(net, 500);
+    assert_int_equal(net_height_max(net), had + 3);
+    assert_int_equal(seen->blocks_refused, 2);
+
+    p = serve(net, 2);
+    assert_int_equal(net_asked(p), had + 4);
+    for (unsigned i = 3; i < BLOCKS; i++)
+        send_block(p, &b[i], false);
+    net_run_ms(net, 500);
+    assert_int_equal(net_height_max(net), had + BLOCKS);
+    assert_int_equal(seen->blocks_refused, 2);
+    assert_true(seen->checked_ahead > 0);
+
+    for (unsigned i = 0; i < 3; i++)
+        net_start(net, i);
+    assert_true(net_until(net, 60000, all_equal, NULL));
+    assert_true(net_is_one_chain(net));
+    net_free(net);
+}
+
+/* Jobs are out and blocks wait when it ends; the sanitizers see what is left. */
+static void a_node_may_end_while_it_looks_ahead(void **state)
+{
+    (void)state;
+    for (uint64_t ms = 0; ms < 12; ms++) {
+        struct net *net = net_with_leader(4, GATEWAY_HOME, 3);
+        struct net_meter m;
+        begin(net, &m, 1);
+        reports(net, &m, 1, 2);
+        net_kill(net, 3);
+        reports(net, &m, 3, 12);
+        net_work(net, 3000);
+        net_start(net, 3);
+        const uint64_t height = net_height_min(net);
+        for (unsigned i = 0; net_height_min(net) == height && i < 5000; i++)
+            net_run_ms(net, 1);
+        net_run_ms(net, ms);
+        net_kill(net, 3);
+        net_start(net, 3);
+        assert_true(net_until(net, 30000, all_equal, NULL));
+        net_free(net);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_waits_is_checked_while_others_are_stored),
+        cmocka_unit_test(only_the_bytes_that_were_checked_count),
+        cmocka_unit_test(a_node_may_end_while_it_looks_ahead),
+    };
+    return cmocka_run_group_tests(tests, start_crypto, NULL);
+}
