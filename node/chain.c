@@ -3,10 +3,9 @@
  *   message, instant, finished work -> replica_step -> effects
  *     persist   registry changes and blocks into one node_write -> env.store -> PERSISTED
  *     send      to the members' links
- *     validate  header here, signatures in the work pool, registry here -> VALIDATED; of blocks that
- *               were fetched and wait, signatures ahead of their turn
- *     build     waiting transactions, staged one by one -> BUILT
- *     deliver   pool and gateway are told
+ *     validate  header here, signatures in the work pool, registry here -> VALIDATED; of blocks
+ * that were fetched and wait, signatures ahead of their turn build     waiting transactions, staged
+ * one by one -> BUILT deliver   pool and gateway are told
  *
  * The registry has one staged block at most: the one validated or built last on the present tip.
  */
@@ -330,9 +329,10 @@ static enum ami_status begin_check(struct node *n, const struct block_header *h,
 }
 
 /* A node that is behind has later blocks waiting in the replica while one is checked, staged and
- * stored. Merkle root and signatures are right or wrong whatever the blocks between them change,
- * since a key is never replaced (block.h), so the pool checks them meanwhile. What it finds is true
- * of the very same bytes and of no others. */
+ * stored, and the pool checks their Merkle roots and signatures meanwhile. What it finds is true of
+ * the very same bytes, whatever the blocks between change: a key never changes, a list of members
+ * is that of the epoch, which all that wait belong to, and pruned reports may only become allowed
+ * meanwhile. Who signed and is not known yet, or is pruned too early, is left for its turn. */
 static void look_ahead(struct node *n)
 {
     struct chain *c = n->chain;
@@ -373,7 +373,8 @@ static struct validate_job *take_ahead(struct chain *c, const struct block_heade
     for (size_t i = 0; i < NODE_AHEAD_MAX; i++) {
         struct validate_job *j = c->ahead[i];
         if (j == NULL || !sm3_equal(&j->block, block) || j->copy_size != body.size ||
-            (body.size != 0 && memcmp(j->copy, body.data, body.size) != 0))
+            (body.size != 0 && memcmp(j->copy, body.data, body.size) != 0) ||
+            (j->done && j->status == AMI_NO_MEMORY))
             continue;
         c->ahead[i] = NULL;
         j->header = h;
@@ -408,14 +409,15 @@ static enum ami_status end_validation(struct node *n, struct validate_job *j)
     return status;
 }
 
-/* AMI_OK: the answer comes with the job. AMI_EXISTS: the block is valid. */
-static enum ami_status begin_validation(struct node *n)
+/* *waits: no answer yet, it comes with the job. */
+static enum ami_status begin_validation(struct node *n, bool *waits)
 {
     struct chain *c = n->chain;
     const struct effects *fx = &c->fx;
     const struct block_header *h = fx->validate.header;
     const sm3_digest *block = &fx->validate.block;
     const struct span body = fx->validate.body;
+    *waits = false;
     AMI_TRY(check_header(n, h));
     if (fx->validate.fresh)
         AMI_TRY(block_check_time(n->c.genesis, h, fx->validate.received_wall_ms));
@@ -423,18 +425,19 @@ static enum ami_status begin_validation(struct node *n)
     if (!fx->validate.certified && body_is_pruned(body))
         return AMI_BAD_ENCODING;
     if (c->staged && sm3_equal(&c->staged_block, block))
-        return AMI_EXISTS; /* checked already on this tip */
-    struct validate_job *j = take_ahead(c, h, block, body);
-    enum ami_status status = AMI_OK;
-    if (j == NULL)
-        status = begin_check(n, h, block, body, &c->validating);
-    else if (!j->done)
-        c->validating = j;
-    else if ((status = end_validation(n, j)) == AMI_OK)
-        status = AMI_EXISTS;
+        return AMI_OK; /* checked already on this tip */
+    c->validating = take_ahead(c, h, block, body);
+    if (c->validating == NULL)
+        AMI_TRY(begin_check(n, h, block, body, &c->validating));
+    struct validate_job *j = c->validating;
+    *waits = !j->done;
+    if (j->done) {
+        c->validating = NULL;
+        AMI_TRY(end_validation(n, j));
+    }
     if (fx->validate.certified)
         look_ahead(n);
-    return status;
+    return AMI_OK;
 }
 
 bool chain_on_work(struct node *n, void *job)
@@ -741,6 +744,7 @@ static void step(struct node *n, struct replica_event *e)
     }
 
     bool validate = fx->has_validate, wants_build = fx->has_build, need = fx->has_need_body;
+    bool waits = false;
     enum ami_status validated = AMI_OK;
     sm3_digest validate_block = fx->validate.block, need_block = fx->need_body;
     uint64_t build_ticket = fx->build.ticket, build_term = fx->build.term;
@@ -748,7 +752,7 @@ static void step(struct node *n, struct replica_event *e)
     sm3_digest parent = fx->build.parent;
     int64_t parent_timestamp_ms = fx->build.parent_timestamp_ms;
     if (validate)
-        validated = begin_validation(n);
+        validated = begin_validation(n, &waits);
     /* From here on the effects may be overwritten. */
     if (refused) {
         struct replica_event answer = {.type = REPLICA_PERSISTED};
@@ -756,8 +760,8 @@ static void step(struct node *n, struct replica_event *e)
         answer.u.persisted.status = persisted;
         step(n, &answer);
     }
-    if (validate && validated != AMI_OK)
-        answer_validated(n, &validate_block, validated == AMI_EXISTS ? AMI_OK : validated);
+    if (validate && !waits)
+        answer_validated(n, &validate_block, validated);
     if (wants_build)
         build(n, build_ticket, build_term, parent_height, &parent, parent_timestamp_ms);
     if (need)

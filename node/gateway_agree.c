@@ -144,6 +144,31 @@ void gateway_agree_next(struct node *n)
     g->agreeing = j;
 }
 
+/* A newer first flight replaces an older one that came on the same link, and when there are too
+ * many the oldest; none touches the confirmed session before its own confirmation. */
+static void make_room(struct node *n, struct gateway_meter *m, env_link link)
+{
+    struct gateway_session *s = m->opening;
+    while (s != NULL && s->link != link)
+        s = s->next_opening;
+    if (s == NULL && m->openings >= NODE_OPENINGS_PER_METER)
+        s = m->opening;
+    if (s != NULL)
+        gateway_drop_session(n, s);
+}
+
+/* When there are as many sessions as may be, one that the meter began before makes room. */
+static struct gateway_session *reserve(struct node *n, uint64_t meter, env_link link)
+{
+    struct gateway_session *s = gateway_reserve_session(n);
+    struct gateway_meter *m = gateway_meter_of(n, meter);
+    if (s == NULL && m != NULL) {
+        make_room(n, m, link);
+        s = gateway_reserve_session(n);
+    }
+    return s;
+}
+
 void gateway_on_flight1(struct node *n, struct node_link *l, const struct agree_flight1 *f)
 {
     struct gateway *g = n->gateway;
@@ -168,7 +193,7 @@ void gateway_on_flight1(struct node *n, struct node_link *l, const struct agree_
         refuse(n, l->id, &f->meter, f->tag, AMI_AGAIN);
     } else {
         struct agree_item *a = calloc(1, sizeof *a);
-        if (a == NULL || (a->session = gateway_reserve_session(n)) == NULL) {
+        if (a == NULL || (a->session = reserve(n, index, l->id)) == NULL) {
             free(a);
             refuse(n, l->id, &f->meter, f->tag, AMI_AGAIN);
             return;
@@ -192,19 +217,6 @@ void gateway_on_flight1(struct node *n, struct node_link *l, const struct agree_
     }
 }
 
-/* A newer first flight replaces an older one that came on the same link, and when there are too
- * many the oldest; none touches the confirmed session before its own confirmation. */
-static void make_room(struct node *n, struct gateway_meter *m, env_link link)
-{
-    struct gateway_session *s = m->opening;
-    while (s != NULL && s->link != link)
-        s = s->next_opening;
-    if (s == NULL && m->openings >= NODE_OPENINGS_PER_METER)
-        s = m->opening;
-    if (s != NULL)
-        gateway_drop_session(n, s);
-}
-
 static void open_session(struct node *n, const struct agree_item *a, const struct agree_answer *x)
 {
     struct gateway_session *s = a->session;
@@ -213,7 +225,8 @@ static void open_session(struct node *n, const struct agree_item *a, const struc
         keep_peer(m, a);
     if (m == NULL || node_link_find(n, a->link) == NULL) { /* the link has gone meanwhile */
         gateway_unreserve_session(n, s);
-        refuse(n, a->link, &a->terms.meter, a->terms.tag, AMI_AGAIN);
+        if (m == NULL)
+            refuse(n, a->link, &a->terms.meter, a->terms.tag, AMI_AGAIN);
         return;
     }
     make_room(n, m, a->link);

@@ -1,9 +1,12 @@
 #include "node/gateway_internal.h"
 
+#include <sys/mman.h>
+
 /* Sessions live for hours, and what is allocated between them only for a moment: in one heap they
- * would keep apart the holes that it leaves. So they lie in chunks, which are given back when they
- * are empty, and a DC that does not lead any more needs no more memory than before. An id ends with
- * the number of its slot; the rest is random, so that nothing late ever finds another's session. */
+ * would keep apart the holes that it leaves. So they lie in chunks that are mapped by themselves
+ * and go back to the system when they are empty: most of them, when a DC leads no more. An id ends
+ * with the number of its slot; the rest is random, so that nothing late ever finds another's
+ * session. */
 
 #define SLOT_BITS       24
 #define SLOTS_PER_CHUNK 512
@@ -37,8 +40,11 @@ static struct session_chunk *chunk_with_room(struct gateway *g)
         g->chunks = more;
     }
     struct session_chunk **at = &g->chunk[g->chunk_with_room];
-    if (*at == NULL)
-        *at = calloc(1, sizeof **at);
+    if (*at == NULL) {
+        void *mapped = mmap(NULL, sizeof **at, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                            -1, 0); /* zeros */
+        *at = mapped == MAP_FAILED ? NULL : mapped;
+    }
     return *at;
 }
 
@@ -67,6 +73,13 @@ struct gateway_session *gateway_reserve_session(struct node *n)
     return s;
 }
 
+static void unmap(struct session_chunk **c)
+{
+    if (*c != NULL)
+        AMI_CHECK(munmap(*c, sizeof **c) == 0);
+    *c = NULL;
+}
+
 static void free_slot(struct gateway *g, struct gateway_session *s)
 {
     size_t slot = slot_of(s->id), of = slot / SLOTS_PER_CHUNK, at = slot % SLOTS_PER_CHUNK;
@@ -78,10 +91,8 @@ static void free_slot(struct gateway *g, struct gateway_session *s)
     g->sessions--;
     if (of < g->chunk_with_room)
         g->chunk_with_room = of;
-    if (c->used == 0) {
-        free(c);
-        g->chunk[of] = NULL;
-    }
+    if (c->used == 0)
+        unmap(&g->chunk[of]);
 }
 
 void gateway_unreserve_session(struct node *n, struct gateway_session *s)
@@ -126,7 +137,7 @@ void gateway_sessions_free(struct node *n)
     for (size_t slot = 0; (s = gateway_next_session(n, &slot)) != NULL;)
         gateway_drop_session(n, s);
     for (size_t i = 0; i < g->chunks; i++)
-        free(g->chunk[i]); /* reserved ones have no secrets */
+        unmap(&g->chunk[i]); /* reserved ones have no secrets */
     free(g->chunk);
     for (size_t i = 0; i < g->meters; i++)
         free(g->meter[i].peer);

@@ -2,9 +2,11 @@
  * bytes in that were not checked themselves, nor keep right ones out. */
 #include "tests/harness.h"
 
+#include "ledger/merkle.h"
 #include "tests/crypto_start.h"
 #include "tests/node/net.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { BLOCKS = 6 };
@@ -147,6 +149,73 @@ static void only_the_bytes_that_were_checked_count(void **state)
     net_free(net);
 }
 
+static bool says(const struct node *n, const char *name, const char *text)
+{
+    const struct node_event *e[NODE_EVENTS_MAX + NODE_CAUSED_MAX];
+    size_t count = node_events_after(n, 0, e);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(e[i]->name, name) == 0 && strstr(e[i]->text, text) != NULL)
+            return true;
+    return false;
+}
+
+/* A quorum that lies: its block has right signatures and is certified, but has a member join that
+ * is one already. It was checked ahead; in its turn the ledger's rules refuse it, and it goes
+ * nowhere. */
+static void a_lying_quorum_is_seen_in_its_turn(void **state)
+{
+    (void)state;
+    struct net *net = net_with_leader(4, GATEWAY_HOME, 4);
+    struct fixture *f = net_fixture(net);
+    struct net_meter m;
+    struct certified_block b[3];
+    static uint8_t bytes[3][8192];
+    begin(net, &m, 1);
+    reports(net, &m, 1, 2);
+    assert_true(net_until(net, 5000, all_equal, NULL));
+    net_kill(net, 3);
+    const uint64_t had = net_height_max(net);
+    reports(net, &m, 3, 5);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(net_block(net, 0, had + 1 + i, &b[i]));
+        assert_true(b[i].body.size <= sizeof bytes[i]);
+        memcpy(bytes[i], b[i].body.data, b[i].body.size);
+        b[i].body.data = bytes[i];
+    }
+    for (unsigned i = 0; i < 3; i++)
+        net_kill(net, i);
+    struct fixture_body *txs = fixture_body();
+    fixture_membership(f, txs, MEMBER_JOIN, &f->dc[1], MEMBERSHIP_DELAY_MIN);
+    struct tx tx;
+    sm3_digest leaf;
+    assert_ok(tx_parse(&tx, fixture_last(txs)));
+    assert_ok(tx_leaves(&leaf, &tx, 1));
+    struct certified_block lie = b[2];
+    lie.body = fixture_span(txs);
+    lie.header.tx_count = 1;
+    lie.header.merkle_root = merkle_root(&leaf, 1);
+    const sm3_digest hash = block_hash(&lie.header);
+    lie.commit =
+        fixture_qc(f, VOTE_COMMIT, lie.header.term, lie.header.height, &hash, fixture_quorum(f));
+    net_work(net, 1000);
+    net_start(net, 3);
+    const struct node_counters *seen = &net_node(net, 3)->counters;
+    struct net_peer *p = serve(net, 0);
+    assert_int_equal(net_asked(p), had + 1);
+    send_block(p, &b[0], false);
+    send_block(p, &b[1], false);
+    send_block(p, &lie, false);
+    net_run_ms(net, 500);
+    assert_int_equal(net_height_max(net), had + 2);
+    assert_true(seen->blocks_refused > 0);
+    assert_true(says(net_node(net, 3), "diverged", "status=EXISTS"));
+    /* Nobody is there to say otherwise; it goes on living. */
+    net_run_ms(net, 20000);
+    assert_int_equal(net_height_max(net), had + 2);
+    free(txs);
+    net_free(net);
+}
+
 /* Jobs are out and blocks wait when it ends; the sanitizers see what is left. */
 static void a_node_may_end_while_it_looks_ahead(void **state)
 {
@@ -176,6 +245,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_waits_is_checked_while_others_are_stored),
         cmocka_unit_test(only_the_bytes_that_were_checked_count),
+        cmocka_unit_test(a_lying_quorum_is_seen_in_its_turn),
         cmocka_unit_test(a_node_may_end_while_it_looks_ahead),
     };
     return cmocka_run_group_tests(tests, start_crypto, NULL);
