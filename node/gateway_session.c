@@ -73,6 +73,14 @@ struct gateway_session *gateway_reserve_session(struct node *n)
     return s;
 }
 
+size_t gateway_mapped_bytes(const struct node *n)
+{
+    size_t chunks = 0;
+    for (size_t i = 0; i < n->gateway->chunks; i++)
+        chunks += n->gateway->chunk[i] != NULL;
+    return chunks * sizeof(struct session_chunk);
+}
+
 static void unmap(struct session_chunk **c)
 {
     if (*c != NULL)

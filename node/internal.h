@@ -332,6 +332,8 @@ void gateway_on_commit(struct node *n, const struct delivered *d, uint32_t index
 void gateway_on_leader(struct node *n);
 void gateway_on_revoked(struct node *n);
 uint64_t gateway_on_time(struct node *n);
+/* What sessions take that malloc does not know of. */
+size_t gateway_mapped_bytes(const struct node *n);
 /* The confirmed session of the meter with this index in the registry; NULL: none. */
 struct gateway_session *gateway_session_of(const struct node *n, uint64_t meter);
 

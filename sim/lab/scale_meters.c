@@ -1,6 +1,7 @@
 /* sim/lab/scale_meters.c - what grows with the number of meters: how long they take to be enrolled
  * and to agree, what each of them costs in memory, and how they come back when the leader dies. */
 #include "base/check.h"
+#include "node/internal.h"
 #include "sim/lab/scale.h"
 #include "sim/lab/service.h"
 
@@ -161,7 +162,7 @@ double scale_resident(void)
 /* Takes the leader's power away; what it had in memory, its disk apart. */
 static double kill_leader(struct sim_world *w, struct sim_host *leader)
 {
-    double before = allocated();
+    double before = allocated() + (double)gateway_mapped_bytes(leader->as.dc->node);
     size_t events = w->events.capacity;
     lab_kill_leader(leader);
     /* What happens next is not the leader's; a longer list of it was allocated meanwhile. */
