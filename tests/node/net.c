@@ -386,6 +386,12 @@ bool net_all_at(struct net *net, void *arg)
     return net_height_min(net) >= *(uint64_t *)arg;
 }
 
+bool net_is_level(struct net *net, void *arg)
+{
+    (void)arg;
+    return net_height_min(net) == net_height_max(net);
+}
+
 bool net_block(struct net *net, unsigned i, uint64_t height, struct certified_block *out)
 {
     struct host *h = &net->host[i];

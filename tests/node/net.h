@@ -49,6 +49,7 @@ bool net_until(struct net *net, uint64_t limit_ms, bool (*done)(struct net *net,
  */
 bool net_has_leader(struct net *net, void *arg);
 bool net_all_at(struct net *net, void *arg);
+bool net_is_level(struct net *net, void *arg); /* all that run have one height; arg is not used */
 void net_run_ms(struct net *net, uint64_t ms);
 void net_run_us(struct net *net, uint64_t us);
 
@@ -175,6 +176,8 @@ void net_meter_report(struct net *net, struct net_meter *m, uint64_t sequence);
  * nack's status, AMI_BAD_PROOF, AMI_TIMEOUT. */
 enum ami_status net_meter_ack(struct net *net, struct net_meter *m, uint64_t sequence,
                               uint64_t limit_ms, uint64_t *height);
+/* These reports, one to a block: each is acknowledged before the next is made. */
+void net_meter_reports(struct net *net, struct net_meter *m, uint64_t from, uint64_t to);
 /* First part of this meter's report, as it signed it. */
 struct report_meter_part net_meter_part(struct net *net, const struct net_meter *m,
                                         uint64_t sequence);

@@ -178,3 +178,12 @@ enum ami_status net_meter_ack(struct net *net, struct net_meter *m, uint64_t seq
     }
     return AMI_TIMEOUT;
 }
+
+void net_meter_reports(struct net *net, struct net_meter *m, uint64_t from, uint64_t to)
+{
+    uint64_t height;
+    for (uint64_t s = from; s <= to; s++) {
+        net_meter_report(net, m, s);
+        AMI_CHECK(net_meter_ack(net, m, s, 20000, &height) == AMI_OK);
+    }
+}

@@ -11,22 +11,6 @@
 
 enum { BLOCKS = 6 };
 
-static bool all_equal(struct net *net, void *arg)
-{
-    (void)arg;
-    return net_height_min(net) == net_height_max(net);
-}
-
-/* One report to a block. */
-static void reports(struct net *net, struct net_meter *m, uint64_t from, uint64_t to)
-{
-    uint64_t height;
-    for (uint64_t s = from; s <= to; s++) {
-        net_meter_report(net, m, s);
-        assert_ok(net_meter_ack(net, m, s, 20000, &height));
-    }
-}
-
 static void begin(struct net *net, struct net_meter *m, unsigned number)
 {
     int redirect;
@@ -42,17 +26,17 @@ static void what_waits_is_checked_while_others_are_stored(void **state)
     struct net *net = net_with_leader(4, GATEWAY_HOME, 1);
     struct net_meter first, later;
     begin(net, &first, 1);
-    reports(net, &first, 1, 2);
-    assert_true(net_until(net, 5000, all_equal, NULL));
+    net_meter_reports(net, &first, 1, 2);
+    assert_true(net_until(net, 5000, net_is_level, NULL));
     net_kill(net, 3);
     const uint64_t had = net_height_max(net);
-    reports(net, &first, 3, 30);
+    net_meter_reports(net, &first, 3, 30);
     begin(net, &later, 2);
-    reports(net, &later, 1, 5);
-    reports(net, &first, 31, 40);
+    net_meter_reports(net, &later, 1, 5);
+    net_meter_reports(net, &first, 31, 40);
     net_work(net, 5000);
     net_start(net, 3);
-    assert_true(net_until(net, 30000, all_equal, NULL));
+    assert_true(net_until(net, 30000, net_is_level, NULL));
     const uint64_t blocks = net_height_max(net) - had;
     const uint64_t ahead = net_node(net, 3)->counters.checked_ahead;
     assert_true(ahead >= blocks / 2 && ahead < blocks);
@@ -63,6 +47,19 @@ static void what_waits_is_checked_while_others_are_stored(void **state)
     assert_memory_equal(&one, &two, sizeof one);
     assert_true(net_is_one_chain(net));
     net_free(net);
+}
+
+/* Blocks from a height on, as node 0 holds them, each of one report; their bodies lie in `bytes`.
+ */
+static void take_blocks(struct net *net, uint64_t height, struct certified_block *b,
+                        uint8_t bytes[][8192], unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        assert_true(net_block(net, 0, height + i, &b[i]));
+        assert_true(b[i].body.size <= sizeof bytes[i] && b[i].header.tx_count == 1);
+        memcpy(bytes[i], b[i].body.data, b[i].body.size);
+        b[i].body.data = bytes[i];
+    }
 }
 
 /* A source of blocks for node 3 at this member's address. */
@@ -99,17 +96,12 @@ static void only_the_bytes_that_were_checked_count(void **state)
     struct certified_block b[BLOCKS];
     static uint8_t bytes[BLOCKS][8192];
     begin(net, &m, 1);
-    reports(net, &m, 1, 2);
-    assert_true(net_until(net, 5000, all_equal, NULL));
+    net_meter_reports(net, &m, 1, 2);
+    assert_true(net_until(net, 5000, net_is_level, NULL));
     net_kill(net, 3);
     const uint64_t had = net_height_max(net);
-    reports(net, &m, 3, 2 + BLOCKS);
-    for (unsigned i = 0; i < BLOCKS; i++) {
-        assert_true(net_block(net, 0, had + 1 + i, &b[i]));
-        assert_true(b[i].body.size <= sizeof bytes[i] && b[i].header.tx_count == 1);
-        memcpy(bytes[i], b[i].body.data, b[i].body.size);
-        b[i].body.data = bytes[i];
-    }
+    net_meter_reports(net, &m, 3, 2 + BLOCKS);
+    take_blocks(net, had + 1, b, bytes, BLOCKS);
     for (unsigned i = 0; i < 3; i++)
         net_kill(net, i);
     net_work(net, 20000);
@@ -144,7 +136,7 @@ static void only_the_bytes_that_were_checked_count(void **state)
 
     for (unsigned i = 0; i < 3; i++)
         net_start(net, i);
-    assert_true(net_until(net, 60000, all_equal, NULL));
+    assert_true(net_until(net, 60000, net_is_level, NULL));
     assert_true(net_is_one_chain(net));
     net_free(net);
 }
@@ -171,17 +163,12 @@ static void a_lying_quorum_is_seen_in_its_turn(void **state)
     struct certified_block b[3];
     static uint8_t bytes[3][8192];
     begin(net, &m, 1);
-    reports(net, &m, 1, 2);
-    assert_true(net_until(net, 5000, all_equal, NULL));
+    net_meter_reports(net, &m, 1, 2);
+    assert_true(net_until(net, 5000, net_is_level, NULL));
     net_kill(net, 3);
     const uint64_t had = net_height_max(net);
-    reports(net, &m, 3, 5);
-    for (unsigned i = 0; i < 3; i++) {
-        assert_true(net_block(net, 0, had + 1 + i, &b[i]));
-        assert_true(b[i].body.size <= sizeof bytes[i]);
-        memcpy(bytes[i], b[i].body.data, b[i].body.size);
-        b[i].body.data = bytes[i];
-    }
+    net_meter_reports(net, &m, 3, 5);
+    take_blocks(net, had + 1, b, bytes, 3);
     for (unsigned i = 0; i < 3; i++)
         net_kill(net, i);
     struct fixture_body *txs = fixture_body();
@@ -224,9 +211,9 @@ static void a_node_may_end_while_it_looks_ahead(void **state)
         struct net *net = net_with_leader(4, GATEWAY_HOME, 3);
         struct net_meter m;
         begin(net, &m, 1);
-        reports(net, &m, 1, 2);
+        net_meter_reports(net, &m, 1, 2);
         net_kill(net, 3);
-        reports(net, &m, 3, 12);
+        net_meter_reports(net, &m, 3, 12);
         net_work(net, 3000);
         net_start(net, 3);
         const uint64_t height = net_height_min(net);
@@ -235,7 +222,7 @@ static void a_node_may_end_while_it_looks_ahead(void **state)
         net_run_ms(net, ms);
         net_kill(net, 3);
         net_start(net, 3);
-        assert_true(net_until(net, 30000, all_equal, NULL));
+        assert_true(net_until(net, 30000, net_is_level, NULL));
         net_free(net);
     }
 }

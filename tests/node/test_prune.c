@@ -14,28 +14,12 @@ static bool is_up(struct net *net, unsigned i)
     return net_node(net, i) != NULL;
 }
 
-static bool all_equal(struct net *net, void *arg)
-{
-    (void)arg;
-    return net_height_min(net) == net_height_max(net);
-}
-
-/* One report to a block. */
-static void reports(struct net *net, struct net_meter *m, uint64_t from, uint64_t to)
-{
-    uint64_t height;
-    for (uint64_t s = from; s <= to; s++) {
-        net_meter_report(net, m, s);
-        assert_ok(net_meter_ack(net, m, s, 20000, &height));
-    }
-}
-
 static void begin(struct net *net, struct net_meter *m, uint64_t count)
 {
     int redirect;
     net_meter_enrol(net, m, 1, 0);
     assert_ok(net_meter_agree(net, m, 0, false, &redirect));
-    reports(net, m, 1, count);
+    net_meter_reports(net, m, 1, count);
 }
 
 static void retain(struct net *net, uint64_t below)
@@ -99,12 +83,12 @@ static void who_was_away_catches_up_from_pruned_blocks(void **state)
     struct net_meter m;
     uint64_t below = 40, height;
     begin(net, &m, 5);
-    assert_true(net_until(net, 5000, all_equal, NULL));
+    assert_true(net_until(net, 5000, net_is_level, NULL));
     const uint64_t away = net_height_min(net);
     net_kill(net, 3);
-    reports(net, &m, 6, 50);
+    net_meter_reports(net, &m, 6, 50);
     retain(net, below); /* it waits for its margin */
-    reports(net, &m, 51, 110);
+    net_meter_reports(net, &m, 51, 110);
     assert_true(net_height_max(net) > below + RETENTION_MARGIN);
     assert_true(net_until(net, 30000, all_pruned, &below));
     assert_int_equal(status_number(net, 0, "retention_below"), below);
@@ -114,7 +98,7 @@ static void who_was_away_catches_up_from_pruned_blocks(void **state)
     assert_ok(net_meter_ack(net, &m, 3, 5000, &height));
     assert_true(height < below);
     net_start(net, 3);
-    assert_true(net_until(net, 30000, all_equal, NULL));
+    assert_true(net_until(net, 30000, net_is_level, NULL));
     assert_true(net_is_one_chain(net));
     assert_true(away < below);
     struct certified_block b;
@@ -125,11 +109,11 @@ static void who_was_away_catches_up_from_pruned_blocks(void **state)
     assert_memory_equal(&one, &two, sizeof one);
     /* Its vote counts, and it hands out the same. */
     net_kill(net, 1);
-    reports(net, &m, 111, 113);
+    net_meter_reports(net, &m, 111, 113);
     net_kill(net, 2);
     net_start(net, 1);
-    reports(net, &m, 114, 115);
-    assert_true(net_until(net, 30000, all_equal, NULL));
+    net_meter_reports(net, &m, 114, 115);
+    assert_true(net_until(net, 30000, net_is_level, NULL));
     net_free(net);
 }
 
@@ -143,16 +127,16 @@ static void one_begins_from_pruned_blocks(void **state)
     net_kill(net, 3); /* it knows nothing yet */
     begin(net, &m, 30);
     retain(net, below);
-    reports(net, &m, 31, 100);
+    net_meter_reports(net, &m, 31, 100);
     assert_true(net_until(net, 30000, all_pruned, &below));
     net_start(net, 3);
-    assert_true(net_until(net, 30000, all_equal, NULL));
+    assert_true(net_until(net, 30000, net_is_level, NULL));
     assert_true(net_until(net, 30000, all_pruned, &below));
     /* It starts anew from such a ledger. */
     net_kill(net, 3);
     net_start(net, 3);
-    reports(net, &m, 101, 102);
-    assert_true(net_until(net, 30000, all_equal, NULL));
+    net_meter_reports(net, &m, 101, 102);
+    assert_true(net_until(net, 30000, net_is_level, NULL));
     net_run_ms(net, 5000); /* what came pruned has nothing to lose, but is looked at all the same */
     assert_int_equal(status_number(net, 3, "pruned_below"), below);
     assert_true(is_pruned(net, 3, below));
@@ -175,7 +159,7 @@ static void pruning_goes_on_after_a_crash(void **state)
     uint64_t below = 20;
     begin(net, &m, 30);
     retain(net, below);
-    reports(net, &m, 31, 90);
+    net_meter_reports(net, &m, 31, 90);
     assert_true(net_until(net, 30000, amid_pruning, NULL));
     assert_false(is_pruned(net, 2, below));
     net_kill(net, 2);
@@ -186,7 +170,7 @@ static void pruning_goes_on_after_a_crash(void **state)
     below = 25;
     net_disk(net, 1, AMI_FULL);
     retain(net, below);
-    reports(net, &m, 91, 95);
+    net_meter_reports(net, &m, 91, 95);
     net_run_ms(net, 5000);
     assert_true(is_pruned(net, 0, below));
     assert_true(is_pruned(net, 1, 20));
@@ -206,7 +190,7 @@ static void steps_follow_the_disk(void **state)
     begin(net, &m, 30);
     retain(net, below);
     net_disk_us(net, 1, 30000); /* too long beside blocks to commit */
-    reports(net, &m, 31, 160);
+    net_meter_reports(net, &m, 31, 160);
     assert_true(net_until(net, 30000, all_pruned, &below));
     for (unsigned i = 0; i < net_count(net); i++) /* one has hardly an idle disk */
         assert_true(net_pruning(net, i).beside <= (i == 1 ? net_pruning(net, i).steps / 4 : 0));
@@ -215,7 +199,7 @@ static void steps_follow_the_disk(void **state)
     /* When there is nothing to commit, the same disk may take as long. */
     below = 90;
     retain(net, below);
-    reports(net, &m, 161, 161);
+    net_meter_reports(net, &m, 161, 161);
     assert_true(net_until(net, 60000, all_pruned, &below));
     assert_true(net_pruning(net, 1).bytes > 1u << 20);
     net_free(net);
@@ -235,10 +219,10 @@ static void a_busy_disk_prunes_all_the_same(void **state)
     struct net_meter m;
     uint64_t below = 20;
     begin(net, &m, 90);
-    assert_true(net_until(net, 5000, all_equal, NULL));
+    assert_true(net_until(net, 5000, net_is_level, NULL));
     net_disk_us(net, 2, 700000);
     retain(net, below);
-    reports(net, &m, 91, 130);
+    net_meter_reports(net, &m, 91, 130);
     assert_true(net_until(net, 60000, prunes_beside, NULL));
     net_disk_us(net, 2, 2000);
     assert_true(net_until(net, 60000, all_pruned, &below));
@@ -295,10 +279,10 @@ static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
     struct certified_block b[12];
     static uint8_t bytes[12][8192];
     begin(net, &m, 2);
-    assert_true(net_until(net, 5000, all_equal, NULL));
+    assert_true(net_until(net, 5000, net_is_level, NULL));
     net_kill(net, 3);
     const uint64_t had = net_height_max(net);
-    reports(net, &m, 3, 14);
+    net_meter_reports(net, &m, 3, 14);
     for (unsigned i = 0; i < 12; i++) {
         assert_true(net_block(net, 0, had + 1 + i, &b[i]));
         assert_true(b[i].body.size <= sizeof bytes[i] && whole_reports(b[i].body));
@@ -366,7 +350,7 @@ static void a_liar_cannot_prune_what_the_mdms_has_not(void **state)
     /* The others come back with what is whole. */
     for (unsigned i = 0; i < 3; i++)
         net_start(net, i);
-    assert_true(net_until(net, 60000, all_equal, NULL));
+    assert_true(net_until(net, 60000, net_is_level, NULL));
     assert_true(net_height_max(net) >= had + 12);
     assert_true(net_is_one_chain(net));
     free(txs);
@@ -381,14 +365,14 @@ static void a_retention_that_is_early_waits(void **state)
     struct net *net = net_with_leader(4, GATEWAY_HOME, 7);
     struct net_meter m;
     begin(net, &m, 70);
-    assert_true(net_until(net, 5000, all_equal, NULL));
+    assert_true(net_until(net, 5000, net_is_level, NULL));
     const uint64_t below = net_height_max(net) + 10 - RETENTION_MARGIN;
     const long long term = status_number(net, 0, "term");
     retain(net, below);
     net_run_ms(net, 30000);
     assert_int_equal(status_number(net, 0, "term"), term);
     assert_int_equal(status_number(net, 0, "retention_below"), 0);
-    reports(net, &m, 71, 85);
+    net_meter_reports(net, &m, 71, 85);
     assert_int_equal(status_number(net, 0, "term"), term);
     assert_int_equal(status_number(net, 0, "retention_below"), below);
     net_free(net);
@@ -411,7 +395,7 @@ static void a_forged_retention_on_the_disk_is_found_at_the_start(void **state)
     assert_status(net_try_start(net, 3), AMI_DAMAGED);
     net_disk_retention(net, 3, span_of(NULL, 0));
     net_start(net, 3);
-    assert_true(net_until(net, 5000, all_equal, NULL));
+    assert_true(net_until(net, 5000, net_is_level, NULL));
     free(b);
     net_free(net);
 }
