@@ -3,9 +3,11 @@
  *   message, instant, finished work -> replica_step -> effects
  *     persist   registry changes and blocks into one node_write -> env.store -> PERSISTED
  *     send      to the members' links
- *     validate  header here, signatures in the work pool, registry here -> VALIDATED; of blocks
- * that were fetched and wait, signatures ahead of their turn build     waiting transactions, staged
- * one by one -> BUILT deliver   pool and gateway are told
+ *     validate  header here, signatures in the work pool, registry here -> VALIDATED
+ *     build     waiting transactions, staged one by one -> BUILT
+ *     deliver   pool and gateway are told
+ *
+ * Signatures of blocks that were fetched and wait are checked ahead of their turn.
  *
  * The registry has one staged block at most: the one validated or built last on the present tip.
  */
