@@ -221,8 +221,8 @@ def delivered(cluster, o):
 
 
 def from_nothing(cluster, dc):
-    """Seconds in which a DC that has lost its ledger fetches and checks it all. Its key never signs
-    again, so this is what a new DC does, too; the others have nothing else to do."""
+    """Seconds in which a DC that has lost its ledger, and its vote record with it, fetches and checks
+    it all, as a new DC does. The others have nothing else to do."""
     height = cluster.status(cluster.leader())["height"]
     cluster.tool("kill", f"dc{dc}")
     shutil.rmtree(cluster.dir / f"dc{dc}" / "ledger")
